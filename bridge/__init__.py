@@ -1,0 +1,1 @@
+"""Shared by both tracks: tasks and their splits, the adaptation interface and the evaluator."""

@@ -1,0 +1,1 @@
+"""The metabridge command and the experiments it runs."""

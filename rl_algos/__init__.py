@@ -1,0 +1,1 @@
+"""Classical track: MAML, RL², PEARL and multi-task RL."""

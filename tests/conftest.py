@@ -1,0 +1,33 @@
+"""What every test shares: one thread, no display, no network, and the device to run on."""
+
+import os
+
+# Both are read when the libraries are first imported, and are inherited by subprocesses.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+# The first call of a checked function compiles its check, which no deadline foresees.
+hypothesis.settings.register_profile("metabridge", deadline=None)
+hypothesis.settings.load_profile("metabridge")
+
+DEVICE = os.environ.get("PYTEST_TORCH_DEVICE", "cpu")
+
+
+def pytest_report_header() -> str:
+    return f"torch device: {DEVICE} (PYTEST_TORCH_DEVICE); slow and gpu tests run only when asked for: -m slow, -m gpu"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    return torch.device(DEVICE)
