@@ -1,0 +1,89 @@
+"""One syntax for anything with parameters: ``name:key=value,key=value``, read into a frozen dataclass.
+
+``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass is the only place where a default stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from bridge.errors import UserError, unknown
+
+T = TypeVar("T")
+
+
+def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """``"bandit:k=5,n=10"`` -> ``("bandit", {"k": "5", "n": "10"})``."""
+    name, _, rest = spec.strip().partition(":")
+    values: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key or not value:
+            raise UserError(f"Expected key=value after the colon of {spec!r}, found {part!r}. Write {name}:key=value,...")
+        if key in values:
+            raise UserError(f"The key {key!r} stands twice in {spec!r}. Keep one of them.")
+        values[key] = value
+    return name, values
+
+
+def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
+    """An instance of the dataclass ``cls`` from strings; unknown keys and impossible values are refused by name."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
+    for key in values.keys() - fields:
+        raise unknown(f"key in {spec!r}:", key, fields)
+    return cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
+
+
+def convert(spec: str, key: str, text: str, hint: Any) -> Any:
+    """``text`` as a value of type ``hint``; a ``UserError`` that names the key where it cannot be one."""
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if text in choices:
+            return text
+        raise unknown(f"value of {key!r} in {spec!r}:", text, choices)
+    if hint is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{key} in {spec!r} is true or false, found {text!r}.")
+    try:
+        return hint(text)
+    except ValueError:
+        kind = {"int": "a whole number", "float": "a number"}.get(hint.__name__, hint.__name__)
+        raise UserError(f"{key} in {spec!r} must be {kind}, found {text!r}.") from None
+
+
+def split_list(texts: Iterable[str]) -> tuple[str, ...]:
+    """Comma-separated specs: ``["bandit:k=5,n=10,gridnavi"]`` -> ``("bandit:k=5,n=10", "gridnavi")``.
+
+    A piece that is only ``key=value`` belongs to the spec before it.
+    """
+    specs: list[str] = []
+    for piece in (piece.strip() for text in texts for piece in text.split(",")):
+        if "=" in piece and ":" not in piece and specs:
+            specs[-1] += f",{piece}"
+        elif piece:
+            specs.append(piece)
+    return tuple(dict.fromkeys(specs))
+
+
+def spec_of(name: str, config: Any, always: tuple[str, ...] = ()) -> str:
+    """The canonical spelling: ``name``, then the keys in ``always`` and those that differ from their default."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    shown = joined({key: value for key, value in values.items() if key in always or value != default[key]})
+    return f"{name}:{shown}" if shown else name
+
+
+def joined(values: Mapping[str, Any]) -> str:
+    """``{"k": 5, "c": 0.1}`` -> ``"k=5,c=0.1"``."""
+    return ",".join(f"{key}={_text(value)}" for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,20 @@
+"""Task families by name: ``family("bandit:k=5,n=10")``."""
+
+from __future__ import annotations
+
+from bridge import config
+from bridge.errors import unknown
+from bridge.tasks.bandit import Bandit
+from bridge.tasks.base import TaskFamily
+
+FAMILIES: dict[str, type[TaskFamily]] = {
+    "bandit": Bandit,
+}
+
+
+def family(spec: str) -> TaskFamily:
+    """The family that ``spec`` names: ``name`` or ``name:key=value,key=value``."""
+    name, values = config.split_spec(spec)
+    if name not in FAMILIES:
+        raise unknown("task family", name, FAMILIES)
+    return config.build(FAMILIES[name], spec, values)

@@ -1,0 +1,188 @@
+"""Bandits: k arms, n pulls, each pull a one-step episode.
+
+Arms (``arms=``), each a published distribution of its own:
+
+* ``bernoulli``: means U[0, 1], rewards 0 or 1 (Duan et al. 2016, "RL^2", section 3.1).
+* ``gaussian``: means U[0, 1], rewards N(mean, 0.3^2) (Lee et al. 2023, "Supervised Pretraining Can Learn In-Context
+  Reinforcement Learning"; the published code uses its ``var 0.3`` as a standard deviation).
+* ``dependent_{uniform,easy,medium,hard}``: two Bernoulli arms with means p and 1-p; p is U[0, 1], or one of {.1, .9},
+  {.25, .75}, {.4, .6} (Wang et al. 2016, "Learning to reinforcement learn", section 3.1).
+
+Flipping Bernoulli rewards with some probability would only squeeze the means towards 1/2, which is the ``gap`` axis, so
+``reward_noise`` exists for Gaussian arms alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bridge.errors import UserError
+from bridge.protocol import Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
+
+GAUSSIAN_SD = 0.3
+_TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}
+
+_SHARED_AXES = {
+    "gap": Axis(
+        "factor on every arm's distance from 1/2", (1.0, 0.8, 0.6, 0.4, 0.2), "all, by less than the gap itself"
+    ),
+    "reward_scale": Axis(
+        "factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), "nets fed raw rewards; exact agents below 1/2"
+    ),
+}
+_INDEPENDENT_AXES = {
+    "prior": Axis(
+        "tilt b of the prior Beta(1, 1+b)", (0.0, 0.5, 1.0, 2.0, 4.0), "all Bayes-like agents, early and little"
+    ),
+    "reward_sign": Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"),
+}
+_GAUSSIAN_AXES = {
+    "reward_noise": Axis("reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"),
+}
+
+
+class ArmPrior(NamedTuple):
+    """The distribution that a split's arms are drawn from, as an exact reference needs it.
+
+    A mean is ``1/2 + gap * (m - 1/2)`` with ``m ~ Beta(1, 1 + tilt)``; a reward is ``scale`` times the arm's draw, and
+    negated in a share ``flipped`` of the tasks.
+    """
+
+    tilt: float
+    gap: float
+    scale: float
+    flipped: float
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bandit(TaskFamily):
+    """k-armed bandits of n pulls."""
+
+    k: int = 5
+    """Number of arms."""
+    n: int = 10
+    """Pulls in a trial."""
+    arms: Literal[
+        "bernoulli", "gaussian", "dependent_uniform", "dependent_easy", "dependent_medium", "dependent_hard"
+    ] = "bernoulli"
+    """The distribution of the arms."""
+
+    name: ClassVar[str] = "bandit"
+    always: ClassVar[tuple[str, ...]] = ("k", "n")
+
+    def __post_init__(self) -> None:
+        if self.k < 2 or self.n < 1:
+            raise UserError(f"A bandit needs k >= 2 arms and n >= 1 pulls, found k={self.k}, n={self.n}.")
+        if self.dependent and self.k != 2:
+            raise UserError(
+                f"Dependent arms come in pairs (p and 1-p), found k={self.k}. Write bandit:k=2,arms={self.arms}."
+            )
+        super().__post_init__()
+
+    @property
+    def dependent(self) -> bool:
+        """Whether the second arm's mean is one minus the first's."""
+        return self.arms.startswith("dependent")
+
+    @cached_property
+    def axes(self) -> Mapping[str, Axis]:
+        n = self.n
+        pulls = (float(n), float(max(1, n // 2)), float(n * 3 // 2), 2.0 * n, 4.0 * n)
+        axes = _SHARED_AXES | {"horizon": Axis("pulls", pulls, "nets past their length")}
+        if not self.dependent:
+            axes |= _INDEPENDENT_AXES
+        if self.arms == "gaussian":
+            axes |= _GAUSSIAN_AXES
+        return dict(sorted(axes.items()))
+
+    def prior(self, split: str) -> ArmPrior:
+        """The distribution behind ``split``: what a Bayes-optimal agent for that split knows."""
+        s = self.split(split)
+        return ArmPrior(
+            tilt=self.value(s, "prior", 0.0),
+            gap=self.value(s, "gap", 1.0),
+            scale=self.value(s, "reward_scale", 1.0),
+            flipped=self.value(s, "reward_sign", 0.0),
+            sd=self.value(s, "reward_noise", GAUSSIAN_SD) if self.arms == "gaussian" else 0.0,
+        )
+
+    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        prior = self.prior(split.name)
+        if self.dependent:
+            u = noise.at("mean").uniform()
+            high = _TWO_POINT.get(self.arms)
+            p = u if high is None else torch.where(u < 0.5, high, 1 - high)
+            means = torch.stack([p, 1 - p], -1)
+        else:
+            u = noise.at("mean").uniform(self.k)
+            # the inverse CDF of Beta(1, 1+b), written so that b = 0 is bitwise the uniform itself
+            means = u if prior.tilt == 0 else 1 - torch.exp(torch.log(1 - u) / (1 + prior.tilt))
+        if prior.gap != 1:
+            means = 0.5 + prior.gap * (means - 0.5)
+        params = {"means": means}
+        if prior.scale != 1:
+            params["factor"] = torch.full_like(means[:, 0], prior.scale)
+        if prior.flipped:
+            params["factor"] = torch.where(noise.at("flip").uniform() < prior.flipped, -1.0, 1.0)
+        if self.arms == "gaussian":
+            params["sd"] = torch.full_like(means[:, 0], prior.sd)
+        return params
+
+    @property
+    def observation(self) -> Discrete:
+        return Discrete(1)
+
+    @property
+    def action(self) -> Discrete:
+        return Discrete(self.k)
+
+    def trial(self, split: str) -> Trial:
+        return Trial(int(self.value(self.split(split), "horizon", float(self.n))), 1)
+
+    def reset(self, tasks: Tasks, noise: Rows) -> tuple[Tensor, Tensor]:
+        nothing = device_zeros(tasks)
+        return nothing, nothing
+
+    def step(self, tasks: Tasks, state: Tensor, action: Int[Tensor, " B"], noise: Rows) -> Outcome:
+        mean = _of_arm(tasks.params["means"], action)
+        draw = noise.at("reward")
+        if "sd" in tasks.params:
+            reward = mean + tasks.params["sd"] * draw.normal()
+        else:
+            reward = (draw.uniform() < mean).to(torch.float32)
+        return Outcome(state, state, _scaled(reward, tasks), torch.ones_like(action, dtype=torch.bool))
+
+    @staticmethod
+    def mean_rewards(tasks: Tasks) -> Float[Tensor, "B k"]:
+        """What each arm pays on average, scaled and signed as this task does."""
+        return _scaled(tasks.params["means"], tasks)
+
+    def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
+        return self.mean_rewards(tasks).amax(-1)
+
+    def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
+        return _scaled(_of_arm(tasks.params["means"], step.action), tasks)
+
+    def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
+        """Pulling an arm of the highest mean."""
+        return self.expected_reward(tasks, step) == self.optimal_return(tasks, Trial(1, 1))
+
+
+def _of_arm(per_arm: Float[Tensor, "B k"], arm: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    return per_arm.gather(-1, arm[:, None]).squeeze(-1)
+
+
+def _scaled(reward: Tensor, tasks: Tasks) -> Tensor:
+    """Rewards (or means) as this task pays them: scaled, perhaps negated."""
+    factor = tasks.params.get("factor")
+    return reward if factor is None else reward * (factor if reward.dim() == 1 else factor[:, None])
