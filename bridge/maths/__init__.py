@@ -1,0 +1,1 @@
+"""Pure, sourced functions that several parts of the library compute with."""
