@@ -1,0 +1,75 @@
+"""Darkrooms: an empty square room with one hidden goal, paid 1 on every step that arrives there and 0 elsewhere.
+
+Two published rooms (``variant=``), not to be confused when numbers are compared:
+
+* ``dpt``: 10 x 10 from the corner (0, 0), 100 steps, 40 episodes (Lee et al. 2023, "Supervised Pretraining Can Learn
+  In-Context Reinforcement Learning"). Its goals are shuffled by numpy's RandomState(0), the last 20 are tested on.
+* ``ad``: 9 x 9 from the centre (4, 4), 20 steps, 50 episodes (Laskin et al. 2022, "In-context Reinforcement Learning
+  with Algorithm Distillation", Dark Room). No split of its goals was published; it is cut here by the same rule.
+
+Which goals train (``train=``): ``all`` of the room, the ``inner`` ones (axis ``goal_shell`` walks out beyond them), or
+those on the outer frame, ``hole`` (axis ``hole`` goes into the middle). Of these, the last 20% of the shuffled list are
+``id``, the 8% before them ``id_val``, the rest ``train``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+from bridge.tasks.base import Axis
+from bridge.tasks.goal_grid import GoalAxis, GoalGrid, Goals, Grid, goal_shells, shuffled
+
+_MOVES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0, 0))  # right, left, up, down, stay
+GRIDS = {
+    "dpt": Grid(size=10, start=(0, 0), moves=_MOVES, horizon=100, episodes=40, at_goal=1.0, elsewhere=0.0),
+    "ad": Grid(size=9, start=(4, 4), moves=_MOVES, horizon=20, episodes=50, at_goal=1.0, elsewhere=0.0),
+}
+INNER = {"dpt": 9, "ad": 4}
+"""Goals at most this many steps from the start train the variant ``inner``."""
+_SHELLS = {"dpt": (0.0, 1.0, 3.0, 5.0, 7.0), "ad": (0.0, 1.0, 2.0, 3.0, 4.0)}
+_ID_SHARE, _ID_VAL_SHARE = 0.2, 0.08
+
+
+@dataclass(frozen=True, kw_only=True)
+class Darkroom(GoalGrid):
+    """The dark rooms of DPT and of Algorithm Distillation."""
+
+    variant: Literal["dpt", "ad"] = "dpt"
+    """Whose room."""
+    train: Literal["all", "inner", "hole"] = "all"
+    """Which goals train."""
+
+    name: ClassVar[str] = "darkroom"
+
+    @property
+    def grid(self) -> Grid:
+        return GRIDS[self.variant]
+
+    @cached_property
+    def streams(self) -> Mapping[str, Goals]:
+        goals = tuple(goal for goal in shuffled(self.grid.cells) if self._trains(goal))
+        held_out, tuning = round(_ID_SHARE * len(goals)), round(_ID_VAL_SHARE * len(goals))
+        first = len(goals) - held_out
+        return {"train": goals[: first - tuning], "id_val": goals[first - tuning : first], "id": goals[first:]}
+
+    def _trains(self, goal: tuple[int, int]) -> bool:
+        """Whether the training distribution of this variant has ``goal``."""
+        if self.train == "inner":
+            return self.grid.steps_from_start(goal) <= INNER[self.variant]
+        return self.train == "all" or self.grid.depth(goal) == 0
+
+    @cached_property
+    def goal_axes(self) -> Mapping[str, GoalAxis]:
+        if self.train == "inner":
+            return {"goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])}
+        return {"hole": _hole(self.grid)} if self.train == "hole" else {}
+
+
+def _hole(grid: Grid) -> GoalAxis:
+    """Axis ``hole``: goals inside the frame that training saw, one ring of cells a level."""
+    axis = Axis("cells from the outer frame", (0.0, 1.0, 2.0, 3.0, 4.0), "all that know the training goals")
+    rings = (tuple(cell for cell in grid.cells if grid.depth(cell) == level) for level in range(1, 5))
+    return GoalAxis(axis, tuple(rings))
