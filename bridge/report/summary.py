@@ -1,0 +1,269 @@
+"""Numbers with intervals, derived from the rows of a results folder.
+
+Each table x[S, T] has a row for each training seed and a column for each task (or block of tasks); every method meets
+the same tasks under the same noise, so differences are taken task by task.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+
+from bridge import results, stats
+from bridge.errors import UserError
+from bridge.evaluate import METRICS
+from bridge.stats import Interval, Resampled
+from bridge.tasks import family as make_family
+
+REPS = 1000
+"""Bootstrap resamples behind every interval of a report."""
+
+
+class Key(NamedTuple):
+    """What a table of results is about."""
+
+    family: str
+    split: str
+    method: str
+    track: str = "O"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """n, sum and sum of squares of one metric at one curve point, ``[3, S, T, 2]`` (the last dimension: halves)."""
+
+    parts: np.ndarray
+
+    @functools.cached_property
+    def table(self) -> np.ndarray:
+        """Mean over a seed's trials on a task, ``[S, T]``."""
+        n, total, _ = self.parts.sum(-1)
+        return total / n
+
+    @property
+    def halves(self) -> np.ndarray | None:
+        """The means of both halves of a task's trials, ``[S, T, 2]``; None where a half is empty."""
+        n, total, _ = self.parts
+        return total / n if (n > 0).all() else None
+
+    @property
+    def trials(self) -> int:
+        """Trials over all seeds and tasks."""
+        return int(self.parts[0].sum())
+
+    @property
+    def trials_per_task(self) -> int:
+        """The fewest trials that a seed played on a task."""
+        return int(self.parts[0].sum(-1).min())
+
+    def trial_interval(self) -> Interval:
+        """The interval of the mean over independent trials, each with a task of its own."""
+        n, total, square = self.parts.sum((1, 2, 3))
+        return (
+            stats.mean_interval(total, square, int(n))
+            if n > 1
+            else Interval(total / n, np.nan, np.nan, 1, "trials", 0.95)
+        )
+
+    def fixed_tasks_interval(self) -> Interval:
+        """The interval of the mean over these very tasks, each with its equal share of trials: only trials vary."""
+        return _normal(float(self.table.mean()), self.standard_error, self.trials)
+
+    @functools.cached_property
+    def standard_error(self) -> float:
+        """Standard error of the mean over these very tasks (stratified: differences between tasks do not count)."""
+        n, total, square = self.parts.sum(-1)
+        within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.maximum(n - 1, 1)
+        return float(np.sqrt(within.sum()) / within.size)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the side-by-side table."""
+
+    key: Key
+    metric: str
+    interval: Interval
+    seeds: int
+    trials: int
+
+
+class Results:
+    """A results folder, read once."""
+
+    def __init__(self, folder: Path) -> None:
+        results.open_folder(folder)
+        paths = results.files(folder)
+        if not paths:
+            raise UserError(f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}")
+        self._db = duckdb.connect()
+        self._db.execute("SET threads TO 2")
+        try:
+            self._db.execute("CREATE TABLE rows AS SELECT * FROM read_parquet($1)", [[str(path) for path in paths]])
+        except duckdb.Error as error:
+            raise UserError(
+                f"{folder}/rows cannot be read: {error}. Remove the file it names and run compare again."
+            ) from None
+        found = self._query(
+            "SELECT family, split, method, track, any_value(axis), any_value(level), any_value(shift_distance), "
+            "any_value(clue), any_value(supervision), any_value(exact_reference), count(DISTINCT seed), "
+            "count(task_params) > 0 FROM rows GROUP BY family, split, method, track ORDER BY ALL"
+        )
+        names = ("axis", "level", "value", "clue", "supervision", "exact", "seeds", "tasks")
+        self.about = {Key(*row[:4]): dict(zip(names, row[4:], strict=True)) for row in found}
+        """What is known of each (family, split, method, track)."""
+
+    def _query(self, sql: str, *values: Any) -> list[tuple]:
+        return self._db.execute(sql, list(values)).fetchall()
+
+    @property
+    def families(self) -> list[str]:
+        """The families that were played."""
+        return list(dict.fromkeys(key.family for key in self.about))
+
+    def splits(self, family: str) -> list[str]:
+        """The splits of a family that were played, ``id`` first."""
+        found = dict.fromkeys(key.split for key in self.about if key.family == family)
+        return sorted(found, key=lambda s: (s.startswith("shift"), s != "id", s))
+
+    def methods(self, family: str, split: str | None = None) -> list[str]:
+        """The methods that played a family (and a split)."""
+        return list(dict.fromkeys(k.method for k in self.about if k.family == family and split in (None, k.split)))
+
+    @functools.cache  # noqa: B019 - one Results lives as long as a report
+    def sums_at(self, key: Key, metric: str, point: int) -> Sums | None:
+        """``sums``, made once, so that equal questions share one answer."""
+        parts = self._points(key)[1][METRICS.index(metric)][:, point]
+        return Sums(parts) if parts[0].any() else None
+
+    @functools.cache  # noqa: B019
+    def _points(self, key: Key) -> tuple[np.ndarray, np.ndarray]:
+        """Curve points ``[P, 2]`` (episodes, transitions) of a key, and all its sums ``[metric, 3, P, S, T, 2]``."""
+        columns = ", ".join(
+            f"coalesce(sum({metric}_{part}), 0)" for part in ("n", "sum", "sum_sq") for metric in METRICS
+        )
+        found = self._query(
+            f"SELECT curve_point, any_value(k_episodes), any_value(k_transitions), seed, task_id, half, {columns} "
+            "FROM rows WHERE family = ? AND split = ? AND method = ? AND track = ? "
+            "GROUP BY curve_point, seed, task_id, half ORDER BY ALL",
+            *key,
+        )
+        array = np.array(found, float)
+        curve, place = np.unique(array[:, :3], axis=0, return_inverse=True)
+        seeds, row = np.unique(array[:, 3], return_inverse=True)
+        tasks, column = np.unique(array[:, 4], return_inverse=True)
+        sums = np.zeros((3, len(METRICS), len(curve), len(seeds), len(tasks), 2))
+        values = array[:, 6:].T.reshape(3, len(METRICS), -1)
+        sums[:, :, place.ravel(), row, column, array[:, 5].astype(int)] = values
+        return curve[:, 1:].astype(int), np.moveaxis(sums, 1, 0)
+
+    def sums(self, key: Key, metric: str, point: int = -1) -> Sums | None:
+        """The sums of one metric at a curve point (the last one unless told); None where there are none."""
+        return self.sums_at(key, metric, point) if key in self.about else None
+
+    # --- numbers -----------------------------------------------------------------------------------------------------
+
+    def tasks_are_fixed(self, key: Key) -> bool:
+        """Whether a split is a finite list of tasks: one seed's interval then speaks of trials on these."""
+        return make_family(key.family).support(key.split) is not None
+
+    def mean(self, key: Key, metric: str = "trial_return", point: int = -1) -> Interval | None:
+        """The mean of a metric, by the rule of ``stats.interval`` for several seeds and by trials for one."""
+        sums = self.sums(key, metric, point)
+        if sums is None:
+            return None
+        if len(sums.table) == 1 and self.tasks_are_fixed(key):
+            return sums.fixed_tasks_interval()
+        if len(sums.table) == 1 and not self.about[key]["tasks"]:
+            return sums.trial_interval()
+        return stats.interval(Resampled.mean, sums.table, reps=REPS)
+
+    def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
+        """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task."""
+        x, floor, top = (self.sums(key._replace(method=m), metric) for m in (key.method, "random", ceiling))
+        if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
+            return None
+        if len(x.table) == 1 and self.tasks_are_fixed(key):
+            return _score_on_fixed_tasks(x, floor, top)
+        try:
+            return stats.interval(Resampled.normalised, x.table, floor.table[0], top.table[0], reps=REPS)
+        except ValueError:  # in some resamples the ceiling is not above random: too few trials for a score
+            return None
+
+    def difference(self, key: Key, other: str, metric: str = "trial_return") -> Interval | None:
+        """The mean of this method less that of ``other``, paired by task (and noise)."""
+        x, y = self.sums(key, metric), self.sums(key._replace(method=other), metric)
+        if x is None or y is None or key.method == other:
+            return None
+        if len(x.table) == len(y.table) == 1 and self.tasks_are_fixed(key):
+            error = float(np.hypot(x.standard_error, y.standard_error))
+            return _normal(float(x.table.mean() - y.table.mean()), error, x.trials)
+        return stats.paired_difference(x.table, y.table, reps=REPS) if x.table.shape[1] > 1 else None
+
+    def cvar(self, key: Key, metric: str = "trial_return") -> Interval | None:
+        """The mean of the worst fifth of tasks, chosen on half of the trials and scored on the other half."""
+        sums = self.sums(key, metric)
+        if sums is None or sums.halves is None or not self.about[key]["tasks"]:
+            return None  # a row is a block of many tasks
+        if sums.table.shape[1] < 5 or sums.trials_per_task < stats.CVAR_TRIALS:
+            return None
+        return stats.interval(
+            functools.partial(Resampled.cvar, trials_per_task=sums.trials_per_task), sums.halves, reps=REPS
+        )
+
+    def iqm(self, key: Key) -> Interval | None:
+        """The interquartile mean of the trial return over seeds and tasks, for learned methods."""
+        sums = self.sums(key, "trial_return")
+        if sums is None or len(sums.table) < 2:
+            return None
+        return stats.interval(Resampled.iqm, sums.table, reps=REPS)
+
+    def delta_prior(self, family: str, split: str) -> float | None:
+        """The harm of shift that nobody with the training prior can avoid, in oracle-normalised score."""
+        own, train = (self.score(Key(family, split, m)) for m in ("bayes", "bayes_train"))
+        return None if own is None or train is None else own.mean - train.mean
+
+    def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
+        """(episodes, transitions, interval) at every curve point."""
+        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._points(key)[0].tolist())]
+        return [(k, transitions, mean) for k, transitions, mean in means if mean is not None]
+
+    def lines(self, family: str, split: str) -> Iterator[Line]:
+        """Every number of the side-by-side table of one split."""
+        for method in self.methods(family, split):
+            yield from self.lines_of(Key(family, split, method))
+
+    def lines_of(self, key: Key) -> Iterator[Line]:
+        """Every number of one method on one split."""
+        if key in self.about:
+            numbers = {metric: self.mean(key, metric) for metric in METRICS} | {
+                "score_oracle": self.score(key, "oracle"),
+                "score_bayes": self.score(key, "bayes"),
+                "minus_bayes": self.difference(key, "bayes"),
+                "cvar20": self.cvar(key),
+                "iqm": self.iqm(key),
+            }
+            sums = self.sums(key, "episode_return")
+            for metric, interval in numbers.items():
+                if interval is not None and sums is not None:
+                    yield Line(key, metric, interval, int(self.about[key]["seeds"]), sums.trials)
+
+
+def _score_on_fixed_tasks(x: Sums, floor: Sums, top: Sums) -> Interval:
+    """A score's interval from the noise of trials alone (delta method; the pairing of noise is not used)."""
+    m, low, high = x.table.mean(), floor.table.mean(), top.table.mean()
+    score = (m - low) / (high - low)
+    if x is floor or x is top:
+        return _normal(float(score), 0.0, x.trials)
+    errors = (x.standard_error, (1 - score) * floor.standard_error, score * top.standard_error)
+    return _normal(float(score), float(np.linalg.norm(errors) / (high - low)), x.trials)
+
+
+def _normal(mean: float, error: float, n: int) -> Interval:
+    return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, n, "trials on fixed tasks", 0.95)

@@ -1,0 +1,139 @@
+"""The side-by-side tables, in three dresses: terminal (rich), Markdown and CSV, all from the same lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bridge.report.summary import Key, Line, Results
+from bridge.stats import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADINGS = {
+    "trial_return": "return ↑",
+    "score_oracle": "oracle=1 ↑",
+    "score_bayes": "Bayes=1 ↑",
+    "minus_bayes": "−Bayes ↑",
+    "regret": "regret ↓",
+    "success": "success ↑",
+}
+"""The columns of the table that people read; the CSV has every metric."""
+NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
+"""Those that fit a terminal of 80 columns."""
+_MARKS = {"exact": "=", "near": "≈"}
+LEGEND = "± is half of a 95% interval; = exact reference, ≈ near."
+
+
+def number(interval: Interval | None) -> str:
+    """``6.66 ±0.01``: a mean and half of its 95% interval, to two digits of that and four of the mean at most."""
+    if interval is None:
+        return "–"
+    half = (interval.high - interval.low) / 2
+    if math.isnan(half):
+        return f"{interval.mean:.4g} (n=1)"
+    size = max(1.0, abs(interval.mean))
+    if half <= 1e-6 * size:
+        return f"{interval.mean:.4g}"
+    digits = max(0, min(3 - math.floor(math.log10(size)), 1 - math.floor(math.log10(half))))
+    return f"{interval.mean:.{digits}f} ±{half:.{digits}f}"
+
+
+def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Heading and cells of one split's table, methods in order of trial return; ``wide`` has every column."""
+    by_method: dict[str, dict[str, Interval]] = {}
+    for line in results.lines(family, split):
+        by_method.setdefault(line.key.method, {})[line.metric] = line.interval
+    shown = [
+        metric for metric in (HEADINGS if wide else NARROW) if any(metric in numbers for numbers in by_method.values())
+    ]
+    order = sorted(by_method, key=lambda method: -by_method[method]["trial_return"].mean)
+    several = wide and any(about["seeds"] > 1 for about in results.about.values())
+    rows = []
+    for method in order:
+        about = results.about[Key(family, split, method)]
+        marks = ", ".join(filter(None, (about["exact"], _told(about)))) if wide else _MARKS.get(about["exact"], "")
+        seeds = [str(about["seeds"])] if several else []
+        rows.append([method, *(number(by_method[method].get(metric)) for metric in shown), *seeds, marks])
+    return [
+        "method",
+        *(HEADINGS[m] for m in shown),
+        *(["seeds"] if several else []),
+        "kind, told" if wide else "",
+    ], rows
+
+
+def _told(about: dict) -> str:
+    clue = {"task": "task", "id": "task id", "text": "text"}.get(about["clue"], "")
+    return clue or {"none": ""}.get(about["supervision"], about["supervision"])
+
+
+def title(results: Results, family: str, split: str) -> str:
+    """``bandit:k=5,n=10 · shift/gap/3 (gap = 0.4) · n = 20,000 trials``, and the unavoidable harm of the shift."""
+    key, about = next((k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split))
+    sums = results.sums(key, "episode_return")
+    parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
+    parts += [f"n = {sums.trials:,} trials"] if sums else []
+    harm = results.delta_prior(family, split) if about["axis"] else None
+    return " · ".join(parts + ([f"Δ_prior = {harm:.3f}"] if harm is not None else []))
+
+
+def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
+    """The table for a terminal; all columns if ``wide``, else those that fit 80 characters."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    heading, rows = grid(results, family, split, wide=wide)
+    table = Table(
+        title=title(results, family, split),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for i, name in enumerate(heading):
+        table.add_column(name, justify="left" if i in (0, len(heading) - 1) else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(results: Results) -> str:
+    """Every table of a results folder as one Markdown page."""
+    parts = [
+        "# Results\n",
+        "Means with 95% intervals (±). For references (one seed) an interval speaks of trials, on fixed tasks where a "
+        "split is a finite list; for learned methods it is a t interval over training seeds below 10 seeds, else a "
+        "crossed bootstrap over seeds and tasks. A score is a ratio of means over the split: 0 is random play. "
+        "Differences to Bayes are taken task by task under the same noise; Δ_prior is the part of the score that no "
+        "agent with the training prior can keep (Bayes for the test prior less Bayes for the training prior, "
+        "oracle = 1). The last checkpoint of a run counts; configurations are chosen on `id_val`.\n",
+    ]
+    for family in results.families:
+        for split in results.splits(family):
+            heading, rows = grid(results, family, split)
+            parts.append(f"\n## {title(results, family, split)}\n")
+            parts.append("| " + " | ".join(heading) + " |")
+            parts.append(
+                "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
+            )
+            parts.extend("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(parts) + "\n"
+
+
+def comma_separated(lines: Iterable[Line]) -> str:
+    """Every number as one CSV: a line each, with its interval, its kind and its n."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["family", "split", "method", "track", "metric", "mean", "low", "high", "interval", "n", "seeds", "trials"]
+    )
+    for line in lines:
+        mean, low, high, n, kind, _ = line.interval
+        writer.writerow([*line.key, line.metric, repr(mean), repr(low), repr(high), kind, n, line.seeds, line.trials])
+    return out.getvalue()

@@ -1,0 +1,270 @@
+"""Results are append-only Parquet rows; every table, curve, claim and test derives from them.
+
+One row for each method x training seed x split x task (or block of tasks) x half of its trials x curve point, with n,
+sum and sum of squares of each metric. Derived numbers (scores, intervals, differences) are computed when read, never
+stored. Files are written whole or not at all, one a cell, and a folder holds results of one suite version only.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import json
+import math
+import os
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from bridge.errors import UserError
+from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks
+from bridge.protocol import Card
+from bridge.tasks.base import SUITE_VERSION, TaskFamily
+
+_SMALL = 16
+"""Task parameters of up to this many numbers are written into rows."""
+_TEXT, _INT, _REAL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.float64()
+
+COLUMNS: dict[str, pa.DataType] = {
+    # what was played
+    "suite_version": _INT, "family": _TEXT, "family_hash": _TEXT, "split": _TEXT, "axis": _TEXT, "level": _INT,
+    "shift_distance": _REAL, "delta_prior": _REAL, "task_id": _INT, "task_params": _TEXT,
+    # who played
+    "method": _TEXT, "method_version": _TEXT, "model_id": _TEXT, "seed": _INT, "eval_seed": _INT, "clue": _TEXT,
+    "supervision": _TEXT, "decode_rule": _TEXT, "selection_rule": _TEXT, "tuning_configs": _INT,
+    "exact_reference": _TEXT,
+    # where on the curve
+    "track": _TEXT, "trial": _INT, "half": _INT, "curve_point": _INT, "k_episodes": _INT, "k_transitions": _INT,
+    # what came of it
+    **{f"{metric}_{part}": _REAL for metric in METRICS for part in ("n", "sum", "sum_sq")},
+    # what it cost
+    "test_grad_steps": _INT, "test_seconds": _REAL, "test_flops": _REAL, "tokens": _INT, "train_env_steps": _INT,
+    "train_grad_steps": _INT, "train_seconds": _REAL, "params_total": _INT, "params_trained": _INT,
+    # diagnostics of later parts
+    "first_action_ok": _REAL, "surprise": _REAL, "detector_scores": _TEXT, "parse_fail": _REAL,
+    "prompt_format_id": _TEXT,
+    # provenance
+    "device": _TEXT, "config_hash": _TEXT, "git_sha": _TEXT,
+}  # fmt: skip
+"""Column -> type. ``trial`` is set where a row is one trial; ``delta_prior`` is filled when read (see ``report``)."""
+
+SCHEMA = pa.schema(list(COLUMNS.items()), metadata={"suite_version": str(SUITE_VERSION)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What training an agent cost; zeros for references."""
+
+    env_steps: int = 0
+    grad_steps: int = 0
+    seconds: float = 0.0
+
+
+def rows(
+    evaluation: Evaluation,
+    family: TaskFamily,
+    card: Card,
+    *,
+    seed: int = 0,
+    costs: Costs | None = None,
+    device: str = "cpu",
+) -> pa.Table:
+    """The rows of one evaluation."""
+    plan, costs = evaluation.plan, costs or Costs()
+    split = family.split(plan.split)
+    blocks, points = task_blocks(family, plan), evaluation.points
+    shape = (blocks, 2, len(points))
+    task, half, point = (axis.ravel() for axis in np.indices(shape))
+    n, total, square = ({m: evaluation.total[m][part].ravel() for m in METRICS} for part in range(3))
+    played = n["episode_return"] > 0
+    episodes = np.array(points)[point]
+    columns: dict[str, Any] = {
+        "suite_version": SUITE_VERSION,
+        "family": family.id,
+        "family_hash": family.hash,
+        "split": split.name,
+        "axis": split.axis or "",
+        "level": split.level,
+        "shift_distance": split.value,
+        "task_id": task,
+        "task_params": _task_params(family, plan, blocks)[task],
+        "method": card.method,
+        "method_version": _package_version(),
+        "seed": seed,
+        "eval_seed": plan.eval_seed,
+        "track": plan.track,
+        "half": half,
+        "curve_point": point,
+        "k_episodes": episodes,
+        "k_transitions": episodes * evaluation.trial.horizon,
+        "test_seconds": evaluation.seconds,
+        "test_grad_steps": 0,
+        "train_env_steps": costs.env_steps,
+        "train_grad_steps": costs.grad_steps,
+        "train_seconds": costs.seconds,
+        "device": device,
+        "config_hash": plan_hash(plan),
+        "git_sha": _git_sha(),
+    }
+    columns |= {key: value for key, value in asdict(card).items() if key in COLUMNS}
+    for metric in METRICS:
+        columns |= {f"{metric}_n": n[metric], f"{metric}_sum": total[metric], f"{metric}_sum_sq": square[metric]}
+    count = int(played.sum())
+    arrays = []
+    for name, kind in COLUMNS.items():
+        value = columns.get(name)
+        if isinstance(value, np.ndarray):
+            array = pa.array(value[played], kind.value_type if kind == _TEXT else kind, from_pandas=True)
+            arrays.append(array.dictionary_encode() if kind == _TEXT else array)
+        else:
+            arrays.append(_constant(value, kind, count))
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
+    if value is None:
+        return pa.nulls(count, kind)
+    if kind == _TEXT:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
+    return pa.array(np.full(count, value), kind)
+
+
+def _task_params(family: TaskFamily, plan: Plan, blocks: int) -> np.ndarray:
+    """The (small) hidden parameters of each task as JSON; None where a row stands for a block of many tasks."""
+    if family.support(plan.split) is None and not plan.trials_per_task:
+        return np.full(blocks, None)
+    params = family.sample(plan.split, torch.arange(blocks)).params
+    small = {name: value.tolist() for name, value in params.items() if value[0].numel() <= _SMALL}
+    return np.array([json.dumps({name: value[i] for name, value in small.items()}) for i in range(blocks)])
+
+
+def plan_hash(plan: Plan) -> str:
+    """Eight hex digits of how trials were played (not of which split)."""
+    content = {key: value for key, value in asdict(plan).items() if key != "split"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _git_sha() -> str:
+    """The commit of the checkout that this code runs from; empty where it is installed."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+@functools.cache
+def _package_version() -> str:
+    try:
+        return version("metabridge")
+    except PackageNotFoundError:
+        return "0"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Call ``write(temporary path)``, then move it to ``path``: a reader sees all of a file or none of it.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; what was there before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else error.strerror
+        raise UserError(
+            f"Could not write {path}: {reason}. What was finished before is kept; make room (or choose another --out) "
+            "and run the same command again to go on."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+    write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """A Parquet file, whole or not at all."""
+    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def cell_path(folder: Path, table: pa.Table) -> Path:
+    """Where a cell's rows go: the name tells family, method and seed, and a hash tells the splits."""
+    first = {name: table[name][0].as_py() for name in ("family", "method", "seed", "track", "config_hash")}
+    splits = sorted(table["split"].unique().to_pylist())
+    digest = hashlib.sha256(json.dumps([first, splits]).encode()).hexdigest()[:8]
+    slug = "".join(c if c.isalnum() or c in "_=." else "-" for c in f"{first['family']}--{first['method']}")
+    return folder / "rows" / f"{slug}--s{first['seed']}--{digest}.parquet"
+
+
+def open_folder(folder: Path) -> None:
+    """Make a results folder, or make sure that an old one holds results of this suite version.
+
+    Raises:
+        UserError: the folder is of another suite version.
+    """
+    marker = folder / "suite.json"
+    if not marker.exists():
+        write_text(marker, json.dumps({"suite_version": SUITE_VERSION}) + "\n")
+        return
+    try:
+        found = json.loads(marker.read_text())["suite_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{marker} is not readable as a suite marker. Choose another --out, or mend or remove it."
+        ) from None
+    if found != SUITE_VERSION:
+        raise UserError(
+            f"{folder} holds results of suite version {found}; this is suite version {SUITE_VERSION}, whose splits or "
+            "counting rules differ. Choose another --out."
+        )
+
+
+def files(folder: Path) -> list[Path]:
+    """The row files of a results folder, in order of name."""
+    return sorted((folder / "rows").glob("*.parquet"))
+
+
+def done(folder: Path) -> set[tuple[str, str, int, str, str, str]]:
+    """What a folder already holds: (family, method, seed, split, track, config_hash) of every file that can be read."""
+    keys = ["family", "method", "seed", "split", "track", "config_hash"]
+    found: set[tuple[str, str, int, str, str, str]] = set()
+    for path in files(folder):
+        table = read_file(path, keys).group_by(keys).aggregate([])
+        found.update(zip(*(table[key].to_pylist() for key in keys), strict=True))
+    return found
+
+
+def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """One row file; a broken one is named with the remedy."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Remove it and run compare again: only its cell is redone."
+        ) from None
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether a number can be printed as a number."""
+    return value is not None and math.isfinite(value)

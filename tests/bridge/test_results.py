@@ -1,0 +1,102 @@
+"""Rows say exactly what was played; files are whole or absent; folders of another suite are refused."""
+
+import errno
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from bridge import results
+from bridge.errors import UserError
+from bridge.evaluate import METRICS, Plan, evaluate
+from bridge.references.bayes_bandit import bayes
+from bridge.references.random import Random
+from bridge.tasks.bandit import Bandit
+
+FAMILY = Bandit(k=3, n=4)
+
+
+def table(split: str = "id", **plan) -> pa.Table:
+    played = evaluate(bayes(FAMILY, split), FAMILY, Plan(split=split, trials=500, **plan))
+    return results.rows(played, FAMILY, bayes(FAMILY, split).card)
+
+
+def test_rows_hold_every_trial_once_and_the_very_sums():
+    played = evaluate(Random(FAMILY), FAMILY, Plan(trials=500))
+    rows = results.rows(played, FAMILY, Random(FAMILY).card)
+    assert rows.schema.names == list(results.COLUMNS)
+    last = rows.filter(pc.equal(rows["curve_point"], len(played.points) - 1))
+    for metric in METRICS:
+        for part, value in zip(("n", "sum", "sum_sq"), played.pooled(metric), strict=True):
+            assert np.nansum(last[f"{metric}_{part}"].to_numpy()) == pytest.approx(value)
+    assert set(rows["half"].to_pylist()) == {0, 1}
+    assert last["episode_return_n"].to_numpy().sum() == 500
+
+
+def test_rows_name_what_was_played():
+    row = table("shift/prior/3").slice(0, 1).to_pylist()[0]
+    expected = {
+        "family": "bandit:k=3,n=4", "split": "shift/prior/3", "axis": "prior", "level": 3, "shift_distance": 2.0,
+        "method": "bayes", "exact_reference": "exact", "track": "O", "suite_version": 1, "family_hash": FAMILY.hash,
+        "supervision": "prior", "clue": "nothing", "delta_prior": None, "selection_rule": "none",
+    }  # fmt: skip
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_task_parameters_stand_where_a_row_is_one_task():
+    assert table()["task_params"].null_count == len(table())
+    rows = table(trials_per_task=50)
+    means = {json.dumps(json.loads(text)["means"]) for text in rows["task_params"].to_pylist()}
+    assert len(means) == len(set(rows["task_id"].to_pylist())) == 10
+
+
+def test_a_curve_point_knows_its_transitions():
+    rows = table()
+    assert rows["k_transitions"].to_pylist() == rows["k_episodes"].to_pylist()
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "rows" / "cell.parquet"
+    results.write_table(path, table())
+    before = path.read_bytes()
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(UserError, match=r"disk is full.*make room"):
+        results.write_table(path, table())
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["cell.parquet"]
+
+
+def test_a_folder_of_another_suite_version_is_refused(tmp_path):
+    results.open_folder(tmp_path)
+    results.open_folder(tmp_path)
+    (tmp_path / "suite.json").write_text('{"suite_version": 99}')
+    with pytest.raises(UserError, match=r"suite version 99.*suite version 1"):
+        results.open_folder(tmp_path)
+    (tmp_path / "suite.json").write_text("not json")
+    with pytest.raises(UserError, match="not readable"):
+        results.open_folder(tmp_path)
+
+
+def test_done_lists_what_a_folder_holds(tmp_path):
+    rows = table()
+    results.write_table(results.cell_path(tmp_path, rows), rows)
+    assert results.done(tmp_path) == {("bandit:k=3,n=4", "bayes", 0, "id", "O", results.plan_hash(Plan(trials=500)))}
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "broken.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(UserError, match=r"broken\.parquet cannot be read.*only its cell is redone"):
+        results.done(tmp_path)
+
+
+def test_cells_have_distinct_paths(tmp_path):
+    tables = [table(), table("shift/prior/1"), table(track="F")]
+    assert len({results.cell_path(tmp_path, t) for t in tables}) == 3
