@@ -1,0 +1,206 @@
+"""The command ``metabridge``: list, evaluate, compare, report, check.
+
+Each command is a frozen dataclass whose fields are its flags. Heavy packages are imported by the command that needs
+them, so that ``metabridge --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, subcommand
+
+from bridge.config import split_list
+from bridge.errors import UserError
+from experiments.sizes import SIZES
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """What there is: families, methods, splits, axes or experiments."""
+
+    what: Positional[Literal["families", "methods", "splits", "axes", "experiments"]] = "families"
+    family: tuple[str, ...] = ()
+    """Only for these families (default: each with its own defaults)."""
+    json: bool = False
+    """Print a JSON array of objects, each with a name."""
+
+    def run(self) -> int:
+        """Print the list."""
+        from experiments import listing
+
+        entries = listing.entries(self.what, split_list(self.family))
+        if self.json:
+            print(json.dumps(entries, indent=1))
+        else:
+            listing.show(entries)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Play one method on one family, beside the references that its scores need."""
+
+    method: Positional[str]
+    """A method, with parameters after a colon: ucb1:c=0.1."""
+    family: str = "bandit:k=5,n=10"
+    """A family, with parameters after a colon: bandit:k=5,n=100."""
+    splits: tuple[str, ...] = ("id",)
+    """Split names or patterns: id,shift/gap/3, shift/gap, shift/*/4."""
+    trials: int = 10_000
+    """Trials a split."""
+    track: Literal["O", "C", "F"] = "O"
+    """O: own exploration; C: a context shown to every method, then frozen; F: free adaptation, then frozen."""
+    behaviour: str = "random"
+    """Who makes the context of track C."""
+    shots: int = 0
+    """Tracks C and F: episodes shown or adapted on (0: the whole trial)."""
+    trials_per_task: int = 0
+    """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
+    eval_seed: int = 0
+    """Seed of the evaluation's noise."""
+    json: bool = False
+    """Print JSON lines: method, family, split, metric, mean, low, high, n."""
+
+    def run(self) -> int:
+        """Play and print."""
+        from experiments import evaluation
+
+        _one_thread()
+        plan = {name: getattr(self, name) for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")}
+        lines = evaluation.lines(self.method, self.family, split_list(self.splits), plan, self.behaviour)
+        if self.json:
+            for line in lines:
+                print(json.dumps(line))
+        else:
+            evaluation.show(lines)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Play methods side by side; what is done already in OUT is not done again."""
+
+    size: Literal["smoke", "quick", "small", "full"] = "quick"
+    """smoke: under a minute; quick: under ten; small: an hour or two; full: a night."""
+    families: tuple[str, ...] = ()
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
+    methods: tuple[str, ...] = ()
+    """Instead of the size's methods."""
+    splits: tuple[str, ...] = ()
+    """Instead of the size's splits."""
+    seeds: tuple[int, ...] = ()
+    """Training seeds of learned methods (references have none), instead of the size's."""
+    trials: int | None = None
+    """Trials a split, instead of the size's."""
+    out: Path = Path("results/compare")
+    """Where rows, tables and figures go."""
+
+    def run(self) -> int:
+        """Play, then report."""
+        from experiments import compare, reporting
+
+        _one_thread()
+        size = SIZES[self.size]
+        families = split_list(self.families) or size.families
+        trials = _trials(self.trials, families, size.trials)
+        failed = compare.compare(
+            families,
+            split_list(self.methods) or size.methods,
+            split_list(self.splits) or size.splits,
+            trials,
+            self.seeds or size.seeds,
+            self.out,
+            strict_splits=bool(self.splits),
+        )
+        reporting.report(self.out)
+        if failed:
+            print(
+                f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",
+                file=sys.stderr,
+            )
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder."""
+
+    folder: Positional[Path]
+
+    def run(self) -> int:
+        """Write and print the report."""
+        from experiments import reporting
+
+        reporting.report(self.folder)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Does a family or an agent keep the contract? One line a rule."""
+
+    target: Positional[str]
+    """A registered family or method, or your own: module:name or path/to/file.py:name."""
+    family: str = "bandit:k=5,n=10"
+    """The family that an agent is checked on."""
+
+    def run(self) -> int:
+        """Run every rule and print what came of it."""
+        from experiments import checking
+
+        return checking.check(self.target, self.family)
+
+
+Command = (
+    Annotated[List, subcommand("list")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Check, subcommand("check")]
+)
+
+
+def _one_thread() -> None:
+    """Batches of a few thousand rows are too small for two torch threads (measured: up to four times slower)."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _trials(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
+    """Trials by family name: what was asked, else the size's, else the size's smallest."""
+    if asked is not None and asked < 1:
+        raise UserError(f"--trials must be 1 or more, found {asked}.")
+    names = {spec.partition(":")[0] for spec in families}
+    return {name: asked or by_size.get(name, min(by_size.values())) for name in names}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 well, 1 some cell or check failed, 2 bad input, 130 interrupted."""
+    command = tyro.cli(
+        Command,
+        args=arguments,
+        prog="metabridge",
+        description="Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.",
+    )
+    try:
+        code = command.run()
+    except UserError as error:
+        print(f"metabridge: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("metabridge: interrupted. What was finished is kept; run the same command to go on.", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Side by side: every method on every family and split, resumable cell by cell.
+
+A cell is one method x family x seed. Its rows are one file, written when it is whole; a cell that is there is not
+played again, and one that fails is reported without stopping the others.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bridge import results
+from bridge.errors import ContractError, UserError, unknown
+from bridge.evaluate import Plan, evaluate
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from experiments import methods
+from experiments.progress import Progress
+
+_WORTH_PROCESSES = 20_000_000
+"""Environment steps from which on starting a process a core (two seconds each) pays."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one family with one training seed, on those splits that are not done."""
+
+    family: TaskFamily
+    method: str
+    seed: int
+    plans: tuple[Plan, ...]
+
+    @property
+    def name(self) -> str:
+        """How progress and errors call it."""
+        return f"{self.method} on {self.family.id}"
+
+    @property
+    def env_steps(self) -> int:
+        """How many environment steps playing it takes."""
+        return sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
+
+
+def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True) -> tuple[str, ...]:
+    """Split names from names and patterns: ``shift`` is every shifted split, ``shift/gap`` an axis, ``shift/*/4`` a
+    level.
+
+    Raises:
+        UserError: a pattern matches nothing (unless not ``strict``: sizes name axes that only some families have).
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if pattern.endswith("/0"):
+            found[family.split(pattern).name] = None
+            continue
+        hits = [s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
+        if not hits and strict:
+            family.split(pattern if pattern.count("/") != 1 else f"{pattern}/1")  # names the nearest axis or split
+            raise unknown(f"split of {family.id}:", pattern, family.splits)
+        found |= dict.fromkeys(hits)
+    return tuple(found)
+
+
+def plan_cells(
+    families: tuple[TaskFamily, ...],
+    method_specs: tuple[str, ...],
+    splits: dict[str, tuple[str, ...]],
+    trials: dict[str, int],
+    seeds: tuple[int, ...],
+    out: Path,
+) -> list[Cell]:
+    """The cells that are still to be played. References have no training seeds: theirs is 0."""
+    known = results.done(out)
+    cells = []
+    for family in families:
+        for method in method_specs:
+            if not methods.applies(method, family):
+                continue
+            plans = [Plan(split=split, trials=trials[family.name]) for split in splits[family.id]]
+            for seed in seeds if methods.is_learned(method) else (0,):
+                todo = tuple(
+                    p for p in plans if (family.id, method, seed, p.split, p.track, results.plan_hash(p)) not in known
+                )
+                if todo:
+                    cells.append(Cell(family, method, seed, todo))
+    return cells
+
+
+def play_cell(cell: Cell, out: Path, advance: Callable[[int], None]) -> None:
+    """Play every split of a cell, then write its rows (and the step detail of the first trials) at once."""
+    tables, details = [], []
+    for plan in cell.plans:
+        agent = methods.agent(cell.method, cell.family, plan.split)
+        played = evaluate(agent, cell.family, plan, progress=advance)
+        tables.append(results.rows(played, cell.family, agent.card, seed=cell.seed))
+        details.append(
+            pa.table(played.detail).append_column("split", pa.array([plan.split] * len(played.detail["trial"])))
+        )
+    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    path = results.cell_path(out, table)
+    results.write_table(out / "steps" / path.name, pa.concat_tables(details))
+    results.write_table(path, table)
+
+
+def compare(
+    families: tuple[str, ...],
+    method_specs: tuple[str, ...],
+    split_patterns: tuple[str, ...],
+    trials: dict[str, int],
+    seeds: tuple[int, ...],
+    out: Path,
+    *,
+    strict_splits: bool,
+) -> int:
+    """Play what is missing in ``out``; returns how many cells failed.
+
+    Raises:
+        UserError: bad names (before anything is played), a folder of another suite version or plan, a full disk.
+    """
+    made = tuple(make_family(spec) for spec in families)
+    for method in method_specs:
+        methods.constructor(method.partition(":")[0], made[0])  # an unknown name is refused before anything is played
+    splits = {f.id: expand_splits(f, split_patterns, strict=strict_splits) for f in made}
+    results.open_folder(out)
+    _same_trials(out, {f.name: trials[f.name] for f in made})
+    cells = plan_cells(made, method_specs, splits, trials, seeds, out)
+    failed = 0
+    with Progress(sum(cell.env_steps for cell in cells), "environment steps") as progress:
+        for number, (cell, error) in enumerate(_played(cells, out, progress), 1):
+            progress.describe(f"[{number}/{len(cells)}] {cell.name}")
+            if isinstance(error, UserError) and not isinstance(error, ContractError):
+                raise error
+            if error is not None:
+                failed += 1
+                _report_failure(cell, error, out, progress)
+    return failed
+
+
+def _played(cells: list[Cell], out: Path, progress: Progress) -> Iterator[tuple[Cell, BaseException | None]]:
+    """Each cell as it ends, with its error if it failed: one process a core where the work is worth starting them."""
+    workers = min(os.cpu_count() or 1, len(cells))
+    if workers < 2 or sum(cell.env_steps for cell in cells) < _WORTH_PROCESSES:
+        for cell in cells:
+            yield cell, _attempt(cell, out, progress.advance)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
+    count = context.Value("q", 0)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count,)) as pool:
+        try:
+            cell_of = {pool.submit(_work, cell, out): cell for cell in cells}
+            waiting = set(cell_of)
+            while waiting:
+                ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                progress.advance(count.value - progress.count)
+                for future in ended:
+                    yield cell_of[future], future.exception() or future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _attempt(cell: Cell, out: Path, advance: Callable[[int], None]) -> Exception | None:
+    """Play a cell; its error as a value, with the traceback as a note (which outlives pickling)."""
+    try:
+        play_cell(cell, out, advance)
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        return error
+    return None
+
+
+def _start_worker(count: Any) -> None:
+    """Prepare a worker process: one torch thread, Ctrl-C left to the parent, and the shared counter of steps."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    global _count
+    _count = count
+
+
+_count: Any = None
+
+
+def _work(cell: Cell, out: Path) -> Exception | None:
+    def advance(steps: int) -> None:
+        with _count.get_lock():
+            _count.value += steps
+
+    return _attempt(cell, out, advance)
+
+
+def _report_failure(cell: Cell, error: BaseException, out: Path, progress: Progress) -> None:
+    """Say that a cell failed and keep its traceback in ``errors.log``."""
+    log = out / "errors.log"
+    with log.open("a") as file:
+        notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
+        file.write(f"--- {cell.name}, seed {cell.seed}\n{''.join(notes)}\n")
+    progress.print(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
+
+
+def _same_trials(out: Path, trials: dict[str, int]) -> None:
+    """A folder holds one number of trials a family, so that its tables compare like with like."""
+    marker = out / "plan.json"
+    before = json.loads(marker.read_text()) if marker.exists() else {}
+    for name, count in trials.items():
+        if before.get(name, count) != count:
+            raise UserError(
+                f"{out} holds results of {before[name]:,} trials a split on {name}; this run would play {count:,}. "
+                f"Use the same size and trials, or choose another --out."
+            )
+    results.write_text(marker, json.dumps(before | trials, sort_keys=True) + "\n")

@@ -1,0 +1,92 @@
+"""``metabridge evaluate``: one method on one family, with the references that its scores are measured by."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bridge import results
+from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.report.summary import Key, Results
+from bridge.report.tables import number
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from experiments import methods
+from experiments.compare import expand_splits
+from experiments.progress import Progress
+
+ANCHORS = ("random", "oracle", "bayes")
+"""What 0 and 1 mean; played beside the method where they exist."""
+
+
+def lines(
+    method: str, family_spec: str, splits: tuple[str, ...], settings: dict[str, Any], behaviour: str
+) -> list[dict]:
+    """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
+    family = make_family(family_spec)
+    names = expand_splits(family, splits)
+    plans = [Plan(split=name, **settings) for name in names]
+    methods.agent(method, family, names[0])  # refused before anything is played
+    anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
+    total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
+    with tempfile.TemporaryDirectory() as folder, Progress(total, "environment steps") as progress:
+        out = Path(folder)
+        for name in (method, *anchors):
+            for plan in plans:
+                progress.describe(f"{name} on {plan.split}")
+                agent = methods.agent(name, family, plan.split)
+                maker = methods.agent(behaviour, family, plan.split) if plan.track == "C" else None
+                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance)
+                table = results.rows(played, family, agent.card)
+                results.write_table(results.cell_path(out, table), table)
+        read = Results(out)
+        found = []
+        for plan in plans:
+            key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)
+            found += [_line(read, key, line.metric, line.interval) for line in read.lines_of(key)]
+        return found
+
+
+def _steps(family: TaskFamily, plan: Plan) -> int:
+    trial = family.trial(plan.split)
+    return trial.episodes * trial.horizon
+
+
+def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
+    about = read.about[key]
+    return {
+        "method": key.method,
+        "family": key.family,
+        "split": key.split,
+        "track": key.track,
+        "metric": metric,
+        "mean": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "n": interval.n,
+        "interval": interval.kind,
+        "clue": about["clue"],
+        "exact_reference": about["exact"],
+    }
+
+
+def show(found: list[dict]) -> None:
+    """The same as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bridge.stats import Interval
+
+    if not found:
+        raise UserError("Nothing was played.")
+    table = Table(
+        title=f"{found[0]['method']} on {found[0]['family']}, track {found[0]['track']}", title_justify="left"
+    )
+    for column in ("split", "metric", "mean ± 95%", "n", "interval"):
+        table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left")
+    for line in found:
+        interval = Interval(line["mean"], line["low"], line["high"], line["n"], line["interval"], 0.95)
+        table.add_row(line["split"], line["metric"], number(interval), f"{line['n']:,}", line["interval"])
+    Console().print(table, highlight=False)

@@ -1,0 +1,97 @@
+"""Every method by name: a plain table from name and kind of family to a constructor.
+
+A constructor is called as ``constructor(family, split, **parameters)`` and returns an agent. References may use the
+split (``bayes`` knows its distribution); learned methods may not look at it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from bridge import config
+from bridge.errors import UserError, unknown
+from bridge.protocol import Agent
+from bridge.references import (
+    bandit_oracle,
+    bayes_bandit,
+    gittins,
+    goal_search,
+    grid_oracle,
+    index_rules,
+    mdp_optimism,
+    mdp_posterior,
+    random,
+    thompson,
+)
+from bridge.tasks.bandit import Bandit
+from bridge.tasks.base import TaskFamily
+from bridge.tasks.goal_grid import GoalGrid
+from bridge.tasks.tabular_mdp import TabularMdp
+
+Constructor = Callable[..., Agent]
+
+METHODS: dict[str, dict[type[TaskFamily], Constructor]] = {
+    "random": {TaskFamily: random.Random},
+    "oracle": {
+        Bandit: bandit_oracle.BanditOracle,
+        GoalGrid: grid_oracle.Oracle,
+        TabularMdp: mdp_posterior.MdpOracle,
+    },
+    "bayes": {Bandit: bayes_bandit.bayes, GoalGrid: goal_search.bayes},
+    "bayes_train": {Bandit: bayes_bandit.bayes_train, GoalGrid: goal_search.bayes_train},
+    "ucb1": {Bandit: index_rules.UCB1},
+    "thompson": {Bandit: thompson.thompson, GoalGrid: goal_search.Thompson},
+    "greedy": {Bandit: index_rules.Greedy, TabularMdp: mdp_posterior.MdpGreedy},
+    "epsilon_greedy": {Bandit: index_rules.EpsilonGreedy, TabularMdp: mdp_posterior.MdpEpsilonGreedy},
+    "gittins": {Bandit: gittins.gittins_train},
+    "psrl": {TabularMdp: mdp_posterior.Psrl, GoalGrid: goal_search.Psrl},
+    "opsrl": {TabularMdp: mdp_posterior.Opsrl},
+    "ucrl2": {TabularMdp: mdp_optimism.Ucrl2},
+    "beb": {TabularMdp: mdp_optimism.Beb},
+    "search": {GoalGrid: goal_search.Search},
+}
+
+REFERENCES = frozenset(METHODS)
+"""The methods that are not trained."""
+
+
+def constructor(method: str, family: TaskFamily) -> Constructor | None:
+    """What makes ``method`` (a bare name) on this kind of family; None where the method makes no sense there."""
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    return next((make for kind, make in METHODS[method].items() if isinstance(family, kind)), None)
+
+
+def is_learned(spec: str) -> bool:
+    """Whether a method is trained, and so has a result for each training seed."""
+    return config.split_spec(spec)[0] not in REFERENCES
+
+
+def applies(spec: str, family: TaskFamily) -> bool:
+    """Whether a method plays this kind of family."""
+    return constructor(config.split_spec(spec)[0], family) is not None
+
+
+def agent(spec: str, family: TaskFamily, split: str) -> Agent:
+    """The agent that ``spec`` (``ucb1:c=0.1``) names, for ``split`` of ``family``; its card carries the spec."""
+    name, values = config.split_spec(spec)
+    make = constructor(name, family)
+    if make is None:
+        kinds = ", ".join(sorted(kind.__name__ for kind in METHODS[name]))
+        raise UserError(f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods")
+    built = make(family, split, **_parameters(spec, make, values))
+    if values:
+        built.card = dataclasses.replace(built.card, method=spec)
+    return built
+
+
+def _parameters(spec: str, make: Constructor, values: dict[str, str]) -> dict[str, Any]:
+    """Values converted to the types of the constructor's defaults."""
+    known = list(inspect.signature(make).parameters.values())[2:]
+    defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
+    for key in values.keys() - defaults.keys():
+        raise unknown(f"key in {spec!r}:", key, defaults)
+    return {key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()}

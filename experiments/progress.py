@@ -1,0 +1,80 @@
+"""Progress on whatever takes more than two seconds: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+_PATIENCE = 2.0
+"""Seconds before the first word about progress."""
+_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Progress:
+    """Counts units of work (environment steps), with their rate and the time left. Writes to standard error."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.total, self.unit, self.count, self.what = total, unit, 0, ""
+        self.began = self.spoke = time.monotonic()
+        self._bar = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def describe(self, what: str) -> None:
+        """Say what is being done now."""
+        self.what = what
+        self.advance(0)
+
+    def advance(self, count: int) -> None:
+        """Add work done."""
+        self.count += count
+        now = time.monotonic()
+        if now - self.began < _PATIENCE:
+            return
+        if sys.stderr.isatty():
+            self._live()
+        elif now - self.spoke > _EVERY or self.spoke == self.began:
+            self.spoke = now
+            rate = self.count / max(now - self.began, 1e-9)
+            left = (self.total - self.count) / max(rate, 1e-9)
+            print(
+                f"{self.what}: {self.count / max(self.total, 1):.0%} of {self.total:,} {self.unit}, {rate:,.0f}/s, "
+                f"{left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def print(self, text: str) -> None:
+        """A line that stays."""
+        if self._bar:
+            self._bar.console.print(text, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _live(self) -> None:
+        if self._bar is None:
+            from rich import progress as rich_progress
+            from rich.console import Console
+
+            self._bar = rich_progress.Progress(
+                rich_progress.TextColumn("{task.description}"),
+                rich_progress.BarColumn(),
+                rich_progress.TaskProgressColumn(),
+                rich_progress.TextColumn("{task.fields[rate]}"),
+                rich_progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.what, total=self.total, rate="")
+            self._bar.start()
+        rate = self.count / max(time.monotonic() - self.began, 1e-9)
+        self._bar.update(self._task, completed=self.count, description=self.what, rate=f"{rate:,.0f} {self.unit}/s")

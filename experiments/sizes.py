@@ -1,0 +1,75 @@
+"""The four sizes of a comparison. ``smoke`` and ``quick`` are fixed for ever: results of two days must mean the same.
+
+Times are those of two cores, without installation: smoke under a minute, quick under ten, small an hour or two, full a
+night or a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_REFERENCES = (
+    "random", "oracle", "bayes", "bayes_train", "gittins", "ucb1", "thompson", "greedy", "epsilon_greedy",
+    "psrl", "opsrl", "ucrl2", "beb", "search",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a comparison of this size plays."""
+
+    families: tuple[str, ...]
+    methods: tuple[str, ...]
+    splits: tuple[str, ...]
+    """Split names or patterns; a pattern that a family has no split for is passed over."""
+    trials: dict[str, int]
+    """Trials of a split by family name."""
+    seeds: tuple[int, ...]
+    """Training seeds of learned methods."""
+
+
+SIZES: dict[str, Size] = {
+    "smoke": Size(
+        families=("bandit:k=5,n=10",),
+        methods=("random", "bayes", "bayes_train", "ucb1"),
+        splits=("id", "shift/prior"),
+        trials={"bandit": 20_000},
+        seeds=(0,),
+    ),
+    "quick": Size(
+        families=("bandit:k=5,n=10", "tabular_mdp", "gridnavi", "darkroom:episodes=10"),
+        methods=_REFERENCES,
+        splits=(
+            "id", "shift/prior", "shift/gap", "shift/reward_sign", "shift/concentration", "shift/slip",
+            "shift/action_permutation",
+        ),
+        trials={"bandit": 20_000, "tabular_mdp": 1_000, "gridnavi": 4_200, "darkroom": 1_000},
+        seeds=(0,),
+    ),
+    "small": Size(
+        families=(
+            "bandit:k=5,n=10", "bandit:k=5,n=100", "bandit:k=2,n=100,arms=dependent_medium",
+            "bandit:k=5,n=100,arms=gaussian", "tabular_mdp", "gridnavi", "gridnavi:train=inner", "darkroom",
+            "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
+        ),
+        methods=_REFERENCES,
+        splits=("id", "shift"),
+        trials={"bandit": 20_000, "tabular_mdp": 4_000, "gridnavi": 20_000, "darkroom": 2_000},
+        seeds=(0, 1, 2),
+    ),
+    "full": Size(
+        families=(
+            "bandit:k=5,n=10", "bandit:k=10,n=10", "bandit:k=50,n=10", "bandit:k=5,n=100", "bandit:k=10,n=100",
+            "bandit:k=50,n=100", "bandit:k=2,n=100,arms=dependent_uniform", "bandit:k=2,n=100,arms=dependent_easy",
+            "bandit:k=2,n=100,arms=dependent_medium", "bandit:k=2,n=100,arms=dependent_hard",
+            "bandit:k=5,n=500,arms=gaussian", "tabular_mdp", "tabular_mdp:n=25", "gridnavi", "gridnavi:train=inner",
+            "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
+            "darkroom:variant=ad,train=inner", "darkroom:variant=ad,train=hole",
+        ),
+        methods=_REFERENCES,
+        splits=("id", "shift"),
+        trials={"bandit": 200_000, "tabular_mdp": 20_000, "gridnavi": 20_000, "darkroom": 20_000},
+        seeds=tuple(range(10)),
+    ),
+}  # fmt: skip
+"""Size by name."""

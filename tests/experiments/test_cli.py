@@ -1,0 +1,252 @@
+"""The command: what it prints, how it refuses bad input, how it goes on after being stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from bridge import results
+from bridge.errors import UserError
+from experiments import cli, compare, methods
+from experiments.sizes import SIZES
+
+SMALL = ["--families", "bandit:k=2,n=3", "--trials", "200"]
+
+
+def run(*arguments: str, capsys, code: int = 0) -> tuple[str, str]:
+    """Run the command in this process; returns what it printed."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    assert stop.value.code == code, err
+    return out, err
+
+
+@pytest.mark.parametrize("what", ["families", "methods", "splits", "axes", "experiments"])
+def test_list_is_an_array_of_objects_with_a_name(what, capsys):
+    found = json.loads(run("list", what, "--json", capsys=capsys)[0])
+    assert found
+    assert all(isinstance(entry["name"], str) for entry in found)
+
+
+def test_list_knows_every_name_that_stays(capsys):
+    names = {entry["name"] for entry in json.loads(run("list", "methods", "--json", capsys=capsys)[0])}
+    assert names >= {
+        "random", "oracle", "bayes", "bayes_train", "ucb1", "thompson", "greedy", "epsilon_greedy", "gittins", "psrl",
+        "opsrl", "search",
+    }  # fmt: skip
+    families = {entry["name"] for entry in json.loads(run("list", "families", "--json", capsys=capsys)[0])}
+    assert families == {"bandit", "tabular_mdp", "gridnavi", "darkroom"}
+
+
+def test_list_of_one_variant(capsys):
+    found = json.loads(run("list", "axes", "--family", "darkroom:train=hole", "--json", capsys=capsys)[0])
+    assert "hole" in {entry["name"] for entry in found}
+    assert run("list", "splits", capsys=capsys)[0]
+
+
+def test_evaluate_prints_json_lines(capsys):
+    flags = ["--family", "bandit:k=5,n=10", "--splits", "id,shift/gap/3", "--trials", "400", "--json"]
+    out, _ = run("evaluate", "ucb1:c=0.1", *flags, capsys=capsys)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {line["split"] for line in lines} == {"id", "shift/gap/3"}
+    assert {line["metric"] for line in lines} >= {
+        "trial_return",
+        "episode_return",
+        "regret",
+        "success",
+        "score_oracle",
+        "score_bayes",
+    }
+    for line in lines:
+        assert {"method", "family", "split", "metric", "mean", "low", "high", "n"} <= set(line)
+        assert line["low"] <= line["mean"] <= line["high"]
+        assert line["method"] == "ucb1:c=0.1"
+
+
+@pytest.mark.parametrize("track", ["C", "F"])
+def test_frozen_tracks(track, capsys):
+    out, _ = run(
+        "evaluate", "thompson", "--family", "gridnavi", "--track", track, "--trials", "210", "--json", capsys=capsys
+    )
+    lines = {line["metric"]: line for line in map(json.loads, out.splitlines())}
+    assert lines["episode_return"]["track"] == track
+    assert "trial_return" not in lines
+
+
+def test_evaluate_as_a_table(capsys):
+    out, _ = run("evaluate", "random", "--trials", "100", capsys=capsys)
+    assert "trial_return" in out
+    assert "random on bandit:k=5,n=10" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "tomson"], "Did you mean 'thompson'"),
+        (["evaluate", "random", "--family", "gridnavy"], "Did you mean 'gridnavi'"),
+        (["evaluate", "random", "--splits", "shift/gapp/2"], "Did you mean 'gap'"),
+        (["evaluate", "random", "--splits", "ids"], "Did you mean 'id'"),
+        (["evaluate", "ucb1:d=3"], "Known: c"),
+        (["evaluate", "ucb1:c=x"], "a number, found 'x'"),
+        (["evaluate", "ucb1", "--family", "gridnavi"], "does not play gridnavi"),
+        (["evaluate", "random", "--family", "bandit:k=1"], "k >= 2"),
+        (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
+        (["evaluate", "random", "--track", "C", "--behaviour", "nobody"], "Unknown method 'nobody'"),
+        (["evaluate", "random", "--track", "F", "--shots", "99"], "shots=99 is more than"),
+        (["compare", "--families", "bandits"], "Did you mean 'bandit'"),
+        (["compare", "--methods", "bays", *SMALL], "Did you mean 'bayes'"),
+        (["compare", "--splits", "shift/nothing", *SMALL], "Unknown axis"),
+        (["compare", "--trials", "0"], "--trials must be 1 or more"),
+        (["report", "no/such/folder"], "There is no folder"),
+        (["check", "nobody"], "Unknown family or method"),
+        (["check", "no_such_module:thing"], "cannot be imported"),
+        (["check", "no_such_file.py:thing"], "There is no file"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_clear_line_and_exit_code_2(arguments, message, capsys, tmp_path):
+    if arguments[0] == "compare":
+        arguments = [*arguments, "--out", str(tmp_path / "out")]
+    _, err = run(*arguments, code=2, capsys=capsys)
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["evaluate"], ["compare", "--size", "huge"], ["nothing"], ["report"]])
+def test_wrong_flags_exit_with_2(arguments, capsys):
+    run(*arguments, code=2, capsys=capsys)
+
+
+def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
+    out = tmp_path / "out"
+    base = ["compare", *SMALL, "--splits", "id,shift/prior", "--out", str(out)]
+    run(*base, "--methods", "random,bayes", capsys=capsys)
+    first = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
+    assert len(first) == 2
+    printed, _ = run(*base, "--methods", "random,bayes,ucb1", capsys=capsys)
+    second = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
+    assert len(second) == 3
+    assert first.items() <= second.items()  # what was done was not done again
+    assert "ucb1" in printed
+    for name in (
+        "tables/results.md",
+        "tables/results.csv",
+        "figures/bandit-k=2-n=3-shift.svg",
+        "figures/bandit-k=2-n=3-curves.png",
+    ):
+        assert (out / name).stat().st_size > 500
+    assert run("report", str(out), capsys=capsys)[0] == printed
+
+
+def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    def broken(family, split):
+        raise RuntimeError("the machine is on fire")
+
+    monkeypatch.setitem(methods.METHODS, "greedy", dict.fromkeys(methods.METHODS["greedy"], broken))
+    out = tmp_path / "out"
+    base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--out", str(out)]
+    _, err = run(*base, code=1, capsys=capsys)
+    assert "failed: greedy on bandit:k=2,n=3: the machine is on fire" in err
+    assert "RuntimeError" in (out / "errors.log").read_text()
+    assert [p.name.split("--")[1] for p in results.files(out)] == ["random"]
+    monkeypatch.undo()
+    run(*base, capsys=capsys)
+    assert len(results.files(out)) == 2
+
+
+def test_other_trials_in_the_same_folder_are_refused(tmp_path, capsys):
+    base = ["compare", "--families", "bandit:k=2,n=3", "--methods", "random", "--splits", "id", "--out", str(tmp_path)]
+    run(*base, "--trials", "100", capsys=capsys)
+    _, err = run(*base, "--trials", "200", code=2, capsys=capsys)
+    assert "holds results of 100 trials" in err
+
+
+def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):
+    run("compare", *SMALL, "--methods", "random,bays", "--out", str(tmp_path / "out"), code=2, capsys=capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
+    """SIGKILL a real process between two cells; the second run finishes, and the rows equal an uninterrupted run's."""
+    flags = ["--families", "gridnavi", "--trials", "2100", "--splits", "id,shift/slip"]
+    command = [sys.executable, "-m", "experiments.cli", "compare", *flags, "--methods", "random,oracle,thompson"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not results.files(killed) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = len(results.files(killed))
+    assert kept >= 1
+    for out in (killed, whole):
+        subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    clocks = ("test_seconds",)
+    for a, b in zip(results.files(killed), results.files(whole), strict=True):
+        assert a.name == b.name
+        assert pq.read_table(a).drop_columns(clocks).equals(pq.read_table(b).drop_columns(clocks))
+
+
+def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
+    """Cells played in processes of their own equal cells played here, and a failure comes back as a value."""
+    arguments = (("bandit:k=2,n=3",), ("random", "bayes"), ("id",), {"bandit": 300}, (0,))
+    compare.compare(*arguments, tmp_path / "here", strict_splits=True)
+    monkeypatch.setattr(compare, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(compare.os, "cpu_count", lambda: 2)
+    assert compare.compare(*arguments, tmp_path / "there", strict_splits=True) == 0
+    for a, b in zip(results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True):
+        assert pq.read_table(a).drop_columns(["test_seconds"]).equals(pq.read_table(b).drop_columns(["test_seconds"]))
+
+
+def test_smoke_is_fixed_for_ever():
+    smoke = SIZES["smoke"]
+    assert smoke.families == ("bandit:k=5,n=10",)
+    assert smoke.methods == ("random", "bayes", "bayes_train", "ucb1")
+    assert smoke.splits == ("id", "shift/prior")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_names_real_things(size):
+    from bridge.tasks import family as make_family
+
+    for spec in SIZES[size].families:
+        made = make_family(spec)
+        assert made.id == spec
+        assert compare.expand_splits(made, SIZES[size].splits, strict=False)
+        assert any(methods.applies(m, made) for m in SIZES[size].methods)
+        assert SIZES[size].trials[made.name] > 0
+
+
+def test_split_patterns():
+    from bridge.tasks import family as make_family
+
+    made = make_family("bandit")
+    assert compare.expand_splits(made, ("id", "shift/gap")) == ("id", *(f"shift/gap/{i}" for i in range(1, 5)))
+    assert compare.expand_splits(made, ("shift/gap/0",)) == ("shift/gap/0",)
+    assert len(compare.expand_splits(made, ("shift/*/4",))) == len(made.axes)
+    assert compare.expand_splits(made, ("shift/slip",), strict=False) == ()
+    with pytest.raises(UserError, match="Unknown axis"):
+        compare.expand_splits(made, ("shift/slip",))
+
+
+def test_check_prints_a_line_a_rule(capsys, tmp_path):
+    out, _ = run("check", "bandit:k=2,n=3", capsys=capsys)
+    assert out.count("holds") > 5
+    assert "keeps the contract" in out
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from bridge.references.random import Random\n"
+        "class Forgetful(Random):\n"
+        "    def act(self, memory, obs, rng, *, explore):\n"
+        "        import torch\n"
+        "        decision = super().act(memory, obs, rng, explore=explore)\n"
+        "        return decision._replace(action=torch.randint(5, decision.action.shape))\n"
+    )
+    out, _ = run("check", f"{own}:Forgetful", code=1, capsys=capsys)
+    assert "broken" in out
+    assert "rule(s) broken" in out

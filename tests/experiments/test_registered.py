@@ -1,0 +1,102 @@
+"""The conformance kit over everything registered, and that everything is registered."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import bridge.references
+import bridge.tasks
+from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
+from bridge.references.base import Reference
+from bridge.tasks import FAMILIES
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from experiments import methods
+from experiments.sizes import SIZES
+
+SMALL = {"bandit": "bandit:k=3,n=6", "tabular_mdp": "tabular_mdp:n=2", "darkroom": "darkroom:episodes=2", "gridnavi": "gridnavi"}
+VARIANTS = (
+    "bandit:k=3,n=6", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
+    "bandit:k=2,n=5,arms=dependent_hard", "tabular_mdp:n=2", "gridnavi", "gridnavi:train=inner", "darkroom:episodes=2",
+    "darkroom:episodes=2,train=inner", "darkroom:episodes=2,train=hole", "darkroom:episodes=2,variant=ad",
+    "darkroom:episodes=2,variant=ad,train=hole", "bandit:k=3,n=6,tasks=4", "gridnavi:tasks=5",
+)  # fmt: skip
+PLAYED = [
+    (method, spec)
+    for spec in (*SMALL.values(), "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
+    for method in methods.METHODS
+    if methods.applies(method, make_family(spec))
+]
+
+
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_families_keep_the_contract(spec):
+    for check in FAMILY_CHECKS.values():
+        check(make_family(spec))
+
+
+@pytest.mark.parametrize(("method", "spec"), PLAYED)
+def test_agents_keep_the_contract(method, spec):
+    family = make_family(spec)
+    agent = methods.agent(method, family, "id")
+    for check in AGENT_CHECKS.values():
+        check(agent, family)
+
+
+@pytest.mark.parametrize(
+    ("method", "spec", "split"),
+    [
+        ("bayes", "gridnavi", "shift/action_permutation/3"),
+        ("bayes", "gridnavi", "shift/reward_sign/2"),
+        ("bayes", "gridnavi:train=inner", "shift/goal_shell/2"),
+        ("bayes_train", "darkroom:episodes=2,train=hole", "shift/hole/3"),
+        ("bayes", "bandit:k=3,n=6", "shift/reward_sign/2"),
+        ("bayes", "bandit:k=3,n=40", "shift/horizon/2"),
+        ("bayes_train", "bandit:k=3,n=6", "shift/horizon/4"),
+        ("oracle", "gridnavi", "shift/slip/4"),
+        ("oracle", "tabular_mdp:n=2", "shift/reward_sign/4"),
+    ],
+)
+def test_agents_keep_the_contract_under_shift(method, spec, split):
+    family = make_family(spec)
+    agent = methods.agent(method, family, split)
+    for check in AGENT_CHECKS.values():
+        check(agent, family, split)
+
+
+def everything_in(package, kind: type) -> set[type]:
+    """The concrete subclasses of ``kind`` that a package's modules define for use."""
+    found = set()
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(info.name)
+        found |= {
+            thing
+            for name, thing in vars(module).items()
+            if inspect.isclass(thing) and issubclass(thing, kind) and thing.__module__ == info.name and name[0] != "_"
+        }
+    return {thing for thing in found if not inspect.isabstract(thing) and thing is not kind}
+
+
+def test_every_family_is_registered():
+    assert everything_in(bridge.tasks, TaskFamily) == set(FAMILIES.values())
+
+
+def test_every_reference_can_be_had_by_name():
+    """Each concrete reference is what some registered name makes, on some family and split, or the base of one."""
+    specs = [*VARIANTS, "bandit:k=5,n=100"]
+    made: set[type] = set()
+    for spec in specs:
+        family = make_family(spec)
+        for method in methods.METHODS:
+            if methods.applies(method, family):
+                for split in ("id", "shift/action_permutation/2", "shift/reward_sign/2"):
+                    if split in family.splits:
+                        made |= set(type(methods.agent(method, family, split)).__mro__)
+    assert everything_in(bridge.references, Reference) <= made
+
+
+def test_every_size_plays_registered_methods():
+    for size in SIZES.values():
+        assert set(size.methods) <= set(methods.METHODS)
