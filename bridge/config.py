@@ -22,7 +22,9 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     for part in filter(None, (p.strip() for p in rest.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key or not value:
-            raise UserError(f"Expected key=value after the colon of {spec!r}, found {part!r}. Write {name}:key=value,...")
+            raise UserError(
+                f"Expected key=value after the colon of {spec!r}, found {part!r}. Write {name}:key=value,..."
+            )
         if key in values:
             raise UserError(f"The key {key!r} stands twice in {spec!r}. Keep one of them.")
         values[key] = value
@@ -84,6 +86,7 @@ def joined(values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as ``convert`` reads it back; floats are short where that loses nothing."""
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -93,7 +93,7 @@ class Rows:
         salt = self.salt
         for name in names:
             if isinstance(name, Tensor) or isinstance(salt, Tensor):
-                bits = _mix_tensor(name) if isinstance(name, Tensor) else _signed(_name_bits(name))
+                bits = _mix_tensor(name.long()) if isinstance(name, Tensor) else _signed(_name_bits(name))
                 before = salt if isinstance(salt, Tensor) else _signed(salt)
                 salt = _mix_tensor(torch.as_tensor(bits, device=self.device) ^ before)
             else:
@@ -101,7 +101,7 @@ class Rows:
         return Rows(self.key, salt)
 
     def fork(self, copies: int) -> Rows:
-        """Each row ``copies`` times, with noise of its own in every copy; copies of a row stay together. ``[B*copies]``."""
+        """Each row ``copies`` times, each copy with noise of its own, side by side: ``[B*copies]``."""
         copy = torch.arange(copies, device=self.device).repeat(len(self))
         salt = self.salt if isinstance(self.salt, int) else self.salt.repeat_interleave(copies)
         return Rows(self.key.repeat_interleave(copies), salt).at("fork", copy)
@@ -156,12 +156,13 @@ class Rows:
         return x / (x + self.at("beta/b").gamma(b))
 
     def dirichlet(self, concentration: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
-        """Dirichlet over the last dimension. All ones go through the inverse CDF (exponentials), one uniform a value."""
-        if bool((concentration == 1).all()):
-            draw = self.exponential(*concentration.shape[1:], dtype=concentration.dtype)
-        else:
+        """Dirichlet over the last dimension. Rows of ones go through the inverse CDF, one uniform a value."""
+        flat = (concentration == 1).flatten(1).all(1)  # by row: what other rows ask for must not matter
+        draw = self.exponential(*concentration.shape[1:], dtype=concentration.dtype)
+        if not bool(flat.all()):
             tiny = torch.finfo(concentration.dtype).tiny
-            draw = self.gamma(concentration).clamp_(min=tiny)
+            general = self.gamma(concentration).clamp_(min=tiny)
+            draw = torch.where(flat.view(-1, *[1] * (draw.dim() - 1)), draw, general)
         return draw / draw.sum(-1, keepdim=True)
 
 
@@ -172,7 +173,7 @@ def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"
 
 
 def _marsaglia_tsang(element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Gamma draws for ``shape >= 1``; ``element`` holds 64 random bits a draw. Rejected elements alone are tried again."""
+    """Gamma draws for ``shape >= 1`` from 64 random bits each; only what was rejected is tried again."""
     d_all = (shape - 1 / 3).reshape(-1)
     element = element.reshape(-1)
     out = torch.empty_like(d_all)
@@ -195,4 +196,6 @@ def _marsaglia_tsang(element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"])
             pending, element, d = pending[keep], element[keep], d[keep]
         if pending.numel() == 0:
             return out.view(shape.shape)
-    raise RuntimeError(f"gamma: {pending.numel()} draws were rejected {_MAX_TRIES} times; are all shapes finite and > 0?")
+    raise RuntimeError(
+        f"gamma: {pending.numel()} draws were rejected {_MAX_TRIES} times; are all shapes finite and > 0?"
+    )

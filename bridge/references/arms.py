@@ -60,8 +60,9 @@ def count(memory: Counts, step: Step, prior: ArmPrior) -> Counts:
 def predictive(prior: ArmPrior, most: int) -> np.ndarray:
     """P(the next outcome is a win | s wins, f losses) for one arm, ``[most+1, most+1]`` (rows s, columns f), float64.
 
-    With ``gap = 1`` this is the mean of Beta(1+s, 1+tilt+f). Otherwise the moments of the squeezed mean are integrated by
-    Gauss-Legendre quadrature, which is exact for these polynomials (a tilt and a gap are never shifted together).
+    With ``gap = 1`` this is the mean of Beta(1+s, 1+tilt+f). Otherwise the moments of the squeezed mean are
+    integrated by Gauss-Legendre quadrature, which is exact for these polynomials (a tilt and a gap are never shifted
+    together).
     """
     s, f = np.arange(most + 1.0)[:, None], np.arange(most + 1.0)[None, :]
     if prior.gap == 1:

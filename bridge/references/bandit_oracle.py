@@ -15,7 +15,12 @@ class BanditOracle(Reference):
 
     def __init__(self, family: Bandit, split: str = "id") -> None:
         self.card = Card(
-            method="oracle", reference=True, clue="task", supervision="prior", decode_rule="rule", exact_reference="exact"
+            method="oracle",
+            reference=True,
+            clue="task",
+            supervision="prior",
+            decode_rule="rule",
+            exact_reference="exact",
         )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:

@@ -1,14 +1,14 @@
 """Bayes-optimal play on bandits: exact by dynamic programming where the counts fit, else the Gittins index.
 
-A state is the multiset of (wins, losses) over arms. Arms are exchangeable under the prior, so the order does not matter,
-and at most n of k arms can be touched: at k=5, n=10 there are 1,951 states, and at k=50 as many as at k=10 (2,296). Each state's key
-is a sum of one random 64-bit word per arm, which needs no sorting of arms at play.
+A state is the multiset of (wins, losses) over arms. Arms are exchangeable under the prior, so the order does not
+matter, and at most n of k arms can be touched: at k=5, n=10 there are 1,951 states, and at k=50 as many as at k=10
+(2,296). Each state's key is a sum of one random 64-bit word per arm, which needs no sorting of arms at play.
 
 Where tasks may pay with a negated sign (axis ``reward_sign``), the sign is unknown until the first reward that is not
 zero; three tables (known +, known -, unknown) make that exact too.
 
-For dependent arms (means p and 1-p) every pull tells equally much, so looking one pull ahead is optimal: pull the arm that
-the evidence favours (Wang et al. 2016, section 3.1.2).
+For dependent arms (means p and 1-p) every pull tells equally much, so looking one pull ahead is optimal: pull the arm
+that the evidence favours (Wang et al. 2016, section 3.1.2).
 
 Shape letters: B trials, k arms, M states, m = min(k, n) arms that can be touched.
 """
@@ -182,7 +182,7 @@ def bayes(family: Bandit, split: str) -> Reference:
 
 
 def bayes_train(family: Bandit, split: str) -> Reference:
-    """Bayes-optimal for the training distribution; longer trials are planned as long as trained, then played greedily."""
+    """Bayes-optimal for the training distribution; past the trained number of pulls it plays greedily."""
     return _bayes(family, family.prior("train"), family.n, "bayes_train")
 
 

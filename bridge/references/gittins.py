@@ -38,9 +38,9 @@ _SD_FLOOR = 0.02
 def bernoulli_indices(prior: ArmPrior, horizon: int) -> tuple[Tensor, Tensor]:
     """Indices of every (T, wins, losses) with ``wins + losses <= horizon - T``, flat, and where each T begins.
 
-    Entry ``offset[T] + wins * (horizon - T + 1) + losses``. The value of stopping optimally is computed backwards for all
-    payments of a grid at once; the index is where the value of pulling once more crosses zero, interpolated (the value is
-    convex and decreasing in the payment, and the error of a chord of width 1/128 is below 1e-4).
+    Entry ``offset[T] + wins * (horizon - T + 1) + losses``. The value of stopping optimally is computed backwards for
+    all payments of a grid at once; the index is where the value of pulling once more crosses zero, interpolated (the
+    value is convex and decreasing in the payment, and the error of a chord of width 1/128 is below 1e-4).
     """
     p = torch.from_numpy(predictive(prior, horizon))[..., None]
     payment = torch.linspace(0, 1, _PAYMENTS, dtype=torch.float64)

@@ -37,7 +37,9 @@ class IndexRule(Reference):
     card: Card = field(init=False)
 
     def __post_init__(self) -> None:
-        self.card = Card(method=type(self).__name__.lower(), reference=True, decode_rule="rule", exact_reference="heuristic")
+        self.card = Card(
+            method=type(self).__name__.lower(), reference=True, decode_rule="rule", exact_reference="heuristic"
+        )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Moments:
         return no_moments(len(rng), self.family.k, rng.device)

@@ -116,17 +116,12 @@ class Bandit(TaskFamily):
             sd=self.value(s, "reward_noise", GAUSSIAN_SD) if self.arms == "gaussian" else 0.0,
         )
 
+    def _support(self, split: Split) -> int | None:
+        return 2 if self.arms in _TWO_POINT else None
+
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         prior = self.prior(split.name)
-        if self.dependent:
-            u = noise.at("mean").uniform()
-            high = _TWO_POINT.get(self.arms)
-            p = u if high is None else torch.where(u < 0.5, high, 1 - high)
-            means = torch.stack([p, 1 - p], -1)
-        else:
-            u = noise.at("mean").uniform(self.k)
-            # the inverse CDF of Beta(1, 1+b), written so that b = 0 is bitwise the uniform itself
-            means = u if prior.tilt == 0 else 1 - torch.exp(torch.log(1 - u) / (1 + prior.tilt))
+        means = self._means(prior, index, noise.at("mean"))
         if prior.gap != 1:
             means = 0.5 + prior.gap * (means - 0.5)
         params = {"means": means}
@@ -137,6 +132,18 @@ class Bandit(TaskFamily):
         if self.arms == "gaussian":
             params["sd"] = torch.full_like(means[:, 0], prior.sd)
         return params
+
+    def _means(self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B k"]:
+        if not self.dependent:
+            u = noise.uniform(self.k)
+            # the inverse CDF of Beta(1, 1+b), written so that b = 0 is bitwise the uniform itself
+            return u if prior.tilt == 0 else 1 - torch.exp(torch.log(1 - u) / (1 + prior.tilt))
+        if self.arms in _TWO_POINT:
+            high = _TWO_POINT[self.arms]
+            p = torch.where(index % 2 == 0, high, 1 - high)
+        else:
+            p = noise.uniform()
+        return torch.stack([p, 1 - p], -1)
 
     @property
     def observation(self) -> Discrete:

@@ -1,8 +1,8 @@
 """What a task family is: a simulator batched over tasks, a distribution over tasks, its splits and its shift axes.
 
 A family is a frozen dataclass; its fields are the parameters of ``family:key=value``. It holds no state: everything
-about a running episode is a value that ``reset`` and ``step`` return. Tasks are data: task i of a split is a function of
-(family, split, i), so any set of them can be made anywhere, in any order, in any batch.
+about a running episode is a value that ``reset`` and ``step`` return. Tasks are data: task i of a split is a function
+of (family, split, i), so any set of them can be made anywhere, in any order, in any batch.
 
 Shape letters: B trials, A actions, D observation features.
 """

@@ -1,6 +1,6 @@
 """The exact bandit references against known values, a second implementation and enumeration."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,17 +18,18 @@ UNIFORM = ArmPrior(tilt=0.0, gap=1.0, scale=1.0, flipped=0.0, sd=0.0)
 
 
 @pytest.mark.parametrize(
-    ("k", "n", "value"), [(2, 10, 6.0218), (2, 20, 12.4313), (2, 50, 31.9967), (5, 10, 6.6600), (10, 10, 6.7140), (50, 10, 6.7140)]
+    ("k", "n", "value"),
+    [(2, 10, 6.0218), (2, 20, 12.4313), (2, 50, 31.9967), (5, 10, 6.6600), (10, 10, 6.7140), (50, 10, 6.7140)],
 )
 def test_exact_values_of_uniform_bernoulli_bandits(k, n, value):
     assert solve(UNIFORM, k, n).value == pytest.approx(value, abs=5e-5)
 
 
 def naive_value(k: int, n: int, prior: ArmPrior) -> float:
-    """Bayes-optimal value by plain recursion over ordered counts and the belief over the sign (the tests' own rule)."""
+    """Bayes-optimal value by plain recursion over ordered counts and the belief over the sign."""
     chance = predictive(prior, n)
 
-    @lru_cache(maxsize=None)
+    @cache
     def value(counts: tuple[tuple[int, int], ...], sign: int) -> float:
         if sum(map(sum, counts)) == n:
             return 0.0
@@ -47,7 +48,12 @@ def naive_value(k: int, n: int, prior: ArmPrior) -> float:
 
 @pytest.mark.parametrize(
     "prior",
-    [UNIFORM, UNIFORM._replace(tilt=2.0), UNIFORM._replace(gap=0.4), *(UNIFORM._replace(flipped=q) for q in (0.25, 0.5, 1.0))],
+    [
+        UNIFORM,
+        UNIFORM._replace(tilt=2.0),
+        UNIFORM._replace(gap=0.4),
+        *(UNIFORM._replace(flipped=q) for q in (0.25, 0.5, 1.0)),
+    ],
     ids=["uniform", "tilt", "gap", "flipped_quarter", "flipped_half", "flipped_all"],
 )
 @pytest.mark.parametrize(("k", "n"), [(2, 5), (3, 4)])
@@ -79,9 +85,11 @@ def test_bayes_agent_earns_the_value_that_was_solved(split):
     assert total / n == pytest.approx(prior.scale * solve(prior._replace(scale=1.0), 3, 8).value, abs=4 * error)
 
 
-@pytest.mark.parametrize("split", ["shift/prior/4", "shift/gap/4", "shift/reward_sign/2", "shift/reward_scale/2", "shift/horizon/1"])
+@pytest.mark.parametrize(
+    "split", ["shift/prior/4", "shift/gap/4", "shift/reward_sign/2", "shift/reward_scale/2", "shift/horizon/1"]
+)
 def test_the_test_prior_is_never_worse_than_the_training_prior(split):
-    """Paired by noise: the mean difference is above minus three standard errors, and above zero where the shift bites."""
+    """Paired by noise: never worse by three standard errors, and better by three where the shift bites."""
     family = Bandit(k=5, n=10)
     agents = (bayes(family, split), bayes_train(family, split))
     own, train = (evaluate(a, family, Plan(split=split, trials=20_000)) for a in agents)
@@ -119,7 +127,7 @@ def brute_index(wins: int, losses: int, left: int) -> float:
     """Finite-horizon Gittins index of a uniform arm by bisection on the payment (the tests' own rule)."""
 
     def gain(payment: float) -> float:
-        @lru_cache(maxsize=None)
+        @cache
         def value(s: int, f: int, t: int) -> float:
             if t == 0:
                 return 0.0
@@ -139,7 +147,9 @@ def brute_index(wins: int, losses: int, left: int) -> float:
 def test_gittins_indices_against_bisection(wins, losses, left):
     table, offset = bernoulli_indices(UNIFORM, 12)
     width = 12 - left + 1
-    assert table[offset[left] + wins * width + losses].item() == pytest.approx(brute_index(wins, losses, left), abs=3e-4)
+    assert table[offset[left] + wins * width + losses].item() == pytest.approx(
+        brute_index(wins, losses, left), abs=3e-4
+    )
 
 
 def test_gittins_is_as_good_as_dynamic_programming():

@@ -94,6 +94,8 @@ def test_thompson_draws_from_the_beta_posterior():
     n = 40_000
     agent = thompson(Bandit(k=2, n=10), "id")
     memory = Counts(torch.tensor([[4.0, 1.0]] * n), torch.tensor([[1.0, 3.0]] * n), torch.ones(n, dtype=torch.int64))
-    share = (agent.act(memory, torch.zeros(n), Rows.of(2, torch.arange(n)), explore=True).action == 0).float().mean().item()
+    share = (
+        (agent.act(memory, torch.zeros(n), Rows.of(2, torch.arange(n)), explore=True).action == 0).float().mean().item()
+    )
     exact = quad(lambda x: beta.pdf(x, 5, 2) * beta.cdf(x, 2, 4), 0, 1)[0]
     assert share == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / n))

@@ -1,5 +1,7 @@
 """The bandit's distributions, its axes, and its one-step episodes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,7 @@ def test_reward_sign_negates_nested_shares_of_tasks():
     shares = [(Bandit().sample(f"shift/reward_sign/{i}", torch.arange(N)).params["factor"] < 0) for i in range(1, 5)]
     for flipped, share in zip(shares, (0.25, 0.5, 0.75, 1.0), strict=True):
         assert flipped.float().mean().item() == pytest.approx(share, abs=0.02)
-    assert all(bool((low <= high).all()) for low, high in zip(shares, shares[1:], strict=False))
+    assert all(bool((low <= high).all()) for low, high in pairwise(shares))
 
 
 def test_horizon_axis_is_a_number_of_pulls():
@@ -82,7 +84,9 @@ def test_horizon_axis_is_a_number_of_pulls():
 
 def test_streams_are_independent():
     made = Bandit(k=2)
-    train, val, test = (made.sample(s, torch.arange(N)).params["means"][:, 0].numpy() for s in ("train", "id_val", "id"))
+    train, val, test = (
+        made.sample(s, torch.arange(N)).params["means"][:, 0].numpy() for s in ("train", "id_val", "id")
+    )
     assert abs(np.corrcoef(train, val)[0, 1]) < 0.03
     assert abs(np.corrcoef(val, test)[0, 1]) < 0.03
 
@@ -90,7 +94,12 @@ def test_streams_are_independent():
 def test_a_pull_is_an_episode_that_terminates():
     made = Bandit()
     tasks = made.sample("id", torch.arange(4))
-    outcome = made.step(tasks, *made.reset(tasks, Rows.of(0, torch.arange(4)))[:1], torch.zeros(4, dtype=torch.int64), Rows.of(0, torch.arange(4)))
+    outcome = made.step(
+        tasks,
+        *made.reset(tasks, Rows.of(0, torch.arange(4)))[:1],
+        torch.zeros(4, dtype=torch.int64),
+        Rows.of(0, torch.arange(4)),
+    )
     assert bool(outcome.terminated.all())
 
 
@@ -121,7 +130,14 @@ def test_unknown_splits_are_refused_with_the_nearest_name():
 
 
 def test_name_and_hash_tell_variants_apart():
-    specs = ["bandit", "bandit:k=2", "bandit:n=100", "bandit:arms=gaussian", "bandit:k=2,arms=dependent_easy", "bandit:tasks=8"]
+    specs = [
+        "bandit",
+        "bandit:k=2",
+        "bandit:n=100",
+        "bandit:arms=gaussian",
+        "bandit:k=2,arms=dependent_easy",
+        "bandit:tasks=8",
+    ]
     made = [family(s) for s in specs]
     assert made[0].id == "bandit:k=5,n=10"
     assert len({m.hash for m in made}) == len({m.id for m in made}) == len(specs)
