@@ -1,0 +1,58 @@
+"""The tasks of every split, pinned: a split that moves must move ``SUITE_VERSION`` (or its family's ``version``) too.
+
+    METABRIDGE_UPDATE_GOLDEN=1 pytest tests/bridge/tasks/test_golden.py      # then review the diff
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bridge.evaluate import play_episode
+from bridge.protocol import Clues
+from bridge.references.random import Random
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "splits.json"
+SPECS = (
+    "bandit:k=3,n=5", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
+    "bandit:k=2,n=5,arms=dependent_hard", "bandit:k=3,n=5,tasks=2", "tabular_mdp", "gridnavi", "gridnavi:train=inner",
+    "gridnavi:tasks=4", "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
+)  # fmt: skip
+
+
+def fingerprint(spec: str) -> dict:
+    """Hash, trial, and for each split the first two tasks (summed parameters) and what a random agent earns on them."""
+    family = make_family(spec)
+    found: dict = {"hash": family.hash}
+    for split in family.splits:
+        tasks = family.sample(split, torch.arange(2))
+        sums = {name: round(float(value.double().sum()), 3) for name, value in sorted(tasks.params.items())}
+        noise, trial = Rows.of(0, torch.arange(2)), family.trial(split)
+        agent = Random(family)
+        memory = agent.start(Clues(), trial, noise)
+        _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
+        found[split] = [*trial, sums, round(float(totals.reward.mean()), 2)]
+    return found
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_splits_are_what_they_were(spec):
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    found = json.loads(json.dumps(fingerprint(spec)))
+    if os.environ.get("METABRIDGE_UPDATE_GOLDEN"):
+        lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in (known | {spec: found}).items())
+        GOLDEN.write_text(f"{{\n{lines}\n}}\n")
+        return
+    assert found.keys() == known[spec].keys()
+    for split, expected in known[spec].items():
+        if split == "hash":
+            assert found[split] == expected
+            continue
+        *trial, sums, earned = expected
+        assert found[split][:-2] == trial
+        assert found[split][-2] == pytest.approx(sums, abs=0.002)  # the last digits of log and ndtri differ by machine
+        assert found[split][-1] == pytest.approx(earned, abs=0.02)
