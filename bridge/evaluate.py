@@ -17,18 +17,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
-from bridge.protocol import Agent, Clues, Decision, Step, Trial
+from bridge.play import EpisodeTotals, Visit, clues, play_episode, record_context, show
+from bridge.protocol import Agent, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
 
 METRICS = ("episode_return", "trial_return", "regret", "success")
 DETAILED_TRIALS = 256
@@ -55,7 +56,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.track not in ("O", "C", "F"):
-            raise UserError(f"The tracks are O (own exploration), C (common context) and F (free), found {self.track!r}.")
+            raise UserError(
+                f"The tracks are O (own exploration), C (common context) and F (free), found {self.track!r}."
+            )
         if self.trials < 1:
             raise UserError(f"trials must be 1 or more, found {self.trials}.")
         if self.trials_per_task < 0 or self.shots < 0:
@@ -91,85 +94,7 @@ class Evaluation:
         return total / n if n else float("nan")
 
 
-class EpisodeTotals(NamedTuple):
-    """What one episode gave each row."""
-
-    reward: Float[Tensor, " B"]
-    expected: Float[Tensor, " B"]
-    success: Bool[Tensor, " B"] | None
-
-
-Visit = Callable[[int, Step], None]
-
-
-def play_episode(
-    agent: Agent,
-    family: TaskFamily,
-    tasks: Tasks,
-    memory: Any,
-    rng: Rows,
-    *,
-    episode: int,
-    horizon: int,
-    explore: bool = True,
-    visit: Visit | None = None,
-) -> tuple[Any, EpisodeTotals]:
-    """One episode of B rows, from ``begin`` to the last ``observe``; rows that end early idle until all have ended.
-
-    ``visit(t, step)`` sees every transition. Noise is named by episode and step under ``rng``'s own name.
-    """
-    env, own = rng.at("env", episode), rng.at("agent", episode)
-    memory = agent.begin(memory, own.at("begin"), episode=episode)
-    state, obs = family.reset(tasks, env.at("reset"))
-    reward = torch.zeros(len(rng), device=rng.device)
-    expected = torch.zeros_like(reward)
-    success: Tensor | None = None
-    live = torch.ones_like(reward, dtype=torch.bool) if family.ends_early else None
-    for t in range(horizon):
-        decision = agent.act(memory, obs, own.at("act", t), explore=explore)
-        _check_decision(decision, family, len(rng), episode, t)
-        state, step = transition(family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live)
-        _check_step(step, family, episode, t)
-        memory = agent.observe(memory, step, decision.carry)
-        obs = step.next_obs
-        reward += step.reward
-        mean = family.expected_reward(tasks, step)
-        expected += mean if live is None else torch.where(live, mean, 0.0)
-        won = family.success(tasks, step)
-        if won is not None:
-            won = won if live is None else won & live
-            success = won if success is None else success | won
-        if visit:
-            visit(t, step)
-        if live is not None:
-            live = live & ~step.terminated & ~step.truncated
-            if not bool(live.any()):
-                break
-    return memory, EpisodeTotals(reward, expected, success)
-
-
-def transition(
-    family: TaskFamily,
-    tasks: Tasks,
-    state: Any,
-    obs: Tensor,
-    action: Tensor,
-    noise: Rows,
-    out_of_time: bool,
-    live: Bool[Tensor, " B"] | None = None,
-) -> tuple[Any, Step]:
-    """One step of the simulator as the contract wants it: time-outs marked, dead rows standing still."""
-    outcome = family.step(tasks, state, action, noise)
-    never = torch.zeros(len(action), dtype=torch.bool, device=action.device)
-    terminated = never if outcome.terminated is None else outcome.terminated
-    truncated = ~terminated if out_of_time else never
-    step = Step(obs, action, outcome.reward, outcome.obs, terminated, truncated, live)
-    if live is None:
-        return outcome.state, step
-    stood = Step(obs, action, torch.zeros_like(outcome.reward), obs, never, never, live, None)
-    return tree.where(live, outcome.state, state), Step(*tree.where(live, step[:6], stood[:6]), live)
-
-
+@torch.no_grad()
 def evaluate(
     agent: Agent,
     family: TaskFamily,
@@ -179,7 +104,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Play ``plan`` and return its sums.
+    """Play ``plan`` and return its sums. Gradients are off; an agent that learns in ``adapt`` turns them on for itself.
 
     Args:
         agent: who plays.
@@ -201,24 +126,30 @@ def evaluate(
     points = family.curve_points(trial)
     if plan.track != "O":
         if plan.shots > trial.episodes:
-            raise UserError(f"shots={plan.shots} is more than the {trial.episodes} episodes that a trial of {family.id} has.")
+            raise UserError(
+                f"shots={plan.shots} is more than the {trial.episodes} episodes that a trial of {family.id} has."
+            )
         trial = Trial(plan.shots or trial.episodes, trial.horizon)
         points = (0, *family.curve_points(trial))
+    told = trial if plan.track == "O" else Trial(trial.episodes + 1, trial.horizon)  # the scored episode comes on top
     blocks = task_blocks(family, plan)
     sums = {metric: torch.zeros(3, blocks * 2, len(points), dtype=torch.float64) for metric in METRICS}
     result = Evaluation(plan, trial, points, {})
     detail: list[dict[str, np.ndarray]] = []
     began = time.perf_counter()
-    for ids in _chunks(agent, family, plan, trial, device):
+    for ids in _chunks(agent, family, plan, told, device):
         tasks = family.sample(plan.split, task_index(family, plan, ids))
         rng = Rows.of(plan.eval_seed, ids)
-        memory = agent.start(clues(agent, family, plan.split, tasks), trial, rng.at("agent", "start"))
+        memory = agent.start(clues(agent, family, plan.split, tasks), told, rng.at("agent", "start"))
         key = _block_of(family, plan, ids).cpu()
         log = _Detail(ids) if ids[0] < DETAILED_TRIALS and plan.track == "O" else None
         if plan.track == "O":
             scored = _own(agent, family, tasks, memory, rng, trial, points, log)
         else:
-            scored = _frozen(agent, family, tasks, memory, rng, trial, points, behaviour if plan.track == "C" else None)
+            contexts = None
+            if plan.track == "C" and behaviour is not None:
+                contexts = record_context(behaviour, family, plan.split, tasks, rng.at("context"), trial)
+            scored = _frozen(agent, family, tasks, memory, rng, trial, points, contexts)
         for point, steps, values in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
@@ -240,7 +171,14 @@ Scored = Iterator[tuple[int, int, dict[str, Tensor]]]
 
 
 def _own(
-    agent: Agent, family: TaskFamily, tasks: Tasks, memory: Any, rng: Rows, trial: Trial, points: tuple[int, ...], log: Any
+    agent: Agent,
+    family: TaskFamily,
+    tasks: Tasks,
+    memory: Any,
+    rng: Rows,
+    trial: Trial,
+    points: tuple[int, ...],
+    log: Any,
 ) -> Scored:
     """Track O: play the trial, adapt after each episode, report at the curve points."""
     optimal = family.optimal_return(tasks, trial).double()
@@ -271,11 +209,10 @@ def _frozen(
     rng: Rows,
     trial: Trial,
     points: tuple[int, ...],
-    behaviour: Agent | None,
+    contexts: list[list[Step]] | None,
 ) -> Scored:
-    """Tracks C (a ``behaviour`` makes the context) and F (the agent does): score frozen forks at the curve points."""
+    """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
-    contexts = record_context(behaviour, family, tasks, rng.at("context"), trial) if behaviour else None
     paid = 0
     for shots in range(trial.episodes + 1):
         own = rng.at("agent", shots)
@@ -298,43 +235,6 @@ def _frozen(
         else:
             memory, _ = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
         paid += trial.horizon
-
-
-def record_context(behaviour: Agent, family: TaskFamily, tasks: Tasks, rng: Rows, trial: Trial) -> list[list[Step]]:
-    """The transitions of a whole trial of ``behaviour``, one list of steps an episode."""
-    told = clues(behaviour, family, "id", tasks)
-    memory = behaviour.start(told, trial, rng.at("agent", "start"))
-    episodes = []
-    for episode in range(trial.episodes):
-        steps: list[Step] = []
-        memory, _ = play_episode(
-            behaviour, family, tasks, memory, rng, episode=episode, horizon=trial.horizon,
-            visit=lambda _t, step, steps=steps: steps.append(step),
-        )  # fmt: skip
-        memory = behaviour.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode, last=False)
-        episodes.append(steps)
-    return episodes
-
-
-def show(agent: Agent, memory: Any, steps: list[Step], rng: Rows, *, episode: int) -> Any:
-    """Show an agent one episode that it did not play: ``begin``, then ``absorb`` where it has one, else ``observe``."""
-    memory = agent.begin(memory, rng, episode=episode)
-    absorb = getattr(agent, "absorb", None)
-    if absorb is not None:
-        return absorb(memory, steps)
-    for step in steps:
-        memory = agent.observe(memory, step)
-    return memory
-
-
-def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
-    """What ``agent`` asks to be told, where it can be: an id only on a fixed set of training tasks."""
-    kind = agent.card.clue
-    if kind == "task":
-        return Clues(task=tasks)
-    if kind == "id" and split == "train" and family.tasks:
-        return Clues(task_id=tasks.index)
-    return Clues()
 
 
 # --- which task a trial plays, and where its sums go ------------------------------------------------------------------
@@ -386,67 +286,28 @@ def _with_success(values: dict[str, Tensor], totals: EpisodeTotals) -> dict[str,
 
 
 class _Detail:
-    """Step detail of the first trials of a chunk."""
+    """Every transition of the first trials of a chunk; a row that idles makes none."""
 
     def __init__(self, ids: Int[Tensor, " B"]) -> None:
-        self.rows = int((ids < DETAILED_TRIALS).sum())
-        self.ids = ids[: self.rows].cpu().numpy()
-        self.parts: list[tuple[int, int, Tensor, Tensor]] = []
+        self.ids = ids[ids < DETAILED_TRIALS]
+        self.parts: list[tuple[Tensor, int, int, Tensor, Tensor]] = []
 
     def visitor(self, episode: int) -> Visit:
         def visit(t: int, step: Step) -> None:
-            self.parts.append((episode, t, step.action[: self.rows].clone(), step.reward[: self.rows].clone()))
+            n = len(self.ids)
+            acted = torch.arange(n, device=self.ids.device) if step.live is None else step.live[:n].nonzero().flatten()
+            self.parts.append((self.ids[acted], episode, t, step.action[acted], step.reward[acted]))
 
         return visit
 
     def arrays(self) -> dict[str, np.ndarray]:
         """One entry a transition: trial, episode, step, action, reward."""
-        n = self.rows
+        trial, episode, step, action, reward = zip(*self.parts, strict=True)
+        counts = [len(ids) for ids in trial]
         return {
-            "trial": np.tile(self.ids, len(self.parts)),
-            "episode": np.repeat(np.array([p[0] for p in self.parts]), n),
-            "step": np.repeat(np.array([p[1] for p in self.parts]), n),
-            "action": torch.cat([p[2] for p in self.parts]).cpu().numpy(),
-            "reward": torch.cat([p[3] for p in self.parts]).cpu().numpy(),
+            "trial": torch.cat(trial).cpu().numpy(),
+            "episode": np.repeat(np.array(episode), counts),
+            "step": np.repeat(np.array(step), counts),
+            "action": torch.cat(action).cpu().numpy(),
+            "reward": torch.cat(reward).cpu().numpy(),
         }
-
-
-# --- the boundary: a broken agent or family is named, with its row and step -------------------------------------------
-
-
-def _check_decision(decision: Decision, family: TaskFamily, rows: int, episode: int, t: int) -> None:
-    action, space = decision.action, family.action
-    want = (rows,) if isinstance(space, Discrete) else (rows, len(space.low))
-    if tuple(action.shape) != want:
-        raise ContractError(
-            f"act returned actions of shape {tuple(action.shape)} at episode {episode}, step {t}; {family.id} "
-            f"expects {want}: one action a trial."
-        )
-    if isinstance(space, Discrete):
-        if action.dtype != torch.int64:
-            raise ContractError(f"act returned {action.dtype} actions; {family.id} expects int64 in 0..{space.n - 1}.")
-        low, high = (int(v) for v in torch.aminmax(action))
-        if low < 0 or high >= space.n:
-            row = int(((action < 0) | (action >= space.n)).nonzero()[0])
-            raise ContractError(
-                f"act returned action {int(action[row])} in row {row} at episode {episode}, step {t}; {family.id} has "
-                f"actions 0..{space.n - 1}."
-            )
-    elif not bool(torch.isfinite(action).all()):
-        row = int((~torch.isfinite(action).all(-1)).nonzero()[0])
-        raise ContractError(f"act returned a NaN or infinite action in row {row} at episode {episode}, step {t}.")
-
-
-def _check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
-    if step.reward.shape != step.terminated.shape:
-        raise ContractError(
-            f"{family.id} returned rewards of shape {tuple(step.reward.shape)} at episode {episode}, step {t}; "
-            f"expected {tuple(step.terminated.shape)}: one reward a trial."
-        )
-    if not bool(torch.isfinite(step.reward.sum())):
-        bad = (~torch.isfinite(step.reward)).nonzero()
-        row = int(bad[0]) if len(bad) else -1
-        raise ContractError(
-            f"{family.id} returned reward {float(step.reward[row])} in row {row} at episode {episode}, step {t}; "
-            "rewards must be finite numbers."
-        )

@@ -5,37 +5,31 @@ A memory is a tree (NamedTuples, dicts, tuples) of tensors that all lead with th
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import optree
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-Memory = TypeVar("Memory")
 
-
-def leaves(memory: object) -> list[Tensor]:
+def leaves(memory: Any) -> list[Tensor]:
     """The tensors of a memory, in a fixed order."""
-    return optree.tree_leaves(memory)  # ty: ignore[invalid-argument-type]
+    return optree.tree_leaves(memory)
 
 
-def fork(memory: Memory, copies: int = 1) -> Memory:
+def fork(memory: Any, copies: int = 1) -> Any:
     """Each row ``copies`` times, side by side: the only copy of a memory that anyone makes."""
     return optree.tree_map(lambda leaf: leaf.repeat_interleave(copies, 0) if copies > 1 else leaf.clone(), memory)
 
 
-def select(memory: Memory, index: Int[Tensor, " n"] | slice) -> Memory:
+def select(memory: Any, index: Int[Tensor, " n"] | slice) -> Any:
     """Some of the rows."""
     return optree.tree_map(lambda leaf: leaf[index], memory)
 
 
-def where(live: Bool[Tensor, " B"] | None, new: Memory, old: Memory) -> Memory:
+def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
     """``new`` where a row is live, ``old`` where it is not: dead rows change nothing."""
     if live is None:
         return new
-
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(live.view(-1, *[1] * (a.dim() - 1)), a, b)
-
-    return optree.tree_map(pick, new, old)
+    return optree.tree_map(lambda a, b: torch.where(live.view(-1, *[1] * (a.dim() - 1)), a, b), new, old)

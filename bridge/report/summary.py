@@ -65,11 +65,14 @@ class Sums:
     def trial_interval(self) -> Interval:
         """The interval of the mean over independent trials, each with a task of its own."""
         n, total, square = self.parts.sum((1, 2, 3))
-        return (
-            stats.mean_interval(total, square, int(n))
-            if n > 1
-            else Interval(total / n, np.nan, np.nan, 1, "trials", 0.95)
-        )
+        if n < 2:
+            return Interval(total, np.nan, np.nan, 1, "trials", 0.95)
+        return stats.mean_interval(total, square, int(n))
+
+    def rate_interval(self) -> Interval:
+        """Wilson's interval of a success rate."""
+        n, total, _ = self.parts.sum((1, 2, 3))
+        return stats.wilson(round(total), int(n))
 
     def fixed_tasks_interval(self) -> Interval:
         """The interval of the mean over these very tasks, each with its equal share of trials: only trials vary."""
@@ -81,6 +84,15 @@ class Sums:
         n, total, square = self.parts.sum(-1)
         within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.maximum(n - 1, 1)
         return float(np.sqrt(within.sum()) / within.size)
+
+
+class Curve(NamedTuple):
+    """The sums of a key at all of its curve points."""
+
+    points: np.ndarray
+    """Episodes and transitions behind each point, ``[P, 2]``."""
+    sums: dict[str, list[Sums]]
+    """By metric, one for each point."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,8 @@ class Results:
             "count(task_params) > 0 FROM rows GROUP BY family, split, method, track ORDER BY ALL"
         )
         names = ("axis", "level", "value", "clue", "supervision", "exact", "seeds", "tasks")
+        self._curves: dict[Key, Curve] = {}
+        self._lines: dict[Key, list[Line]] = {}
         self.about = {Key(*row[:4]): dict(zip(names, row[4:], strict=True)) for row in found}
         """What is known of each (family, split, method, track)."""
 
@@ -136,15 +150,13 @@ class Results:
         """The methods that played a family (and a split)."""
         return list(dict.fromkeys(k.method for k in self.about if k.family == family and split in (None, k.split)))
 
-    @functools.cache  # noqa: B019 - one Results lives as long as a report
-    def sums_at(self, key: Key, metric: str, point: int) -> Sums | None:
-        """``sums``, made once, so that equal questions share one answer."""
-        parts = self._points(key)[1][METRICS.index(metric)][:, point]
-        return Sums(parts) if parts[0].any() else None
+    def _curve(self, key: Key) -> Curve:
+        """All sums of a key, read once."""
+        if key not in self._curves:
+            self._curves[key] = self._read(key)
+        return self._curves[key]
 
-    @functools.cache  # noqa: B019
-    def _points(self, key: Key) -> tuple[np.ndarray, np.ndarray]:
-        """Curve points ``[P, 2]`` (episodes, transitions) of a key, and all its sums ``[metric, 3, P, S, T, 2]``."""
+    def _read(self, key: Key) -> Curve:
         columns = ", ".join(
             f"coalesce(sum({metric}_{part}), 0)" for part in ("n", "sum", "sum_sq") for metric in METRICS
         )
@@ -161,11 +173,13 @@ class Results:
         sums = np.zeros((3, len(METRICS), len(curve), len(seeds), len(tasks), 2))
         values = array[:, 6:].T.reshape(3, len(METRICS), -1)
         sums[:, :, place.ravel(), row, column, array[:, 5].astype(int)] = values
-        return curve[:, 1:].astype(int), np.moveaxis(sums, 1, 0)
+        by_point = np.moveaxis(sums, (1, 2), (0, 1))
+        return Curve(curve[:, 1:].astype(int), {m: [Sums(p) for p in by_point[i]] for i, m in enumerate(METRICS)})
 
     def sums(self, key: Key, metric: str, point: int = -1) -> Sums | None:
         """The sums of one metric at a curve point (the last one unless told); None where there are none."""
-        return self.sums_at(key, metric, point) if key in self.about else None
+        found = self._curve(key).sums[metric][point] if key in self.about else None
+        return found if found is not None and found.trials else None
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 
@@ -178,10 +192,10 @@ class Results:
         sums = self.sums(key, metric, point)
         if sums is None:
             return None
-        if len(sums.table) == 1 and self.tasks_are_fixed(key):
-            return sums.fixed_tasks_interval()
-        if len(sums.table) == 1 and not self.about[key]["tasks"]:
-            return sums.trial_interval()
+        if len(sums.table) == 1 and (self.tasks_are_fixed(key) or not self.about[key]["tasks"]):
+            if metric == "success":
+                return sums.rate_interval()
+            return sums.fixed_tasks_interval() if self.tasks_are_fixed(key) else sums.trial_interval()
         return stats.interval(Resampled.mean, sums.table, reps=REPS)
 
     def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
@@ -231,7 +245,7 @@ class Results:
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
-        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._points(key)[0].tolist())]
+        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._curve(key).points.tolist())]
         return [(k, transitions, mean) for k, transitions, mean in means if mean is not None]
 
     def lines(self, family: str, split: str) -> Iterator[Line]:
@@ -239,20 +253,24 @@ class Results:
         for method in self.methods(family, split):
             yield from self.lines_of(Key(family, split, method))
 
-    def lines_of(self, key: Key) -> Iterator[Line]:
-        """Every number of one method on one split."""
-        if key in self.about:
-            numbers = {metric: self.mean(key, metric) for metric in METRICS} | {
-                "score_oracle": self.score(key, "oracle"),
-                "score_bayes": self.score(key, "bayes"),
-                "minus_bayes": self.difference(key, "bayes"),
-                "cvar20": self.cvar(key),
-                "iqm": self.iqm(key),
-            }
-            sums = self.sums(key, "episode_return")
-            for metric, interval in numbers.items():
-                if interval is not None and sums is not None:
-                    yield Line(key, metric, interval, int(self.about[key]["seeds"]), sums.trials)
+    def lines_of(self, key: Key) -> list[Line]:
+        """Every number of one method on one split; made once, for the table, the page and the CSV alike."""
+        if key not in self._lines:
+            self._lines[key] = self._numbers(key) if key in self.about else []
+        return self._lines[key]
+
+    def _numbers(self, key: Key) -> list[Line]:
+        numbers = {metric: self.mean(key, metric) for metric in METRICS} | {
+            "score_oracle": self.score(key, "oracle"),
+            "score_bayes": self.score(key, "bayes"),
+            "minus_bayes": self.difference(key, "bayes"),
+            "cvar20": self.cvar(key),
+            "iqm": self.iqm(key),
+        }
+        sums = self.sums(key, "episode_return")
+        trials = sums.trials if sums else 0
+        seeds = int(self.about[key]["seeds"])
+        return [Line(key, metric, interval, seeds, trials) for metric, interval in numbers.items() if interval]
 
 
 def _score_on_fixed_tasks(x: Sums, floor: Sums, top: Sums) -> Interval:

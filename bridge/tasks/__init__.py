@@ -6,9 +6,15 @@ from bridge import config
 from bridge.errors import unknown
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
+from bridge.tasks.darkroom import Darkroom
+from bridge.tasks.gridnavi import GridNavi
+from bridge.tasks.tabular_mdp import TabularMdp
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     "bandit": Bandit,
+    "gridnavi": GridNavi,
+    "darkroom": Darkroom,
+    "tabular_mdp": TabularMdp,
 }
 
 

@@ -16,7 +16,12 @@ from bridge.tasks.base import TaskFamily
 from experiments import methods
 from experiments.sizes import SIZES
 
-SMALL = {"bandit": "bandit:k=3,n=6", "tabular_mdp": "tabular_mdp:n=2", "darkroom": "darkroom:episodes=2", "gridnavi": "gridnavi"}
+SMALL = {
+    "bandit": "bandit:k=3,n=6",
+    "tabular_mdp": "tabular_mdp:n=2",
+    "darkroom": "darkroom:episodes=2",
+    "gridnavi": "gridnavi",
+}
 VARIANTS = (
     "bandit:k=3,n=6", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard", "tabular_mdp:n=2", "gridnavi", "gridnavi:train=inner", "darkroom:episodes=2",
@@ -25,7 +30,7 @@ VARIANTS = (
 )  # fmt: skip
 PLAYED = [
     (method, spec)
-    for spec in (*SMALL.values(), "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
+    for spec in (*SMALL, "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
     for method in methods.METHODS
     if methods.applies(method, make_family(spec))
 ]

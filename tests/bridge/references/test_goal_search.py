@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bridge.conformance import check_agent
-from bridge.evaluate import Evaluation, Plan, evaluate, play_episode
+from bridge.evaluate import Evaluation, Plan, evaluate
+from bridge.play import play_episode
 from bridge.protocol import Agent, Clues
 from bridge.references.goal_search import Oracle, Psrl, Search, Thompson, bayes, bayes_train
 from bridge.references.hunt import Hunt

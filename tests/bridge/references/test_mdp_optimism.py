@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluate import play_episode
 from bridge.maths.planning import extended_value_iteration, value_iteration
+from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.references.mdp_optimism import Beb, Ucrl2
 from bridge.references.mdp_posterior import MdpGreedy, MdpOracle, Memory, Planner

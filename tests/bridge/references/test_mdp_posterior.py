@@ -9,7 +9,8 @@ from scipy import stats
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import Plan as Evaluation
-from bridge.evaluate import clues, evaluate, play_episode
+from bridge.evaluate import evaluate
+from bridge.play import clues, play_episode
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.mdp_belief import Counts
 from bridge.references.mdp_optimism import Beb, Ucrl2

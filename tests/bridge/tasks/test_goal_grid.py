@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluate import transition
+from bridge.play import transition
 from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Tasks

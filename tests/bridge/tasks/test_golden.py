@@ -1,6 +1,6 @@
 """The tasks of every split, pinned: a split that moves must move ``SUITE_VERSION`` (or its family's ``version``) too.
 
-    METABRIDGE_UPDATE_GOLDEN=1 pytest tests/bridge/tasks/test_golden.py      # then review the diff
+METABRIDGE_UPDATE_GOLDEN=1 pytest tests/bridge/tasks/test_golden.py      # then review the diff
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge.evaluate import play_episode
+from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows

@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate, play_episode
+from bridge.evaluate import Plan, evaluate
+from bridge.play import play_episode
 from bridge.protocol import Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows

@@ -1,0 +1,275 @@
+"""How an agent is probed: played, or shown recorded steps, with what it decides written down at every step.
+
+Two ways to treat an agent are the same when the *decisions that follow* are the same; memories may differ (a cache may
+hold stale entries). References decide bitwise alike; networks give logits alike to rounding.
+
+Shape letters: B trials.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.conformance.compare import per_row
+from bridge.conformance.rules import demand, rule, rule_name
+from bridge.play import clues, transition
+from bridge.protocol import Decision, Step, Trial
+from bridge.references.random import Random
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily, Tasks
+
+_STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
+_TOLERANCE = {torch.float64: 1e-10}
+_ROUNDED_ACTIONS = 0.05  # logits that differ by rounding may tip a draw: one action in twenty is forgiven
+
+Episodes = list[list[Step]]
+
+
+@dataclass(frozen=True, eq=False)
+class AgentProbe:
+    """An agent, what it plays, and how it is compared.
+
+    Attributes:
+        agent: who is checked.
+        family: what is played.
+        split: the tasks that are played.
+        rows: trials in a batch.
+        tolerance: of logits; None: 0 for references, 1e-5 in float32 and 1e-10 in float64 for others.
+    """
+
+    agent: Any
+    family: TaskFamily
+    split: str = "id"
+    rows: int = 6
+    tolerance: float | None = None
+
+    def __str__(self) -> str:
+        name = getattr(getattr(self.agent, "card", None), "method", type(self.agent).__name__)
+        return f"{name} on {self.family.id}, split {self.split},"
+
+    @cached_property
+    def trial(self) -> Trial:
+        """The family's trial, cut to some dozens of steps."""
+        whole = self.family.trial(self.split)
+        horizon = min(whole.horizon, _HORIZON)
+        return Trial(min(whole.episodes, max(_EPISODES, _STEPS // horizon)), horizon)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """One task a row."""
+        return self.family.sample(self.split, torch.arange(self.rows))
+
+    @cached_property
+    def rng(self) -> Rows:
+        """The noise of each row."""
+        return Rows.of("conformance", torch.arange(self.rows))
+
+    @cached_property
+    def context(self) -> Episodes:
+        """What is shown to agents: a trial of the random agent."""
+        other = AgentProbe(Random(self.family), self.family, self.split, self.rows)
+        return play(Sitting(other))[1]
+
+    def tolerance_of(self, values: Tensor) -> float:
+        """How far two values of the same decision may lie apart."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return 0.0 if self.agent.card.reference else _TOLERANCE.get(values.dtype, 1e-5)
+
+
+def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
+    """A rule as a function of an agent (or of a function that makes one), a family and a split."""
+    guarded = rule(check)
+
+    def checked(agent: Any, family: TaskFamily, split: str = "id", *, tolerance: float | None = None) -> None:
+        made = agent() if callable(agent) and not hasattr(agent, "act") else agent
+        guarded(AgentProbe(made, family, split, tolerance=tolerance))
+
+    checked.__name__, checked.__doc__ = rule_name(check), check.__doc__
+    return checked
+
+
+class Moment(NamedTuple):
+    """One decision of every row, and where it was taken; ``live`` rows are those whose decision counts."""
+
+    episode: int
+    step: int
+    decision: Decision
+    live: Bool[Tensor, " B"] | None
+
+
+class Sitting:
+    """An agent in the middle of trials: its memory, and the verbs with the evaluator's names for noise."""
+
+    def __init__(
+        self, probe: AgentProbe, index: Int[Tensor, " n"] | slice = slice(None), trial: Trial | None = None
+    ) -> None:
+        self.probe, self.agent = probe, probe.agent
+        self.trial = trial or probe.trial
+        self.rng, self.tasks = probe.rng[index], tree.select(probe.tasks, index)
+        told = clues(self.agent, probe.family, probe.split, self.tasks)
+        self.memory: Any = self.agent.start(told, self.trial, self.rng.at("agent", "start"))
+
+    def forked(self, copies: int = 1) -> Sitting:
+        """The same trials once more (or ``copies`` times), with a fork of the memory."""
+        twin = copy.copy(self)
+        rows = torch.arange(len(self.rng)).repeat_interleave(copies)
+        twin.rng, twin.tasks = self.rng[rows], tree.select(self.tasks, rows)
+        twin.memory = tree.fork(self.memory, copies)
+        return twin
+
+    def begin(self, episode: int) -> None:
+        """Before each episode."""
+        self.memory = self.agent.begin(self.memory, self.rng.at("agent", episode, "begin"), episode=episode)
+
+    def decide(self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True) -> Decision:
+        """``act``, on a fork that is thrown away if ``aside``."""
+        memory = tree.fork(self.memory) if aside else self.memory
+        return self.agent.act(memory, obs, self.rng.at("agent", episode, "act", t), explore=explore)
+
+    def observe(self, step: Step, carry: Any = None) -> None:
+        """Within an episode."""
+        self.memory = self.agent.observe(self.memory, step, carry)
+
+    def absorb(self, steps: list[Step]) -> None:
+        """Many observes in one call, for agents that have it."""
+        self.memory = self.agent.absorb(self.memory, steps)
+
+    def adapt(self, episode: int) -> None:
+        """After each episode."""
+        last = episode + 1 == self.trial.episodes
+        self.memory = self.agent.adapt(self.memory, self.rng.at("agent", episode, "adapt"), episode=episode, last=last)
+
+
+def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
+    """Play whole trials as the evaluator does; what was decided, and what happened."""
+    family, tasks = sitting.probe.family, sitting.tasks
+    moments: list[Moment] = []
+    episodes: Episodes = []
+    for episode in range(sitting.trial.episodes):
+        sitting.begin(episode)
+        env = sitting.rng.at("env", episode)
+        state, obs = family.reset(tasks, env.at("reset"))
+        live = torch.ones(len(obs), dtype=torch.bool) if family.ends_early else None
+        steps: list[Step] = []
+        for t in range(sitting.trial.horizon):
+            decision = sitting.decide(episode, t, obs, explore=explore)
+            moments.append(Moment(episode, t, decision, live))
+            last = t + 1 == sitting.trial.horizon
+            state, step = transition(family, tasks, state, obs, decision.action, env.at("step", t), last, live)
+            sitting.observe(step, decision.carry)
+            steps.append(step)
+            obs = step.next_obs
+            live = live if live is None else live & ~step.terminated & ~step.truncated
+        sitting.adapt(episode)
+        episodes.append(steps)
+    return moments, episodes
+
+
+def follow(
+    sitting: Sitting, episodes: Episodes, *, first: int = 0, aside: bool = False, halved: bool = False
+) -> list[Moment]:
+    """Show recorded steps and ask for a decision before each; the steps go on as recorded, whatever was decided.
+
+    Args:
+        sitting: who is asked.
+        episodes: what is shown.
+        first: the number of the first of these episodes.
+        aside: ask a fork that is thrown away, so that the memory never acts.
+        halved: show every step in two ``halves``.
+    """
+    moments: list[Moment] = []
+    for episode, steps in enumerate(episodes, start=first):
+        sitting.begin(episode)
+        for t, step in enumerate(steps):
+            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs, aside=aside), step.live))
+            for part in halves(step) if halved else (step,):
+                sitting.observe(part)
+        sitting.adapt(episode)
+    return moments
+
+
+def halves(step: Step) -> tuple[Step, Step]:
+    """One step as two: even rows act while odd rows stand still, then the other way round."""
+    even = torch.arange(len(step.reward)) % 2 == 0
+    live = torch.ones_like(even) if step.live is None else step.live
+    return _standing(step, live & even, step.obs), _standing(step, live & ~even, step.next_obs)
+
+
+def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:
+    """``step`` in the rows that act; the others stand still ``here``, as the evaluator marks dead rows."""
+    still = Step(here, step.action, torch.zeros_like(step.reward), here, acts & False, acts & False)
+    return Step(*tree.where(acts, step[:6], still[:6]), live=acts)
+
+
+def rows_of(episodes: Episodes, index: Int[Tensor, " n"]) -> Episodes:
+    """The same episodes for some of the rows."""
+    return [[tree.select(step, index) for step in steps] for steps in episodes]
+
+
+def alike(
+    probe: AgentProbe,
+    found: Sequence[Moment],
+    expected: Sequence[Moment],
+    remedy: str,
+    *,
+    rows: Int[Tensor, " n"] | None = None,
+    exact: bool = False,
+) -> None:
+    """Demand that two runs decided the same; ``rows`` are those of ``expected`` that ``found`` holds, in its order."""
+    tipped, total = 0, 0
+    for ours, theirs in zip(found, expected, strict=True):
+        for name in ("logits", "params", "action"):
+            a, b = getattr(ours.decision, name), getattr(theirs.decision, name)
+            if a is None and b is None:
+                continue
+            b = b if rows is None or b is None else b[rows]
+            bad = _unlike(a, b, 0.0 if exact else probe.tolerance_of(a), ours.live).nonzero().flatten()
+            if name == "action" and not exact and _rounds(probe, ours.decision):
+                tipped, total = tipped + len(bad), total + len(a)
+                if tipped <= max(1, _ROUNDED_ACTIONS * total):
+                    continue
+            if len(bad):
+                row = int(bad[0])
+                demand(
+                    False, expected=f"{name} {_shown(b, row)}", found=_shown(a, row), remedy=remedy,
+                    row=row if rows is None else int(rows[row]), episode=ours.episode, step=ours.step,
+                )  # fmt: skip
+
+
+def _rounds(probe: AgentProbe, decision: Decision) -> bool:
+    """Whether a draw from these logits may tip: they were found alike, but only to rounding."""
+    logits = decision.logits
+    return logits is not None and not decision.action.is_floating_point() and probe.tolerance_of(logits) > 0
+
+
+def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:
+    """How many live rows decided differently at all in some moment (logits where given, else actions)."""
+    rows = torch.zeros(len(expected[0].decision.action), dtype=torch.bool)
+    for ours, theirs in zip(found, expected, strict=True):
+        name = "action" if ours.decision.logits is None else "logits"
+        rows |= _unlike(getattr(ours.decision, name), getattr(theirs.decision, name), 0.0, ours.live)
+    return int(rows.sum())
+
+
+def _unlike(a: Tensor | None, b: Tensor | None, tolerance: float, live: Tensor | None) -> Bool[Tensor, " B"]:
+    """The live rows where ``a`` and ``b`` differ by more than the tolerance (absolute, and relative above 1)."""
+    if a is None or b is None or a.shape != b.shape:
+        return torch.ones(1, dtype=torch.bool)
+    same = a == b
+    if a.is_floating_point():
+        same |= (a - b).abs() <= tolerance * b.abs().clamp(min=1.0)
+    return ~per_row(same) if live is None else ~per_row(same) & live
+
+
+def _shown(values: Tensor | None, row: int) -> str:
+    return "nothing" if values is None else str(values[row].tolist())

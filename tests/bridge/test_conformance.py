@@ -1,0 +1,606 @@
+"""The kit passes what keeps the rules, and names the rule that is broken."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, check_agent, check_family, verdicts
+from bridge.conformance.snapshot import changed, snapshot
+from bridge.errors import ContractError
+from bridge.protocol import Decision
+from bridge.references.random import Random
+from bridge.rng import Rows
+from bridge.tasks import FAMILIES
+from bridge.tasks.base import Axis, Box, Discrete, Outcome
+from tests.bridge.toys import Corridor, Notes, Reach, Tally
+
+BANDIT = FAMILIES["bandit"]()
+# What breaks the contract does not fit its types: the toys below have untyped bases.
+AnyTally: Any = Tally
+AnyCorridor: Any = Corridor
+REFERENCE = {"reference": True, "exact_reference": "heuristic", "decode_rule": "rule"}
+
+
+# --- what keeps the rules passes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", AGENT_CHECKS)
+@pytest.mark.parametrize("card", [{}, REFERENCE], ids=["learned", "reference"])
+@pytest.mark.parametrize("family", [Corridor(), BANDIT], ids=lambda family: family.name)
+def test_tally_keeps_every_rule(rule: str, card: dict, family: Any) -> None:
+    AGENT_CHECKS[rule](Tally(family, **card), family)
+
+
+def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
+    class Double(AnyTally):
+        def start(self, *args: Any) -> Notes:
+            self.weight = torch.linspace(-1, 1, self.actions, dtype=torch.float64)
+            return Notes(*(leaf.double() for leaf in super().start(*args)))
+
+        def begin(self, memory: Notes, rng: Rows, *, episode: int) -> Notes:
+            return memory._replace(latent=rng.normal(dtype=torch.float64))
+
+        def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+            return super().observe(memory, step._replace(reward=step.reward.double()), carry)
+
+    check_agent(Double(Corridor()), Corridor())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
+    family = FAMILIES[name]()
+    check_agent(partial(Random, family), family)
+
+
+@pytest.mark.parametrize("rule", FAMILY_CHECKS)
+@pytest.mark.parametrize(
+    "family", [Corridor(), Reach(), *(cls() for cls in FAMILIES.values())], ids=lambda family: family.name
+)
+def test_every_family_keeps_every_rule(rule: str, family: Any) -> None:
+    FAMILY_CHECKS[rule](family)
+
+
+def test_a_fixed_set_of_tasks_keeps_every_rule() -> None:
+    check_family(Corridor(tasks=5))
+
+
+# --- agents that break one rule ---------------------------------------------------------------------------------------
+
+
+class NoAdapt:
+    card = Tally(Corridor()).card
+    start = begin = act = observe = Tally.act
+
+
+class NotesTheRowCount(AnyTally):
+    def start(self, *args: Any) -> Any:
+        return {"notes": super().start(*args), "rows": torch.tensor(len(args[-1]))}
+
+
+class KeepsAList(AnyTally):
+    def start(self, *args: Any) -> Any:
+        return [*super().start(*args), "a note"]
+
+
+class DividesByZero(AnyTally):
+    def act(self, *args: Any, **kwargs: Any) -> Decision:
+        decision = super().act(*args, **kwargs)
+        return decision._replace(logits=decision.logits / (args[0].last != 0)[:, None])
+
+
+class ThirdOfTwo(AnyTally):
+    def act(self, *args: Any, **kwargs: Any) -> Decision:
+        decision = super().act(*args, **kwargs)
+        return decision._replace(action=decision.action + 1)
+
+
+class ActsInFloats(AnyTally):
+    def act(self, *args: Any, **kwargs: Any) -> Decision:
+        decision = super().act(*args, **kwargs)
+        return decision._replace(action=decision.action.float())
+
+
+class SqueezesRows(AnyTally):
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        assert step.reward.squeeze().dim() == 1
+        return super().observe(memory, step, carry)
+
+
+class DrawsGlobally(AnyTally):
+    draw: Callable
+
+    def begin(self, memory: Notes, rng: Rows, *, episode: int) -> Notes:
+        return memory._replace(latent=memory.latent + float(type(self).draw()))
+
+
+class TorchNoise(DrawsGlobally):
+    draw = partial(torch.rand, 1)
+
+
+class NumpyNoise(DrawsGlobally):
+    draw = partial(np.random.rand)
+
+
+class PythonNoise(DrawsGlobally):
+    draw = partial(random.random)
+
+
+class OwnGenerator(AnyTally):
+    generator = torch.Generator().manual_seed(0)
+
+    def begin(self, memory: Notes, rng: Rows, *, episode: int) -> Notes:
+        return memory._replace(latent=torch.randn(len(rng), generator=self.generator))
+
+
+class CountsItsGames(AnyTally):
+    games = 0
+
+    def start(self, *args: Any) -> Notes:
+        self.games += 1
+        return super().start(*args)
+
+
+class DriftingWeight(AnyTally):
+    def adapt(self, memory: Notes, rng: Rows, *, episode: int, last: bool) -> Notes:
+        self.weight.add_(1e-3)
+        return memory
+
+
+class WritesInAct(AnyTally):
+    def act(self, memory: Notes, *args: Any, **kwargs: Any) -> Decision:
+        memory.hidden.add_(0.01)
+        return super().act(memory, *args, **kwargs)
+
+
+class BelievesItself(AnyTally):
+    """Counts the action that it meant to take; shown an action, it counts the first."""
+
+    def act(self, *args: Any, **kwargs: Any) -> Decision:
+        decision = super().act(*args, **kwargs)
+        return decision._replace(carry=decision)
+
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        meant = step.action * 0 if carry is None else carry.action
+        return super().observe(memory, step._replace(action=meant), None if carry is None else carry.carry)
+
+
+class NeedsItsCarry(AnyTally):
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        return super().observe(memory, step, memory.hidden if carry is None else carry)
+
+
+class ForgetsTheLastShown(AnyTally):
+    def absorb(self, memory: Notes, steps: list) -> Notes:
+        return super().absorb(memory, steps[:-1])
+
+
+class HiddenField(AnyTally):
+    """Keeps its recurrent state in itself."""
+
+    def start(self, *args: Any) -> Notes:
+        self.state = torch.zeros(len(args[-1]))
+        return super().start(*args)
+
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        if len(self.state) == len(step.reward):
+            self.state = self.state + step.reward
+        return super().observe(memory, step, carry)
+
+    def act(self, memory: Notes, *args: Any, **kwargs: Any) -> Decision:
+        extra = self.state if len(self.state) == len(memory.last) else memory.last
+        return super().act(memory._replace(last=extra), *args, **kwargs)
+
+
+class BatchStatistics(AnyTally):
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        return super().observe(memory, step._replace(reward=step.reward - step.reward.mean()), carry)
+
+
+class NoiseByPosition(AnyTally):
+    def begin(self, memory: Notes, rng: Rows, *, episode: int) -> Notes:
+        return memory._replace(latent=Rows.of(0, torch.arange(len(rng))).normal())
+
+
+class CountsDeadRows(AnyTally):
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        return super().observe(memory, step._replace(live=None), carry)
+
+
+class LosesTheLastReward(AnyTally):
+    """The RL^2 bug: a reward is fed with the next observation, and cleared at the start of an episode."""
+
+    def begin(self, memory: Notes, rng: Rows, *, episode: int) -> Notes:
+        return memory._replace(last=torch.zeros_like(memory.last))
+
+    def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
+        return super().observe(memory, step, carry)._replace(paid=memory.paid)
+
+
+BROKEN_AGENTS: list[tuple[str, Any]] = [
+    ("has_the_verbs", lambda family: NoAdapt()),
+    ("card_is_sane", partial(Tally, decode_rule="beam")),
+    ("card_is_sane", partial(Tally, reference=True)),
+    ("card_is_sane", partial(Tally, params_trained=2, params_total=1)),
+    ("task_is_hidden", partial(Tally, clue="task")),
+    ("memory_leads_with_rows", NotesTheRowCount),
+    ("memory_leads_with_rows", KeepsAList),
+    ("decisions_fit", DividesByZero),
+    ("decisions_fit", ThirdOfTwo),
+    ("decisions_fit", ActsInFloats),
+    ("any_size_plays", SqueezesRows),
+    ("noise_is_named", TorchNoise),
+    ("noise_is_named", NumpyNoise),
+    ("noise_is_named", PythonNoise),
+    ("runs_repeat", OwnGenerator),
+    ("playing_changes_no_agent", CountsItsGames),
+    ("playing_changes_no_agent", DriftingWeight),
+    ("playing_changes_no_agent", OwnGenerator),
+    ("act_only_reads", WritesInAct),
+    ("shown_is_played", BelievesItself),
+    ("carry_is_a_cache", NeedsItsCarry),
+    ("absorb_is_observe", ForgetsTheLastShown),
+    ("fork_is_a_copy", HiddenField),
+    ("rows_are_independent", BatchStatistics),
+    ("rows_are_independent", NoiseByPosition),
+    ("dead_rows_change_nothing", CountsDeadRows),
+    ("last_reward_is_kept", LosesTheLastReward),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "make"), BROKEN_AGENTS, ids=[f"{rule}-{getattr(m, '__name__', 'card')}" for rule, m in BROKEN_AGENTS]
+)
+@pytest.mark.parametrize("family", [Corridor(), BANDIT], ids=lambda family: family.name)
+def test_the_kit_names_the_rule_that_an_agent_breaks(rule: str, make: Callable, family: Any) -> None:
+    with pytest.raises(ContractError, match=rule):
+        AGENT_CHECKS[rule](make(family), family)
+
+
+class Steers(Random):
+    """In a box of actions: what it was drawn from is ``params``."""
+
+    def __init__(self, family: Any, change: Callable[[Any], Any] = lambda decision: decision) -> None:
+        super().__init__(family)
+        self.change = change
+
+    def act(self, *args: Any, **kwargs: Any) -> Decision:
+        action = super().act(*args, **kwargs).action
+        return self.change(Decision(action, params=2 * action))
+
+
+def test_real_valued_actions_are_checked_too() -> None:
+    check_agent(Steers(Reach()), Reach())
+    for change, message in (
+        (lambda d: d._replace(action=d.action * 2), r"expected actions from \[-0.1.*\] to \[0.1"),
+        (lambda d: d._replace(action=d.action[:, 0]), r"expected actions floating point \(6, 2\)"),
+        (lambda d: d._replace(action=d.action.long()), r"expected actions floating point \(6, 2\), found torch.int64"),
+        (lambda d: d._replace(action=d.action / 0), "expected actions from"),
+        (lambda d: d._replace(params=d.params.log()), "expected finite params"),
+    ):
+        with pytest.raises(ContractError, match=f"decisions_fit.*{message}"):
+            check_agent(Steers(Reach(), change), Reach())
+
+
+def test_every_agent_rule_has_an_agent_that_breaks_it() -> None:
+    assert {rule for rule, _ in BROKEN_AGENTS} == AGENT_CHECKS.keys()
+
+
+def test_a_reference_is_held_to_the_bit_and_a_network_to_rounding() -> None:
+    class Rounds(AnyTally):
+        def act(self, *args: Any, **kwargs: Any) -> Decision:
+            decision = super().act(*args, **kwargs)
+            return decision._replace(logits=decision.logits + 1e-6 * len(decision.logits))
+
+    family = Corridor()
+    AGENT_CHECKS["rows_are_independent"](Rounds(family), family)
+    for agent, tolerance in ((Rounds(family, **REFERENCE), None), (Rounds(family), 1e-7)):
+        with pytest.raises(ContractError, match="rows_are_independent"):
+            AGENT_CHECKS["rows_are_independent"](agent, family, tolerance=tolerance)
+
+
+def test_right_logits_do_not_excuse_actions_drawn_otherwise() -> None:
+    class DrawsByPosition(AnyTally):
+        def act(self, memory: Notes, obs: Any, rng: Rows, *, explore: bool) -> Decision:
+            other = Rows.of(0, torch.arange(len(rng))).at(int(rng.salt) % 97)
+            return super().act(memory, obs, rng, explore=explore)._replace(action=other.integers(self.actions))
+
+    with pytest.raises(ContractError, match="rows_are_independent"):
+        AGENT_CHECKS["rows_are_independent"](DrawsByPosition(BANDIT), BANDIT)
+
+
+def test_a_cache_may_be_filled_and_a_module_is_looked_into() -> None:
+    agent: Any = nn.Linear(2, 2)
+    agent.cache = {"kept": torch.ones(1)}
+    before = snapshot(agent)
+    agent.cache["new"] = torch.zeros(1)
+    assert changed(before, snapshot(agent)) == []
+    agent.eval()
+    with torch.no_grad():
+        agent.weight.add_(1)
+    assert changed(before, snapshot(agent)) == ["agent.training", "agent._parameters['weight']"]
+
+
+# --- families that break one rule -------------------------------------------------------------------------------------
+
+
+class NoValidation(AnyCorridor):
+    splits = ("train", "id")
+
+
+class StandsStill(AnyCorridor):
+    axes: ClassVar = {"slip": Axis("", (0.1, 0.1, 0.2, 0.3, 0.4), "")}
+
+
+class NamesNothing(AnyCorridor):
+    id = "corridor"
+
+
+class HalfAStep(AnyCorridor):
+    def trial(self, split: str) -> Any:
+        return super().trial(split)._replace(horizon=6.5)
+
+
+class SharedState(AnyCorridor):
+    def reset(self, *args: Any) -> Any:
+        return torch.tensor(2), super().reset(*args)[1]
+
+
+class OffTheMap(AnyCorridor):
+    observation = Discrete(3)
+
+
+class WrongSpace(AnyCorridor):
+    observation = Box((0.0,), (4.0,))
+
+
+class DoubleRewards(AnyCorridor):
+    def step(self, *args: Any) -> Outcome:
+        outcome = super().step(*args)
+        return outcome._replace(reward=outcome.reward.double())
+
+
+class NanOnOneSplit(AnyCorridor):
+    def step(self, tasks: Any, *args: Any) -> Outcome:
+        outcome = super().step(tasks, *args)
+        return outcome._replace(reward=torch.where(tasks.params["slip"] == 0.5, torch.nan, outcome.reward))
+
+
+class OneSuccessForAll(AnyCorridor):
+    def success(self, *args: Any) -> Any:
+        return super().success(*args).any()
+
+
+class EndsUnannounced(AnyCorridor):
+    ends_early = False
+
+
+class EndsInFloats(AnyCorridor):
+    def step(self, *args: Any) -> Outcome:
+        outcome = super().step(*args)
+        return outcome._replace(terminated=outcome.terminated.float())
+
+
+class InPlace(AnyCorridor):
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        outcome = super().step(tasks, state, action, noise)
+        state.copy_(outcome.state)
+        return outcome
+
+
+class CountsSteps(AnyCorridor):
+    calls: ClassVar = []
+
+    def step(self, *args: Any) -> Outcome:
+        self.calls.append(1)
+        outcome = super().step(*args)
+        return outcome._replace(reward=outcome.reward + len(self.calls))
+
+
+class CentredRewards(AnyCorridor):
+    def step(self, *args: Any) -> Outcome:
+        outcome = super().step(*args)
+        return outcome._replace(reward=outcome.reward - outcome.reward.mean())
+
+
+class NoiseNamedByAction(AnyCorridor):
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        return super().step(tasks, state, action, noise.at(action))
+
+
+class MoreNoiseForSome(AnyCorridor):
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        if bool((action == action[0]).all()) is False:
+            noise.at("more").uniform()
+        return super().step(tasks, state, action * 0 + action[0], noise)
+
+
+class RemembersActions(AnyCorridor):
+    before: ClassVar = {}
+
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        outcome = super().step(tasks, state, action, noise)
+        previous = self.before.get(len(action), action)
+        self.before[len(action)] = action
+        return outcome._replace(reward=outcome.reward + previous)
+
+
+class StateAcrossRows(AnyCorridor):
+    def reset(self, *args: Any) -> Any:
+        state, obs = super().reset(*args)
+        return state[None], obs
+
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        outcome = super().step(tasks, state[0], action, noise)
+        return outcome._replace(state=outcome.state[None])
+
+
+class GlobalReset(AnyCorridor):
+    def reset(self, *args: Any) -> Any:
+        torch.rand(1)
+        return super().reset(*args)
+
+
+class TasksByPosition(AnyCorridor):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        return super()._sample(split, index, Rows.of(0, torch.arange(len(index))))
+
+
+class OneStream(AnyCorridor):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        return super()._sample(split, index, Rows.of(0, index))
+
+
+class TrainingGoalsInTheShell(AnyCorridor):
+    axes: ClassVar = {"goal_shell": Axis("", (0.0, 1.0, 2.0, 3.0, 4.0), "")}
+
+    def _support(self, split: Any) -> int:
+        return 4
+
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        return {"side": (index + split.level) / 10.0, "slip": torch.full(index.shape, 0.1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakyStreams(AnyCorridor):
+    def _support(self, split: Any) -> int:
+        return 4
+
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        first = {"train": 0, "id_val": 2, "id": 4}[split.stream]
+        return {"side": (index + first) / 10.0, "slip": torch.full(index.shape, 0.1)}
+
+
+class TwoTasks(AnyCorridor):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        params = super()._sample(split, index, noise)
+        return params | {"side": params["side"].round()}
+
+
+class FixedEverywhere(AnyCorridor):
+    def support(self, split: str, *, whole: bool = False) -> int | None:
+        return self.tasks or None
+
+
+class LevelZeroMoves(AnyCorridor):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        params = super()._sample(split, index, noise)
+        return params | ({"moved": params["slip"]} if split.axis == "slip" else {})
+
+
+class LevelZeroIsLonger(AnyCorridor):
+    def trial(self, split: str) -> Any:
+        return super().trial(split)._replace(episodes=4 if "horizon" in split else 3)
+
+
+class OneHash(AnyCorridor):
+    hash = "000000000000"
+
+
+class HalfTheMean(AnyCorridor):
+    def expected_reward(self, *args: Any) -> Any:
+        return super().expected_reward(*args) - 0.05
+
+
+class NothingToGain(AnyCorridor):
+    def optimal_return(self, *args: Any) -> Any:
+        return torch.zeros_like(super().optimal_return(*args))
+
+
+class OneBestReturn(AnyCorridor):
+    def optimal_return(self, *args: Any) -> Any:
+        return super().optimal_return(*args)[:1]
+
+
+class StopsShort(AnyCorridor):
+    def curve_points(self, trial: Any) -> tuple[int, ...]:
+        return tuple(range(1, trial.episodes)) or (1,)
+
+
+BROKEN_FAMILIES: list[tuple[str, Any]] = [
+    ("splits_are_named", NoValidation),
+    ("splits_are_named", StandsStill),
+    ("id_spells_the_family", NamesNothing),
+    ("every_split_plays", HalfAStep),
+    ("every_split_plays", SharedState),
+    ("observations_fit", OffTheMap),
+    ("observations_fit", WrongSpace),
+    ("rewards_fit", DoubleRewards),
+    ("rewards_fit", NanOnOneSplit),
+    ("rewards_fit", OneSuccessForAll),
+    ("endings_are_separate", EndsUnannounced),
+    ("endings_are_separate", EndsInFloats),
+    ("step_is_a_function", InPlace),
+    ("step_is_a_function", CountsSteps),
+    ("rows_are_independent", CentredRewards),
+    ("draws_ignore_actions", NoiseNamedByAction),
+    ("draws_ignore_actions", MoreNoiseForSome),
+    ("draws_ignore_actions", RemembersActions),
+    ("dead_rows_stand_still", StateAcrossRows),
+    ("noise_is_named", GlobalReset),
+    ("tasks_depend_on_index_alone", TasksByPosition),
+    ("streams_differ", OneStream),
+    ("held_out_tasks_are_new", TrainingGoalsInTheShell),
+    ("held_out_tasks_are_new", LeakyStreams),
+    ("fixed_tasks_are_distinct", TwoTasks),
+    ("fixed_tasks_are_distinct", FixedEverywhere),
+    ("level_zero_is_id", LevelZeroMoves),
+    ("level_zero_is_id", LevelZeroIsLonger),
+    ("hash_tells_tasks_apart", OneHash),
+    ("expected_reward_is_the_mean", HalfTheMean),
+    ("optimal_return_is_a_bound", NothingToGain),
+    ("optimal_return_is_a_bound", OneBestReturn),
+    ("curve_points_end_with_the_trial", StopsShort),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "family"), BROKEN_FAMILIES, ids=[f"{rule}-{family.__name__}" for rule, family in BROKEN_FAMILIES]
+)
+def test_the_kit_names_the_rule_that_a_family_breaks(rule: str, family: Any) -> None:
+    with pytest.raises(ContractError, match=rule):
+        FAMILY_CHECKS[rule](family(half=3) if rule == "id_spells_the_family" else family())
+
+
+def test_every_family_rule_has_a_family_that_breaks_it() -> None:
+    assert {rule for rule, _ in BROKEN_FAMILIES} == FAMILY_CHECKS.keys()
+
+
+# --- what a breach says -----------------------------------------------------------------------------------------------
+
+
+def test_a_breach_says_where_what_and_how_to_mend_it() -> None:
+    with pytest.raises(ContractError) as error:
+        check_agent(ThirdOfTwo(Corridor()), Corridor())
+    text = str(error.value)
+    assert text.startswith("tally on corridor, split id, breaks decisions_fit: Every action has the shape")
+    assert "At row" in text
+    assert "episode 0" in text
+    assert "expected actions from 0 to 1, found 2." in text
+    assert text.endswith("Clip, or give the head the width of the action space.")
+
+
+def test_verdicts_runs_every_rule_and_stops_at_none() -> None:
+    found = {verdict.rule: verdict.error is None for verdict in verdicts(FAMILY_CHECKS, DoubleRewards())}
+    assert list(found) == list(FAMILY_CHECKS)
+    assert not found["rewards_fit"]
+    assert found["observations_fit"]
+    of_agent = list(verdicts(AGENT_CHECKS, Tally(Corridor()), Corridor(), "train"))
+    assert [verdict.rule for verdict in of_agent] == list(AGENT_CHECKS)
+    assert all(verdict.sentence.endswith(".") and verdict.error is None for verdict in of_agent)
+
+
+def test_a_crash_is_laid_at_the_rule_that_met_it() -> None:
+    with pytest.raises(ContractError, match=r"fails under any_size_plays: .* AssertionError"):
+        check_agent(SqueezesRows(BANDIT), BANDIT)
+
+
+def test_a_shifted_split_can_be_checked() -> None:
+    check_agent(Tally(BANDIT), BANDIT, "shift/gap/2")
+    check_agent(Random(replace(BANDIT, tasks=4)), replace(BANDIT, tasks=4), "train")
