@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -52,7 +53,10 @@ def convert(spec: str, key: str, text: str, hint: Any) -> Any:
             return text.lower() == "true"
         raise UserError(f"{key} in {spec!r} is true or false, found {text!r}.")
     try:
-        return hint(text)
+        value = hint(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+        return value
     except ValueError:
         kind = {"int": "a whole number", "float": "a number"}.get(hint.__name__, hint.__name__)
         raise UserError(f"{key} in {spec!r} must be {kind}, found {text!r}.") from None

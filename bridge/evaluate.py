@@ -36,6 +36,8 @@ DETAILED_TRIALS = 256
 """Step detail is kept for this many trials of a split; everything else is kept as sums."""
 TASK_BLOCKS = 64
 """Where every trial has a task of its own, results are kept for this many blocks of consecutive tasks."""
+FIXED_PARTS = 10
+"""Where tasks are a finite list, each task's trials are kept in this many parts, so that intervals can be paired."""
 _CHUNK_ROWS = 1 << 15
 _CHUNK_BYTES = 512 << 20
 
@@ -61,16 +63,20 @@ class Plan:
             )
         if self.trials < 1:
             raise UserError(f"trials must be 1 or more, found {self.trials}.")
+        if self.trials_per_task and self.trials < 2 * self.trials_per_task:
+            raise UserError(
+                f"trials={self.trials} at trials_per_task={self.trials_per_task} makes one task. Raise trials."
+            )
         if self.trials_per_task < 0 or self.shots < 0:
             raise UserError(f"trials_per_task and shots cannot be negative: {self.trials_per_task}, {self.shots}.")
 
 
 @dataclass
 class Evaluation:
-    """Sums over trials, by task (or block of tasks), half of its trials, and curve point.
+    """Sums over trials, by task (or block of tasks), part of its trials, and curve point.
 
-    ``total[metric]`` is ``[3, N, 2, P]``: n, sum and sum of squares. A half is the even or the odd trials of a task, so
-    that tasks can be chosen on one and scored on the other.
+    ``total[metric]`` is ``[3, N, parts, P]``: n, sum and sum of squares. A part is every second (or tenth) trial of a
+    task: parts are replicates of one another, and tasks can be chosen on the even ones and scored on the odd ones.
     """
 
     plan: Plan
@@ -133,7 +139,8 @@ def evaluate(
         points = (0, *family.curve_points(trial))
     told = trial if plan.track == "O" else Trial(trial.episodes + 1, trial.horizon)  # the scored episode comes on top
     blocks = task_blocks(family, plan)
-    sums = {metric: torch.zeros(3, blocks * 2, len(points), dtype=torch.float64) for metric in METRICS}
+    parts = trial_parts(family, plan)
+    sums = {metric: torch.zeros(3, blocks * parts, len(points), dtype=torch.float64) for metric in METRICS}
     result = Evaluation(plan, trial, points, {})
     detail: list[dict[str, np.ndarray]] = []
     began = time.perf_counter()
@@ -161,7 +168,7 @@ def evaluate(
         if log:
             detail.append(log.arrays())
     result.seconds = time.perf_counter() - began
-    result.total = {metric: total.view(3, blocks, 2, len(points)).numpy() for metric, total in sums.items()}
+    result.total = {metric: total.view(3, blocks, parts, len(points)).numpy() for metric, total in sums.items()}
     result.detail = {name: np.concatenate([d[name] for d in detail]) for name in detail[0]} if detail else {}
     return result
 
@@ -258,14 +265,19 @@ def task_blocks(family: TaskFamily, plan: Plan) -> int:
     return min(TASK_BLOCKS, plan.trials)
 
 
+def trial_parts(family: TaskFamily, plan: Plan) -> int:
+    """In how many parts a task's trials are kept: replicates of the whole split where its tasks are a finite list."""
+    return FIXED_PARTS if family.support(plan.split) is not None else 2
+
+
 def _block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """``2 * block + half`` of each trial; a half is the parity of the trial's number within its task."""
-    size = family.support(plan.split)
+    """``parts * block + part`` of each trial; a part is the trial's number within its task, modulo their count."""
+    parts, size = trial_parts(family, plan), family.support(plan.split)
     if size is not None:
-        return 2 * (trial_ids % size) + (trial_ids // size) % 2
+        return parts * (trial_ids % size) + (trial_ids // size) % parts
     if plan.trials_per_task:
-        return 2 * (trial_ids // plan.trials_per_task) + trial_ids % plan.trials_per_task % 2
-    return 2 * (trial_ids * task_blocks(family, plan) // plan.trials) + trial_ids % 2
+        return parts * (trial_ids // plan.trials_per_task) + trial_ids % plan.trials_per_task % parts
+    return parts * (trial_ids * task_blocks(family, plan) // plan.trials) + trial_ids % parts
 
 
 def _chunks(

@@ -1,17 +1,17 @@
 """Results are append-only Parquet rows; every table, curve, claim and test derives from them.
 
-One row for each method x training seed x split x task (or block of tasks) x half of its trials x curve point, with n,
+One row for each method x training seed x split x task (or block of tasks) x part of its trials x curve point, with n,
 sum and sum of squares of each metric. Derived numbers (scores, intervals, differences) are computed when read, never
 stored. Files are written whole or not at all, one a cell, and a folder holds results of one suite version only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
 import json
-import math
 import os
 import subprocess
 from dataclasses import asdict, dataclass
@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from bridge.errors import UserError
-from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks
+from bridge.errors import StorageError, UserError
+from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 
+_MARKER = "suite.json"
 _SMALL = 16
 """Task parameters of up to this many numbers are written into rows."""
 _TEXT, _INT, _REAL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.float64()
@@ -42,7 +43,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "supervision": _TEXT, "decode_rule": _TEXT, "selection_rule": _TEXT, "tuning_configs": _INT,
     "exact_reference": _TEXT,
     # where on the curve
-    "track": _TEXT, "trial": _INT, "half": _INT, "curve_point": _INT, "k_episodes": _INT, "k_transitions": _INT,
+    "track": _TEXT, "trial": _INT, "part": _INT, "curve_point": _INT, "k_episodes": _INT, "k_transitions": _INT,
     # what came of it
     **{f"{metric}_{part}": _REAL for metric in METRICS for part in ("n", "sum", "sum_sq")},
     # what it cost
@@ -54,7 +55,7 @@ COLUMNS: dict[str, pa.DataType] = {
     # provenance
     "device": _TEXT, "config_hash": _TEXT, "git_sha": _TEXT,
 }  # fmt: skip
-"""Column -> type. ``trial`` is set where a row is one trial; ``delta_prior`` is filled when read (see ``report``)."""
+"""Column -> type. ``trial`` (for rows of one trial) and ``delta_prior`` (a relation between rows) are null."""
 
 SCHEMA = pa.schema(list(COLUMNS.items()), metadata={"suite_version": str(SUITE_VERSION)})
 
@@ -81,9 +82,9 @@ def rows(
     plan, costs = evaluation.plan, costs or Costs()
     split = family.split(plan.split)
     blocks, points = task_blocks(family, plan), evaluation.points
-    shape = (blocks, 2, len(points))
-    task, half, point = (axis.ravel() for axis in np.indices(shape))
-    n, total, square = ({m: evaluation.total[m][part].ravel() for m in METRICS} for part in range(3))
+    shape = (blocks, trial_parts(family, plan), len(points))
+    task, part, point = (axis.ravel() for axis in np.indices(shape))
+    n, total, square = ({m: evaluation.total[m][which].ravel() for m in METRICS} for which in range(3))
     played = n["episode_return"] > 0
     episodes = np.array(points)[point]
     columns: dict[str, Any] = {
@@ -101,7 +102,7 @@ def rows(
         "seed": seed,
         "eval_seed": plan.eval_seed,
         "track": plan.track,
-        "half": half,
+        "part": part,
         "curve_point": point,
         "k_episodes": episodes,
         "k_transitions": episodes * evaluation.trial.horizon,
@@ -180,7 +181,7 @@ def write_whole(path: Path, write: Any) -> None:
     """Call ``write(temporary path)``, then move it to ``path``: a reader sees all of a file or none of it.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; what was there before is untouched.
+        StorageError: the disk is full or the folder cannot be written; what was there before is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -190,9 +191,10 @@ def write_whole(path: Path, write: Any) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else error.strerror
-        raise UserError(
+        raise StorageError(
             f"Could not write {path}: {reason}. What was finished before is kept; make room (or choose another --out) "
             "and run the same command again to go on."
         ) from error
@@ -218,21 +220,26 @@ def cell_path(folder: Path, table: pa.Table) -> Path:
 
 
 def open_folder(folder: Path) -> None:
-    """Make a results folder, or make sure that an old one holds results of this suite version.
+    """Make a results folder, or make sure that an old one holds results of this suite version."""
+    if (folder / _MARKER).exists():
+        check_folder(folder)
+    else:
+        write_text(folder / _MARKER, json.dumps({"suite_version": SUITE_VERSION}) + "\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder does not hold results of another suite version.
 
     Raises:
-        UserError: the folder is of another suite version.
+        UserError: it does, or its marker cannot be read.
     """
-    marker = folder / "suite.json"
+    marker = folder / _MARKER
     if not marker.exists():
-        write_text(marker, json.dumps({"suite_version": SUITE_VERSION}) + "\n")
         return
     try:
         found = json.loads(marker.read_text())["suite_version"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{marker} is not readable as a suite marker. Choose another --out, or mend or remove it."
-        ) from None
+        raise UserError(f"{marker} is not readable as a suite marker. Choose another --out, or remove it.") from None
     if found != SUITE_VERSION:
         raise UserError(
             f"{folder} holds results of suite version {found}; this is suite version {SUITE_VERSION}, whose splits or "
@@ -245,10 +252,10 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "rows").glob("*.parquet"))
 
 
-def done(folder: Path) -> set[tuple[str, str, int, str, str, str]]:
-    """What a folder already holds: (family, method, seed, split, track, config_hash) of every file that can be read."""
-    keys = ["family", "method", "seed", "split", "track", "config_hash"]
-    found: set[tuple[str, str, int, str, str, str]] = set()
+def done(folder: Path) -> set[tuple[str, str, str, int, str, str, str]]:
+    """What a folder already holds: (family, family_hash, method, seed, split, track, config_hash) of every file."""
+    keys = ["family", "family_hash", "method", "seed", "split", "track", "config_hash"]
+    found: set[tuple[str, str, str, int, str, str, str]] = set()
     for path in files(folder):
         table = read_file(path, keys).group_by(keys).aggregate([])
         found.update(zip(*(table[key].to_pylist() for key in keys), strict=True))
@@ -263,8 +270,3 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise UserError(
             f"{path} cannot be read ({error}). Remove it and run compare again: only its cell is redone."
         ) from None
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether a number can be printed as a number."""
-    return value is not None and math.isfinite(value)

@@ -39,14 +39,18 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     if ":" not in target or name:
         raise unknown("family or method", name or target, [*FAMILIES, *methods.METHODS])
     thing = _load(target)
-    if isinstance(thing, type) and issubclass(thing, TaskFamily):
-        thing = thing()
-    if isinstance(thing, TaskFamily):
-        return thing, "family"
-    if hasattr(thing, "card"):
-        return thing, "agent"
-    if callable(thing):
-        return thing(family, "id"), "agent"
+    is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
+    try:
+        made = (
+            thing() if is_family else thing(family, "id") if callable(thing) and not hasattr(thing, "card") else thing
+        )
+    except Exception as error:
+        how = "without arguments" if is_family else "with (family, split)"
+        raise UserError(f"{target} cannot be made {how}: {type(error).__name__}: {error}") from error
+    if isinstance(made, TaskFamily):
+        return made, "family"
+    if hasattr(made, "card"):
+        return made, "agent"
     raise UserError(f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent.")
 
 
@@ -66,7 +70,7 @@ def _load(target: str) -> Any:
             module = importlib.import_module(place)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         raise unknown(f"name in {place}:", attribute, [n for n in vars(module) if not n.startswith("_")])

@@ -73,10 +73,11 @@ class Evaluate:
 
         _one_thread()
         plan = {name: getattr(self, name) for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")}
-        lines = evaluation.lines(self.method, self.family, split_list(self.splits), plan, self.behaviour)
+        splits = _named("splits", self.splits, ("id",))
+        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour)
         if self.json:
             for line in lines:
-                print(json.dumps(line))
+                print(json.dumps(line, allow_nan=False))
         else:
             evaluation.show(lines)
         return 0
@@ -107,12 +108,12 @@ class Compare:
 
         _one_thread()
         size = SIZES[self.size]
-        families = split_list(self.families) or size.families
+        families = _named("families", self.families, size.families)
         trials = _trials(self.trials, families, size.trials)
         failed = compare.compare(
             families,
-            split_list(self.methods) or size.methods,
-            split_list(self.splits) or size.splits,
+            _named("methods", self.methods, size.methods),
+            _named("splits", self.splits, size.splits),
             trials,
             self.seeds or size.seeds,
             self.out,
@@ -166,11 +167,31 @@ Command = (
 )
 
 
+def _named(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+    """What a list flag names, the default where it was not given; an empty name is refused."""
+    if not given:
+        return default
+    names = split_list(given)
+    if not names:
+        raise UserError(f"--{flag} names nothing. Leave it out for the default, or name one or more.")
+    return names
+
+
 def _one_thread() -> None:
     """Batches of a few thousand rows are too small for two torch threads (measured: up to four times slower)."""
     import torch
 
     torch.set_num_threads(1)
+
+
+def _keep_traceback() -> str:
+    """Where the traceback of the error at hand was written."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="metabridge-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    return f"its details are in {file.name}."
 
 
 def _trials(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
@@ -199,6 +220,12 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
+    except Exception as error:
+        code = 1
+        print(
+            f"metabridge: {type(error).__name__}: {error}\nThis is a fault of ours; {_keep_traceback()}",
+            file=sys.stderr,
+        )
     sys.exit(code)
 
 

@@ -6,14 +6,16 @@ played again, and one that fails is reported without stopping the others.
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import json
 import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from bridge import results
-from bridge.errors import ContractError, UserError, unknown
+from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
@@ -90,7 +92,9 @@ def plan_cells(
             plans = [Plan(split=split, trials=trials[family.name]) for split in splits[family.id]]
             for seed in seeds if methods.is_learned(method) else (0,):
                 todo = tuple(
-                    p for p in plans if (family.id, method, seed, p.split, p.track, results.plan_hash(p)) not in known
+                    p
+                    for p in plans
+                    if (family.id, family.hash, method, seed, p.split, p.track, results.plan_hash(p)) not in known
                 )
                 if todo:
                     cells.append(Cell(family, method, seed, todo))
@@ -98,19 +102,14 @@ def plan_cells(
 
 
 def play_cell(cell: Cell, out: Path, advance: Callable[[int], None]) -> None:
-    """Play every split of a cell, then write its rows (and the step detail of the first trials) at once."""
-    tables, details = [], []
+    """Play every split of a cell; a split's rows (and the step detail of its first trials) are written when it ends."""
     for plan in cell.plans:
         agent = methods.agent(cell.method, cell.family, plan.split)
         played = evaluate(agent, cell.family, plan, progress=advance)
-        tables.append(results.rows(played, cell.family, agent.card, seed=cell.seed))
-        details.append(
-            pa.table(played.detail).append_column("split", pa.array([plan.split] * len(played.detail["trial"])))
-        )
-    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    path = results.cell_path(out, table)
-    results.write_table(out / "steps" / path.name, pa.concat_tables(details))
-    results.write_table(path, table)
+        table = results.rows(played, cell.family, agent.card, seed=cell.seed)
+        path = results.cell_path(out, table)
+        results.write_table(out / "steps" / path.name, pa.table(played.detail))
+        results.write_table(path, table)
 
 
 def compare(
@@ -130,16 +129,25 @@ def compare(
     """
     made = tuple(make_family(spec) for spec in families)
     for method in method_specs:
-        methods.constructor(method.partition(":")[0], made[0])  # an unknown name is refused before anything is played
-    splits = {f.id: expand_splits(f, split_patterns, strict=strict_splits) for f in made}
+        methods.check(method, made)
+    splits = {f.id: expand_splits(f, split_patterns, strict=False) for f in made}
+    if strict_splits:
+        for pattern in split_patterns:
+            if not any(expand_splits(f, (pattern,), strict=False) for f in made):
+                expand_splits(made[0], (pattern,))  # no family has it: the error names the nearest
     results.open_folder(out)
-    _same_trials(out, {f.name: trials[f.name] for f in made})
-    cells = plan_cells(made, method_specs, splits, trials, seeds, out)
+    with _locked(out):
+        _same_trials(out, {f.name: trials[f.name] for f in made})
+        return _play(plan_cells(made, method_specs, splits, trials, seeds, out), out)
+
+
+def _play(cells: list[Cell], out: Path) -> int:
+    """Play the cells; returns how many failed."""
     failed = 0
     with Progress(sum(cell.env_steps for cell in cells), "environment steps") as progress:
         for number, (cell, error) in enumerate(_played(cells, out, progress), 1):
             progress.describe(f"[{number}/{len(cells)}] {cell.name}")
-            if isinstance(error, UserError) and not isinstance(error, ContractError):
+            if isinstance(error, StorageError):
                 raise error
             if error is not None:
                 failed += 1
@@ -201,6 +209,17 @@ def _work(cell: Cell, out: Path) -> Exception | None:
     return _attempt(cell, out, advance)
 
 
+@contextmanager
+def _locked(out: Path) -> Generator[None]:
+    """Hold a folder: two comparisons at once would play the same cells twice."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"Another comparison is writing to {out}. Wait for it, or choose another --out.") from None
+        yield
+
+
 def _report_failure(cell: Cell, error: BaseException, out: Path, progress: Progress) -> None:
     """Say that a cell failed and keep its traceback in ``errors.log``."""
     log = out / "errors.log"
@@ -213,7 +232,14 @@ def _report_failure(cell: Cell, error: BaseException, out: Path, progress: Progr
 def _same_trials(out: Path, trials: dict[str, int]) -> None:
     """A folder holds one number of trials a family, so that its tables compare like with like."""
     marker = out / "plan.json"
-    before = json.loads(marker.read_text()) if marker.exists() else {}
+    try:
+        before = json.loads(marker.read_text()) if marker.exists() else {}
+    except (OSError, ValueError):
+        raise UserError(
+            f"{marker} cannot be read. Choose another --out, or remove it with the rows beside it."
+        ) from None
+    if not before and results.files(out):
+        raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
     for name, count in trials.items():
         if before.get(name, count) != count:
             raise UserError(

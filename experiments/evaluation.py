@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.protocol import Trial
 from bridge.report.summary import Key, Results
 from bridge.report.tables import number
 from bridge.tasks import family as make_family
@@ -51,7 +53,10 @@ def lines(
 
 def _steps(family: TaskFamily, plan: Plan) -> int:
     trial = family.trial(plan.split)
-    return trial.episodes * trial.horizon
+    if plan.track == "O":
+        return trial.episodes * trial.horizon
+    shots = plan.shots or trial.episodes
+    return (shots + 1 + len(family.curve_points(Trial(shots, trial.horizon)))) * trial.horizon
 
 
 def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
@@ -62,9 +67,9 @@ def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
         "split": key.split,
         "track": key.track,
         "metric": metric,
-        "mean": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
+        **{
+            part: value if math.isfinite(value := getattr(interval, part)) else None for part in ("mean", "low", "high")
+        },
         "n": interval.n,
         "interval": interval.kind,
         "clue": about["clue"],
@@ -87,6 +92,7 @@ def show(found: list[dict]) -> None:
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
         table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left")
     for line in found:
-        interval = Interval(line["mean"], line["low"], line["high"], line["n"], line["interval"], 0.95)
+        numbers = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
+        interval = Interval(*numbers, line["n"], line["interval"], 0.95)
         table.add_row(line["split"], line["metric"], number(interval), f"{line['n']:,}", line["interval"])
     Console().print(table, highlight=False)

@@ -88,6 +88,15 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     return built
 
 
+def check(spec: str, families: tuple[TaskFamily, ...]) -> None:
+    """Refuse an unknown method or key before anything is played."""
+    name, values = config.split_spec(spec)
+    for family in families:
+        make = constructor(name, family)
+        if make is not None:
+            _parameters(spec, make, values)
+
+
 def _parameters(spec: str, make: Constructor, values: dict[str, str]) -> dict[str, Any]:
     """Values converted to the types of the constructor's defaults."""
     known = list(inspect.signature(make).parameters.values())[2:]

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bridge.errors import UserError
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.arms import Counts, Moments, add_moment, count, no_counts, no_moments, predictive
 from bridge.references.base import Reference, argmax_random_ties
@@ -168,10 +169,19 @@ class GaussianGittins(Reference):
         return self.mean * sign
 
 
+MOST_PULLS: dict[type, int] = {BernoulliGittins: 600, GaussianGittins: 2_000}
+"""A minute of planning and a gigabyte of table."""
+
+
 def gittins(family: Bandit, prior: ArmPrior, horizon: int, method: str) -> Reference:
     """The highest-index agent for this kind of arms, planning ``horizon`` pulls; near, not exact."""
     card = Card(method=method, reference=True, supervision="prior", decode_rule="rule", exact_reference="near")
     agent = GaussianGittins if family.arms == "gaussian" else BernoulliGittins
+    if horizon > MOST_PULLS[agent]:
+        raise UserError(
+            f"{method} plans at most {MOST_PULLS[agent]:,} pulls of {family.arms} arms (tables grow with their cube), "
+            f"found {horizon:,}. Shorten the trial, or use ucb1 or thompson."
+        )
     return agent(family, prior, horizon, card)
 
 

@@ -3,7 +3,7 @@
 * ``Oracle`` is told the task and plays its optimal action values.
 * ``Search`` sweeps the room column by column; it knows nothing but the room and what the goal pays.
 * ``bayes`` knows the distribution behind the split and follows the best visiting order that we find for it.
-* ``bayes_train`` is the same agent for the training distribution, whatever is played; it does know the clock.
+* ``bayes_train`` is the same agent for the training distribution and the trained clock, whatever is played.
 * ``Thompson`` walks to a uniform draw of the training goals that are not refuted, and draws anew when it is.
 * ``Psrl`` draws once an episode and stays there (Osband et al. 2013, "(More) Efficient Reinforcement Learning via
   Posterior Sampling").
@@ -37,8 +37,12 @@ class Search(Searcher):
 
 
 def bayes(family: GoalGrid, split: str) -> Reference:
-    """Knows what ``split`` draws: its goals, and how its axis changes pay and actions."""
-    s, grid, plan = family.split(split), _played(family, split), _plan(family, split, split)
+    """Knows what ``split`` draws: its goals, its clock, and how its axis changes pay and actions.
+
+    Slips change nothing in how it plays: it goes back to the nearest step of its plan, as ``bayes_train`` does, and is
+    called near. What a plan that expects slips would earn is not known.
+    """
+    s, grid, plan = family.split(split), _played(family, split), _plan(family, split)
     if negated := family.value(s, "reward_sign", 0.0):
         exact = negated == 1 or (plan.exact and _sign_is_free(grid, plan))
         return SignedSearcher(grid, plan.order, _card("bayes", "exact" if exact else "near"), negated)
@@ -50,8 +54,8 @@ def bayes(family: GoalGrid, split: str) -> Reference:
 
 
 def bayes_train(family: GoalGrid, split: str) -> Reference:
-    """Takes every split for the training distribution."""
-    plan = _plan(family, "train", split)
+    """Takes every split for the training distribution, played as long as in training."""
+    plan = _plan(family, "train")
     card = _card("bayes_train", "exact" if plan.exact else "near")
     return Searcher(_played(family, split), plan.order, card)
 
@@ -107,9 +111,9 @@ def _played(family: GoalGrid, split: str) -> Grid:
     return family.grid._replace(horizon=trial.horizon, episodes=trial.episodes)
 
 
-def _plan(family: GoalGrid, known: str, split: str) -> Plan:
-    """The best plan for the goals behind ``known``, with the clock of ``split``."""
-    return best_plan(Hunt(_played(family, split), family.prior_goals(known)))
+def _plan(family: GoalGrid, split: str) -> Plan:
+    """The best plan for the goals and the clock of ``split``."""
+    return best_plan(Hunt(_played(family, split), family.prior_goals(split)))
 
 
 def _sign_is_free(grid: Grid, plan: Plan) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.report.summary import Key, Results
+from bridge.results import write_whole
 from bridge.tasks import family as make_family
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def draw(results: Results, folder: Path) -> list[Path]:
     for family in results.families:
         for name, figure in _figures(results, family):
             stem = folder / f"{_slug(family)}-{name}"
-            folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(stem.with_suffix(".png"), dpi=130)
-            figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-            made.append(stem.with_suffix(".png"))
+            png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+            write_whole(png, lambda path, figure=figure: figure.savefig(path, dpi=130, format="png"))
+            write_whole(svg, lambda path, figure=figure: figure.savefig(path, metadata={"Date": None}, format="svg"))
+            made.append(png)
     return made
 
 

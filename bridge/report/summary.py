@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Sums:
-    """n, sum and sum of squares of one metric at one curve point, ``[3, S, T, 2]`` (the last dimension: halves)."""
+    """n, sum and sum of squares of one metric at one curve point, ``[3, S, T, P]`` (the last dimension: parts)."""
 
     parts: np.ndarray
 
@@ -46,10 +46,16 @@ class Sums:
         n, total, _ = self.parts.sum(-1)
         return total / n
 
-    @property
+    @functools.cached_property
+    def replicates(self) -> np.ndarray:
+        """The mean of each part over all tasks, ``[P]``, of one seed on a finite list of equal tasks."""
+        n, total, _ = self.parts[:, 0]
+        return (total / n).mean(0)
+
+    @functools.cached_property
     def halves(self) -> np.ndarray | None:
-        """The means of both halves of a task's trials, ``[S, T, 2]``; None where a half is empty."""
-        n, total, _ = self.parts
+        """The means of the even and the odd parts of a task's trials, ``[S, T, 2]``; None where one is empty."""
+        n, total, _ = np.stack([self.parts[..., 0::2].sum(-1), self.parts[..., 1::2].sum(-1)], -1)
         return total / n if (n > 0).all() else None
 
     @property
@@ -62,8 +68,13 @@ class Sums:
         """The fewest trials that a seed played on a task."""
         return int(self.parts[0].sum(-1).min())
 
+    @property
+    def full(self) -> bool:
+        """Whether every part of every task has trials, so that parts are replicates of the split."""
+        return bool((self.parts[0] > 0).all())
+
     def trial_interval(self) -> Interval:
-        """The interval of the mean over independent trials, each with a task of its own."""
+        """The interval of the mean over independent trials."""
         n, total, square = self.parts.sum((1, 2, 3))
         if n < 2:
             return Interval(total, np.nan, np.nan, 1, "trials", 0.95)
@@ -73,17 +84,6 @@ class Sums:
         """Wilson's interval of a success rate."""
         n, total, _ = self.parts.sum((1, 2, 3))
         return stats.wilson(round(total), int(n))
-
-    def fixed_tasks_interval(self) -> Interval:
-        """The interval of the mean over these very tasks, each with its equal share of trials: only trials vary."""
-        return _normal(float(self.table.mean()), self.standard_error, self.trials)
-
-    @functools.cached_property
-    def standard_error(self) -> float:
-        """Standard error of the mean over these very tasks (stratified: differences between tasks do not count)."""
-        n, total, square = self.parts.sum(-1)
-        within = np.maximum(square / n - (total / n) ** 2, 0.0) / np.maximum(n - 1, 1)
-        return float(np.sqrt(within.sum()) / within.size)
 
 
 class Curve(NamedTuple):
@@ -110,7 +110,7 @@ class Results:
     """A results folder, read once."""
 
     def __init__(self, folder: Path) -> None:
-        results.open_folder(folder)
+        results.check_folder(folder)
         paths = results.files(folder)
         if not paths:
             raise UserError(f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}")
@@ -127,11 +127,29 @@ class Results:
             "any_value(clue), any_value(supervision), any_value(exact_reference), count(DISTINCT seed), "
             "count(task_params) > 0 FROM rows GROUP BY family, split, method, track ORDER BY ALL"
         )
+        self._refuse_repeats()
         names = ("axis", "level", "value", "clue", "supervision", "exact", "seeds", "tasks")
         self._curves: dict[Key, Curve] = {}
         self._lines: dict[Key, list[Line]] = {}
         self.about = {Key(*row[:4]): dict(zip(names, row[4:], strict=True)) for row in found}
         """What is known of each (family, split, method, track)."""
+
+    def _refuse_repeats(self) -> None:
+        """A row may stand once, and what is compared must have been played alike."""
+        twice = self._query(
+            "SELECT family, method, split FROM rows GROUP BY family, method, split, track, seed, task_id, part, "
+            "curve_point HAVING count(*) > 1 LIMIT 1"
+        )
+        if twice:
+            family, method, split = twice[0]
+            raise UserError(f"Rows of {method} on {family}, {split} stand twice in rows/. Remove one of their files.")
+        mixed = self._query(
+            "SELECT family, count(DISTINCT family_hash), count(DISTINCT config_hash) FROM rows GROUP BY family, track "
+            "HAVING count(DISTINCT family_hash) > 1 OR count(DISTINCT config_hash) > 1 LIMIT 1"
+        )
+        if mixed:
+            what = "of two versions of the family" if mixed[0][1] > 1 else "played with different trials or seeds"
+            raise UserError(f"The rows of {mixed[0][0]} were {what}. Compare into another --out.")
 
     def _query(self, sql: str, *values: Any) -> list[tuple]:
         return self._db.execute(sql, list(values)).fetchall()
@@ -161,18 +179,19 @@ class Results:
             f"coalesce(sum({metric}_{part}), 0)" for part in ("n", "sum", "sum_sq") for metric in METRICS
         )
         found = self._query(
-            f"SELECT curve_point, any_value(k_episodes), any_value(k_transitions), seed, task_id, half, {columns} "
+            f"SELECT curve_point, any_value(k_episodes), any_value(k_transitions), seed, task_id, part, {columns} "
             "FROM rows WHERE family = ? AND split = ? AND method = ? AND track = ? "
-            "GROUP BY curve_point, seed, task_id, half ORDER BY ALL",
+            "GROUP BY curve_point, seed, task_id, part ORDER BY ALL",
             *key,
         )
         array = np.array(found, float)
         curve, place = np.unique(array[:, :3], axis=0, return_inverse=True)
         seeds, row = np.unique(array[:, 3], return_inverse=True)
         tasks, column = np.unique(array[:, 4], return_inverse=True)
-        sums = np.zeros((3, len(METRICS), len(curve), len(seeds), len(tasks), 2))
+        parts = array[:, 5].astype(int)
+        sums = np.zeros((3, len(METRICS), len(curve), len(seeds), len(tasks), parts.max() + 1))
         values = array[:, 6:].T.reshape(3, len(METRICS), -1)
-        sums[:, :, place.ravel(), row, column, array[:, 5].astype(int)] = values
+        sums[:, :, place.ravel(), row, column, parts] = values
         by_point = np.moveaxis(sums, (1, 2), (0, 1))
         return Curve(curve[:, 1:].astype(int), {m: [Sums(p) for p in by_point[i]] for i, m in enumerate(METRICS)})
 
@@ -183,42 +202,68 @@ class Results:
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 
-    def tasks_are_fixed(self, key: Key) -> bool:
-        """Whether a split is a finite list of tasks: one seed's interval then speaks of trials on these."""
-        return make_family(key.family).support(key.split) is not None
+    def _replicated(self, key: Key, *several: Sums) -> bool:
+        """Whether these are one seed each on a finite list of tasks, all parts full: parts then make the interval."""
+        finite = make_family(key.family).support(key.split) is not None
+        return finite and all(sums.full and len(sums.table) == 1 for sums in several)
 
     def mean(self, key: Key, metric: str = "trial_return", point: int = -1) -> Interval | None:
-        """The mean of a metric, by the rule of ``stats.interval`` for several seeds and by trials for one."""
+        """The mean of a metric: several seeds by the rule of ``stats.interval``; one seed by its trials.
+
+        One seed whose trials share tasks drawn from a continuum is resampled over tasks.
+        """
         sums = self.sums(key, metric, point)
         if sums is None:
             return None
-        if len(sums.table) == 1 and (self.tasks_are_fixed(key) or not self.about[key]["tasks"]):
-            if metric == "success":
-                return sums.rate_interval()
-            return sums.fixed_tasks_interval() if self.tasks_are_fixed(key) else sums.trial_interval()
-        return stats.interval(Resampled.mean, sums.table, reps=REPS)
+        several = len(sums.table) > 1
+        if several or (self.about[key]["tasks"] and make_family(key.family).support(key.split) is None):
+            return stats.interval(Resampled.mean, sums.table, reps=REPS)
+        if metric == "success":
+            return sums.rate_interval()
+        return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
     def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
         """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task."""
         x, floor, top = (self.sums(key._replace(method=m), metric) for m in (key.method, "random", ceiling))
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
             return None
-        if len(x.table) == 1 and self.tasks_are_fixed(key):
-            return _score_on_fixed_tasks(x, floor, top)
-        try:
-            return stats.interval(Resampled.normalised, x.table, floor.table[0], top.table[0], reps=REPS)
-        except ValueError:  # in some resamples the ceiling is not above random: too few trials for a score
-            return None
+        if self._replicated(key, x, floor, top):
+            gap = (top.replicates - floor.replicates).mean()
+            score = (x.replicates - floor.replicates).mean() / gap
+            linear = (x.replicates - (1 - score) * floor.replicates - score * top.replicates) / gap
+            return _over_parts(x, score + linear)
+        return self._resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
 
     def difference(self, key: Key, other: str, metric: str = "trial_return") -> Interval | None:
-        """The mean of this method less that of ``other``, paired by task (and noise)."""
+        """The mean of this method less that of ``other``, paired by task and noise."""
         x, y = self.sums(key, metric), self.sums(key._replace(method=other), metric)
         if x is None or y is None or key.method == other:
             return None
-        if len(x.table) == len(y.table) == 1 and self.tasks_are_fixed(key):
-            error = float(np.hypot(x.standard_error, y.standard_error))
-            return _normal(float(x.table.mean() - y.table.mean()), error, x.trials)
+        if self._replicated(key, x, y):
+            return _over_parts(x, x.replicates - y.replicates)
         return stats.paired_difference(x.table, y.table, reps=REPS) if x.table.shape[1] > 1 else None
+
+    def delta_prior(self, family: str, split: str) -> Interval | None:
+        """What the training prior costs: the score of ``bayes`` less that of ``bayes_train``, where both are exact."""
+        keys = [Key(family, split, method) for method in ("bayes", "bayes_train", "random", "oracle")]
+        own, train, floor, top = (self.sums(key, "trial_return") for key in keys)
+        if own is None or train is None or floor is None or top is None:
+            return None
+        if any(self.about[key]["exact"] != "exact" for key in keys[:2]) or not top.table.mean() > floor.table.mean():
+            return None
+        if self._replicated(keys[0], own, train, floor, top):
+            gap = (top.replicates - floor.replicates).mean()
+            return _over_parts(own, (own.replicates - train.replicates) / gap)
+        return self._resampled(
+            stats.difference(Resampled.normalised), own.table, train.table, floor.table[0], top.table[0]
+        )
+
+    def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
+        """An interval of a score; None where a resample's ceiling is not above random: too few trials for a score."""
+        try:
+            return stats.interval(statistic, *tables, reps=REPS)
+        except UserError:
+            return None
 
     def cvar(self, key: Key, metric: str = "trial_return") -> Interval | None:
         """The mean of the worst fifth of tasks, chosen on half of the trials and scored on the other half."""
@@ -237,11 +282,6 @@ class Results:
         if sums is None or len(sums.table) < 2:
             return None
         return stats.interval(Resampled.iqm, sums.table, reps=REPS)
-
-    def delta_prior(self, family: str, split: str) -> float | None:
-        """The harm of shift that nobody with the training prior can avoid, in oracle-normalised score."""
-        own, train = (self.score(Key(family, split, m)) for m in ("bayes", "bayes_train"))
-        return None if own is None or train is None else own.mean - train.mean
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
@@ -273,15 +313,7 @@ class Results:
         return [Line(key, metric, interval, seeds, trials) for metric, interval in numbers.items() if interval]
 
 
-def _score_on_fixed_tasks(x: Sums, floor: Sums, top: Sums) -> Interval:
-    """A score's interval from the noise of trials alone (delta method; the pairing of noise is not used)."""
-    m, low, high = x.table.mean(), floor.table.mean(), top.table.mean()
-    score = (m - low) / (high - low)
-    if x is floor or x is top:
-        return _normal(float(score), 0.0, x.trials)
-    errors = (x.standard_error, (1 - score) * floor.standard_error, score * top.standard_error)
-    return _normal(float(score), float(np.linalg.norm(errors) / (high - low)), x.trials)
-
-
-def _normal(mean: float, error: float, n: int) -> Interval:
-    return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, n, "trials on fixed tasks", 0.95)
+def _over_parts(sums: Sums, values: np.ndarray) -> Interval:
+    """The mean of replicates of a split, with a t interval over them; n counts the trials behind them."""
+    interval = stats.seed_interval(values)
+    return interval._replace(n=sums.trials, kind=f"t over {len(values)} parts of the trials")

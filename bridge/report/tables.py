@@ -79,7 +79,7 @@ def title(results: Results, family: str, split: str) -> str:
     parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
     parts += [f"n = {sums.trials:,} trials"] if sums else []
     harm = results.delta_prior(family, split) if about["axis"] else None
-    return " · ".join(parts + ([f"Δ_prior = {harm:.3f}"] if harm is not None else []))
+    return " · ".join(parts + ([f"Δ_prior = {number(harm)}"] if harm is not None else []))
 
 
 def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
@@ -107,12 +107,12 @@ def markdown(results: Results) -> str:
     """Every table of a results folder as one Markdown page."""
     parts = [
         "# Results\n",
-        "Means with 95% intervals (±). For references (one seed) an interval speaks of trials, on fixed tasks where a "
-        "split is a finite list; for learned methods it is a t interval over training seeds below 10 seeds, else a "
-        "crossed bootstrap over seeds and tasks. A score is a ratio of means over the split: 0 is random play. "
-        "Differences to Bayes are taken task by task under the same noise; Δ_prior is the part of the score that no "
-        "agent with the training prior can keep (Bayes for the test prior less Bayes for the training prior, "
-        "oracle = 1). The last checkpoint of a run counts; configurations are chosen on `id_val`.\n",
+        "Means with 95% intervals (±). For references (one seed) an interval speaks of trials, or of ten parts of them "
+        "where tasks are a finite list; for learned methods it is a t interval over training seeds below 10 seeds, "
+        "else a crossed bootstrap over seeds and tasks. A score is a ratio of means over the split: 0 is random play. "
+        "Differences to Bayes are taken task by task under the same noise; Δ_prior is what the training prior costs: "
+        "the score of `bayes` less that of `bayes_train`, oracle = 1, where both are exact. The last checkpoint of a "
+        "run counts; configurations are chosen on `id_val`.\n",
     ]
     for family in results.families:
         for split in results.splits(family):

@@ -29,6 +29,8 @@ from bridge.rng import Rows
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
 
 GAUSSIAN_SD = 0.3
+MOST_ARMS, MOST_PULLS = 10_000, 100_000
+"""Beyond these a trial does not fit the memory that the evaluator plans for."""
 _TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}
 
 _SHARED_AXES = {
@@ -83,6 +85,10 @@ class Bandit(TaskFamily):
     def __post_init__(self) -> None:
         if self.k < 2 or self.n < 1:
             raise UserError(f"A bandit needs k >= 2 arms and n >= 1 pulls, found k={self.k}, n={self.n}.")
+        if self.k > MOST_ARMS or self.n > MOST_PULLS:
+            raise UserError(
+                f"A bandit has at most {MOST_ARMS:,} arms and {MOST_PULLS:,} pulls, found k={self.k:,}, n={self.n:,}."
+            )
         if self.dependent and self.k != 2:
             raise UserError(
                 f"Dependent arms come in pairs (p and 1-p), found k={self.k}. Write bandit:k=2,arms={self.arms}."

@@ -218,11 +218,6 @@ class TaskFamily(ABC):
         return tuple(sorted({int(p) for p in points}))
 
 
-def distinct_rows(size: int, index: Int[Tensor, " B"], table: Tensor) -> Tensor:
-    """Row ``index`` of a finite support given as a table, on the index's device."""
-    return table.to(index.device)[index % size]
-
-
 def device_zeros(tasks: Tasks, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
     """Zeros ``[B, *shape]`` beside the tasks."""
     return torch.zeros(len(tasks.index), *shape, dtype=dtype, device=tasks.index.device)

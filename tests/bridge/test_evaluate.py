@@ -147,21 +147,23 @@ def earned(task: int, episode: int, steps: int = H) -> int:
 # --- track O, against a ledger kept by hand ---------------------------------------------------------------------------
 
 
-def ledger(tasks: list[int], cells: list[int], blocks: int, value: Callable[[int, int], float]) -> np.ndarray:
-    """n, sum and sum of squares ``[3, blocks, 2, K]`` of ``value(task, episodes so far)``, trial by trial."""
-    total = np.zeros((3, blocks * 2, K))
+def ledger(
+    tasks: list[int], cells: list[int], blocks: int, parts: int, value: Callable[[int, int], float]
+) -> np.ndarray:
+    """n, sum and sum of squares ``[3, blocks, parts, K]`` of ``value(task, episodes so far)``, trial by trial."""
+    total = np.zeros((3, blocks * parts, K))
     for task, cell in zip(tasks, cells, strict=True):
         for point in range(K):
             v = value(task, point)
             total[:, cell, point] += (1, v, v * v)
-    return total.reshape(3, blocks, 2, K)
+    return total.reshape(3, blocks, parts, K)
 
 
 SHARES = {
     "finite": (
-        Echo(size=5), Plan(trials=13), [i % 5 for i in range(13)], [2 * (i % 5) + (i // 5) % 2 for i in range(13)], 5
+        Echo(size=5), Plan(trials=63), [i % 5 for i in range(63)], [10 * (i % 5) + (i // 5) % 10 for i in range(63)], 5
     ),
-    "more tasks than trials": (Echo(size=50), Plan(trials=3), [0, 1, 2], [0, 2, 4], 3),
+    "more tasks than trials": (Echo(size=50), Plan(trials=3), [0, 1, 2], [0, 10, 20], 3),
     "three trials a task": (
         Echo(), Plan(trials=8, trials_per_task=3), [0, 0, 0, 1, 1, 1, 2, 2], [0, 1, 0, 2, 3, 2, 4, 5], 3
     ),
@@ -173,8 +175,9 @@ SHARES = {
 
 
 @pytest.mark.parametrize("share", SHARES)
-def test_sums_by_task_half_and_point_are_those_of_a_ledger(share: str) -> None:
+def test_sums_by_task_part_and_point_are_those_of_a_ledger(share: str) -> None:
     family, plan, tasks, cells, blocks = SHARES[share]
+    parts = 10 if family.size else 2
     found = evaluate(Clerk(wage), family, plan)
     assert found.points == (1, 2, 3)
 
@@ -187,7 +190,7 @@ def test_sums_by_task_half_and_point_are_those_of_a_ledger(share: str) -> None:
         "regret": lambda task, point: (point + 1) * (1000 + task) - so_far(task, point),
     }
     for metric, value in expected.items():
-        np.testing.assert_array_equal(found.total[metric], ledger(tasks, cells, blocks, value))
+        np.testing.assert_array_equal(found.total[metric], ledger(tasks, cells, blocks, parts, value))
     assert found.pooled("success") == (0, 0, 0)
     assert np.isnan(found.mean("success"))
 

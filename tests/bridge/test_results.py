@@ -32,7 +32,7 @@ def test_rows_hold_every_trial_once_and_the_very_sums():
     for metric in METRICS:
         for part, value in zip(("n", "sum", "sum_sq"), played.pooled(metric), strict=True):
             assert np.nansum(last[f"{metric}_{part}"].to_numpy()) == pytest.approx(value)
-    assert set(rows["half"].to_pylist()) == {0, 1}
+    assert set(rows["part"].to_pylist()) == {0, 1}
     assert last["episode_return_n"].to_numpy().sum() == 500
 
 
@@ -87,7 +87,9 @@ def test_a_folder_of_another_suite_version_is_refused(tmp_path):
 def test_done_lists_what_a_folder_holds(tmp_path):
     rows = table()
     results.write_table(results.cell_path(tmp_path, rows), rows)
-    assert results.done(tmp_path) == {("bandit:k=3,n=4", "bayes", 0, "id", "O", results.plan_hash(Plan(trials=500)))}
+    assert results.done(tmp_path) == {
+        (FAMILY.id, FAMILY.hash, "bayes", 0, "id", "O", results.plan_hash(Plan(trials=500)))
+    }
 
 
 def test_a_broken_file_is_named(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -94,6 +95,13 @@ def test_evaluate_as_a_table(capsys):
         (["evaluate", "random", "--splits", "ids"], "Did you mean 'id'"),
         (["evaluate", "ucb1:d=3"], "Known: c"),
         (["evaluate", "ucb1:c=x"], "a number, found 'x'"),
+        (["evaluate", "ucb1:c=nan"], "a number, found 'nan'"),
+        (["evaluate", "random", "--splits", ""], "--splits names nothing"),
+        (["evaluate", "random", "--family", "bandit:k=1000000000"], "at most 10,000 arms"),
+        (["evaluate", "gittins", "--family", "bandit:n=3000"], "plans at most 600 pulls"),
+        (["evaluate", "random", "--trials", "100", "--trials-per-task", "100"], "makes one task"),
+        (["compare", "--methods", "random,ucb1:d=3", *SMALL], "Known: c"),
+        (["compare", "--families", ""], "--families names nothing"),
         (["evaluate", "ucb1", "--family", "gridnavi"], "does not play gridnavi"),
         (["evaluate", "random", "--family", "bandit:k=1"], "k >= 2"),
         (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
@@ -127,10 +135,10 @@ def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
     base = ["compare", *SMALL, "--splits", "id,shift/prior", "--out", str(out)]
     run(*base, "--methods", "random,bayes", capsys=capsys)
     first = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
-    assert len(first) == 2
+    assert len(first) == 2 * 5
     printed, _ = run(*base, "--methods", "random,bayes,ucb1", capsys=capsys)
     second = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
-    assert len(second) == 3
+    assert len(second) == 3 * 5
     assert first.items() <= second.items()  # what was done was not done again
     assert "ucb1" in printed
     for name in (
@@ -164,6 +172,61 @@ def test_other_trials_in_the_same_folder_are_refused(tmp_path, capsys):
     run(*base, "--trials", "100", capsys=capsys)
     _, err = run(*base, "--trials", "200", code=2, capsys=capsys)
     assert "holds results of 100 trials" in err
+
+
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
+    base = ["compare", *SMALL, "--methods", "random", "--splits", "id", "--out"]
+    (tmp_path / "file").write_text("")
+    assert "Could not write" in run(*base, str(tmp_path / "file"), code=2, capsys=capsys)[1]
+    run(*base, str(tmp_path / "out"), capsys=capsys)
+    (tmp_path / "out" / "plan.json").write_text("{")
+    assert "plan.json cannot be read" in run(*base, str(tmp_path / "out"), code=2, capsys=capsys)[1]
+    (tmp_path / "out" / "plan.json").unlink()
+    assert "rows without a plan.json" in run(*base, str(tmp_path / "out"), code=2, capsys=capsys)[1]
+
+
+def test_reporting_a_folder_writes_nothing_into_one_without_results(tmp_path, capsys):
+    assert "holds no results" in run("report", str(tmp_path), code=2, capsys=capsys)[1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_comparisons_do_not_share_a_folder(tmp_path, capsys):
+    from experiments.compare import _locked
+
+    with _locked(tmp_path):
+        _, err = run("compare", *SMALL, "--methods", "random", "--out", str(tmp_path), code=2, capsys=capsys)
+    assert "Another comparison is writing" in err
+
+
+def test_an_axis_that_only_some_families_have_is_played_there(tmp_path, capsys):
+    flags = [
+        "--families",
+        "bandit:k=2,n=3,gridnavi",
+        "--splits",
+        "id,shift/prior",
+        "--trials",
+        "42",
+        "--methods",
+        "random",
+    ]
+    run("compare", *flags, "--out", str(tmp_path), capsys=capsys)
+    assert len(results.files(tmp_path)) == 6
+
+
+def test_one_trial_is_valid_json(capsys):
+    out, _ = run("evaluate", "random", "--trials", "1", "--json", capsys=capsys)
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
+    assert any(line["low"] is None for line in lines)
+
+
+def test_a_fault_of_ours_is_one_line_and_keeps_its_details(capsys, monkeypatch):
+    from experiments import listing
+
+    monkeypatch.setattr(listing, "entries", lambda *_: 1 / 0)
+    _, err = run("list", code=1, capsys=capsys)
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err
+    assert "Traceback" in Path(err.split("details are in ")[1].strip()[:-1]).read_text()
 
 
 def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):

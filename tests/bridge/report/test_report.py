@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.stats
 
 from bridge import results
 from bridge.errors import UserError
@@ -18,24 +19,31 @@ MEANS = {"random": 1.0, "bayes": 3.0, "bayes_train": 2.0, "oracle": 5.0, "learne
 
 
 def synthetic(
-    method: str, split: str, mean: float, seeds: int, tasks: int = 24, trials: int = 64, family: str = FAMILY
+    method: str,
+    split: str,
+    mean: float,
+    seeds: int,
+    tasks: int = 24,
+    trials: int = 64,
+    family: str = FAMILY,
+    shifts: tuple[float, ...] = (0.0,) * 10,
 ) -> pa.Table:
     """Rows whose trial returns average ``mean`` exactly, with task effects that all methods share."""
     effect = np.linspace(-1, 1, tasks)
     lines = []
     for seed in range(seeds):
         for task in range(tasks):
-            for half in range(2):
-                n = trials / 2
-                centre = mean + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
+            for part in range(10):
+                n = trials / 10
+                centre = mean + shifts[part] + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
                 line = dict.fromkeys(results.COLUMNS)
                 line |= {
                     "suite_version": 1, "family": family, "split": split, "method": method, "seed": seed, "track": "O",
-                    "task_id": task, "task_params": "{}", "half": half, "curve_point": 0, "k_episodes": 4,
+                    "task_id": task, "task_params": "{}", "part": part, "curve_point": 0, "k_episodes": 4,
                     "k_transitions": 60,
                     "axis": split.split("/")[1] if "/" in split else "", "level": int(split[-1]) if "/" in split else 0,
                     "shift_distance": 0.2 if "/" in split else 0.0, "clue": "nothing", "supervision": "none",
-                    "exact_reference": "",
+                    "exact_reference": "exact", "config_hash": "c", "family_hash": "f",
                 }  # fmt: skip
                 for metric in ("trial_return", "episode_return"):
                     line |= {f"{metric}_n": n, f"{metric}_sum": n * centre, f"{metric}_sum_sq": n * (centre**2 + 1)}
@@ -61,8 +69,10 @@ def test_scores_are_ratios_of_means(folder):
     assert read.score(Key(FAMILY, "shift/reward_noise/3", "learner"), "oracle").mean == pytest.approx(0.5)
 
 
-def test_unavoidable_harm_of_shift(folder):
-    assert Results(folder).delta_prior(FAMILY, "shift/reward_noise/3") == pytest.approx((3 - 1) / 4)
+def test_what_the_training_prior_costs(folder):
+    harm = Results(folder).delta_prior(FAMILY, "shift/reward_noise/3")
+    assert harm.mean == pytest.approx((3 - 1) / 4)
+    assert harm.high - harm.low < 1e-6  # task effects are shared, so nothing is left to vary
 
 
 def test_differences_are_paired_by_task(folder):
@@ -78,20 +88,44 @@ def test_intervals_say_their_kind(folder):
     assert read.mean(Key(FAMILY, "id", "learner")).kind == "t over seeds"
 
 
-def test_on_a_finite_list_of_tasks_one_seed_speaks_of_trials(tmp_path):
-    """The spread between tasks does not count: 24 tasks x 64 trials of variance 1 (n - 1 in each half's pool)."""
-    for method, mean in MEANS.items():
-        rows = synthetic(method, "id", mean, seeds=1, family="gridnavi")
+def test_on_a_finite_list_of_tasks_one_seed_has_replicates(tmp_path):
+    """Ten parts of the trials are replicates of the split: means, scores and paired differences have a t over them."""
+    noise = np.random.default_rng(0).normal(size=(len(MEANS), 10))
+    for (method, mean), shifts in zip(MEANS.items(), noise, strict=True):
+        rows = synthetic(method, "id", mean, seeds=1, family="gridnavi", shifts=shifts)
         results.write_table(results.cell_path(tmp_path, rows), rows)
+    value = {m: mean + shifts for (m, mean), shifts in zip(MEANS.items(), noise, strict=True)}
     read, key = Results(tmp_path), Key("gridnavi", "id", "bayes")
-    error = np.sqrt(1 / 63 / 24)
-    mean = read.mean(key)
-    assert mean.kind == "trials on fixed tasks"
-    assert mean.high - mean.mean == pytest.approx(1.96 * error)
-    score = read.score(key)  # (3 - 1) / (5 - 1): error^2 (1 + 0.5^2 + 0.5^2) / 4^2
-    assert score.high - score.mean == pytest.approx(1.96 * error * np.sqrt(1.5) / 4)
-    difference = read.difference(key, "bayes_train")
-    assert difference.high - difference.mean == pytest.approx(1.96 * error * np.sqrt(2))
+
+    def expected(values):
+        return scipy.stats.t.interval(0.95, 9, values.mean(), values.std(ddof=1) / np.sqrt(10))
+
+    for found, values in (
+        (read.mean(key), value["bayes"]),
+        (read.difference(key, "bayes_train"), value["bayes"] - value["bayes_train"]),
+    ):
+        assert found.kind == "t over 10 parts of the trials"
+        assert found.n == 24 * 64
+        assert (found.low, found.high) == pytest.approx(expected(values))
+    gap, low = (value["oracle"] - value["random"]).mean(), value["random"].mean()
+    score = (value["bayes"].mean() - low) / gap
+    linear = score + (value["bayes"] - (1 - score) * value["random"] - score * value["oracle"]) / gap
+    assert (read.score(key).low, read.score(key).high) == pytest.approx(expected(linear))
+
+
+def test_rows_that_stand_twice_are_refused(folder):
+    first = results.files(folder)[0]
+    (folder / "rows" / "copy.parquet").write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match="stand twice"):
+        Results(folder)
+
+
+def test_rows_played_differently_are_refused(folder):
+    rows = synthetic("greedy", "id", 1.0, seeds=1)
+    other = rows.set_column(rows.schema.get_field_index("config_hash"), "config_hash", pa.array(["x"] * len(rows)))
+    results.write_table(folder / "rows" / "other.parquet", other)
+    with pytest.raises(UserError, match="different trials or seeds"):
+        Results(folder)
 
 
 def test_worst_fifth_of_tasks(folder):
@@ -111,7 +145,7 @@ def test_markdown_and_csv_hold_the_same_means(folder):
     read = Results(folder)
     page = tables.markdown(read)
     assert page.index("· id") < page.index("· shift/reward_noise/3")
-    assert "Δ_prior = 0.500" in page
+    assert "Δ_prior = 0.5" in page
     lines = [line for split in read.splits(FAMILY) for line in read.lines(FAMILY, split)]
     written = list(csv.DictReader(tables.comma_separated(lines).splitlines()))
     found = {(r["split"], r["method"]): float(r["mean"]) for r in written if r["metric"] == "trial_return"}
@@ -169,6 +203,12 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_a_million_rows_are_comfortable(tmp_path):
     """Not a timed test: it only shows that aggregates of 10^6 rows come out right."""
+
+    def at_seed(table, seed):
+        return table.set_column(table.schema.get_field_index("seed"), "seed", pa.array([seed] * len(table)))
+
     one = synthetic("random", "id", 2.0, seeds=1, tasks=500)
-    results.write_table(tmp_path / "rows" / "many.parquet", pa.concat_tables([one] * 1000))
+    results.write_table(
+        tmp_path / "rows" / "many.parquet", pa.concat_tables([at_seed(one, seed) for seed in range(200)])
+    )
     assert Results(tmp_path).mean(Key(FAMILY, "id", "random")).mean == pytest.approx(2.0)
