@@ -68,7 +68,8 @@ class Card:
     method: str
     clue: ClueKind = "nothing"
     supervision: str = "none"
-    """What training saw: none, reward, histories, optimal_actions, or prior (the task distribution itself)."""
+    """What training saw: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
+    task distribution itself)."""
     decode_rule: str = "sample"
     """How a distribution became an action: sample, argmax, or rule (a reference's own)."""
     exact_reference: str = ""

@@ -1,4 +1,4 @@
-"""The command ``metabridge``: list, evaluate, compare, report, check.
+"""The command ``metabridge``: list, evaluate, train, compare, report, check.
 
 Each command is a frozen dataclass whose fields are its flags. Heavy packages are imported by the command that needs
 them, so that ``metabridge --help`` answers at once.
@@ -47,7 +47,7 @@ class Evaluate:
     """Play one method on one family, beside the references that its scores need."""
 
     method: Positional[str]
-    """A method, with parameters after a colon: ucb1:c=0.1."""
+    """A method, with parameters after a colon (ucb1:c=0.1), or the folder of a trained run."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon: bandit:k=5,n=100."""
     splits: tuple[str, ...] = ("id",)
@@ -81,6 +81,35 @@ class Evaluate:
         else:
             evaluation.show(lines)
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a learned method in a run folder; stop it at any moment and go on with --resume."""
+
+    method: Positional[str]
+    """A learned method, with parameters after a colon: rl2:hidden=128,critic=task."""
+    family: str = "bandit:k=5,n=10"
+    """A family, with parameters after a colon."""
+    seed: int = 0
+    """Training seed."""
+    budget: int = 2_000_000
+    """Environment steps, all of them counted."""
+    out: Path
+    """The run folder."""
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    def run(self) -> int:
+        """Train until the budget is spent or a signal asks to stop."""
+        from experiments import training
+
+        _one_thread()
+        if training.train(self.method, self.family, self.seed, self.budget, self.out, resume=self.resume):
+            print(f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {self.family}")
+            return 0
+        print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
+        return 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +190,7 @@ class Check:
 Command = (
     Annotated[List, subcommand("list")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Train, subcommand("train")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Check, subcommand("check")]

@@ -12,6 +12,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods
 from experiments.sizes import SIZES
+from experiments.training import LEARNERS
 
 Entry = dict[str, Any]
 
@@ -22,7 +23,7 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
     if what == "families":
         return [_family(family) for family in made]
     if what == "methods":
-        return [_method(name, made) for name in methods.METHODS]
+        return [_method(name, made) for name in methods.METHODS] + [_learner(name, made) for name in LEARNERS]
     if what == "splits":
         return [entry for family in made for entry in _splits(family)]
     if what == "axes":
@@ -52,10 +53,21 @@ def _method(name: str, families: list[TaskFamily]) -> Entry:
     keys = {p.name: p.default for make in makes for p in list(inspect.signature(make).parameters.values())[2:]}
     return {
         "name": name,
-        "kind": "learned" if methods.is_learned(name) else "reference",
+        "kind": "reference",
         "families": [family.name for family in families if methods.applies(name, family)],
         "keys": keys,
         "summary": _first_sentence(makes[0]),
+    }
+
+
+def _learner(name: str, families: list[TaskFamily]) -> Entry:
+    settings, learner = LEARNERS[name]
+    return {
+        "name": name,
+        "kind": "learned",
+        "families": [family.name for family in families],
+        "keys": {field.name: field.default for field in dataclasses.fields(settings)},
+        "summary": _first_sentence(inspect.getmodule(learner)),
     }
 
 

@@ -30,6 +30,7 @@ from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
 from bridge.tasks.goal_grid import GoalGrid
 from bridge.tasks.tabular_mdp import TabularMdp
+from experiments import training
 
 Constructor = Callable[..., Agent]
 
@@ -54,12 +55,13 @@ METHODS: dict[str, dict[type[TaskFamily], Constructor]] = {
     "search": {GoalGrid: goal_search.Search},
 }
 
-REFERENCES = frozenset(METHODS)
-"""The methods that are not trained."""
-
 
 def constructor(method: str, family: TaskFamily) -> Constructor | None:
     """What makes ``method`` (a bare name) on this kind of family; None where the method makes no sense there."""
+    if method in training.LEARNERS:
+        raise UserError(
+            f"{method} is trained first: metabridge train {method} --out RUN. Then give the folder RUN instead."
+        )
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     return next((make for kind, make in METHODS[method].items() if isinstance(family, kind)), None)
@@ -67,7 +69,7 @@ def constructor(method: str, family: TaskFamily) -> Constructor | None:
 
 def is_learned(spec: str) -> bool:
     """Whether a method is trained, and so has a result for each training seed."""
-    return config.split_spec(spec)[0] not in REFERENCES
+    return config.split_spec(spec)[0] in training.LEARNERS
 
 
 def applies(spec: str, family: TaskFamily) -> bool:
@@ -76,7 +78,9 @@ def applies(spec: str, family: TaskFamily) -> bool:
 
 
 def agent(spec: str, family: TaskFamily, split: str) -> Agent:
-    """The agent that ``spec`` (``ucb1:c=0.1``) names, for ``split`` of ``family``; its card carries the spec."""
+    """The agent that ``spec`` names (``ucb1:c=0.1``, or a run folder), for ``split`` of ``family``."""
+    if training.is_run(spec):
+        return training.load_agent(spec, family)
     name, values = config.split_spec(spec)
     make = constructor(name, family)
     if make is None:

@@ -111,6 +111,10 @@ def test_evaluate_as_a_table(capsys):
         (["compare", "--methods", "bays", *SMALL], "Did you mean 'bayes'"),
         (["compare", "--splits", "shift/nothing", *SMALL], "Unknown axis"),
         (["compare", "--trials", "0"], "--trials must be 1 or more"),
+        (["evaluate", "rl2"], "is trained first"),
+        (["train", "rl3", "--out", "x"], "Did you mean 'rl2'"),
+        (["train", "rl2:hiden=3", "--out", "x"], "Did you mean 'hidden'"),
+        (["train", "rl2", "--budget", "0", "--out", "x"], "--budget is a number"),
         (["report", "no/such/folder"], "There is no folder"),
         (["check", "nobody"], "Unknown family or method"),
         (["check", "no_such_module:thing"], "cannot be imported"),
@@ -295,6 +299,20 @@ def test_split_patterns():
     assert compare.expand_splits(made, ("shift/slip",), strict=False) == ()
     with pytest.raises(UserError, match="Unknown axis"):
         compare.expand_splits(made, ("shift/slip",))
+
+
+def test_train_evaluate_and_resume(tmp_path, capsys):
+    spec, out = "rl2:hidden=8,steps_per_update=300,minibatches=2", tmp_path / "run"
+    base = ["train", spec, "--family", "bandit:k=2,n=3", "--budget", "900", "--out", str(out)]
+    assert "Trained" in run(*base, capsys=capsys)[0]
+    assert "Add --resume" in run(*base, code=2, capsys=capsys)[1]
+    assert "its seed is 0, this one's is 1" in run(*base, "--seed", "1", "--resume", code=2, capsys=capsys)[1]
+    played, _ = run("evaluate", str(out), "--family", "bandit:k=2,n=3", "--trials", "500", "--json", capsys=capsys)
+    lines = {line["metric"]: line for line in map(json.loads, played.splitlines())}
+    assert lines["trial_return"]["method"] == "rl2 (run)"
+    assert {"score_bayes", "minus_bayes"} <= lines.keys()
+    _, err = run("evaluate", str(out), "--family", "bandit:k=2,n=4", code=2, capsys=capsys)
+    assert "was trained on bandit:k=2,n=3, not on bandit:k=2,n=4" in err
 
 
 def test_check_prints_a_line_a_rule(capsys, tmp_path):

@@ -1,0 +1,74 @@
+"""``metabridge train``: a learner by name, trained in a run folder; and the agent that a run folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from bridge import checkpoint, config
+from bridge import train as loop
+from bridge.errors import UserError, unknown
+from bridge.protocol import Agent
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from experiments.progress import Progress
+from rl_algos import rl2
+
+LEARNERS: dict[str, tuple[type[rl2.Config], type[rl2.Rl2Learner]]] = {"rl2": (rl2.Config, rl2.Rl2Learner)}
+"""Learned methods by name: their configuration and their learner."""
+
+
+def train(spec: str, family_spec: str, seed: int, budget: int, out: Path, *, resume: bool) -> bool:
+    """Train ``spec`` (``rl2:hidden=128``) and keep everything in ``out``; False if a signal stopped it first."""
+    if budget < 1:
+        raise UserError(f"--budget is a number of environment steps, 1 or more; found {budget}.")
+    name, values = config.split_spec(spec)
+    if name not in LEARNERS:
+        raise unknown("learned method", name, LEARNERS)
+    family = make_family(family_spec)
+    settings = config.build(LEARNERS[name][0], spec, values)
+    learner = _learner(name, family, settings, seed, budget)
+    about = {"method": name, "config": dataclasses.asdict(settings), "seed": seed}
+    with Progress(budget, "environment steps") as progress:
+        progress.describe(f"{name} on {family.id}")
+        schedule = loop.Schedule(budget=budget)
+        return loop.train(
+            learner, family, schedule, about, out, resume=resume, tell=progress.print, progress=progress.advance
+        )
+
+
+def _learner(name: str, family: TaskFamily, settings: Any, seed: int, budget: int) -> Any:
+    return LEARNERS[name][1](family, settings, seed=seed, budget=budget)
+
+
+def is_run(place: str) -> bool:
+    """Whether ``place`` is a run folder."""
+    return (Path(place) / "config.json").is_file()
+
+
+def load_agent(place: str, family: TaskFamily) -> Agent:
+    """The agent that a run folder holds: that of its last checkpoint, whole budget or not.
+
+    Raises:
+        UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
+    """
+    folder = Path(place)
+    about = loop.read_config(folder)
+    if about["family"] != family.id:
+        raise UserError(
+            f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+        )
+    if about["family_hash"] != family.hash:
+        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
+    if about["method"] not in LEARNERS:
+        raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
+    settings = LEARNERS[about["method"]][0](**about["config"])
+    learner = _learner(about["method"], family, settings, about["seed"], about["schedule"]["budget"])
+    state = checkpoint.load_last(folder / "checkpoints", print)
+    if state is None:
+        raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")
+    learner.load_state_dict(state)
+    agent = learner.agent()
+    agent.card = dataclasses.replace(agent.card, method=f"{about['method']} ({folder.name})")
+    return agent

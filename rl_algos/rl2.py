@@ -1,0 +1,297 @@
+"""RL² (Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763): a recurrent policy learns to learn.
+
+    hidden_t = RNN(obs_t, action_{t-1}, reward_{t-1}, end_{t-1}; hidden_{t-1}),    action_t ~ policy(hidden_t)
+
+The hidden state lives through a trial of several episodes on one task and is cleared between trials, so that it must
+come to hold which task this is. Trained by PPO (Schulman et al. 2017) on the return of the whole trial.
+
+Deviations from the paper:
+ 1. PPO with clipped ratios instead of TRPO.
+ 2. Action, reward and end before the first step are all zero but the end, which is 1 (the original: a default action).
+ 3. Advantages are not cut at the ends of episodes (the trial's return is the objective) and are standardised over a
+ batch.
+ 4. The critic shares the recurrence by default, and may be told the task in training (``critic="task"``); the policy
+ never.
+ 5. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
+
+Hidden states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first
+step.
+
+Shape letters: T steps of a trial, B trials, A actions, S state size, F task features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge import memory as tree
+from bridge.errors import UserError
+from bridge.maths.returns import trial_advantages
+from bridge.play import play_episode
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from rl_algos.nets import CORES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How RL² is built and trained."""
+
+    core: Literal["gru", "lstm", "linear"] = "gru"
+    """The recurrence."""
+    hidden: int = 64
+    """Hidden units."""
+    critic: Literal["history", "task"] = "history"
+    """What the critic sees: the hidden state alone, or the task's parameters too (in training only)."""
+    steps_per_update: int = 10_000
+    """Environment steps between updates, rounded to whole trials."""
+    epochs: int = 4
+    """Passes over each batch."""
+    minibatches: int = 8
+    """Parts that a batch of trials is cut into."""
+    lr: float = 5e-3
+    """Learning rate of Adam at the start."""
+    clip: float = 0.2
+    """How far a probability ratio may move before its gradient stops."""
+    gamma: float = 1.0
+    """Discount a step."""
+    lam: float = 0.5
+    """Trace of the generalised advantage."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus at the start, in nats."""
+    value_weight: float = 0.5
+    """Weight of the critic's loss."""
+    max_grad_norm: float = 5.0
+    """Gradients are scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.steps_per_update, self.epochs, self.minibatches) < 1 or self.lr <= 0:
+            raise UserError("hidden, steps_per_update, epochs and minibatches are 1 or more, and lr is above 0.")
+
+
+class Memory(NamedTuple):
+    """Everything RL² knows of its task: the state of its recurrence and the last step."""
+
+    state: Float[Tensor, "B S"]
+    action: Tensor
+    reward: Float[Tensor, " B"]
+    end: Float[Tensor, " B"]
+
+
+class Network(nn.Module):
+    """Token in, action distribution and value out."""
+
+    def __init__(self, family: TaskFamily, config: Config, task_features: int = 0) -> None:
+        super().__init__()
+        self.observation, self.space = family.observation, family.action
+        inputs = _width(self.observation) + _width(self.space) + 2
+        self.core = CORES[config.core](inputs, config.hidden)
+        self.policy = nn.Linear(config.hidden, _width(self.space))
+        critic_inputs = config.hidden + task_features
+        self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
+        nn.init.zeros_(self.policy.bias)
+        nn.init.orthogonal_(self.policy.weight, 0.01)
+        if isinstance(self.space, Box):
+            self.log_sd = nn.Parameter(torch.zeros(len(self.space.low)))
+
+    def token(self, obs: Tensor, action: Tensor, reward: Tensor, end: Tensor) -> Float[Tensor, "*batch D"]:
+        """What the recurrence reads: this observation with the last action, reward and end."""
+        parts = [_features(obs, self.observation), _features(action, self.space), reward[..., None], end[..., None]]
+        return torch.cat(parts, -1)
+
+    def log_prob_and_entropy(self, out: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of ``action`` (summed over its dimensions) and entropy, in nats, of the policy at ``out``."""
+        if isinstance(self.space, Discrete):
+            log_p = out.log_softmax(-1)
+            return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+        normal = torch.distributions.Normal(out, self.log_sd.exp())
+        return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
+
+
+class Rl2(nn.Module):
+    """The frozen agent."""
+
+    def __init__(self, network: Network, card: Card) -> None:
+        super().__init__()
+        self.network, self.card = network, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        zeros = torch.zeros(len(rng), device=rng.device)
+        space = self.network.space
+        none = torch.full((len(rng),), -1, device=rng.device)  # one-hot of -1 is all zeros
+        action = none if isinstance(space, Discrete) else zeros[:, None].expand(-1, len(space.low)).clone()
+        state = torch.zeros(len(rng), self.network.core.state_size, device=rng.device)
+        return Memory(state, action, zeros, torch.ones_like(zeros))
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        return memory
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        state = self._read(memory, obs)
+        out = self.network.policy(state[:, : self.network.core.output_size])
+        if isinstance(self.network.space, Box):
+            mean_and_sd = torch.stack([out, self.network.log_sd.exp().expand_as(out)], -1)
+            noise = rng.normal(out.shape[-1]) if explore and self.card.decode_rule == "sample" else 0.0
+            return Decision(out + mean_and_sd[..., 1] * noise, params=mean_and_sd, carry=state)
+        sampled = explore and self.card.decode_rule == "sample"
+        action = rng.categorical(out.softmax(-1)) if sampled else out.argmax(-1)
+        return Decision(action, logits=out, carry=state)
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        state = self._read(memory, step.obs) if carry is None else carry
+        end = (step.terminated | step.truncated).to(step.reward.dtype)
+        return tree.where(step.live, Memory(state, step.action, step.reward, end), memory)
+
+    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
+        return memory
+
+    def _read(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B S"]:
+        token = self.network.token(obs, memory.action, memory.reward, memory.end)
+        return self.network.core.step(token, memory.state)
+
+
+class Batch(NamedTuple):
+    """Whole trials, one column each; ``action``, ``reward`` and ``end`` are those of the step itself."""
+
+    obs: Tensor
+    action: Tensor
+    reward: Float[Tensor, "T B"]
+    end: Float[Tensor, "T B"]
+    live: Float[Tensor, "T B"]
+    task: Float[Tensor, "B F"]
+
+
+class Rl2Learner:
+    """PPO on trials."""
+
+    def __init__(self, family: TaskFamily, config: Config, *, seed: int, budget: int, device: str = "cpu") -> None:
+        if family.ends_early:
+            raise UserError(f"RL² here trains on episodes of a fixed length; {family.id} can end one early.")
+        self.family, self.config, self.seed, self.budget, self.device = family, config, seed, budget, device
+        self.trial = family.trial("train")
+        self.trials = max(config.minibatches, config.steps_per_update // (self.trial.episodes * self.trial.horizon))
+        self.env_steps = 0
+        self.updates = 0
+        features = _task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
+        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
+            torch.random.default_generator.manual_seed(seed)
+            self.network = Network(family, config, features).to(device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=1e-5)
+
+    def update(self) -> Mapping[str, float]:
+        """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
+        config = self.config
+        left = max(0.0, 1 - self.env_steps / self.budget)
+        batch, noise = self._play()
+        with torch.no_grad():
+            out, value = self._evaluate(batch)
+            old, _ = self.network.log_prob_and_entropy(out, batch.action)
+            advantage = trial_advantages(batch.reward, value, gamma=config.gamma, lam=config.lam)
+            target = advantage + value
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * left
+        sums = {"loss_policy": 0.0, "loss_value": 0.0, "entropy": 0.0, "clipped": 0.0}
+        for epoch in range(config.epochs):
+            order = noise.at("order", epoch).uniform().argsort()
+            for rows in order.chunk(config.minibatches):
+                out, value = self._evaluate(_columns(batch, rows))
+                log_prob, entropy = self.network.log_prob_and_entropy(out, batch.action[:, rows])
+                ratio = (log_prob - old[:, rows]).exp()
+                gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
+                loss_policy = -torch.minimum(ratio * gain, limit * gain).mean()
+                loss_value = (value - target[:, rows]).square().mean()
+                loss = loss_policy + config.value_weight * loss_value - config.entropy * left * entropy.mean()
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
+                self.optimizer.step()
+                sums["loss_policy"] += loss_policy.item()
+                sums["loss_value"] += loss_value.item()
+                sums["entropy"] += entropy.mean().item()
+                sums["clipped"] += (ratio - limit).abs().gt(0).float().mean().item()
+        self.updates += 1
+        self.env_steps += batch.reward.numel()
+        steps = config.epochs * config.minibatches
+        return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
+
+    def agent(self) -> Rl2:
+        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
+        count = sum(p.numel() for p in self.network.parameters())
+        supervision = "reward" if self.config.critic == "history" else "reward, task in critic"
+        card = Card(
+            method="rl2", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+        )
+        return Rl2(self.network, card)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.env_steps, self.updates = int(state["env_steps"]), int(state["updates"])
+
+    @torch.no_grad()
+    def _play(self) -> tuple[Batch, Rows]:
+        """Play one batch of trials with the agent itself, so that training and evaluation cannot differ."""
+        first = self.updates * self.trials
+        ids = torch.arange(first, first + self.trials, device=self.device)
+        noise = Rows.of(f"train/rl2/{self.seed}", ids)
+        tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+        agent, steps = self.agent(), []
+        memory = agent.start(Clues(), self.trial, noise)
+        for episode in range(self.trial.episodes):
+            memory, _ = play_episode(
+                agent, self.family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon,
+                visit=lambda _t, step: steps.append(step),
+            )  # fmt: skip
+        obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
+        end = torch.stack([s.terminated | s.truncated for s in steps]).to(reward.dtype)
+        return Batch(obs, action, reward, end, torch.ones_like(reward), _task_features(tasks)), noise
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
+        """The policy's output and the value before every step, hidden states recomputed from the trial's start."""
+        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros(batch.reward.shape[1], dtype=torch.int64)))
+        last = [torch.cat([before[None], rows[:-1]]) for before, rows in zip(start[1:], batch[1:4], strict=True)]
+        hidden = self.network.core.unroll(self.network.token(batch.obs, *last), start.state.to(batch.reward.device))
+        seen = [hidden]
+        if self.config.critic == "task":
+            seen.append(batch.task.expand(len(hidden), -1, -1))
+        return self.network.policy(hidden), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+
+
+def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
+    """Some of a batch's trials."""
+    return Batch(*(part[:, rows] for part in batch[:5]), batch.task[rows])
+
+
+def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:
+    """A task's parameters as one vector, for a critic that may see them."""
+    return torch.cat([value.reshape(len(value), -1).float() for _, value in sorted(tasks.params.items())], -1)
+
+
+def _width(space: Discrete | Box) -> int:
+    return space.n if isinstance(space, Discrete) else len(space.low)
+
+
+def _features(value: Tensor, space: Discrete | Box) -> Float[Tensor, "*batch D"]:
+    """A one-hot vector (all zeros for -1: nothing yet), or a vector scaled to [-1, 1]."""
+    if isinstance(space, Discrete):
+        return (value[..., None] == torch.arange(space.n, device=value.device)).float()
+    low, high = value.new_tensor(space.low), value.new_tensor(space.high)
+    return 2 * (value - low) / (high - low) - 1

@@ -1,0 +1,144 @@
+"""Training that can be trusted and resumed: kills at random moments, damaged files, folders of other runs."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bridge import checkpoint, train
+from bridge.errors import UserError
+from bridge.references.random import Random
+from bridge.tasks import family as make_family
+
+FAMILY = make_family("bandit:k=2,n=3")
+SCHEDULE = train.Schedule(budget=1000, checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10)
+
+
+class Counter:
+    """A learner of ten steps an update, whose weight depends on all that went before."""
+
+    def __init__(self, *, nan_at: int = -1, slow: float = 0.0) -> None:
+        self.env_steps, self.weight, self.nan_at, self.slow = 0, torch.zeros(1, dtype=torch.float64), nan_at, slow
+
+    def update(self):
+        time.sleep(self.slow)
+        self.env_steps += 10
+        self.weight = torch.sin(self.weight + self.env_steps)
+        return {"weight": float("nan") if self.env_steps == self.nan_at else self.weight.item()}
+
+    def agent(self):
+        return Random(FAMILY)
+
+    def state_dict(self):
+        return {"weight": self.weight, "env_steps": self.env_steps}
+
+    def load_state_dict(self, state):
+        self.weight, self.env_steps = state["weight"], state["env_steps"]
+
+
+def lines(folder: Path) -> list[dict]:
+    read = [json.loads(text) for text in (folder / "train.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in train.CLOCKS} for line in read]
+
+
+def run(folder: Path, learner=None, **options) -> bool:
+    return train.train(learner or Counter(), FAMILY, SCHEDULE, {"method": "counter", "seed": 0}, folder, **options)
+
+
+def test_a_run_folder_holds_everything(tmp_path):
+    assert run(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "train.jsonl", "checkpoints", "model.safetensors"}
+    found = lines(tmp_path)
+    assert [line["env_steps"] for line in found] == list(range(10, 1010, 10))
+    assert sum("id_val_trial_return" in line for line in found) == 4
+    assert checkpoint.load(tmp_path / "model.safetensors")["env_steps"] == 1000
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from test_train import Counter, run
+sys.exit(0 if run(Path(sys.argv[1]), Counter(slow=0.008), resume=Path(sys.argv[1], "config.json").exists()) else 3)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(whole)
+    moments = random.Random(int(stop))
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    log, model, kills = broken / "train.jsonl", broken / "model.safetensors", 0
+    while not model.exists():
+        written = log.stat().st_mtime_ns if log.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", script, str(broken)], stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (log.exists() and log.stat().st_mtime_ns > written):
+            time.sleep(0.005)  # until it trains
+        time.sleep(moments.uniform(0.05, 0.3))
+        os.kill(process.pid, stop)
+        process.wait()
+        kills += 1
+        assert kills < 30
+    assert kills > 1
+    assert lines(broken) == lines(whole)
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_stop_asked_for_is_saved(tmp_path):
+    class Stopper(Counter):
+        def update(self):
+            if self.env_steps == 50:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().update()
+
+    assert not run(tmp_path, Stopper())
+    state = checkpoint.load_last(tmp_path / "checkpoints", print)
+    assert state is not None
+    assert state["env_steps"] == 60
+    assert run(tmp_path, resume=True)
+    assert len(lines(tmp_path)) == 100
+
+
+def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
+    run(tmp_path / "whole")
+    run(tmp_path / "run")
+    last = max((tmp_path / "run" / "checkpoints").iterdir())
+    last.write_bytes(last.read_bytes()[:20])
+    heard: list[str] = []
+    assert run(tmp_path / "run", resume=True, tell=heard.append)
+    assert "damaged" in heard[0]
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"at 70 environment steps: weight is no longer a number.*lower learning rate"):
+        run(tmp_path, Counter(nan_at=70))
+    state = checkpoint.load_last(tmp_path / "checkpoints", print)
+    assert state is not None
+    assert state["env_steps"] == 60
+
+
+def test_a_folder_of_another_run_is_refused_by_name(tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match="--resume"):
+        run(tmp_path)
+    with pytest.raises(UserError, match="its seed is 0, this one's is 1"):
+        train.train(Counter(), FAMILY, SCHEDULE, {"method": "counter", "seed": 1}, tmp_path, resume=True)
+    with pytest.raises(UserError, match="its family is 'bandit:k=2,n=3'"):
+        train.train(
+            Counter(), make_family("gridnavi"), SCHEDULE, {"method": "counter", "seed": 0}, tmp_path, resume=True
+        )
+    (tmp_path / "config.json").write_text('{"suite_version": 0}')
+    with pytest.raises(UserError, match="suite version 0"):
+        run(tmp_path, resume=True)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not a run folder"):
+        run(tmp_path, resume=True)
