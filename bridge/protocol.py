@@ -115,6 +115,8 @@ class Learner(Protocol):
 
     env_steps: int
     """Every environment step paid for so far, inner loops included."""
+    grad_steps: int
+    """Every step of an optimiser so far."""
 
     def update(self) -> Mapping[str, float]:
         """One meta-iteration; returns its metrics."""

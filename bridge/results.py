@@ -215,8 +215,13 @@ def cell_path(folder: Path, table: pa.Table) -> Path:
     first = {name: table[name][0].as_py() for name in ("family", "method", "seed", "track", "config_hash")}
     splits = sorted(table["split"].unique().to_pylist())
     digest = hashlib.sha256(json.dumps([first, splits]).encode()).hexdigest()[:8]
-    slug = "".join(c if c.isalnum() or c in "_=." else "-" for c in f"{first['family']}--{first['method']}")
-    return folder / "rows" / f"{slug}--s{first['seed']}--{digest}.parquet"
+    name = slug(str(first["family"]), str(first["method"]))
+    return folder / "rows" / f"{name}--s{first['seed']}--{digest}.parquet"
+
+
+def slug(family: str, method: str) -> str:
+    """A family and a method as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "_=." else "-" for c in f"{family}--{method}")
 
 
 def open_folder(folder: Path) -> None:

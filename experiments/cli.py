@@ -128,6 +128,8 @@ class Compare:
     """Training seeds of learned methods (references have none), instead of the size's."""
     trials: int | None = None
     """Trials a split, instead of the size's."""
+    budget: int | None = None
+    """Environment steps to train learned methods for, instead of the size's."""
     out: Path = Path("results/compare")
     """Where rows, tables and figures go."""
 
@@ -138,12 +140,14 @@ class Compare:
         _one_thread()
         size = SIZES[self.size]
         families = _named("families", self.families, size.families)
-        trials = _trials(self.trials, families, size.trials)
+        trials = _by_family("trials", self.trials, families, size.trials)
+        budget = _by_family("budget", self.budget, families, size.budget)
         failed = compare.compare(
             families,
             _named("methods", self.methods, size.methods),
             _named("splits", self.splits, size.splits),
             trials,
+            budget,
             self.seeds or size.seeds,
             self.out,
             strict_splits=bool(self.splits),
@@ -224,10 +228,10 @@ def _keep_traceback() -> str:
     return f"its details are in {file.name}."
 
 
-def _trials(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
-    """Trials by family name: what was asked, else the size's, else the size's smallest."""
+def _by_family(flag: str, asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
+    """A count by family name: what was asked, else the size's, else the size's smallest."""
     if asked is not None and asked < 1:
-        raise UserError(f"--trials must be 1 or more, found {asked}.")
+        raise UserError(f"--{flag} must be 1 or more, found {asked}.")
     names = {spec.partition(":")[0] for spec in families}
     return {name: asked or by_size.get(name, min(by_size.values())) for name in names}
 

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods
+from experiments import methods, training
 from experiments.progress import Progress
 
 _WORTH_PROCESSES = 20_000_000
@@ -42,6 +42,8 @@ class Cell:
     method: str
     seed: int
     plans: tuple[Plan, ...]
+    budget: int
+    """Environment steps to train for; 0 for references."""
 
     @property
     def name(self) -> str:
@@ -50,8 +52,8 @@ class Cell:
 
     @property
     def env_steps(self) -> int:
-        """How many environment steps playing it takes."""
-        return sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
+        """How many environment steps training and playing it take."""
+        return self.budget + sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
 
 
 def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True) -> tuple[str, ...]:
@@ -79,6 +81,7 @@ def plan_cells(
     method_specs: tuple[str, ...],
     splits: dict[str, tuple[str, ...]],
     trials: dict[str, int],
+    budget: dict[str, int],
     seeds: tuple[int, ...],
     out: Path,
 ) -> list[Cell]:
@@ -97,19 +100,43 @@ def plan_cells(
                     if (family.id, family.hash, method, seed, p.split, p.track, results.plan_hash(p)) not in known
                 )
                 if todo:
-                    cells.append(Cell(family, method, seed, todo))
+                    steps = budget[family.name] if methods.is_learned(method) else 0
+                    cells.append(Cell(family, method, seed, todo, steps))
     return cells
 
 
 def play_cell(cell: Cell, out: Path, advance: Callable[[int], None]) -> None:
     """Play every split of a cell; a split's rows (and the step detail of its first trials) are written when it ends."""
+    run = _trained(cell, out, advance) if cell.budget else None
+    costs = training.costs(run) if run else None
     for plan in cell.plans:
-        agent = methods.agent(cell.method, cell.family, plan.split)
+        agent = methods.agent(str(run) if run else cell.method, cell.family, plan.split)
+        agent.card = replace(agent.card, method=cell.method)
         played = evaluate(agent, cell.family, plan, progress=advance)
-        table = results.rows(played, cell.family, agent.card, seed=cell.seed)
+        table = results.rows(played, cell.family, agent.card, seed=cell.seed, costs=costs)
         path = results.cell_path(out, table)
         results.write_table(out / "steps" / path.name, pa.table(played.detail))
         results.write_table(path, table)
+
+
+def _trained(cell: Cell, out: Path, advance: Callable[[int], None]) -> Path:
+    """The run folder of a learned cell, trained for its whole budget; a run that was stopped is gone on with."""
+    run = out / "runs" / f"{results.slug(cell.family.id, cell.method)}--s{cell.seed}"
+    if not (run / "model.safetensors").exists():
+        begun = training.is_run(str(run))
+        ended = training.train_run(
+            cell.method,
+            cell.family,
+            cell.seed,
+            cell.budget,
+            run,
+            resume=begun,
+            tell=lambda _text: None,
+            advance=advance,
+        )
+        if not ended:
+            raise KeyboardInterrupt
+    return run
 
 
 def compare(
@@ -117,6 +144,7 @@ def compare(
     method_specs: tuple[str, ...],
     split_patterns: tuple[str, ...],
     trials: dict[str, int],
+    budget: dict[str, int],
     seeds: tuple[int, ...],
     out: Path,
     *,
@@ -138,7 +166,7 @@ def compare(
     results.open_folder(out)
     with _locked(out):
         _same_trials(out, {f.name: trials[f.name] for f in made})
-        return _play(plan_cells(made, method_specs, splits, trials, seeds, out), out)
+        return _play(plan_cells(made, method_specs, splits, trials, budget, seeds, out), out)
 
 
 def _play(cells: list[Cell], out: Path) -> int:

@@ -73,7 +73,9 @@ def is_learned(spec: str) -> bool:
 
 
 def applies(spec: str, family: TaskFamily) -> bool:
-    """Whether a method plays this kind of family."""
+    """Whether a method plays this kind of family; a learned one plays every kind."""
+    if is_learned(spec):
+        return True
     return constructor(config.split_spec(spec)[0], family) is not None
 
 
@@ -94,6 +96,9 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
 
 def check(spec: str, families: tuple[TaskFamily, ...]) -> None:
     """Refuse an unknown method or key before anything is played."""
+    if is_learned(spec):
+        training.settings(spec)
+        return
     name, values = config.split_spec(spec)
     for family in families:
         make = constructor(name, family)

@@ -9,9 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _REFERENCES = (
-    "random", "oracle", "bayes", "bayes_train", "gittins", "ucb1", "thompson", "greedy", "epsilon_greedy",
-    "psrl", "opsrl", "ucrl2", "beb", "search",
-)  # fmt: skip
+    "random",
+    "oracle",
+    "bayes",
+    "bayes_train",
+    "gittins",
+    "ucb1",
+    "thompson",
+    "greedy",
+    "epsilon_greedy",
+    "psrl",
+    "opsrl",
+    "ucrl2",
+    "beb",
+    "search",
+)
+_LEARNED = ("rl2",)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +39,29 @@ class Size:
     """Trials of a split by family name."""
     seeds: tuple[int, ...]
     """Training seeds of learned methods."""
+    budget: dict[str, int]
+    """Environment steps that every learned method is trained for, by family name."""
 
 
 SIZES: dict[str, Size] = {
     "smoke": Size(
         families=("bandit:k=5,n=10",),
-        methods=("random", "bayes", "bayes_train", "ucb1"),
+        methods=("random", "bayes", "bayes_train", "ucb1", "rl2"),
         splits=("id", "shift/prior"),
         trials={"bandit": 20_000},
         seeds=(0,),
+        budget={"bandit": 1_000_000},
     ),
     "quick": Size(
         families=("bandit:k=5,n=10", "tabular_mdp", "gridnavi", "darkroom:episodes=10"),
-        methods=_REFERENCES,
+        methods=_REFERENCES + _LEARNED,
         splits=(
             "id", "shift/prior", "shift/gap", "shift/reward_sign", "shift/concentration", "shift/slip",
             "shift/action_permutation",
         ),
         trials={"bandit": 20_000, "tabular_mdp": 1_000, "gridnavi": 4_200, "darkroom": 1_000},
         seeds=(0,),
+        budget={"bandit": 2_000_000, "tabular_mdp": 2_000_000, "gridnavi": 2_000_000, "darkroom": 2_000_000},
     ),
     "small": Size(
         families=(
@@ -52,10 +69,11 @@ SIZES: dict[str, Size] = {
             "bandit:k=5,n=100,arms=gaussian", "tabular_mdp", "gridnavi", "gridnavi:train=inner", "darkroom",
             "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
         ),
-        methods=_REFERENCES,
+        methods=_REFERENCES + _LEARNED,
         splits=("id", "shift"),
         trials={"bandit": 20_000, "tabular_mdp": 4_000, "gridnavi": 20_000, "darkroom": 2_000},
         seeds=(0, 1, 2),
+        budget={"bandit": 5_000_000, "tabular_mdp": 5_000_000, "gridnavi": 5_000_000, "darkroom": 5_000_000},
     ),
     "full": Size(
         families=(
@@ -66,10 +84,11 @@ SIZES: dict[str, Size] = {
             "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
             "darkroom:variant=ad,train=inner", "darkroom:variant=ad,train=hole",
         ),
-        methods=_REFERENCES,
+        methods=_REFERENCES + _LEARNED,
         splits=("id", "shift"),
         trials={"bandit": 200_000, "tabular_mdp": 20_000, "gridnavi": 20_000, "darkroom": 20_000},
         seeds=tuple(range(10)),
+        budget={"bandit": 50_000_000, "tabular_mdp": 50_000_000, "gridnavi": 20_000_000, "darkroom": 50_000_000},
     ),
 }  # fmt: skip
 """Size by name."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bridge import checkpoint, config
+from bridge import checkpoint, config, results
 from bridge import train as loop
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
@@ -23,23 +25,49 @@ def train(spec: str, family_spec: str, seed: int, budget: int, out: Path, *, res
     """Train ``spec`` (``rl2:hidden=128``) and keep everything in ``out``; False if a signal stopped it first."""
     if budget < 1:
         raise UserError(f"--budget is a number of environment steps, 1 or more; found {budget}.")
+    settings(spec)
+    family = make_family(family_spec)
+    with Progress(budget, "environment steps") as progress:
+        progress.describe(f"{spec} on {family.id}")
+        return train_run(spec, family, seed, budget, out, resume=resume, tell=progress.print, advance=progress.advance)
+
+
+def train_run(
+    spec: str,
+    family: TaskFamily,
+    seed: int,
+    budget: int,
+    out: Path,
+    *,
+    resume: bool,
+    tell: Callable[[str], None] = print,
+    advance: Callable[[int], None] | None = None,
+) -> bool:
+    """``train`` without a progress bar of its own."""
+    name, chosen = config.split_spec(spec)[0], settings(spec)
+    learner = _learner(name, family, chosen, seed, budget)
+    about = {"method": name, "config": dataclasses.asdict(chosen), "seed": seed}
+    schedule = loop.Schedule(budget=budget)
+    return loop.train(learner, family, schedule, about, out, resume=resume, tell=tell, progress=advance)
+
+
+def settings(spec: str) -> rl2.Config:
+    """The configuration that ``spec`` names; unknown methods, keys and values are refused."""
     name, values = config.split_spec(spec)
     if name not in LEARNERS:
         raise unknown("learned method", name, LEARNERS)
-    family = make_family(family_spec)
-    settings = config.build(LEARNERS[name][0], spec, values)
-    learner = _learner(name, family, settings, seed, budget)
-    about = {"method": name, "config": dataclasses.asdict(settings), "seed": seed}
-    with Progress(budget, "environment steps") as progress:
-        progress.describe(f"{name} on {family.id}")
-        schedule = loop.Schedule(budget=budget)
-        return loop.train(
-            learner, family, schedule, about, out, resume=resume, tell=progress.print, progress=progress.advance
-        )
+    return config.build(LEARNERS[name][0], spec, values)
 
 
-def _learner(name: str, family: TaskFamily, settings: Any, seed: int, budget: int) -> Any:
-    return LEARNERS[name][1](family, settings, seed=seed, budget=budget)
+def costs(place: Path) -> results.Costs:
+    """What the run in a folder has cost so far."""
+    state = checkpoint.load_last(place / "checkpoints", print) or {}
+    seconds = sum(json.loads(line)["seconds"] for line in (place / "train.jsonl").read_text().splitlines())
+    return results.Costs(env_steps=state["env_steps"], grad_steps=state["grad_steps"], seconds=seconds)
+
+
+def _learner(name: str, family: TaskFamily, chosen: Any, seed: int, budget: int) -> Any:
+    return LEARNERS[name][1](family, chosen, seed=seed, budget=budget)
 
 
 def is_run(place: str) -> bool:
@@ -63,8 +91,8 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
-    settings = LEARNERS[about["method"]][0](**about["config"])
-    learner = _learner(about["method"], family, settings, about["seed"], about["schedule"]["budget"])
+    chosen = LEARNERS[about["method"]][0](**about["config"])
+    learner = _learner(about["method"], family, chosen, about["seed"], about["schedule"]["budget"])
     state = checkpoint.load_last(folder / "checkpoints", print)
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")

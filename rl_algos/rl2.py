@@ -177,8 +177,7 @@ class Rl2Learner:
         self.family, self.config, self.seed, self.budget, self.device = family, config, seed, budget, device
         self.trial = family.trial("train")
         self.trials = max(config.minibatches, config.steps_per_update // (self.trial.episodes * self.trial.horizon))
-        self.env_steps = 0
-        self.updates = 0
+        self.env_steps = self.grad_steps = self.updates = 0
         features = _task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
         with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
             torch.random.default_generator.manual_seed(seed)
@@ -213,6 +212,7 @@ class Rl2Learner:
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
                 self.optimizer.step()
+                self.grad_steps += 1
                 sums["loss_policy"] += loss_policy.item()
                 sums["loss_value"] += loss_value.item()
                 sums["entropy"] += entropy.mean().item()
@@ -237,6 +237,7 @@ class Rl2Learner:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "env_steps": self.env_steps,
+            "grad_steps": self.grad_steps,
             "updates": self.updates,
         }
 
@@ -244,7 +245,7 @@ class Rl2Learner:
         """Restore what ``state_dict`` gave."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.updates = int(state["env_steps"]), int(state["updates"])
+        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
     @torch.no_grad()
     def _play(self) -> tuple[Batch, Rows]:

@@ -16,6 +16,7 @@ from bridge.errors import UserError
 from experiments import cli, compare, methods
 from experiments.sizes import SIZES
 
+TINY = "rl2:hidden=8,steps_per_update=300,minibatches=2"
 SMALL = ["--families", "bandit:k=2,n=3", "--trials", "200"]
 
 
@@ -194,6 +195,22 @@ def test_reporting_a_folder_writes_nothing_into_one_without_results(tmp_path, ca
     assert not list(tmp_path.iterdir())
 
 
+def test_compare_trains_what_is_missing(tmp_path, capsys):
+    flags = ["--methods", f"random,bayes,{TINY}", "--splits", "id", "--budget", "900", "--seeds", "0", "1"]
+    base = ["compare", *SMALL, *flags, "--out", str(tmp_path)]
+    printed, _ = run(*base, capsys=capsys)
+    assert TINY.split(":")[0] in printed
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    models = [(r / "model.safetensors").stat().st_mtime_ns for r in runs]
+    rows = [pq.read_table(p) for p in results.files(tmp_path) if "rl2" in p.name]
+    assert {t["seed"][0].as_py() for t in rows} == {0, 1}
+    assert {t["train_env_steps"][0].as_py() for t in rows} == {900}
+    assert {t["supervision"][0].as_py() for t in rows} == {"reward"}
+    run(*base, capsys=capsys)
+    assert models == [(r / "model.safetensors").stat().st_mtime_ns for r in runs]  # not trained again
+
+
 def test_two_comparisons_do_not_share_a_folder(tmp_path, capsys):
     from experiments.compare import _locked
 
@@ -261,19 +278,23 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
 
 def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
     """Cells played in processes of their own equal cells played here, and a failure comes back as a value."""
-    arguments = (("bandit:k=2,n=3",), ("random", "bayes"), ("id",), {"bandit": 300}, (0,))
+    arguments = (("bandit:k=2,n=3",), ("random", "bayes", TINY), ("id",), {"bandit": 300}, {"bandit": 600}, (0, 1))
     compare.compare(*arguments, tmp_path / "here", strict_splits=True)
     monkeypatch.setattr(compare, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(compare.os, "cpu_count", lambda: 2)
     assert compare.compare(*arguments, tmp_path / "there", strict_splits=True) == 0
     for a, b in zip(results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True):
-        assert pq.read_table(a).drop_columns(["test_seconds"]).equals(pq.read_table(b).drop_columns(["test_seconds"]))
+        assert (
+            pq.read_table(a)
+            .drop_columns(["test_seconds", "train_seconds"])
+            .equals(pq.read_table(b).drop_columns(["test_seconds", "train_seconds"]))
+        )
 
 
 def test_smoke_is_fixed_for_ever():
     smoke = SIZES["smoke"]
     assert smoke.families == ("bandit:k=5,n=10",)
-    assert smoke.methods == ("random", "bayes", "bayes_train", "ucb1")
+    assert smoke.methods == ("random", "bayes", "bayes_train", "ucb1", "rl2")
     assert smoke.splits == ("id", "shift/prior")
 
 

@@ -13,7 +13,7 @@ from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods
+from experiments import methods, training
 from experiments.sizes import SIZES
 
 SMALL = {
@@ -104,4 +104,4 @@ def test_every_reference_can_be_had_by_name():
 
 def test_every_size_plays_registered_methods():
     for size in SIZES.values():
-        assert set(size.methods) <= set(methods.METHODS)
+        assert set(size.methods) <= set(methods.METHODS) | set(training.LEARNERS)
