@@ -76,8 +76,8 @@ def train(
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
     about |= {"schedule": asdict(schedule)}
     _claim(folder, about, resume)
-    if resume and (state := checkpoint.load_last(folder / "checkpoints", tell)) is not None:
-        learner.load_state_dict(state)
+    if resume:
+        restore(learner, folder, tell)
     log = _open_log(folder / "train.jsonl", learner.env_steps)
     saved = time.monotonic()
     with _asked_to_stop() as stop, log:
@@ -102,6 +102,22 @@ def train(
     if learner.env_steps < schedule.budget:
         return False
     checkpoint.save(folder / "model.safetensors", learner.state_dict())
+    return True
+
+
+def restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> bool:
+    """Give ``learner`` the state of a run's last checkpoint; False where there is none yet.
+
+    Raises:
+        UserError: the checkpoint is of another version of the method.
+    """
+    state = checkpoint.load_last(folder / "checkpoints", tell)
+    if state is None:
+        return False
+    try:
+        learner.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise UserError(f"{folder} was written by another version of its method ({error!r}). Train it again.") from None
     return True
 
 

@@ -57,8 +57,7 @@ class Cell:
 
 
 def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True) -> tuple[str, ...]:
-    """Split names from names and patterns: ``shift`` is every shifted split, ``shift/gap`` an axis, ``shift/*/4`` a
-    level.
+    """Split names from patterns: ``shift`` is every shifted split, ``shift/gap`` an axis, ``shift/*/4`` a level.
 
     Raises:
         UserError: a pattern matches nothing (unless not ``strict``: sizes name axes that only some families have).
@@ -66,7 +65,8 @@ def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool
     found: dict[str, None] = {}
     for pattern in patterns:
         if pattern.endswith("/0"):
-            found[family.split(pattern).name] = None
+            if strict or pattern.split("/")[1] in family.axes:
+                found[family.split(pattern).name] = None
             continue
         hits = [s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
         if not hits and strict:
@@ -173,8 +173,7 @@ def _play(cells: list[Cell], out: Path) -> int:
     """Play the cells; returns how many failed."""
     failed = 0
     with Progress(sum(cell.env_steps for cell in cells), "environment steps") as progress:
-        for number, (cell, error) in enumerate(_played(cells, out, progress), 1):
-            progress.describe(f"[{number}/{len(cells)}] {cell.name}")
+        for cell, error in _played(cells, out, progress):
             if isinstance(error, StorageError):
                 raise error
             if error is not None:
@@ -187,7 +186,8 @@ def _played(cells: list[Cell], out: Path, progress: Progress) -> Iterator[tuple[
     """Each cell as it ends, with its error if it failed: one process a core where the work is worth starting them."""
     workers = min(os.cpu_count() or 1, len(cells))
     if workers < 2 or sum(cell.env_steps for cell in cells) < _WORTH_PROCESSES:
-        for cell in cells:
+        for number, cell in enumerate(cells, 1):
+            progress.describe(f"[{number}/{len(cells)}] {cell.name}")
             yield cell, _attempt(cell, out, progress.advance)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
@@ -197,6 +197,7 @@ def _played(cells: list[Cell], out: Path, progress: Progress) -> Iterator[tuple[
             cell_of = {pool.submit(_work, cell, out): cell for cell in cells}
             waiting = set(cell_of)
             while waiting:
+                progress.what = f"[{len(cells) - len(waiting)}/{len(cells)} done]"
                 ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 progress.advance(count.value - progress.count)
                 for future in ended:

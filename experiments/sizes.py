@@ -61,7 +61,7 @@ SIZES: dict[str, Size] = {
         ),
         trials={"bandit": 20_000, "tabular_mdp": 1_000, "gridnavi": 4_200, "darkroom": 1_000},
         seeds=(0,),
-        budget={"bandit": 2_000_000, "tabular_mdp": 2_000_000, "gridnavi": 2_000_000, "darkroom": 2_000_000},
+        budget={"bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 200_000},
     ),
     "small": Size(
         families=(

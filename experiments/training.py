@@ -93,10 +93,8 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
     chosen = LEARNERS[about["method"]][0](**about["config"])
     learner = _learner(about["method"], family, chosen, about["seed"], about["schedule"]["budget"])
-    state = checkpoint.load_last(folder / "checkpoints", print)
-    if state is None:
+    if not loop.restore(learner, folder, print):
         raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")
-    learner.load_state_dict(state)
     agent = learner.agent()
     agent.card = dataclasses.replace(agent.card, method=f"{about['method']} ({folder.name})")
     return agent

@@ -25,7 +25,8 @@ class Counter:
     """A learner of ten steps an update, whose weight depends on all that went before."""
 
     def __init__(self, *, nan_at: int = -1, slow: float = 0.0) -> None:
-        self.env_steps, self.weight, self.nan_at, self.slow = 0, torch.zeros(1, dtype=torch.float64), nan_at, slow
+        self.env_steps = self.grad_steps = 0
+        self.weight, self.nan_at, self.slow = torch.zeros(1, dtype=torch.float64), nan_at, slow
 
     def update(self):
         time.sleep(self.slow)
@@ -124,6 +125,13 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     state = checkpoint.load_last(tmp_path / "checkpoints", print)
     assert state is not None
     assert state["env_steps"] == 60
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    run(tmp_path)
+    checkpoint.save_step(tmp_path / "checkpoints", 2000, {"something": "else"})
+    with pytest.raises(UserError, match="another version of its method"):
+        run(tmp_path, resume=True)
 
 
 def test_a_folder_of_another_run_is_refused_by_name(tmp_path):
