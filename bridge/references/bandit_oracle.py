@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.protocol import Card, Clues, Decision, Trial
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.protocol import Clues, Decision, Trial
+from bridge.references.base import ORACLE, Reference, argmax_random_ties
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 
@@ -14,14 +14,7 @@ class BanditOracle(Reference):
     """Its memory is the mean reward of each arm, ``[B, k]``."""
 
     def __init__(self, family: Bandit, split: str = "id") -> None:
-        self.card = Card(
-            method="oracle",
-            reference=True,
-            clue="task",
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="exact",
-        )
+        self.card = ORACLE
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
         """Read the arms, with the sign and scale of this task."""

@@ -16,6 +16,12 @@ _TIE = 1e-6
 in float32, above rounding. Always the first index would couple the choice to the order of the arms."""
 
 
+ORACLE = Card(
+    method="oracle", reference=True, clue="task", supervision="prior", decode_rule="rule", exact_reference="exact"
+)
+"""The card of whoever is told the task."""
+
+
 class Reference:
     """A reference with an empty memory; rules override the verbs that they need."""
 

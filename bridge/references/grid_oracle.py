@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.protocol import Clues, Decision, Step, Trial
+from bridge.references.base import ORACLE, Reference, argmax_random_ties
 from bridge.rng import Rows
 from bridge.tasks.goal_grid import GoalGrid, solve
 
@@ -24,14 +24,7 @@ class Oracle(Reference):
     """
 
     def __init__(self, family: GoalGrid, split: str) -> None:
-        self.card = Card(
-            method="oracle",
-            reference=True,
-            clue="task",
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="exact",
-        )
+        self.card = ORACLE
         self.grid, self.horizon = family.grid, family.trial(split).horizon
         s = family.split(split)
         goals = torch.tensor([self.grid.number_of(goal) for goal in family.goals(split)])

@@ -34,7 +34,7 @@ from bridge.errors import ContractError, UserError
 from bridge.maths.blocks import row_blocks
 from bridge.maths.planning import value_iteration
 from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.references.base import ORACLE, Reference, argmax_random_ties
 from bridge.references.mdp_belief import Counts, count, no_counts, posterior_draw, posterior_mean
 from bridge.rng import Rows
 from bridge.tasks.tabular_mdp import PRIOR_MEAN, TabularMdp
@@ -185,14 +185,7 @@ class MdpOracle(Reference):
 
     def __init__(self, family: TabularMdp, split: str = "id") -> None:
         self.family = family
-        self.card = Card(
-            method="oracle",
-            reference=True,
-            clue="task",
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="exact",
-        )
+        self.card = ORACLE
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Plan:
         """Plan once, in the true MDP."""
