@@ -164,7 +164,6 @@ class Batch(NamedTuple):
     action: Tensor
     reward: Float[Tensor, "T B"]
     end: Float[Tensor, "T B"]
-    live: Float[Tensor, "T B"]
     task: Float[Tensor, "B F"]
 
 
@@ -263,7 +262,7 @@ class Rl2Learner:
             )  # fmt: skip
         obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
         end = torch.stack([s.terminated | s.truncated for s in steps]).to(reward.dtype)
-        return Batch(obs, action, reward, end, torch.ones_like(reward), _task_features(tasks)), noise
+        return Batch(obs, action, reward, end, _task_features(tasks)), noise
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
         """The policy's output and the value before every step, hidden states recomputed from the trial's start."""
@@ -278,7 +277,7 @@ class Rl2Learner:
 
 def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
     """Some of a batch's trials."""
-    return Batch(*(part[:, rows] for part in batch[:5]), batch.task[rows])
+    return Batch(*(part[:, rows] for part in batch[:4]), batch.task[rows])
 
 
 def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:
