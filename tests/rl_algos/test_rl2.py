@@ -6,7 +6,9 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.evaluate import Plan, evaluate
+from bridge.protocol import Clues
 from bridge.references.random import Random
+from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from rl_algos.nets import CORES
 from rl_algos.rl2 import Config, Rl2Learner
@@ -97,3 +99,11 @@ def test_learns_to_explore_a_bandit():
     gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (20_000 / 64)
     low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
     assert low > 0.35
+
+
+def test_a_trial_starts_with_no_action_no_reward_and_an_end():
+    made = learner()
+    batch, _ = made._play()
+    start = made.agent().start(Clues(), made.trial, Rows.of(0, torch.arange(2)))
+    token = made.network.token(batch.obs[0, :2], *start[1:])
+    assert token.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]] * 2  # observation, three actions, reward, end
