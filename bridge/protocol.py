@@ -118,8 +118,8 @@ class Learner(Protocol):
     grad_steps: int
     """Every step of an optimiser so far."""
 
-    def update(self) -> Mapping[str, float]:
-        """One meta-iteration; returns its metrics."""
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
+        """One meta-iteration; returns its metrics. ``spent``: the share of the budget used so far, for schedules."""
         ...
 
     def agent(self) -> Agent:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from bridge.budget import Cost
 from bridge.errors import StorageError, UserError
 from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
 from bridge.protocol import Card
@@ -47,8 +48,9 @@ COLUMNS: dict[str, pa.DataType] = {
     # what came of it
     **{f"{metric}_{part}": _REAL for metric in METRICS for part in ("n", "sum", "sum_sq")},
     # what it cost
-    "test_grad_steps": _INT, "test_seconds": _REAL, "test_flops": _REAL, "tokens": _INT, "train_env_steps": _INT,
-    "train_grad_steps": _INT, "train_seconds": _REAL, "params_total": _INT, "params_trained": _INT,
+    "test_grad_steps": _INT, "test_seconds": _REAL, "test_flops": _REAL, "tokens": _INT,
+    "train_env_steps": _INT, "train_grad_steps": _INT, "train_seconds": _REAL, "train_flops": _REAL,
+    "params_total": _INT, "params_trained": _INT,
     # diagnostics of later parts
     "first_action_ok": _REAL, "surprise": _REAL, "detector_scores": _TEXT, "parse_fail": _REAL,
     "prompt_format_id": _TEXT,
@@ -60,26 +62,17 @@ COLUMNS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(list(COLUMNS.items()), metadata={"suite_version": str(SUITE_VERSION)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """What training an agent cost; zeros for references."""
-
-    env_steps: int = 0
-    grad_steps: int = 0
-    seconds: float = 0.0
-
-
 def rows(
     evaluation: Evaluation,
     family: TaskFamily,
     card: Card,
     *,
     seed: int = 0,
-    costs: Costs | None = None,
+    cost: Cost | None = None,
     device: str = "cpu",
 ) -> pa.Table:
     """The rows of one evaluation."""
-    plan, costs = evaluation.plan, costs or Costs()
+    plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
     blocks, points = task_blocks(family, plan), evaluation.points
     shape = (blocks, trial_parts(family, plan), len(points))
@@ -108,9 +101,10 @@ def rows(
         "k_transitions": episodes * evaluation.trial.horizon,
         "test_seconds": evaluation.seconds,
         "test_grad_steps": 0,
-        "train_env_steps": costs.env_steps,
-        "train_grad_steps": costs.grad_steps,
-        "train_seconds": costs.seconds,
+        "train_env_steps": cost.env_steps,
+        "train_grad_steps": cost.grad_steps,
+        "train_seconds": cost.seconds,
+        "train_flops": cost.flops,
         "device": device,
         "config_hash": plan_hash(plan),
         "git_sha": _git_sha(),

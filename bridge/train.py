@@ -8,6 +8,9 @@ for clocks, because all noise is counted (``bridge.rng``) and so there is no gen
 
 The last checkpoint of a run is the one that counts; evaluations on ``id_val`` are for watching and for choosing
 configurations, never for choosing a moment of a run.
+
+Checkpoints are safetensors with JSON rather than ``Accelerator.save_state``, whose files are pickles: nothing that is
+loaded here can execute code.
 """
 
 from __future__ import annotations
@@ -17,17 +20,22 @@ import math
 import signal
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from bridge import checkpoint, results
+from bridge.budget import Budget, Cost
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
+from bridge.workers import Workers
 
 CLOCKS = ("seconds", "steps_per_second")
 """Columns of train.jsonl that differ between equal runs."""
@@ -37,8 +45,8 @@ CLOCKS = ("seconds", "steps_per_second")
 class Schedule:
     """When the loop does what."""
 
-    budget: int
-    """Environment steps to train for, inner loops and all."""
+    budget: Budget
+    """How long to train. Only budgets of steps and of flops end at the same update on every machine."""
     checkpoint_seconds: float = 300.0
     """Most work that a kill can lose."""
     evaluations: int = 10
@@ -55,8 +63,9 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    workers: Workers | None = None,
     tell: Callable[[str], None] = print,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> bool:
     """Train until the budget is spent; True then, False where a signal asked to stop first (the state is saved).
 
@@ -67,42 +76,87 @@ def train(
         about: what identifies the run (method, configuration, seed): a folder of another run is refused.
         folder: the run folder.
         resume: go on with the run that the folder holds.
+        workers: the processes that train together, each of which calls this; the first one writes.
         tell: hears of what a user should know (a damaged checkpoint).
-        progress: called with the environment steps of each update.
+        progress: called after each update with the share of the budget that is spent.
 
     Raises:
         UserError: the folder holds another run, or a loss is no longer a number (the last good checkpoint is kept).
     """
+    workers = workers or Workers()
+    writes = workers.index == 0
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
-    about |= {"schedule": asdict(schedule)}
-    _claim(folder, about, resume)
-    if resume:
-        restore(learner, folder, tell)
-    log = _open_log(folder / "train.jsonl", learner.env_steps)
+    about |= {"schedule": asdict(schedule), "processes": workers.count}
+    if writes:
+        _claim(folder, about, resume)
+    meter = _Meter()
+    if resume and (state := _restore(learner, folder, tell)):
+        meter = _Meter(Cost(**state["cost"]), state["flops_per_step"])
+    log = _Log(folder / "train.jsonl", learner.env_steps) if writes else None
     saved = time.monotonic()
-    with _asked_to_stop() as stop, log:
-        while learner.env_steps < schedule.budget and not stop():
-            began, before = time.monotonic(), learner.env_steps
-            line = {"env_steps": 0, **learner.update()}
-            line["env_steps"] = learner.env_steps
+    with _asked_to_stop() if writes else nullcontext(lambda: False) as asked:
+        stop = False
+        while (spent := meter.cost.share(schedule.budget)) < 1 and not stop:
+            line, stop = meter.update(learner, spent, workers, asked)
             _refuse_nan(line, folder)
-            seconds = time.monotonic() - began
-            line |= {"seconds": seconds, "steps_per_second": (learner.env_steps - before) / seconds}
-            if _crossed(before, learner.env_steps, schedule):
+            share = meter.cost.share(schedule.budget)
+            if log is None:
+                continue
+            if math.floor(share * schedule.evaluations) > math.floor(spent * schedule.evaluations):
                 plan = Plan(split="id_val", trials=schedule.evaluation_trials)
                 line["id_val_trial_return"] = evaluate(learner.agent(), family, plan).mean("trial_return")
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+            log.write(line)
+            workers.log(line, learner.env_steps)
             if progress:
-                progress(learner.env_steps - before)
+                progress(min(share, 1.0))
             if time.monotonic() - saved > schedule.checkpoint_seconds:
-                checkpoint.save_step(folder / "checkpoints", learner.env_steps, learner.state_dict())
+                _save(learner, meter, folder)
                 saved = time.monotonic()
-    checkpoint.save_step(folder / "checkpoints", learner.env_steps, learner.state_dict())
-    if learner.env_steps < schedule.budget:
-        return False
-    checkpoint.save(folder / "model.safetensors", learner.state_dict())
-    return True
+    done = meter.cost.share(schedule.budget) >= 1
+    if writes:
+        _save(learner, meter, folder)
+        if done:
+            checkpoint.save(folder / "model.safetensors", learner.state_dict())
+    return done
+
+
+@dataclass
+class _Meter:
+    """Runs updates and counts what they cost."""
+
+    cost: Cost = field(default_factory=Cost)
+    flops_per_step: float | None = None
+    """As the first update of the run showed: counting slows an update down, and all of them have the same shapes."""
+
+    def update(
+        self, learner: Learner, spent: float, workers: Workers, asked: Callable[[], bool]
+    ) -> tuple[dict[str, float | int], bool]:
+        """One update: its line for the log, the average over workers, and whether any of them was asked to stop."""
+        began, before = time.monotonic(), learner.env_steps
+        if self.flops_per_step is not None:
+            metrics = dict(learner.update(spent))
+        else:
+            with FlopCounterMode(display=False) as counter:
+                metrics = dict(learner.update(spent))
+            self.flops_per_step = workers.count * counter.get_total_flops() / (learner.env_steps - before)
+        seconds = time.monotonic() - began
+        if workers.count > 1:
+            own = torch.tensor([*metrics.values(), seconds, asked()], dtype=torch.float64, device=workers.device)
+            *values, seconds, stop = workers.mean(own).tolist()
+            metrics = dict(zip(metrics, values, strict=True))
+        else:
+            stop = asked()
+        steps = learner.env_steps - before
+        flops = self.cost.flops + self.flops_per_step * steps
+        self.cost = Cost(learner.env_steps, learner.grad_steps, self.cost.seconds + seconds, flops)
+        clocks = {"seconds": seconds, "steps_per_second": steps / seconds}
+        return {"env_steps": learner.env_steps, **metrics, "flops": flops, **clocks}, bool(stop)
+
+
+def read_cost(folder: Path) -> Cost:
+    """What the run in a folder has cost up to its last checkpoint."""
+    state = checkpoint.load_last(folder / "checkpoints", print)
+    return Cost(**state["cost"]) if state else Cost()
 
 
 def restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> bool:
@@ -111,14 +165,23 @@ def restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> bool
     Raises:
         UserError: the checkpoint is of another version of the method.
     """
+    return _restore(learner, folder, tell) is not None
+
+
+def _restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     state = checkpoint.load_last(folder / "checkpoints", tell)
     if state is None:
-        return False
+        return None
     try:
-        learner.load_state_dict(state)
+        learner.load_state_dict(state["learner"])
     except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(f"{folder} was written by another version of its method ({error!r}). Train it again.") from None
-    return True
+    return state
+
+
+def _save(learner: Learner, meter: _Meter, folder: Path) -> None:
+    state = {"learner": learner.state_dict(), "cost": asdict(meter.cost), "flops_per_step": meter.flops_per_step}
+    checkpoint.save_step(folder / "checkpoints", learner.env_steps, state)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -154,28 +217,28 @@ def _claim(folder: Path, about: dict[str, Any], resume: bool) -> None:
         raise UserError(f"{folder} holds this run already. Add --resume to go on with it, or choose another --out.")
 
 
-def _open_log(path: Path, env_steps: int) -> Any:
-    """The log, cut back to what the checkpoint knows, ready for more lines."""
-    kept = []
-    if path.exists():
-        for text in path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break  # the last line of a killed process
-            if line["env_steps"] <= env_steps:
-                kept.append(text + "\n")
-    results.write_text(path, "".join(kept))
-    return path.open("a")
+class _Log:
+    """train.jsonl, cut back to what the checkpoint knows, ready for more lines."""
+
+    def __init__(self, path: Path, env_steps: int) -> None:
+        kept = []
+        if path.exists():
+            for text in path.read_text().splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    break  # the last line of a killed process
+                if line["env_steps"] <= env_steps:
+                    kept.append(text + "\n")
+        results.write_text(path, "".join(kept))
+        self.path = path
+
+    def write(self, line: dict[str, float | int]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
-def _crossed(before: int, after: int, schedule: Schedule) -> bool:
-    """Whether an evaluation is due between two counts of environment steps."""
-    every = schedule.budget / schedule.evaluations
-    return math.floor(after / every) > math.floor(before / every)
-
-
-def _refuse_nan(line: dict[str, Any], folder: Path) -> None:
+def _refuse_nan(line: dict[str, float | int], folder: Path) -> None:
     bad = [key for key, value in line.items() if not math.isfinite(value)]
     if bad:
         raise UserError(

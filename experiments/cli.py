@@ -1,4 +1,4 @@
-"""The command ``metabridge``: list, evaluate, train, compare, report, check.
+"""The command ``metabridge``: list, evaluate, train, tune, compare, report, check.
 
 Each command is a frozen dataclass whose fields are its flags. Heavy packages are imported by the command that needs
 them, so that ``metabridge --help`` answers at once.
@@ -15,9 +15,12 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, subcommand
 
+from bridge.budget import Budget
 from bridge.config import split_list
 from bridge.errors import UserError
 from experiments.sizes import SIZES
+
+SizeName = Literal["smoke", "quick", "small", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,24 +91,44 @@ class Train:
     """Train a learned method in a run folder; stop it at any moment and go on with --resume."""
 
     method: Positional[str]
-    """A learned method, with parameters after a colon: rl2:hidden=128,critic=task."""
+    """A learned method, with parameters after a colon (rl2:hidden=128,critic=task), or a folder of metabridge tune."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
     seed: int = 0
     """Training seed."""
-    budget: int = 2_000_000
-    """Environment steps, all of them counted."""
+    size: SizeName = "quick"
+    """Whose budget to train for."""
+    budget: str = ""
+    """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
     out: Path
     """The run folder."""
     resume: bool = False
     """Go on with the run that the folder holds."""
+    processes: int = 1
+    """Processes that play and learn together; 2 is faster on two cores, and another run than 1."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where tensors live."""
+    precision: Literal["no", "bf16"] = "no"
+    """Mixed precision of the forward pass."""
+    tracker: str = ""
+    """Also log to a tracker that Accelerate knows: tensorboard (pip install tensorboard), wandb and others."""
 
     def run(self) -> int:
         """Train until the budget is spent or a signal asks to stop."""
-        from experiments import training
+        from experiments import training, tuning
 
         _one_thread()
-        if training.train(self.method, self.family, self.seed, self.budget, self.out, resume=self.resume):
+        method, count = self.method, 1
+        if tuning.is_tuned(method):
+            method, count = tuning.chosen(method, self.family)
+        shared = ("family", "seed", "out", "processes", "device", "precision", "tracker")
+        run = training.Run(
+            method=method,
+            budget=_budget(self.budget, self.family, self.size),
+            tuning_configs=count,
+            **{name: getattr(self, name) for name in shared},
+        )
+        if training.train(run, resume=self.resume):
             print(f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {self.family}")
             return 0
         print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
@@ -113,10 +136,39 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tune:
+    """Train N configurations of a method, drawn by seed, and choose the best on id_val; then train that one."""
+
+    method: Positional[str]
+    """A learned method; what stands after its colon is kept fixed (rl2:hidden=128)."""
+    family: str = "bandit:k=5,n=10"
+    """A family, with parameters after a colon."""
+    configs: int = 8
+    """How many, the method's own defaults among them."""
+    seed: int = 0
+    """Seed of the draws; configuration i is the same whatever --configs, so that a search can go on."""
+    size: SizeName = "quick"
+    """Whose budget each configuration is trained for."""
+    budget: str = ""
+    """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
+    out: Path
+    """The tuning folder; what is done in it is not done again."""
+
+    def run(self) -> int:
+        """Train, score and print."""
+        from experiments import tuning
+
+        _one_thread()
+        budget = _budget(self.budget, self.family, self.size)
+        tuning.tune(self.method, self.family, configs=self.configs, seed=self.seed, budget=budget, out=self.out)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compare:
     """Play methods side by side; what is done already in OUT is not done again."""
 
-    size: Literal["smoke", "quick", "small", "full"] = "quick"
+    size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: an hour or two; full: a night."""
     families: tuple[str, ...] = ()
     """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
@@ -128,8 +180,10 @@ class Compare:
     """Training seeds of learned methods (references have none), instead of the size's."""
     trials: int | None = None
     """Trials a split, instead of the size's."""
-    budget: int | None = None
-    """Environment steps to train learned methods for, instead of the size's."""
+    budget: str = ""
+    """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
+    tuning: int | None = None
+    """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
     out: Path = Path("results/compare")
     """Where rows, tables and figures go."""
 
@@ -141,7 +195,7 @@ class Compare:
         size = SIZES[self.size]
         families = _named("families", self.families, size.families)
         trials = _by_family("trials", self.trials, families, size.trials)
-        budget = _by_family("budget", self.budget, families, size.budget)
+        budget = {spec.partition(":")[0]: _budget(self.budget, spec, self.size) for spec in families}
         failed = compare.compare(
             families,
             _named("methods", self.methods, size.methods),
@@ -149,6 +203,7 @@ class Compare:
             trials,
             budget,
             self.seeds or size.seeds,
+            size.tuning_configs if self.tuning is None else max(1, self.tuning),
             self.out,
             strict_splits=bool(self.splits),
         )
@@ -195,6 +250,7 @@ Command = (
     Annotated[List, subcommand("list")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Tune, subcommand("tune")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Check, subcommand("check")]
@@ -229,11 +285,20 @@ def _keep_traceback() -> str:
 
 
 def _by_family(flag: str, asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
-    """A count by family name: what was asked, else the size's, else the size's smallest."""
+    """A count by family name: what was asked, else the size's."""
     if asked is not None and asked < 1:
         raise UserError(f"--{flag} must be 1 or more, found {asked}.")
-    names = {spec.partition(":")[0] for spec in families}
-    return {name: asked or by_size.get(name, min(by_size.values())) for name in names}
+    return {name: asked or _of_family(name, by_size) for name in (spec.partition(":")[0] for spec in families)}
+
+
+def _of_family(name: str, by_size: dict[str, int]) -> int:
+    """A size's count for a family; its smallest for one that it does not have."""
+    return by_size.get(name, min(by_size.values()))
+
+
+def _budget(asked: str, family: str, size: SizeName) -> Budget:
+    """The training that was asked for, else the size's."""
+    return Budget.parse(asked or str(_of_family(family.partition(":")[0], SIZES[size].budget)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,29 +9,23 @@ from __future__ import annotations
 import fcntl
 import fnmatch
 import json
-import multiprocessing
-import os
-import signal
 import traceback
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from bridge import results
+from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, training
+from bridge.train import read_cost
+from experiments import methods, pool, training, tuning
 from experiments.progress import Progress
-
-_WORTH_PROCESSES = 20_000_000
-"""Environment steps from which on starting a process a core (two seconds each) pays."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +36,9 @@ class Cell:
     method: str
     seed: int
     plans: tuple[Plan, ...]
-    budget: int
-    """Environment steps to train for; 0 for references."""
+    out: Path
+    training: training.Run | None
+    """How it is trained first; None for references."""
 
     @property
     def name(self) -> str:
@@ -53,7 +48,24 @@ class Cell:
     @property
     def env_steps(self) -> int:
         """How many environment steps training and playing it take."""
-        return self.budget + sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
+        played = sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
+        return played + (self.training.env_steps if self.training else 0)
+
+    def run(self, advance: Callable[[int], None]) -> None:
+        """Train what is to be trained, then play every split; rows (and the steps of the first trials) are written as
+        each split ends."""
+        made_by, cost = self.method, None
+        if self.training:
+            training.train_rest(self.training, advance)
+            made_by, cost = str(self.training.out), read_cost(self.training.out)
+        for plan in self.plans:
+            agent = methods.agent(made_by, self.family, plan.split)
+            agent.card = replace(agent.card, method=self.method)
+            played = evaluate(agent, self.family, plan, progress=advance)
+            table = results.rows(played, self.family, agent.card, seed=self.seed, cost=cost)
+            path = results.cell_path(self.out, table)
+            results.write_table(self.out / "steps" / path.name, pa.table(played.detail))
+            results.write_table(path, table)
 
 
 def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True) -> tuple[str, ...]:
@@ -81,7 +93,7 @@ def plan_cells(
     method_specs: tuple[str, ...],
     splits: dict[str, tuple[str, ...]],
     trials: dict[str, int],
-    budget: dict[str, int],
+    budget: dict[str, Budget],
     seeds: tuple[int, ...],
     out: Path,
 ) -> list[Cell]:
@@ -99,44 +111,15 @@ def plan_cells(
                     for p in plans
                     if (family.id, family.hash, method, seed, p.split, p.track, results.plan_hash(p)) not in known
                 )
+                run = None
+                if methods.is_learned(method):
+                    folder = out / "runs" / f"{results.slug(family.id, method)}--s{seed}"
+                    run = training.Run(
+                        method=method, family=family.id, seed=seed, budget=budget[family.name], out=folder
+                    )
                 if todo:
-                    steps = budget[family.name] if methods.is_learned(method) else 0
-                    cells.append(Cell(family, method, seed, todo, steps))
+                    cells.append(Cell(family, method, seed, todo, out, run))
     return cells
-
-
-def play_cell(cell: Cell, out: Path, advance: Callable[[int], None]) -> None:
-    """Play every split of a cell; a split's rows (and the step detail of its first trials) are written when it ends."""
-    run = _trained(cell, out, advance) if cell.budget else None
-    costs = training.costs(run) if run else None
-    for plan in cell.plans:
-        agent = methods.agent(str(run) if run else cell.method, cell.family, plan.split)
-        agent.card = replace(agent.card, method=cell.method)
-        played = evaluate(agent, cell.family, plan, progress=advance)
-        table = results.rows(played, cell.family, agent.card, seed=cell.seed, costs=costs)
-        path = results.cell_path(out, table)
-        results.write_table(out / "steps" / path.name, pa.table(played.detail))
-        results.write_table(path, table)
-
-
-def _trained(cell: Cell, out: Path, advance: Callable[[int], None]) -> Path:
-    """The run folder of a learned cell, trained for its whole budget; a run that was stopped is gone on with."""
-    run = out / "runs" / f"{results.slug(cell.family.id, cell.method)}--s{cell.seed}"
-    if not (run / "model.safetensors").exists():
-        begun = training.is_run(str(run))
-        ended = training.train_run(
-            cell.method,
-            cell.family,
-            cell.seed,
-            cell.budget,
-            run,
-            resume=begun,
-            tell=lambda _text: None,
-            advance=advance,
-        )
-        if not ended:
-            raise KeyboardInterrupt
-    return run
 
 
 def compare(
@@ -144,13 +127,14 @@ def compare(
     method_specs: tuple[str, ...],
     split_patterns: tuple[str, ...],
     trials: dict[str, int],
-    budget: dict[str, int],
+    budget: dict[str, Budget],
     seeds: tuple[int, ...],
+    tuning_configs: int,
     out: Path,
     *,
     strict_splits: bool,
 ) -> int:
-    """Play what is missing in ``out``; returns how many cells failed.
+    """Train, tune and play what is missing in ``out``; returns how many cells failed.
 
     Raises:
         UserError: bad names (before anything is played), a folder of another suite version or plan, a full disk.
@@ -165,77 +149,39 @@ def compare(
                 expand_splits(made[0], (pattern,))  # no family has it: the error names the nearest
     results.open_folder(out)
     with _locked(out):
-        _same_trials(out, {f.name: trials[f.name] for f in made})
-        return _play(plan_cells(made, method_specs, splits, trials, budget, seeds, out), out)
+        _same_plan(out, {f.name: trials[f.name] for f in made}, tuning_configs)
+        cells = plan_cells(made, method_specs, splits, trials, budget, seeds, out)
+        return _play(_tuned(cells, tuning_configs, out), out)
+
+
+def _tuned(cells: list[Cell], configs: int, out: Path) -> list[Cell]:
+    """The cells with the configurations that tuning chose, every learned method on every family from as many."""
+    if configs == 1:
+        return cells
+    found = []
+    for cell in cells:
+        run = cell.training
+        if run:
+            folder = out / "tuning" / results.slug(cell.family.id, cell.method)
+            if not tuning.is_tuned(str(folder), configs):
+                tuning.tune(run.method, run.family, configs=configs, seed=0, budget=run.budget, out=folder)
+            spec, count = tuning.chosen(str(folder), run.family)
+            run = replace(run, method=spec, tuning_configs=count)
+        found.append(replace(cell, training=run))
+    return found
 
 
 def _play(cells: list[Cell], out: Path) -> int:
     """Play the cells; returns how many failed."""
     failed = 0
     with Progress(sum(cell.env_steps for cell in cells), "environment steps") as progress:
-        for cell, error in _played(cells, out, progress):
+        for cell, error in pool.each(cells, progress):
             if isinstance(error, StorageError):
                 raise error
             if error is not None:
                 failed += 1
                 _report_failure(cell, error, out, progress)
     return failed
-
-
-def _played(cells: list[Cell], out: Path, progress: Progress) -> Iterator[tuple[Cell, BaseException | None]]:
-    """Each cell as it ends, with its error if it failed: one process a core where the work is worth starting them."""
-    workers = min(os.cpu_count() or 1, len(cells))
-    if workers < 2 or sum(cell.env_steps for cell in cells) < _WORTH_PROCESSES:
-        for number, cell in enumerate(cells, 1):
-            progress.describe(f"[{number}/{len(cells)}] {cell.name}")
-            yield cell, _attempt(cell, out, progress.advance)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
-    count = context.Value("q", 0)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count,)) as pool:
-        try:
-            cell_of = {pool.submit(_work, cell, out): cell for cell in cells}
-            waiting = set(cell_of)
-            while waiting:
-                progress.what = f"[{len(cells) - len(waiting)}/{len(cells)} done]"
-                ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                progress.advance(count.value - progress.count)
-                for future in ended:
-                    yield cell_of[future], future.exception() or future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _attempt(cell: Cell, out: Path, advance: Callable[[int], None]) -> Exception | None:
-    """Play a cell; its error as a value, with the traceback as a note (which outlives pickling)."""
-    try:
-        play_cell(cell, out, advance)
-    except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        return error
-    return None
-
-
-def _start_worker(count: Any) -> None:
-    """Prepare a worker process: one torch thread, Ctrl-C left to the parent, and the shared counter of steps."""
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    global _count
-    _count = count
-
-
-_count: Any = None
-
-
-def _work(cell: Cell, out: Path) -> Exception | None:
-    def advance(steps: int) -> None:
-        with _count.get_lock():
-            _count.value += steps
-
-    return _attempt(cell, out, advance)
 
 
 @contextmanager
@@ -258,8 +204,8 @@ def _report_failure(cell: Cell, error: BaseException, out: Path, progress: Progr
     progress.print(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
 
 
-def _same_trials(out: Path, trials: dict[str, int]) -> None:
-    """A folder holds one number of trials a family, so that its tables compare like with like."""
+def _same_plan(out: Path, trials: dict[str, int], tuning_configs: int) -> None:
+    """A folder holds one number of trials a family and of tuning configurations: its tables compare like with like."""
     marker = out / "plan.json"
     try:
         before = json.loads(marker.read_text()) if marker.exists() else {}
@@ -269,10 +215,12 @@ def _same_trials(out: Path, trials: dict[str, int]) -> None:
         ) from None
     if not before and results.files(out):
         raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
-    for name, count in trials.items():
+    now = {f"trials a split on {name}": count for name, count in trials.items()}
+    now["tuning configurations of each learned method"] = tuning_configs
+    for name, count in now.items():
         if before.get(name, count) != count:
             raise UserError(
-                f"{out} holds results of {before[name]:,} trials a split on {name}; this run would play {count:,}. "
-                f"Use the same size and trials, or choose another --out."
+                f"{out} holds results of {before[name]:,} {name}; this run would have {count:,}. Use the same ones, or "
+                "choose another --out."
             )
-    results.write_text(marker, json.dumps(before | trials, sort_keys=True) + "\n")
+    results.write_text(marker, json.dumps(before | now, sort_keys=True, indent=1) + "\n")

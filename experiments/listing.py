@@ -61,13 +61,13 @@ def _method(name: str, families: list[TaskFamily]) -> Entry:
 
 
 def _learner(name: str, families: list[TaskFamily]) -> Entry:
-    settings, learner = LEARNERS[name]
+    learned = LEARNERS[name]
     return {
         "name": name,
         "kind": "learned",
         "families": [family.name for family in families],
-        "keys": {field.name: field.default for field in dataclasses.fields(settings)},
-        "summary": _first_sentence(inspect.getmodule(learner)),
+        "keys": {field.name: field.default for field in dataclasses.fields(learned.config)},
+        "summary": _first_sentence(inspect.getmodule(learned.learner)),
     }
 
 

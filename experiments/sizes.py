@@ -40,7 +40,9 @@ class Size:
     seeds: tuple[int, ...]
     """Training seeds of learned methods."""
     budget: dict[str, int]
-    """Environment steps that every learned method is trained for, by family name."""
+    """Environment steps that every learned method is trained for, inner loops and data included, by family name."""
+    tuning_configs: int = 1
+    """Configurations of every learned method that are trained for as long and scored on id_val; 1: the defaults."""
 
 
 SIZES: dict[str, Size] = {

@@ -3,71 +3,138 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import checkpoint, config, results
+from bridge import config, workers
 from bridge import train as loop
+from bridge.budget import Budget
 from bridge.errors import UserError, unknown
-from bridge.protocol import Agent
+from bridge.protocol import Agent, Learner
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.tuning import Space
 from experiments.progress import Progress
 from rl_algos import rl2
 
-LEARNERS: dict[str, tuple[type[rl2.Config], type[rl2.Rl2Learner]]] = {"rl2": (rl2.Config, rl2.Rl2Learner)}
-"""Learned methods by name: their configuration and their learner."""
+
+@dataclass(frozen=True)
+class Learned:
+    """What it takes to train a method: its configuration, what of that is tuned, and its learner."""
+
+    config: type[Any]
+    space: Space
+    learner: Callable[..., Learner]
 
 
-def train(spec: str, family_spec: str, seed: int, budget: int, out: Path, *, resume: bool) -> bool:
-    """Train ``spec`` (``rl2:hidden=128``) and keep everything in ``out``; False if a signal stopped it first."""
-    if budget < 1:
-        raise UserError(f"--budget is a number of environment steps, 1 or more; found {budget}.")
-    settings(spec)
-    family = make_family(family_spec)
-    with Progress(budget, "environment steps") as progress:
-        progress.describe(f"{spec} on {family.id}")
-        return train_run(spec, family, seed, budget, out, resume=resume, tell=progress.print, advance=progress.advance)
+LEARNERS: dict[str, Learned] = {"rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner)}
+"""Learned methods by name."""
 
 
-def train_run(
-    spec: str,
-    family: TaskFamily,
-    seed: int,
-    budget: int,
-    out: Path,
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: of what, on what, for how long, where."""
+
+    method: str
+    """A learned method with its parameters (``rl2:hidden=128``)."""
+    family: str
+    seed: int
+    budget: Budget
+    out: Path
+    """The run folder."""
+    tuning_configs: int = 1
+    """Configurations of which this one was the best on id_val; 1 where it was not tuned."""
+    processes: int = 1
+    device: str = "cpu"
+    precision: workers.Precision = "no"
+    tracker: str = ""
+    """A tracker that Accelerate knows; none where empty."""
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps that it will take (a guess where the budget is of something else)."""
+        return int(self.budget.amount) if self.budget.unit == "steps" else 20_000_000
+
+    @property
+    def done(self) -> bool:
+        """Whether its budget is spent."""
+        return (self.out / "model.safetensors").exists()
+
+
+def train(run: Run, *, resume: bool) -> bool:
+    """Train with a progress bar; False if a signal stopped it first."""
+    settings(run.method)
+    family = make_family(run.family)
+    if run.processes < 1:
+        raise UserError(f"--processes is 1 or more; found {run.processes}.")
+    total = max(1, int(run.budget.amount))
+    with Progress(total, str(run.budget).split(" ", 1)[1]) as progress:
+        progress.describe(f"{run.method} on {family.id}")
+        return train_quietly(
+            run,
+            resume=resume,
+            tell=progress.print,
+            progress=lambda share: progress.advance(int(share * total) - progress.count),
+        )
+
+
+def train_quietly(
+    run: Run,
     *,
     resume: bool,
     tell: Callable[[str], None] = print,
-    advance: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """``train`` without a progress bar of its own."""
-    name, chosen = config.split_spec(spec)[0], settings(spec)
-    learner = _learner(name, family, chosen, seed, budget)
-    about = {"method": name, "config": dataclasses.asdict(chosen), "seed": seed}
-    schedule = loop.Schedule(budget=budget)
-    return loop.train(learner, family, schedule, about, out, resume=resume, tell=tell, progress=advance)
+    """``train`` in as many processes as the run names; ``progress`` is told the share of the budget that is spent."""
+    with workers.helpers(run.processes, _work, run, resume):
+        return _work(run, resume, tell, progress)
 
 
-def settings(spec: str) -> rl2.Config:
+def train_rest(run: Run, advance: Callable[[int], None]) -> None:
+    """What is left of a run, in a folder that may hold some of it; ``advance`` hears of environment steps.
+
+    Raises:
+        KeyboardInterrupt: a signal stopped it first.
+    """
+    told = 0
+
+    def progress(share: float) -> None:
+        nonlocal told
+        now = int(share * run.env_steps)
+        advance(now - told)
+        told = now
+
+    if not run.done and not train_quietly(run, resume=is_run(str(run.out)), tell=lambda _text: None, progress=progress):
+        raise KeyboardInterrupt
+    progress(1.0)
+
+
+def _work(
+    run: Run,
+    resume: bool,
+    tell: Callable[[str], None] = lambda _text: None,
+    progress: Callable[[float], None] | None = None,
+) -> bool:
+    """What each process of a training does."""
+    name, chosen, family = config.split_spec(run.method)[0], settings(run.method), make_family(run.family)
+    about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
+    about |= {"tuning_configs": run.tuning_configs, "device": run.device, "precision": run.precision}
+    schedule = loop.Schedule(budget=run.budget)
+    with workers.joined(device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)) as team:
+        learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
+        return loop.train(
+            learner, family, schedule, about, run.out, resume=resume, workers=team, tell=tell, progress=progress
+        )
+
+
+def settings(spec: str) -> Any:
     """The configuration that ``spec`` names; unknown methods, keys and values are refused."""
     name, values = config.split_spec(spec)
     if name not in LEARNERS:
         raise unknown("learned method", name, LEARNERS)
-    return config.build(LEARNERS[name][0], spec, values)
-
-
-def costs(place: Path) -> results.Costs:
-    """What the run in a folder has cost so far."""
-    state = checkpoint.load_last(place / "checkpoints", print) or {}
-    seconds = sum(json.loads(line)["seconds"] for line in (place / "train.jsonl").read_text().splitlines())
-    return results.Costs(env_steps=state["env_steps"], grad_steps=state["grad_steps"], seconds=seconds)
-
-
-def _learner(name: str, family: TaskFamily, chosen: Any, seed: int, budget: int) -> Any:
-    return LEARNERS[name][1](family, chosen, seed=seed, budget=budget)
+    return config.build(LEARNERS[name].config, spec, values)
 
 
 def is_run(place: str) -> bool:
@@ -91,10 +158,19 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
-    chosen = LEARNERS[about["method"]][0](**about["config"])
-    learner = _learner(about["method"], family, chosen, about["seed"], about["schedule"]["budget"])
+    learned, count = LEARNERS[about["method"]], about.get("tuning_configs", 1)
+    try:
+        chosen = learned.config(**about["config"])
+    except TypeError as error:
+        raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
+    learner = learned.learner(family, chosen, seed=about["seed"])
     if not loop.restore(learner, folder, print):
         raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
-    agent.card = dataclasses.replace(agent.card, method=f"{about['method']} ({folder.name})")
+    agent.card = dataclasses.replace(
+        agent.card,
+        method=f"{about['method']} ({folder.name})",
+        selection_rule="last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else ""),
+        tuning_configs=count,
+    )
     return agent

@@ -11,8 +11,9 @@ Deviations from the paper:
  3. Advantages are not cut at the ends of episodes (the trial's return is the objective) and are standardised over a
  batch.
  4. The critic shares the recurrence by default, and may be told the task in training (``critic="task"``); the policy
- never.
- 5. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
+ never. Advantages are then computed from mean rewards, which have the same expectation and less noise.
+ 5. The critic predicts returns as standard scores, with a mean for each step of the trial.
+ 6. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
 
 Hidden states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first
 step.
@@ -32,11 +33,13 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge.errors import UserError
-from bridge.maths.returns import trial_advantages
+from bridge.maths.returns import ReturnScale, trial_advantages
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tuning import Choice, LogUniform, Space
+from bridge.workers import Workers
 from rl_algos.nets import CORES
 
 
@@ -49,7 +52,8 @@ class Config:
     hidden: int = 64
     """Hidden units."""
     critic: Literal["history", "task"] = "history"
-    """What the critic sees: the hidden state alone, or the task's parameters too (in training only)."""
+    """What the critic sees: the hidden state alone, or the task too (in training only): its parameters, and the mean of
+    each reward in place of the reward."""
     steps_per_update: int = 10_000
     """Environment steps between updates, rounded to whole trials."""
     epochs: int = 4
@@ -76,6 +80,17 @@ class Config:
             raise UserError("hidden, steps_per_update, epochs and minibatches are 1 or more, and lr is above 0.")
 
 
+SPACE: Space = {
+    "lr": LogUniform(5e-4, 1e-2),
+    "gamma": Choice((0.95, 0.97, 0.99, 1.0)),
+    "lam": Choice((0.3, 0.5, 0.8, 0.95)),
+    "entropy": LogUniform(1e-3, 0.1),
+    "steps_per_update": Choice((5_000, 10_000, 20_000, 40_000)),
+    "minibatches": Choice((4, 8, 16)),
+}
+"""What is tuned: not the size of the network nor what the critic sees, which are other methods."""
+
+
 class Memory(NamedTuple):
     """Everything RL² knows of its task: the state of its recurrence and the last step."""
 
@@ -92,12 +107,13 @@ class Network(nn.Module):
         super().__init__()
         self.observation, self.space = family.observation, family.action
         inputs = _width(self.observation) + _width(self.space) + 2
-        self.core = CORES[config.core](inputs, config.hidden)
+        trial = family.trial("train")
+        self.core = CORES[config.core](inputs, config.hidden, trial.episodes * trial.horizon)
         self.policy = nn.Linear(config.hidden, _width(self.space))
-        critic_inputs = config.hidden + task_features
-        self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
         nn.init.zeros_(self.policy.bias)
         nn.init.orthogonal_(self.policy.weight, 0.01)
+        critic_inputs = config.hidden + task_features
+        self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
         if isinstance(self.space, Box):
             self.log_sd = nn.Parameter(torch.zeros(len(self.space.low)))
 
@@ -164,51 +180,50 @@ class Batch(NamedTuple):
     action: Tensor
     reward: Float[Tensor, "T B"]
     end: Float[Tensor, "T B"]
+    judged: Float[Tensor, "T B"]
+    """What advantages are computed from: the reward, or its mean where the critic knows the task."""
     task: Float[Tensor, "B F"]
 
 
 class Rl2Learner:
     """PPO on trials."""
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, budget: int, device: str = "cpu") -> None:
+    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         if family.ends_early:
             raise UserError(f"RL² here trains on episodes of a fixed length; {family.id} can end one early.")
-        self.family, self.config, self.seed, self.budget, self.device = family, config, seed, budget, device
+        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
         self.trial = family.trial("train")
-        self.trials = max(config.minibatches, config.steps_per_update // (self.trial.episodes * self.trial.horizon))
+        trials = config.steps_per_update // (self.trial.episodes * self.trial.horizon)
+        self.trials = max(config.minibatches, trials // self.workers.count)  # of each worker
         self.env_steps = self.grad_steps = self.updates = 0
         features = _task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
+        self.scale = ReturnScale(self.trial.episodes * self.trial.horizon).to(self.workers.device)
         with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
             torch.random.default_generator.manual_seed(seed)
-            self.network = Network(family, config, features).to(device)
+            self.network = Network(family, config, features).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=1e-5)
 
-    def update(self) -> Mapping[str, float]:
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
-        config = self.config
-        left = max(0.0, 1 - self.env_steps / self.budget)
+        config, left = self.config, max(0.0, 1 - spent)
         batch, noise = self._play()
-        with torch.no_grad():
-            out, value = self._evaluate(batch)
-            old, _ = self.network.log_prob_and_entropy(out, batch.action)
-            advantage = trial_advantages(batch.reward, value, gamma=config.gamma, lam=config.lam)
-            target = advantage + value
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        old, target, advantage = self._judge(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * left
-        sums = {"loss_policy": 0.0, "loss_value": 0.0, "entropy": 0.0, "clipped": 0.0}
+        sums = dict.fromkeys(("loss_policy", "loss_value", "entropy", "clipped"), 0.0)
         for epoch in range(config.epochs):
             order = noise.at("order", epoch).uniform().argsort()
             for rows in order.chunk(config.minibatches):
-                out, value = self._evaluate(_columns(batch, rows))
+                out, score = self._evaluate(_columns(batch, rows))
                 log_prob, entropy = self.network.log_prob_and_entropy(out, batch.action[:, rows])
                 ratio = (log_prob - old[:, rows]).exp()
                 gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
                 loss_policy = -torch.minimum(ratio * gain, limit * gain).mean()
-                loss_value = (value - target[:, rows]).square().mean()
+                loss_value = (score - target[:, rows]).square().mean()
                 loss = loss_policy + config.value_weight * loss_value - config.entropy * left * entropy.mean()
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                self.workers.average_gradients(self.network.parameters())
                 nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
                 self.optimizer.step()
                 self.grad_steps += 1
@@ -217,9 +232,22 @@ class Rl2Learner:
                 sums["entropy"] += entropy.mean().item()
                 sums["clipped"] += (ratio - limit).abs().gt(0).float().mean().item()
         self.updates += 1
-        self.env_steps += batch.reward.numel()
+        self.env_steps += batch.reward.numel() * self.workers.count
         steps = config.epochs * config.minibatches
         return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
+
+    @torch.no_grad()
+    def _judge(self, batch: Batch) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"]]:
+        """Log-probabilities of the actions played, the critic's targets as standard scores, standardised advantages."""
+        config, mean = self.config, self.workers.mean
+        self.scale.update(batch.judged, gamma=config.gamma, average=mean)
+        out, score = self._evaluate(batch)
+        old, _ = self.network.log_prob_and_entropy(out, batch.action)
+        value = self.scale.to_return(score)
+        advantage = trial_advantages(batch.judged, value, gamma=config.gamma, lam=config.lam)
+        target = self.scale.to_score(advantage + value)
+        advantage = advantage - mean(advantage.mean())
+        return old, target, advantage / (mean(advantage.square().mean()).sqrt() + 1e-8)
 
     def agent(self) -> Rl2:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -234,6 +262,7 @@ class Rl2Learner:
         """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
         return {
             "network": self.network.state_dict(),
+            "scale": self.scale.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "env_steps": self.env_steps,
             "grad_steps": self.grad_steps,
@@ -243,14 +272,15 @@ class Rl2Learner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self.network.load_state_dict(state["network"])
+        self.scale.load_state_dict(state["scale"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
     @torch.no_grad()
     def _play(self) -> tuple[Batch, Rows]:
         """Play one batch of trials with the agent itself, so that training and evaluation cannot differ."""
-        first = self.updates * self.trials
-        ids = torch.arange(first, first + self.trials, device=self.device)
+        first = (self.updates * self.workers.count + self.workers.index) * self.trials
+        ids = torch.arange(first, first + self.trials, device=self.workers.device)
         noise = Rows.of(f"train/rl2/{self.seed}", ids)
         tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
         agent, steps = self.agent(), []
@@ -262,22 +292,32 @@ class Rl2Learner:
             )  # fmt: skip
         obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
         end = torch.stack([s.terminated | s.truncated for s in steps]).to(reward.dtype)
-        return Batch(obs, action, reward, end, _task_features(tasks)), noise
+        if self.config.critic == "task":
+            judged = torch.stack([self.family.expected_reward(tasks, step) for step in steps])
+        else:
+            judged = reward
+        return Batch(obs, action, reward, end, judged, _task_features(tasks)), noise
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
-        """The policy's output and the value before every step, hidden states recomputed from the trial's start."""
-        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros(batch.reward.shape[1], dtype=torch.int64)))
+        """The policy's output and the critic's standard score before every step.
+
+        Hidden states are recomputed from the trial's start, in float32 whatever the precision of the rest: errors of a
+        recurrence add up.
+        """
+        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64)))
         last = [torch.cat([before[None], rows[:-1]]) for before, rows in zip(start[1:], batch[1:4], strict=True)]
-        hidden = self.network.core.unroll(self.network.token(batch.obs, *last), start.state.to(batch.reward.device))
+        hidden = self.network.core.unroll(self.network.token(batch.obs, *last), start.state)
         seen = [hidden]
         if self.config.critic == "task":
             seen.append(batch.task.expand(len(hidden), -1, -1))
-        return self.network.policy(hidden), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+        with self.workers.autocast():
+            out, score = self.network.policy(hidden), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+        return out.float(), score.float()
 
 
 def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
     """Some of a batch's trials."""
-    return Batch(*(part[:, rows] for part in batch[:4]), batch.task[rows])
+    return Batch(*(part[:, rows] for part in batch[:5]), batch.task[rows])
 
 
 def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:

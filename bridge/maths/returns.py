@@ -5,9 +5,11 @@ Shape letters: T steps of a trial (K episodes of H steps, one after another), B 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def trial_advantages(
@@ -32,3 +34,45 @@ def trial_advantages(
         running = delta[t] + gamma * lam * running
         advantage[t] = running
     return advantage
+
+
+class ReturnScale(nn.Module):
+    """Running mean (one for each step of a trial) and standard deviation of discounted returns to go.
+
+    A critic that predicts standardised returns has targets of order 1 on every family (PopArt, van Hasselt et al. 2016,
+    without the rescaling of weights), and starts out as a baseline that knows the time, which is most of what there is
+    to know where returns shrink from 80 to 0 over a trial.
+
+    Args:
+        steps: T, steps of a trial.
+        memory: how much of the statistics stays at each update, once there have been many.
+    """
+
+    mean: Tensor
+    square: Tensor
+    updates: Tensor
+
+    def __init__(self, steps: int, memory: float = 0.95) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("mean", torch.zeros(steps, 1))
+        self.register_buffer("square", torch.ones(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def update(
+        self, reward: Float[Tensor, "T B"], *, gamma: float, average: Callable[[Tensor], Tensor] = lambda mine: mine
+    ) -> None:
+        """Learn from the rewards of more trials; ``average`` is over the workers that have played some each."""
+        returns = trial_advantages(reward, torch.zeros_like(reward), gamma=gamma, lam=1.0)
+        self.updates += 1
+        share = max(1 - self.memory, 1 / int(self.updates))
+        self.mean += share * (average(returns.mean(1, keepdim=True)) - self.mean)
+        self.square += share * (average((returns - self.mean).square().mean()) - self.square)
+
+    def to_return(self, score: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+        """Returns to go from standard scores."""
+        return self.mean + self.square.sqrt() * score
+
+    def to_score(self, returns: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+        """Standard scores from returns to go."""
+        return (returns - self.mean) / (self.square.sqrt() + 1e-8)

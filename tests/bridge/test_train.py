@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from bridge import checkpoint, train
+from bridge.budget import Budget
 from bridge.errors import UserError
 from bridge.references.random import Random
 from bridge.tasks import family as make_family
 
 FAMILY = make_family("bandit:k=2,n=3")
-SCHEDULE = train.Schedule(budget=1000, checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10)
+SCHEDULE = train.Schedule(budget=Budget(1000.0), checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10)
 
 
 class Counter:
@@ -28,7 +29,7 @@ class Counter:
         self.env_steps = self.grad_steps = 0
         self.weight, self.nan_at, self.slow = torch.zeros(1, dtype=torch.float64), nan_at, slow
 
-    def update(self):
+    def update(self, spent=0.0):
         time.sleep(self.slow)
         self.env_steps += 10
         self.weight = torch.sin(self.weight + self.env_steps)
@@ -62,6 +63,10 @@ def test_a_run_folder_holds_everything(tmp_path):
     assert checkpoint.load(tmp_path / "model.safetensors")["env_steps"] == 1000
 
 
+def log_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -79,12 +84,12 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     log, model, kills = broken / "train.jsonl", broken / "model.safetensors", 0
     while not model.exists():
-        written = log.stat().st_mtime_ns if log.exists() else 0
+        enough = log_lines(log) + moments.randint(5, 40)
         process = subprocess.Popen([sys.executable, "-c", script, str(broken)], stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (log.exists() and log.stat().st_mtime_ns > written):
-            time.sleep(0.005)  # until it trains
-        time.sleep(moments.uniform(0.05, 0.3))
-        os.kill(process.pid, stop)
+        while process.poll() is None and log_lines(log) < enough:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.02))  # two updates: anywhere between two lines
+        process.send_signal(stop)  # nothing happens where it has just ended
         process.wait()
         kills += 1
         assert kills < 30
@@ -95,15 +100,15 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
 
 def test_a_stop_asked_for_is_saved(tmp_path):
     class Stopper(Counter):
-        def update(self):
+        def update(self, spent=0.0):
             if self.env_steps == 50:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().update()
+            return super().update(spent)
 
     assert not run(tmp_path, Stopper())
     state = checkpoint.load_last(tmp_path / "checkpoints", print)
     assert state is not None
-    assert state["env_steps"] == 60
+    assert state["learner"]["env_steps"] == 60
     assert run(tmp_path, resume=True)
     assert len(lines(tmp_path)) == 100
 
@@ -124,12 +129,12 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
         run(tmp_path, Counter(nan_at=70))
     state = checkpoint.load_last(tmp_path / "checkpoints", print)
     assert state is not None
-    assert state["env_steps"] == 60
+    assert state["learner"]["env_steps"] == 60
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     run(tmp_path)
-    checkpoint.save_step(tmp_path / "checkpoints", 2000, {"something": "else"})
+    checkpoint.save_step(tmp_path / "checkpoints", 2000, {"learner": {"something": "else"}})
     with pytest.raises(UserError, match="another version of its method"):
         run(tmp_path, resume=True)
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bridge import results
+from bridge.budget import Budget
 from bridge.errors import UserError
-from experiments import cli, compare, methods
+from experiments import cli, compare, methods, pool
 from experiments.sizes import SIZES
 
 TINY = "rl2:hidden=8,steps_per_update=300,minibatches=2"
@@ -115,7 +116,7 @@ def test_evaluate_as_a_table(capsys):
         (["evaluate", "rl2"], "is trained first"),
         (["train", "rl3", "--out", "x"], "Did you mean 'rl2'"),
         (["train", "rl2:hiden=3", "--out", "x"], "Did you mean 'hidden'"),
-        (["train", "rl2", "--budget", "0", "--out", "x"], "--budget is a number"),
+        (["train", "rl2", "--budget", "0", "--out", "x"], "A budget is a number above 0"),
         (["report", "no/such/folder"], "There is no folder"),
         (["check", "nobody"], "Unknown family or method"),
         (["check", "no_such_module:thing"], "cannot be imported"),
@@ -278,10 +279,18 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
 
 def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
     """Cells played in processes of their own equal cells played here, and a failure comes back as a value."""
-    arguments = (("bandit:k=2,n=3",), ("random", "bayes", TINY), ("id",), {"bandit": 300}, {"bandit": 600}, (0, 1))
+    arguments = (
+        ("bandit:k=2,n=3",),
+        ("random", "bayes", TINY),
+        ("id",),
+        {"bandit": 300},
+        {"bandit": Budget(600.0)},
+        (0, 1),
+        1,
+    )
     compare.compare(*arguments, tmp_path / "here", strict_splits=True)
-    monkeypatch.setattr(compare, "_WORTH_PROCESSES", 0)
-    monkeypatch.setattr(compare.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pool, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
     assert compare.compare(*arguments, tmp_path / "there", strict_splits=True) == 0
     for a, b in zip(results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True):
         assert (

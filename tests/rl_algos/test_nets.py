@@ -9,7 +9,7 @@ from rl_algos.nets import CORES, Gru
 
 def example(name: str, dtype=torch.float64):
     torch.manual_seed(0)
-    core = CORES[name](3, 4).to(dtype)
+    core = CORES[name](3, 4, 10).to(dtype)
     return core, torch.randn(9, 5, 3, dtype=dtype), torch.randn(5, core.state_size, dtype=dtype)
 
 

@@ -16,8 +16,8 @@ from rl_algos.rl2 import Config, Rl2Learner
 SMALL = {"hidden": 8, "steps_per_update": 240, "minibatches": 2, "epochs": 2}
 
 
-def learner(spec: str = "bandit:k=3,n=6", *, seed: int = 0, budget: int = 10_000, **settings) -> Rl2Learner:
-    return Rl2Learner(make_family(spec), Config(**(SMALL | settings)), seed=seed, budget=budget)
+def learner(spec: str = "bandit:k=3,n=6", *, seed: int = 0, **settings) -> Rl2Learner:
+    return Rl2Learner(make_family(spec), Config(**(SMALL | settings)), seed=seed)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -92,9 +92,9 @@ def test_learns_to_explore_a_bandit():
     """
     family = make_family("bandit:k=3,n=6")
     settings = Config(hidden=32, steps_per_update=6000, minibatches=8, lr=5e-3, max_grad_norm=5.0, critic="task")
-    made = Rl2Learner(family, settings, seed=0, budget=300_000)
-    while made.env_steps < made.budget:
-        made.update()
+    made = Rl2Learner(family, settings, seed=0)
+    while made.env_steps < 300_000:
+        made.update(made.env_steps / 300_000)
     ours, random = (evaluate(a, family, Plan(trials=20_000)) for a in (made.agent(), Random(family)))
     gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (20_000 / 64)
     low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
@@ -107,3 +107,13 @@ def test_a_trial_starts_with_no_action_no_reward_and_an_end():
     start = made.agent().start(Clues(), made.trial, Rows.of(0, torch.arange(2)))
     token = made.network.token(batch.obs[0, :2], *start[1:])
     assert token.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]] * 2  # observation, three actions, reward, end
+
+
+def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
+    """Same trials, same noise: the reward that the policy reads stays the noisy one."""
+    blind, told = learner("tabular_mdp:n=2")._play()[0], learner("tabular_mdp:n=2", critic="task")._play()[0]
+    assert torch.equal(blind.judged, blind.reward)
+    assert torch.equal(told.reward, blind.reward)
+    noise = told.reward - told.judged
+    assert abs(noise.mean().item()) < 5 / noise.numel() ** 0.5
+    assert abs(noise.std().item() - 1) < 0.2

@@ -1,0 +1,126 @@
+"""Training in several processes: the same mathematics as in one, and as safe to kill."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bridge import checkpoint
+from bridge.budget import Budget
+from bridge.errors import UserError
+from bridge.tasks import family as make_family
+from bridge.train import CLOCKS, read_cost
+from experiments import training
+
+FAMILY = "bandit:k=2,n=3"
+
+
+def run(out: Path, *, method: str = "rl2:hidden=8,steps_per_update=240,minibatches=2", budget=None, **options):
+    made = training.Run(method=method, family=FAMILY, seed=0, budget=budget or Budget(2400.0), out=out, **options)
+    assert training.train_quietly(made, resume=training.is_run(str(out)))
+    return checkpoint.load(out / "model.safetensors")
+
+
+def lines(folder: Path) -> list[dict]:
+    read = [json.loads(text) for text in (folder / "train.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in CLOCKS} for line in read]
+
+
+def test_two_processes_take_the_step_that_one_takes(tmp_path):
+    """With whole batches the two halves are the trials of one process, and averaged gradients are its gradient."""
+    method = "rl2:hidden=8,steps_per_update=240,minibatches=1,epochs=2,lr=0.01"
+    one = run(tmp_path / "1", method=method, budget=Budget(960.0))
+    two = run(tmp_path / "2", method=method, budget=Budget(960.0), processes=2)
+    assert one["env_steps"] == two["env_steps"] == 960
+    start = training.LEARNERS["rl2"].learner(make_family(FAMILY), training.settings(method), seed=0).state_dict()
+    for name, weight in one["network"].items():
+        torch.testing.assert_close(two["network"][name], weight, atol=2e-4, rtol=0)
+        moved = (weight - start["network"][name]).abs().max()
+        assert moved > 5e-3, f"{name} stayed where it was, so that its agreement says nothing"
+    assert read_cost(tmp_path / "2").flops == pytest.approx(read_cost(tmp_path / "1").flops)
+    assert [line["trial_return"] for line in lines(tmp_path / "2")] == pytest.approx(
+        [line["trial_return"] for line in lines(tmp_path / "1")], abs=1e-5
+    )
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from test_training import run
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), processes=2)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_two_processes_killed_end_as_if_they_never_were(tmp_path, stop):
+    """SIGINT goes to the whole group, as from a terminal; what asks to stop is agreed between the processes."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run(whole, processes=2)
+    script, log = tmp_path / "script.py", broken / "train.jsonl"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    moments = random.Random(int(stop))
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(broken)], stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        before = len(lines(broken)) if log.exists() else 0
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") > before):
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.05))
+        if process.poll() is None:
+            os.killpg(process.pid, stop) if stop == signal.SIGINT else process.kill()
+        process.wait()
+    run(broken, processes=2)
+    assert lines(broken) == lines(whole)
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_another_number_of_processes_is_another_run(tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match="its processes is 1, this one's is 2"):
+        run(tmp_path, processes=2)
+
+
+@pytest.mark.parametrize(("budget", "unit"), [(Budget(0.3, "seconds"), "seconds"), (Budget(1e7, "flops"), "flops")])
+def test_budgets_of_other_units_end_when_they_are_spent(tmp_path, budget, unit):
+    run(tmp_path, budget=budget)
+    cost, last = read_cost(tmp_path), lines(tmp_path)[-1]
+    assert getattr(cost, unit) >= budget.amount
+    assert cost.env_steps == last["env_steps"] > 0
+    if unit == "flops":  # seconds are another number on another day
+        before = lines(tmp_path)[-2]["flops"]
+        assert before < budget.amount <= last["flops"]
+
+
+def test_flops_are_those_of_the_matrix_products(tmp_path):
+    """By hand: 80 trials of 3 steps, once played, once judged, twice learned on (a backward pass costs two forward)."""
+    run(tmp_path, method="rl2:hidden=8,steps_per_update=240,minibatches=2,epochs=2", budget=Budget(240.0))
+    inputs, hidden, actions = 1 + 2 + 2, 8, 2
+    recurrence, policy = 2 * (inputs + hidden) * 3 * hidden, 2 * hidden * actions
+    critic = 2 * hidden * (hidden + 1)
+    played, judged = recurrence + policy, recurrence + policy + critic
+    into_the_input = 2 * inputs * 3 * hidden  # nothing flows back into observations
+    learned = 3 * judged - into_the_input
+    assert read_cost(tmp_path).flops == 240 * (played + judged + 2 * learned)
+
+
+def test_mixed_precision_and_the_tracker(tmp_path):
+    run(tmp_path / "plain")
+    run(tmp_path / "mixed", precision="bf16", tracker="tensorboard")
+    assert lines(tmp_path / "mixed")[0]["loss_value"] != lines(tmp_path / "plain")[0]["loss_value"]
+    (events,) = (tmp_path / "mixed").rglob("events.out.tfevents.*")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(events.parent)).Reload()
+    logged = lines(tmp_path / "mixed")
+    assert [event.step for event in read.Scalars("trial_return")] == [line["env_steps"] for line in logged]
+    assert read.Scalars("entropy")[-1].value == pytest.approx(logged[-1]["entropy"])

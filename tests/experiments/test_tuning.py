@@ -1,0 +1,88 @@
+"""Tuning: the same draws for everyone, the best on id_val named, and what was tried kept in the rows."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from bridge import results
+from bridge.budget import Budget
+from bridge.errors import UserError
+from bridge.tasks import family as make_family
+from experiments import cli, training, tuning
+
+FAMILY, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=240,minibatches=2"
+
+
+def tune(out, *, configs=3, method=TINY, **options):
+    settings = {"seed": 0, "budget": Budget(480.0)} | options
+    tuning.tune(method, FAMILY, configs=configs, out=out, **settings)
+    return json.loads((out / "tuning.json").read_text())
+
+
+def test_the_best_on_id_val_is_chosen_and_nothing_is_done_twice(tmp_path):
+    found = tune(tmp_path)
+    means = [entry["mean"] for entry in found["configurations"]]
+    assert means == sorted(means, reverse=True)
+    assert found["chosen"] == found["configurations"][0]["method"]
+    assert {entry["cost"]["env_steps"] for entry in found["configurations"]} == {480}
+    model = tmp_path / "000" / "model.safetensors"
+    written = model.stat().st_mtime_ns
+    longer = tune(tmp_path, configs=4)
+    assert model.stat().st_mtime_ns == written
+    assert {entry["method"] for entry in longer["configurations"]} > {e["method"] for e in found["configurations"]}
+    assert tuning.chosen(str(tmp_path), FAMILY) == (longer["chosen"], 4)
+
+
+def test_what_the_user_sets_stays_and_the_defaults_are_among_the_candidates():
+    specs = tuning.candidates("rl2:lr=0.003,hidden=8", 5, seed=0)
+    assert specs[0] == "rl2:hidden=8,lr=0.003"
+    assert all("lr=0.003" in spec and "hidden=8" in spec for spec in specs)
+    assert len(set(specs)) == 5
+    for spec in specs:
+        training.settings(spec)
+
+
+def test_another_search_in_the_folder_is_refused(tmp_path):
+    tune(tmp_path)
+    with pytest.raises(UserError, match="its seed is 0, this one's is 1"):
+        tune(tmp_path, seed=1)
+    with pytest.raises(UserError, match="was tuned on bandit:k=2,n=3"):
+        tuning.chosen(str(tmp_path), "bandit:k=2,n=4")
+    with pytest.raises(UserError, match="--configs is 1 or more"):
+        tune(tmp_path / "none", configs=0)
+
+
+def test_a_configuration_that_fails_is_passed_over(tmp_path, monkeypatch):
+    real = training.train_rest
+
+    def fails_once(run, advance):
+        if run.out.name == "001":
+            raise UserError("it is no longer a number")
+        real(run, advance)
+
+    monkeypatch.setattr(training, "train_rest", fails_once)
+    found = tune(tmp_path)
+    assert found["configurations"][-1]["error"] == "it is no longer a number"
+    assert found["configurations"][0]["mean"] is not None
+
+
+def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, capsys):
+    tune(tmp_path / "tuned")
+    with pytest.raises(SystemExit):
+        cli.main(
+            ["train", str(tmp_path / "tuned"), "--family", FAMILY, "--budget", "480", "--out", str(tmp_path / "run")]
+        )
+    agent = training.load_agent(str(tmp_path / "run"), make_family(FAMILY))
+    assert agent.card.tuning_configs == 3
+    assert agent.card.selection_rule == "last checkpoint of the best of 3 configurations on id_val"
+    flags = ["--methods", f"random,{TINY}", "--trials", "200", "--splits", "id", "--budget", "480", "--tuning", "2"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["compare", "--families", FAMILY, *flags, "--out", str(tmp_path / "compared")])
+    assert stop.value.code == 0, capsys.readouterr().err
+    rows = [row for path in results.files(tmp_path / "compared") for row in pq.read_table(path).to_pylist()]
+    by_method = {row["method"]: row for row in rows}
+    assert by_method[TINY]["tuning_configs"] == 2
+    assert by_method[TINY]["train_env_steps"] == 480
+    assert by_method[TINY]["train_flops"] > 0
+    assert by_method["random"]["train_env_steps"] == 0
