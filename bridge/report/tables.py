@@ -26,7 +26,11 @@ HEADINGS = {
 NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
 """Those that fit a terminal of 80 columns."""
 _MARKS = {"exact": "=", "near": "≈"}
-LEGEND = "± is half of a 95% interval; = exact reference, ≈ near."
+_LETTERS = {"task": "T", "id": "I", "text": "W", "prior": "p", "reward": "r", "histories": "h", "optimal_actions": "a"}
+LEGEND = (
+    "± is half of a 95% interval; = exact reference, ≈ near. Told: T the task, p the task distribution; trained on: "
+    "r reward (rt: with the task in the critic), h histories, a optimal actions."
+)
 
 
 def number(interval: Interval | None) -> str:
@@ -56,20 +60,27 @@ def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tup
     rows = []
     for method in order:
         about = results.about[Key(family, split, method)]
-        marks = ", ".join(filter(None, (about["exact"], _told(about)))) if wide else _MARKS.get(about["exact"], "")
+        marks = ", ".join(filter(None, (about["exact"], _told(about)))) if wide else _mark(about)
         seeds = [str(about["seeds"])] if several else []
         rows.append([method, *(number(by_method[method].get(metric)) for metric in shown), *seeds, marks])
     return [
         "method",
         *(HEADINGS[m] for m in shown),
         *(["seeds"] if several else []),
-        "kind, told" if wide else "",
+        "kind, told" if wide else "told",
     ], rows
 
 
 def _told(about: dict) -> str:
     clue = {"task": "task", "id": "task id", "text": "text"}.get(about["clue"], "")
     return clue or {"none": ""}.get(about["supervision"], about["supervision"])
+
+
+def _mark(about: dict) -> str:
+    """``= p``: kind and what the method was told or trained on, in three letters at most."""
+    first, _, also = about["supervision"].partition(", ")
+    letter = _LETTERS.get(about["clue"]) or _LETTERS.get(first, "") + ("t" if also else "")
+    return f"{_MARKS.get(about['exact'], ' ')} {letter}".rstrip()
 
 
 def title(results: Results, family: str, split: str) -> str:
