@@ -12,8 +12,10 @@ Deviations from the paper:
  batch.
  4. The critic shares the recurrence by default, and may be told the task in training (``critic="task"``); the policy
  never. Advantages are then computed from mean rewards, which have the same expectation and less noise.
- 5. The critic predicts returns as standard scores, with a mean for each step of the trial.
- 6. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
+ 5. The policy may have a layer that sees the observation again (``policy_hidden``): looking up what is known of *this*
+ state is then no longer the recurrence's work.
+ 6. The critic predicts returns as standard scores, with a mean for each step of the trial.
+ 7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
 
 Hidden states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first
 step.
@@ -50,7 +52,9 @@ class Config:
     core: Literal["gru", "lstm", "linear"] = "gru"
     """The recurrence."""
     hidden: int = 64
-    """Hidden units."""
+    """Hidden units of the recurrence, and of the critic's layer."""
+    policy_hidden: int = 0
+    """Units of a layer between the recurrence and the actions, which sees the observation too; 0: no such layer."""
     critic: Literal["history", "task"] = "history"
     """What the critic sees: the hidden state alone, or the task too (in training only): its parameters, and the mean of
     each reward in place of the reward."""
@@ -78,6 +82,8 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.hidden, self.steps_per_update, self.epochs, self.minibatches) < 1 or self.lr <= 0:
             raise UserError("hidden, steps_per_update, epochs and minibatches are 1 or more, and lr is above 0.")
+        if self.policy_hidden < 0:
+            raise UserError(f"policy_hidden is 0 (no layer) or more; found {self.policy_hidden}.")
 
 
 SPACE: Space = {
@@ -100,6 +106,22 @@ class Memory(NamedTuple):
     end: Float[Tensor, " B"]
 
 
+class Policy(nn.Module):
+    """Hidden state to action logits (or means), small at first so that play starts out random."""
+
+    def __init__(self, config: Config, observation: int, actions: int) -> None:
+        super().__init__()
+        self.middle = nn.Linear(config.hidden + observation, config.policy_hidden) if config.policy_hidden else None
+        if self.middle:
+            nn.init.orthogonal_(self.middle.weight, 2**0.5)
+        self.last = nn.Linear(config.policy_hidden or config.hidden, actions)
+        nn.init.zeros_(self.last.bias)
+        nn.init.orthogonal_(self.last.weight, 0.01)
+
+    def forward(self, hidden: Float[Tensor, "*batch H"], obs: Float[Tensor, "*batch O"]) -> Float[Tensor, "*batch A"]:
+        return self.last(self.middle(torch.cat([hidden, obs], -1)).relu() if self.middle else hidden)
+
+
 class Network(nn.Module):
     """Token in, action distribution and value out."""
 
@@ -109,9 +131,7 @@ class Network(nn.Module):
         inputs = _width(self.observation) + _width(self.space) + 2
         trial = family.trial("train")
         self.core = CORES[config.core](inputs, config.hidden, trial.episodes * trial.horizon)
-        self.policy = nn.Linear(config.hidden, _width(self.space))
-        nn.init.zeros_(self.policy.bias)
-        nn.init.orthogonal_(self.policy.weight, 0.01)
+        self.policy = Policy(config, _width(self.observation), _width(self.space))
         critic_inputs = config.hidden + task_features
         self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
         if isinstance(self.space, Box):
@@ -121,6 +141,10 @@ class Network(nn.Module):
         """What the recurrence reads: this observation with the last action, reward and end."""
         parts = [_features(obs, self.observation), _features(action, self.space), reward[..., None], end[..., None]]
         return torch.cat(parts, -1)
+
+    def act(self, hidden: Float[Tensor, "*batch H"], obs: Tensor) -> Float[Tensor, "*batch A"]:
+        """Action logits (or means) at a hidden state that has read this observation."""
+        return self.policy(hidden, _features(obs, self.observation))
 
     def log_prob_and_entropy(self, out: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of ``action`` (summed over its dimensions) and entropy, in nats, of the policy at ``out``."""
@@ -151,7 +175,7 @@ class Rl2(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
-        out = self.network.policy(state[:, : self.network.core.output_size])
+        out = self.network.act(state[:, : self.network.core.output_size], obs)
         if isinstance(self.network.space, Box):
             mean_and_sd = torch.stack([out, self.network.log_sd.exp().expand_as(out)], -1)
             noise = rng.normal(out.shape[-1]) if explore and self.card.decode_rule == "sample" else 0.0
@@ -311,7 +335,7 @@ class Rl2Learner:
         if self.config.critic == "task":
             seen.append(batch.task.expand(len(hidden), -1, -1))
         with self.workers.autocast():
-            out, score = self.network.policy(hidden), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+            out, score = self.network.act(hidden, batch.obs), self.network.value(torch.cat(seen, -1)).squeeze(-1)
         return out.float(), score.float()
 
 

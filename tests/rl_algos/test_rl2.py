@@ -29,11 +29,11 @@ def test_keeps_the_contract(spec, core):
         check(made.agent(), make_family(spec))
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("core", "policy_hidden"), [*((core, 0) for core in CORES), ("gru", 4)])
 @pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "gridnavi"])
-def test_recomputed_policy_is_the_policy_that_played(spec, core):
+def test_recomputed_policy_is_the_policy_that_played(spec, core, policy_hidden):
     """The first ratio of every update is 1: logits seen in play equal those of the unrolled network."""
-    made = learner(spec, core=core)
+    made = learner(spec, core=core, policy_hidden=policy_hidden)
     played: list[torch.Tensor] = []
     agent_class = type(made.agent())
     act = agent_class.act
