@@ -39,9 +39,10 @@ from bridge.maths.returns import ReturnScale, trial_advantages
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
+from rl_algos import spaces
 from rl_algos.nets import CORES
 
 
@@ -59,7 +60,7 @@ class Config:
     """What the critic sees: the hidden state alone, or the task too (in training only): its parameters, and the mean of
     each reward in place of the reward."""
     steps_per_update: int = 10_000
-    """Environment steps between updates, rounded to whole trials."""
+    """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process."""
     epochs: int = 4
     """Passes over each batch."""
     minibatches: int = 8
@@ -80,10 +81,18 @@ class Config:
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.steps_per_update, self.epochs, self.minibatches) < 1 or self.lr <= 0:
-            raise UserError("hidden, steps_per_update, epochs and minibatches are 1 or more, and lr is above 0.")
-        if self.policy_hidden < 0:
-            raise UserError(f"policy_hidden is 0 (no layer) or more; found {self.policy_hidden}.")
+        for name in ("hidden", "steps_per_update", "epochs", "minibatches"):
+            self._need(name, "1 or more", getattr(self, name) >= 1)
+        for name in ("policy_hidden", "entropy", "value_weight"):
+            self._need(name, "0 or more", getattr(self, name) >= 0)
+        for name in ("lr", "clip", "max_grad_norm"):
+            self._need(name, "above 0", getattr(self, name) > 0)
+        for name in ("gamma", "lam"):
+            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
+
+    def _need(self, name: str, what: str, kept: bool) -> None:
+        if not kept:
+            raise UserError(f"RL² needs {name} {what}; found {getattr(self, name)!r}.")
 
 
 SPACE: Space = {
@@ -107,7 +116,7 @@ class Memory(NamedTuple):
 
 
 class Policy(nn.Module):
-    """Hidden state to action logits (or means), small at first so that play starts out random."""
+    """Hidden state to what an action distribution is made of, small at first so that play starts out random."""
 
     def __init__(self, config: Config, observation: int, actions: int) -> None:
         super().__init__()
@@ -128,31 +137,22 @@ class Network(nn.Module):
     def __init__(self, family: TaskFamily, config: Config, task_features: int = 0) -> None:
         super().__init__()
         self.observation, self.space = family.observation, family.action
-        inputs = _width(self.observation) + _width(self.space) + 2
+        self.actions = spaces.actions(self.space)
+        inputs = spaces.width(self.observation) + spaces.width(self.space) + 2
         trial = family.trial("train")
         self.core = CORES[config.core](inputs, config.hidden, trial.episodes * trial.horizon)
-        self.policy = Policy(config, _width(self.observation), _width(self.space))
+        self.policy = Policy(config, spaces.width(self.observation), self.actions.outputs)
         critic_inputs = config.hidden + task_features
         self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
-        if isinstance(self.space, Box):
-            self.log_sd = nn.Parameter(torch.zeros(len(self.space.low)))
 
     def token(self, obs: Tensor, action: Tensor, reward: Tensor, end: Tensor) -> Float[Tensor, "*batch D"]:
         """What the recurrence reads: this observation with the last action, reward and end."""
-        parts = [_features(obs, self.observation), _features(action, self.space), reward[..., None], end[..., None]]
-        return torch.cat(parts, -1)
+        seen, done = spaces.features(obs, self.observation), spaces.features(action, self.space)
+        return torch.cat([seen, done, reward[..., None], end[..., None]], -1)
 
     def act(self, hidden: Float[Tensor, "*batch H"], obs: Tensor) -> Float[Tensor, "*batch A"]:
-        """Action logits (or means) at a hidden state that has read this observation."""
-        return self.policy(hidden, _features(obs, self.observation))
-
-    def log_prob_and_entropy(self, out: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of ``action`` (summed over its dimensions) and entropy, in nats, of the policy at ``out``."""
-        if isinstance(self.space, Discrete):
-            log_p = out.log_softmax(-1)
-            return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
-        normal = torch.distributions.Normal(out, self.log_sd.exp())
-        return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
+        """What the distribution of the next action is made of, at a hidden state that has read this observation."""
+        return self.policy(hidden, spaces.features(obs, self.observation))
 
 
 class Rl2(nn.Module):
@@ -164,11 +164,8 @@ class Rl2(nn.Module):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         zeros = torch.zeros(len(rng), device=rng.device)
-        space = self.network.space
-        none = torch.full((len(rng),), -1, device=rng.device)  # one-hot of -1 is all zeros
-        action = none if isinstance(space, Discrete) else zeros[:, None].expand(-1, len(space.low)).clone()
         state = torch.zeros(len(rng), self.network.core.state_size, device=rng.device)
-        return Memory(state, action, zeros, torch.ones_like(zeros))
+        return Memory(state, spaces.nothing_yet(self.network.space, rng), zeros, torch.ones_like(zeros))
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         return memory
@@ -176,13 +173,8 @@ class Rl2(nn.Module):
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
         out = self.network.act(state[:, : self.network.core.output_size], obs)
-        if isinstance(self.network.space, Box):
-            mean_and_sd = torch.stack([out, self.network.log_sd.exp().expand_as(out)], -1)
-            noise = rng.normal(out.shape[-1]) if explore and self.card.decode_rule == "sample" else 0.0
-            return Decision(out + mean_and_sd[..., 1] * noise, params=mean_and_sd, carry=state)
         sampled = explore and self.card.decode_rule == "sample"
-        action = rng.categorical(out.softmax(-1)) if sampled else out.argmax(-1)
-        return Decision(action, logits=out, carry=state)
+        return self.network.actions.decide(out, rng if sampled else None)._replace(carry=state)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         state = self._read(memory, step.obs) if carry is None else carry
@@ -237,9 +229,9 @@ class Rl2Learner:
         sums = dict.fromkeys(("loss_policy", "loss_value", "entropy", "clipped"), 0.0)
         for epoch in range(config.epochs):
             order = noise.at("order", epoch).uniform().argsort()
-            for rows in order.chunk(config.minibatches):
+            for rows in order.tensor_split(config.minibatches):
                 out, score = self._evaluate(_columns(batch, rows))
-                log_prob, entropy = self.network.log_prob_and_entropy(out, batch.action[:, rows])
+                log_prob, entropy = self.network.actions.log_prob_and_entropy(out, batch.action[:, rows])
                 ratio = (log_prob - old[:, rows]).exp()
                 gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
                 loss_policy = -torch.minimum(ratio * gain, limit * gain).mean()
@@ -266,7 +258,7 @@ class Rl2Learner:
         config, mean = self.config, self.workers.mean
         self.scale.update(batch.judged, gamma=config.gamma, average=mean)
         out, score = self._evaluate(batch)
-        old, _ = self.network.log_prob_and_entropy(out, batch.action)
+        old, _ = self.network.actions.log_prob_and_entropy(out, batch.action)
         value = self.scale.to_return(score)
         advantage = trial_advantages(batch.judged, value, gamma=config.gamma, lam=config.lam)
         target = self.scale.to_score(advantage + value)
@@ -347,15 +339,3 @@ def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
 def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:
     """A task's parameters as one vector, for a critic that may see them."""
     return torch.cat([value.reshape(len(value), -1).float() for _, value in sorted(tasks.params.items())], -1)
-
-
-def _width(space: Discrete | Box) -> int:
-    return space.n if isinstance(space, Discrete) else len(space.low)
-
-
-def _features(value: Tensor, space: Discrete | Box) -> Float[Tensor, "*batch D"]:
-    """A one-hot vector (all zeros for -1: nothing yet), or a vector scaled to [-1, 1]."""
-    if isinstance(space, Discrete):
-        return (value[..., None] == torch.arange(space.n, device=value.device)).float()
-    low, high = value.new_tensor(space.low), value.new_tensor(space.high)
-    return 2 * (value - low) / (high - low) - 1

@@ -12,6 +12,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from rl_algos.nets import CORES
 from rl_algos.rl2 import Config, Rl2Learner
+from tests.bridge.toys import Reach
 
 SMALL = {"hidden": 8, "steps_per_update": 240, "minibatches": 2, "epochs": 2}
 
@@ -117,3 +118,22 @@ def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
     noise = told.reward - told.judged
     assert abs(noise.mean().item()) < 5 / noise.numel() ** 0.5
     assert abs(noise.std().item() - 1) < 0.2
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_continuous_actions_keep_the_contract(core):
+    family = Reach()
+    made = Rl2Learner(family, Config(**(SMALL | {"core": core})), seed=0)
+    made.update()
+    for check in AGENT_CHECKS.values():
+        check(made.agent(), family)
+
+
+def test_learns_to_reach():
+    """Where the target is hidden and only nearness is paid, the return rises by 10 standard errors."""
+    made = Rl2Learner(Reach(), Config(hidden=32, steps_per_update=4000, gamma=0.9, lam=0.9), seed=0)
+    first, last = [], []
+    for i in range(60):
+        got = made.update(i / 60)["trial_return"]
+        (first if i < 5 else last if i >= 55 else []).append(got)
+    assert sum(last) / 5 - sum(first) / 5 > 10 * 5 / 2000**0.5  # a trial's return has a standard deviation of about 5

@@ -1,0 +1,99 @@
+"""How a network reads a family's observations and actions, and what its outputs mean as a distribution of actions.
+
+Shape letters: A outputs, D dimensions of a continuous action.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from bridge.protocol import Decision
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete
+
+
+def width(space: Discrete | Box) -> int:
+    """How many numbers ``features`` gives."""
+    return space.n if isinstance(space, Discrete) else len(space.low)
+
+
+def features(value: Tensor, space: Discrete | Box) -> Float[Tensor, "*batch features"]:
+    """A one-hot vector (all zeros for -1: nothing yet), or a vector scaled to [-1, 1]."""
+    if isinstance(space, Discrete):
+        return (value[..., None] == torch.arange(space.n, device=value.device)).float()
+    low, high = value.new_tensor(space.low), value.new_tensor(space.high)
+    return 2 * (value - low) / (high - low) - 1
+
+
+def nothing_yet(space: Discrete | Box, rng: Rows) -> Tensor:
+    """An action before the first one, whose features are all zeros."""
+    if isinstance(space, Discrete):
+        return torch.full((len(rng),), -1, device=rng.device)
+    middle = torch.tensor([space.low, space.high], device=rng.device).mean(0)
+    return middle.expand(len(rng), -1).clone()
+
+
+@runtime_checkable
+class Actions(Protocol):
+    """A family of distributions over actions; ``out`` is a network's output, the last dimension of size ``outputs``."""
+
+    outputs: int
+
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+        """A draw; the most likely action where there is no noise."""
+        ...
+
+    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in nats, of shape ``batch``, of a whole action: summed over its dimensions."""
+        ...
+
+
+class Categorical:
+    """Outputs are logits."""
+
+    def __init__(self, space: Discrete) -> None:
+        self.outputs = space.n
+
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+        return Decision(out.argmax(-1) if rng is None else rng.categorical(out.softmax(-1)), logits=out)
+
+    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+        log_p = out.log_softmax(-1)
+        return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+
+
+class ScaledBeta:
+    """A Beta distribution over each side of the box (Chou et al. 2017): no action is drawn outside and clipped.
+
+    Outputs are 2 D numbers o; the parameters are 1 + softplus(o), so that there is one mode.
+    """
+
+    def __init__(self, space: Box) -> None:
+        self.outputs = 2 * len(space.low)
+        self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
+
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+        a, b = self._parameters(out)
+        share = (a - 1) / (a + b - 2) if rng is None else rng.beta(a, b)
+        low, high = self.low.to(out.device), self.high.to(out.device)
+        return Decision(low + (high - low) * share, params=torch.stack([a, b], -1))
+
+    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = self.low.to(out.device), self.high.to(out.device)
+        share = ((action - low) / (high - low)).clamp(1e-6, 1 - 1e-6)  # rounding must not make a draw impossible
+        beta, side = torch.distributions.Beta(*self._parameters(out)), (high - low).log()
+        return (beta.log_prob(share) - side).sum(-1), (beta.entropy() + side).sum(-1)
+
+    def _parameters(self, out: Tensor) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
+        a, b = (1 + softplus(out)).chunk(2, -1)
+        return a, b
+
+
+def actions(space: Discrete | Box) -> Actions:
+    """The distributions that fit a space."""
+    return Categorical(space) if isinstance(space, Discrete) else ScaledBeta(space)

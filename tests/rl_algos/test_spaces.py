@@ -1,0 +1,72 @@
+"""Distributions of actions: normalised, drawn as they are judged, and inside the space."""
+
+import math
+
+import pytest
+import torch
+
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete
+from rl_algos import spaces
+
+BOX = Box((-0.1, 2.0), (0.3, 10.0))
+
+
+def test_features_are_one_hot_or_scaled():
+    assert spaces.features(torch.tensor([2, -1]), Discrete(3)).tolist() == [[0, 0, 1], [0, 0, 0]]
+    found = spaces.features(torch.tensor([[-0.1, 10.0], [0.1, 6.0]]), BOX)
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 1.0], [0.0, 0.0]]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("space", [Discrete(4), BOX])
+def test_before_the_first_action_there_are_only_zeros(space):
+    rng = Rows.of(0, torch.arange(5))
+    found = spaces.features(spaces.nothing_yet(space, rng), space)
+    torch.testing.assert_close(found, torch.zeros(5, spaces.width(space)), atol=1e-6, rtol=0)
+
+
+def test_categorical_is_drawn_as_it_is_judged():
+    made, n = spaces.Categorical(Discrete(3)), 40_000
+    logits = torch.tensor([0.3, -1.0, 1.2]).expand(n, 3)
+    action = made.decide(logits, Rows.of(0, torch.arange(n))).action
+    log_p, entropy = made.log_prob_and_entropy(logits[:3], torch.arange(3))
+    chance = log_p.exp()
+    torch.testing.assert_close(chance.sum(), torch.tensor(1.0))
+    found = action.bincount(minlength=3) / n
+    assert ((found - chance).abs() < 4 * (chance * (1 - chance) / n).sqrt()).all()
+    torch.testing.assert_close(entropy[0], -(chance * chance.log()).sum())
+    assert (made.decide(logits, None).action == 2).all()
+
+
+def test_beta_is_drawn_as_it_is_judged():
+    made, n = spaces.ScaledBeta(BOX), 40_000
+    out = torch.tensor([0.5, -1.0, 2.0, 0.0]).expand(n, 4)
+    decision = made.decide(out, Rows.of(0, torch.arange(n)))
+    low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
+    assert ((decision.action >= low) & (decision.action <= high)).all()
+    log_prob, entropy = made.log_prob_and_entropy(out, decision.action)
+    spread = log_prob.std() / n**0.5
+    assert (-log_prob.mean() - entropy[0]).abs() < 4 * spread
+    assert decision.params is not None
+    a, b = decision.params[0].unbind(-1)
+    mean = low + (high - low) * a / (a + b)
+    assert ((decision.action.mean(0) - mean).abs() < 4 * decision.action.std(0) / n**0.5).all()
+
+
+def test_beta_density_integrates_to_one_in_the_units_of_the_box():
+    made = spaces.ScaledBeta(BOX)
+    sides = list(zip(BOX.low, BOX.high, strict=True))
+    grids = [torch.linspace(low, high, 401)[:-1] + (high - low) / 800 for low, high in sides]
+    points = torch.cartesian_prod(*grids)
+    out = torch.tensor([0.5, -1.0, 2.0, 0.0]).expand(len(points), 4)
+    cell = math.prod((high - low) / 400 for low, high in sides)
+    density = made.log_prob_and_entropy(out, points)[0].exp()
+    assert abs(density.sum().item() * cell - 1) < 1e-3
+    best = made.decide(out[:1], None).action[0]
+    assert made.log_prob_and_entropy(out[0], best)[0].exp() >= density.max() - 1e-4
+
+
+def test_rounding_makes_no_draw_impossible():
+    made = spaces.ScaledBeta(BOX)
+    edges = torch.tensor([BOX.low, BOX.high])
+    assert torch.isfinite(made.log_prob_and_entropy(torch.full((2, 4), 30.0), edges)[0]).all()
