@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bridge.results import write_whole
+from bridge.files import write_whole
 
 _KEEP = 2
 """Checkpoints kept: the last one, and one before it in case the last is damaged."""

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input. The command prints its text alone and exits with code 2; no traceback reaches a user."""
 
 
+class DivergenceError(UserError):
+    """Training came to numbers that are none."""
+
+
 class StorageError(UserError):
     """A file could not be written; what was there before is untouched."""
 

@@ -7,12 +7,9 @@ stored. Files are written whole or not at all, one a cell, and a folder holds re
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
 import hashlib
 import json
-import os
 import subprocess
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -25,8 +22,9 @@ import pyarrow.parquet as pq
 import torch
 
 from bridge.budget import Cost
-from bridge.errors import StorageError, UserError
+from bridge.errors import UserError
 from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
+from bridge.files import write_text, write_whole
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 
@@ -169,34 +167,6 @@ def _package_version() -> str:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Call ``write(temporary path)``, then move it to ``path``: a reader sees all of a file or none of it.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written; what was there before is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else error.strerror
-        raise StorageError(
-            f"Could not write {path}: {reason}. What was finished before is kept; make room (or choose another --out) "
-            "and run the same command again to go on."
-        ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def write_table(path: Path, table: pa.Table) -> None:

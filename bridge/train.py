@@ -1,27 +1,24 @@
 """The outer loop around any learner: budget, evaluation on id_val, checkpoints, metrics. The method's own loop is in
 its file.
 
-A run folder holds ``config.json`` (what is trained, on what, with which seed), ``train.jsonl`` (a line an update),
-``checkpoints/`` and, once the budget is spent, ``model.safetensors``. Killing the process at any moment loses the
-work since the last checkpoint and nothing else: a resumed run ends bitwise equal to one that was never stopped, but
-for clocks, because all noise is counted (``bridge.rng``) and so there is no generator whose state could be lost.
+Killing the process at any moment loses the work since the last checkpoint and nothing else. A resumed run of so many
+steps or flops ends bitwise equal to one that was never stopped, but for clocks, because all noise is counted
+(``bridge.rng``) and so there is no generator whose state could be lost. (Where the budget is of seconds, the clock
+itself decides when training ends and how far its schedules are.)
 
 The last checkpoint of a run is the one that counts; evaluations on ``id_val`` are for watching and for choosing
 configurations, never for choosing a moment of a run.
-
-Checkpoints are safetensors with JSON rather than ``Accelerator.save_state``, whose files are pickles: nothing that is
-loaded here can execute code.
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import math
 import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,9 +26,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bridge import checkpoint, results
+from bridge import checkpoint, files, run_folder
 from bridge.budget import Budget, Cost
-from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -78,173 +74,114 @@ def train(
         resume: go on with the run that the folder holds.
         workers: the processes that train together, each of which calls this; the first one writes.
         tell: hears of what a user should know (a damaged checkpoint).
-        progress: called after each update with the share of the budget that is spent.
+        progress: called with the share of the budget that is spent, before the first update and after each.
 
     Raises:
-        UserError: the folder holds another run, or a loss is no longer a number (the last good checkpoint is kept).
+        UserError: the folder holds another run or is being written to, or a loss is no longer a number (the last good
+            checkpoint is kept).
     """
     workers = workers or Workers()
-    writes = workers.index == 0
+    first = workers.index == 0
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
     about |= {"schedule": asdict(schedule), "processes": workers.count}
-    if writes:
-        _claim(folder, about, resume)
-    meter = _Meter()
-    if resume and (state := _restore(learner, folder, tell)):
-        meter = _Meter(Cost(**state["cost"]), state["flops_per_step"])
-    log = _Log(folder / "train.jsonl", learner.env_steps) if writes else None
-    saved = time.monotonic()
-    with _asked_to_stop() if writes else nullcontext(lambda: False) as asked:
-        stop = False
-        while (spent := meter.cost.share(schedule.budget)) < 1 and not stop:
-            line, stop = meter.update(learner, spent, workers, asked)
-            _refuse_nan(line, folder)
-            share = meter.cost.share(schedule.budget)
-            if log is None:
-                continue
-            if math.floor(share * schedule.evaluations) > math.floor(spent * schedule.evaluations):
-                plan = Plan(split="id_val", trials=schedule.evaluation_trials)
-                line["id_val_trial_return"] = evaluate(learner.agent(), family, plan).mean("trial_return")
-            log.write(line)
-            workers.log(line, learner.env_steps)
-            if progress:
-                progress(min(share, 1.0))
-            if time.monotonic() - saved > schedule.checkpoint_seconds:
-                _save(learner, meter, folder)
-                saved = time.monotonic()
-    done = meter.cost.share(schedule.budget) >= 1
-    if writes:
-        _save(learner, meter, folder)
-        if done:
-            checkpoint.save(folder / "model.safetensors", learner.state_dict())
-    return done
+    with files.locked(folder) if first else nullcontext(), _asked_to_stop() if first else nullcontext(_never) as asked:
+        if first:
+            run_folder.claim(folder, about, resume=resume)
+        restored = run_folder.restore(folder, learner, tell) if resume else None
+        cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
+        recorder = _Recorder(learner, family, schedule, folder, workers, flops_per_step, progress) if first else None
+        if progress:
+            progress(min(cost.share(schedule.budget), 1.0))
+        stop = asked()
+        while (spent := cost.share(schedule.budget)) < 1 and not stop:
+            before = learner.env_steps
+            metrics, seconds, stop = _update(learner, spent, workers, asked)
+            steps = learner.env_steps - before
+            flops = cost.flops + flops_per_step * steps
+            cost = Cost(learner.env_steps, learner.grad_steps, cost.seconds + seconds, flops)
+            line = {"env_steps": learner.env_steps, **metrics, "flops": flops}
+            line |= {"seconds": seconds, "steps_per_second": steps / seconds}
+            run_folder.refuse_nan(folder, line)
+            if recorder:
+                recorder.record(line, cost, spent)
+        if recorder:
+            recorder.finish(cost)
+        return cost.share(schedule.budget) >= 1
 
 
-@dataclass
-class _Meter:
-    """Runs updates and counts what they cost."""
-
-    cost: Cost = field(default_factory=Cost)
-    flops_per_step: float | None = None
-    """As the first update of the run showed: counting slows an update down, and all of them have the same shapes."""
-
-    def update(
-        self, learner: Learner, spent: float, workers: Workers, asked: Callable[[], bool]
-    ) -> tuple[dict[str, float | int], bool]:
-        """One update: its line for the log, the average over workers, and whether any of them was asked to stop."""
-        began, before = time.monotonic(), learner.env_steps
-        if self.flops_per_step is not None:
-            metrics = dict(learner.update(spent))
-        else:
-            with FlopCounterMode(display=False) as counter:
-                metrics = dict(learner.update(spent))
-            self.flops_per_step = workers.count * counter.get_total_flops() / (learner.env_steps - before)
-        seconds = time.monotonic() - began
-        if workers.count > 1:
-            own = torch.tensor([*metrics.values(), seconds, asked()], dtype=torch.float64, device=workers.device)
-            *values, seconds, stop = workers.mean(own).tolist()
-            metrics = dict(zip(metrics, values, strict=True))
-        else:
-            stop = asked()
-        steps = learner.env_steps - before
-        flops = self.cost.flops + self.flops_per_step * steps
-        self.cost = Cost(learner.env_steps, learner.grad_steps, self.cost.seconds + seconds, flops)
-        clocks = {"seconds": seconds, "steps_per_second": steps / seconds}
-        return {"env_steps": learner.env_steps, **metrics, "flops": flops, **clocks}, bool(stop)
+def _update(
+    learner: Learner, spent: float, workers: Workers, asked: Callable[[], bool]
+) -> tuple[dict[str, float], float, bool]:
+    """One update: its metrics and wall time, averages over workers, and whether any of them was asked to stop."""
+    began = time.monotonic()
+    metrics = dict(learner.update(spent))
+    seconds = time.monotonic() - began
+    if workers.count == 1:
+        return metrics, seconds, asked()
+    own = torch.tensor([*metrics.values(), seconds, asked()], dtype=torch.float64, device=workers.device)
+    *values, seconds, stop = workers.mean(own).tolist()
+    return dict(zip(metrics, values, strict=True)), seconds, stop > 0
 
 
-def read_cost(folder: Path) -> Cost:
-    """What the run in a folder has cost up to its last checkpoint."""
-    state = checkpoint.load_last(folder / "checkpoints", print)
-    return Cost(**state["cost"]) if state else Cost()
+def _flops_per_step(learner: Learner, workers: Workers) -> float:
+    """Floating-point operations a step of training, from one update that is then undone: counting slows it down."""
+    before = copy.deepcopy(learner.state_dict())
+    begun = learner.env_steps
+    with FlopCounterMode(display=False) as counter:
+        learner.update(0.0)
+    steps = learner.env_steps - begun
+    learner.load_state_dict(before)
+    return workers.count * counter.get_total_flops() / steps
 
 
-def restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> bool:
-    """Give ``learner`` the state of a run's last checkpoint; False where there is none yet.
+class _Recorder:
+    """What the first process does after each update: evaluation when it is due, log, trackers, checkpoints."""
 
-    Raises:
-        UserError: the checkpoint is of another version of the method.
-    """
-    return _restore(learner, folder, tell) is not None
+    def __init__(
+        self,
+        learner: Learner,
+        family: TaskFamily,
+        schedule: Schedule,
+        folder: Path,
+        workers: Workers,
+        flops_per_step: float,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self.learner, self.family, self.schedule, self.folder, self.workers = learner, family, schedule, folder, workers
+        self.flops_per_step, self.progress = flops_per_step, progress
+        self.log = run_folder.Log(folder, learner.env_steps)
+        self.saved, self.saved_at = time.monotonic(), learner.env_steps
 
+    def record(self, line: dict[str, float | int], cost: Cost, spent: float) -> None:
+        """After an update that took the share of the budget from ``spent`` to what ``cost`` says."""
+        share, times = cost.share(self.schedule.budget), self.schedule.evaluations
+        if math.floor(share * times) > math.floor(spent * times):
+            plan = Plan(split="id_val", trials=self.schedule.evaluation_trials)
+            played = evaluate(self.learner.agent(), self.family, plan, device=self.workers.device)
+            line["id_val_trial_return"] = played.mean("trial_return")
+        self.log.write(line)
+        self.workers.log(line, self.learner.env_steps)
+        if self.progress:
+            self.progress(min(share, 1.0))
+        if time.monotonic() - self.saved > self.schedule.checkpoint_seconds:
+            self._save(cost)
 
-def _restore(learner: Learner, folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
-    state = checkpoint.load_last(folder / "checkpoints", tell)
-    if state is None:
-        return None
-    try:
-        learner.load_state_dict(state["learner"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{folder} was written by another version of its method ({error!r}). Train it again.") from None
-    return state
+    def finish(self, cost: Cost) -> None:
+        """At the end of the budget, or where a signal asked to stop."""
+        if self.learner.env_steps != self.saved_at:
+            self._save(cost)
+        model = self.folder / "model.safetensors"
+        if cost.share(self.schedule.budget) >= 1 and not model.exists():
+            checkpoint.save(model, self.learner.state_dict())
 
-
-def _save(learner: Learner, meter: _Meter, folder: Path) -> None:
-    state = {"learner": learner.state_dict(), "cost": asdict(meter.cost), "flops_per_step": meter.flops_per_step}
-    checkpoint.save_step(folder / "checkpoints", learner.env_steps, state)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """What a run folder says that it is.
-
-    Raises:
-        UserError: no run folder, or one of another suite version.
-    """
-    try:
-        about = json.loads((folder / "config.json").read_text())
-        version = about["suite_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is not a run folder: config.json cannot be read ({error}).") from None
-    if version != SUITE_VERSION:
-        raise UserError(f"{folder} is of suite version {version}; this is {SUITE_VERSION}. Train it again.")
-    return about
-
-
-def _claim(folder: Path, about: dict[str, Any], resume: bool) -> None:
-    """Make the folder this run's, or make sure that it already is."""
-    path = folder / "config.json"
-    if not path.exists():
-        results.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
-        return
-    found = read_config(folder)
-    for key in sorted(found.keys() | about.keys()):
-        if found.get(key) != about.get(key):
-            raise UserError(
-                f"{folder} holds another run: its {key} is {found.get(key)!r}, this one's is {about.get(key)!r}. "
-                "Choose another --out."
-            )
-    if not resume:
-        raise UserError(f"{folder} holds this run already. Add --resume to go on with it, or choose another --out.")
+    def _save(self, cost: Cost) -> None:
+        run_folder.save(self.folder, self.learner, cost, self.flops_per_step)
+        self.saved, self.saved_at = time.monotonic(), self.learner.env_steps
 
 
-class _Log:
-    """train.jsonl, cut back to what the checkpoint knows, ready for more lines."""
-
-    def __init__(self, path: Path, env_steps: int) -> None:
-        kept = []
-        if path.exists():
-            for text in path.read_text().splitlines():
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    break  # the last line of a killed process
-                if line["env_steps"] <= env_steps:
-                    kept.append(text + "\n")
-        results.write_text(path, "".join(kept))
-        self.path = path
-
-    def write(self, line: dict[str, float | int]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def _refuse_nan(line: dict[str, float | int], folder: Path) -> None:
-    bad = [key for key, value in line.items() if not math.isfinite(value)]
-    if bad:
-        raise UserError(
-            f"Training stopped at {line['env_steps']:,} environment steps: {', '.join(bad)} is no longer a number. "
-            f"The last good checkpoint is kept in {folder / 'checkpoints'}; train again with a lower learning rate."
-        )
+def _never() -> bool:
+    """A helper is not asked to stop: the first process is, and tells."""
+    return False
 
 
 @contextmanager

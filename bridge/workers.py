@@ -6,10 +6,12 @@ that all stay equal bit for bit. A learner that is given no workers is alone, an
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,8 +38,20 @@ class Workers:
         self.device = accelerator.device if accelerator else torch.device("cpu")
 
     def mean(self, value: Tensor) -> Tensor:
-        """The average of a tensor over the processes."""
-        return self._accelerator.reduce(value, "mean") if self._accelerator and self.count > 1 else value
+        """The average of a tensor over the processes.
+
+        Raises:
+            UserError: one of them has ended.
+        """
+        if self._accelerator is None or self.count == 1:
+            return value
+        try:
+            return self._accelerator.reduce(value, "mean")
+        except RuntimeError as error:
+            raise UserError(
+                f"A process of this training ended ({str(error).splitlines()[0]}). Go on from the last checkpoint with "
+                "--resume."
+            ) from error
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its average over the processes, in one exchange."""
@@ -53,9 +67,12 @@ class Workers:
         return self._accelerator.autocast() if self._accelerator else nullcontext()
 
     def log(self, values: dict[str, float | int], step: int) -> None:
-        """Tell the trackers."""
-        if self._accelerator:
-            self._accelerator.log(values, step=step)
+        """Tell the tracker, where there is one."""
+        if self._accelerator is None or not self._accelerator.log_with:
+            return
+        if not self._accelerator.trackers:
+            self._accelerator.init_trackers("tracker")
+        self._accelerator.log(values, step=step)
 
 
 @contextmanager
@@ -71,23 +88,32 @@ def joined(
         folder: where the tracker writes.
 
     Raises:
-        UserError: no such device or tracker here.
+        UserError: no such device, precision or tracker here.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.tracking import get_available_trackers
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device here. Use --device cpu.")
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cuda" and torch.cuda.device_count() < wanted:
+        raise UserError(
+            f"--device cuda: {wanted} process(es) need as many CUDA devices, torch finds {torch.cuda.device_count()} "
+            "here. Use --device cpu, or fewer --processes."
+        )
+    known = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    if tracker and tracker not in known:
+        raise UserError(
+            f"The tracker {tracker!r} is not installed here; there is: {', '.join(known) or 'none'}. Install its "
+            "package (pip install tensorboard), or leave --tracker out."
+        )
     threads = torch.get_num_threads()  # Accelerate sets its own where several processes share a machine
     try:
         accelerator = Accelerator(
             cpu=device == "cpu", mixed_precision=precision, log_with=tracker or None, project_dir=folder or None
         )
-        torch.set_num_threads(threads)
-        if tracker:
-            accelerator.init_trackers("tracker")
-    except (ValueError, ImportError) as error:
-        raise UserError(f"The tracker {tracker!r} cannot start: {error}. Is its package installed?") from None
+    except ValueError as error:
+        raise UserError(f"--precision {precision} --device {device}: {error}") from None
+    torch.set_num_threads(threads)
     try:
         yield Workers(accelerator)
     finally:
@@ -101,6 +127,9 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
 
     They end when ``work`` does, and with this process, whatever ends it. Signals that ask to stop are for this process
     alone to hear: it tells the others.
+
+    Raises:
+        UserError: one of them could not start.
     """
     if count == 1:
         yield
@@ -110,36 +139,54 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
     common |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     mine, *theirs = ({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
     before = dict(os.environ)
-    started = [context.Process(target=_help, args=(env, os.getpid(), work, args), daemon=True) for env in theirs]
+    ready = [context.Event() for _ in theirs]
+    started = [
+        context.Process(target=_help, args=(env, event, work, args), daemon=True)
+        for env, event in zip(theirs, ready, strict=True)
+    ]
     for process in started:
         process.start()
     os.environ.update(mine)
     try:
+        for process, event in zip(started, ready, strict=True):
+            while not event.wait(0.05):
+                if process.exitcode is not None:
+                    raise UserError(
+                        f"A process of this training ended as it started (exit code {process.exitcode}); what it said "
+                        "stands above. Try --processes 1."
+                    )
         yield
-        for process in started:
-            process.join(timeout=10)
-    except RuntimeError as error:
-        for process in started:
-            process.join(timeout=1)
-        if all(process.exitcode is None for process in started):
-            raise  # the others live: it is this process that failed
-        raise UserError(f"A training process ended ({error}). Go on from the last checkpoint with --resume.") from error
     finally:
         for process in started:
+            process.join(timeout=5)  # they notice at their next exchange that nobody answers, and say what they must
             process.kill()
         os.environ.clear()
         os.environ.update(before)
 
 
-def _help(env: dict[str, str], parent: int, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """A helper's life. Whatever stops it stopped the first process too, which reports it."""
+def end_with_parent() -> None:
+    """End this process when the one that started it ends, however that was."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """A helper's life. What a user should hear is heard from the first process; a fault of ours is shown."""
     os.environ.update(env)
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
+    end_with_parent()
     torch.set_num_threads(1)
+    ready.set()
     try:
         work(*args)
-    except Exception:
+    except UserError:
         sys.exit(1)
 
 

@@ -119,7 +119,7 @@ class Train:
 
         _one_thread()
         method, count = self.method, 1
-        if tuning.is_tuned(method):
+        if tuning.is_search(method):
             method, count = tuning.chosen(method, self.family)
         shared = ("family", "seed", "out", "processes", "device", "precision", "tracker")
         run = training.Run(
@@ -196,6 +196,8 @@ class Compare:
         families = _named("families", self.families, size.families)
         trials = _by_family("trials", self.trials, families, size.trials)
         budget = {spec.partition(":")[0]: _budget(self.budget, spec, self.size) for spec in families}
+        if self.tuning is not None and self.tuning < 1:
+            raise UserError(f"--tuning must be 1 or more, found {self.tuning}.")
         failed = compare.compare(
             families,
             _named("methods", self.methods, size.methods),
@@ -203,7 +205,7 @@ class Compare:
             trials,
             budget,
             self.seeds or size.seeds,
-            size.tuning_configs if self.tuning is None else max(1, self.tuning),
+            size.tuning_configs if self.tuning is None else self.tuning,
             self.out,
             strict_splits=bool(self.splits),
         )
@@ -315,7 +317,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"metabridge: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print("metabridge: interrupted. What was finished is kept; run the same command to go on.", file=sys.stderr)
+        print(
+            "metabridge: interrupted. What was finished is kept; run the same command (train: with --resume) to go on.",
+            file=sys.stderr,
+        )
         code = 130
     except BrokenPipeError:
         code = 0

@@ -6,24 +6,23 @@ played again, and one that fails is reported without stopping the others.
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import json
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from bridge import results
+from bridge import files, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
+from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from bridge.train import read_cost
 from experiments import methods, pool, training, tuning
 from experiments.progress import Progress
 
@@ -46,6 +45,11 @@ class Cell:
         return f"{self.method} on {self.family.id}"
 
     @property
+    def learns(self) -> bool:
+        """Whether it is trained first."""
+        return self.training is not None
+
+    @property
     def env_steps(self) -> int:
         """How many environment steps training and playing it take."""
         played = sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
@@ -57,7 +61,7 @@ class Cell:
         made_by, cost = self.method, None
         if self.training:
             training.train_rest(self.training, advance)
-            made_by, cost = str(self.training.out), read_cost(self.training.out)
+            made_by, cost = str(self.training.out), read_cost(self.training.out, lambda _text: None)
         for plan in self.plans:
             agent = methods.agent(made_by, self.family, plan.split)
             agent.card = replace(agent.card, method=self.method)
@@ -148,27 +152,37 @@ def compare(
             if not any(expand_splits(f, (pattern,), strict=False) for f in made):
                 expand_splits(made[0], (pattern,))  # no family has it: the error names the nearest
     results.open_folder(out)
-    with _locked(out):
-        _same_plan(out, {f.name: trials[f.name] for f in made}, tuning_configs)
+    with files.locked(out):
+        _same_plan(out, {f.name: (trials[f.name], budget[f.name]) for f in made}, tuning_configs)
         cells = plan_cells(made, method_specs, splits, trials, budget, seeds, out)
-        return _play(_tuned(cells, tuning_configs, out), out)
+        cells, failed = _tuned(cells, tuning_configs, out)
+        return failed + _play(cells, out)
 
 
-def _tuned(cells: list[Cell], configs: int, out: Path) -> list[Cell]:
-    """The cells with the configurations that tuning chose, every learned method on every family from as many."""
+def _tuned(cells: list[Cell], configs: int, out: Path) -> tuple[list[Cell], int]:
+    """The cells with what tuning chose, each learned method on each family from as many configurations; and how many
+    cells failed because it could not choose."""
     if configs == 1:
-        return cells
-    found = []
+        return cells, 0
+    ready, failed = [], 0
     for cell in cells:
-        run = cell.training
-        if run:
-            folder = out / "tuning" / results.slug(cell.family.id, cell.method)
-            if not tuning.is_tuned(str(folder), configs):
+        if cell.training is None:
+            ready.append(cell)
+            continue
+        folder = out / "tuning" / results.slug(cell.family.id, cell.method)
+        try:
+            if not tuning.has_chosen(folder, configs):
+                run = cell.training
                 tuning.tune(run.method, run.family, configs=configs, seed=0, budget=run.budget, out=folder)
-            spec, count = tuning.chosen(str(folder), run.family)
-            run = replace(run, method=spec, tuning_configs=count)
-        found.append(replace(cell, training=run))
-    return found
+            spec, count = tuning.chosen(str(folder), cell.family.id)
+        except StorageError:
+            raise
+        except UserError as error:
+            failed += 1
+            _report_failure(cell, error, out, print)
+        else:
+            ready.append(replace(cell, training=replace(cell.training, method=spec, tuning_configs=count)))
+    return ready, failed
 
 
 def _play(cells: list[Cell], out: Path) -> int:
@@ -180,47 +194,40 @@ def _play(cells: list[Cell], out: Path) -> int:
                 raise error
             if error is not None:
                 failed += 1
-                _report_failure(cell, error, out, progress)
+                _report_failure(cell, error, out, progress.print)
     return failed
 
 
-@contextmanager
-def _locked(out: Path) -> Generator[None]:
-    """Hold a folder: two comparisons at once would play the same cells twice."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"Another comparison is writing to {out}. Wait for it, or choose another --out.") from None
-        yield
-
-
-def _report_failure(cell: Cell, error: BaseException, out: Path, progress: Progress) -> None:
+def _report_failure(cell: Cell, error: BaseException, out: Path, tell: Callable[[str], None]) -> None:
     """Say that a cell failed and keep its traceback in ``errors.log``."""
     log = out / "errors.log"
     with log.open("a") as file:
         notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
         file.write(f"--- {cell.name}, seed {cell.seed}\n{''.join(notes)}\n")
-    progress.print(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
+    tell(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
 
 
-def _same_plan(out: Path, trials: dict[str, int], tuning_configs: int) -> None:
-    """A folder holds one number of trials a family and of tuning configurations: its tables compare like with like."""
-    marker = out / "plan.json"
+def _same_plan(out: Path, by_family: dict[str, tuple[int, Budget]], tuning_configs: int) -> None:
+    """A folder holds one number of trials and one budget a family, and one of tuning configurations: its tables compare
+    like with like."""
+    marker, tuning_key = out / "plan.json", "tuning configurations of learned methods"
     try:
         before = json.loads(marker.read_text()) if marker.exists() else {}
-    except (OSError, ValueError):
+        if before and tuning_key not in before:
+            raise ValueError("another version wrote it")
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{marker} cannot be read. Choose another --out, or remove it with the rows beside it."
+            f"{marker} cannot be read ({error}). Choose another --out, or remove it with the rows beside it."
         ) from None
     if not before and results.files(out):
         raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
-    now = {f"trials a split on {name}": count for name, count in trials.items()}
-    now["tuning configurations of each learned method"] = tuning_configs
-    for name, count in now.items():
-        if before.get(name, count) != count:
+    now: dict[str, Any] = {tuning_key: tuning_configs}
+    for name, (trials, budget) in by_family.items():
+        now |= {f"trials a split on {name}": trials, f"training budget on {name}": str(budget)}
+    for key, value in now.items():
+        if before.get(key, value) != value:
             raise UserError(
-                f"{out} holds results of {before[name]:,} {name}; this run would have {count:,}. Use the same ones, or "
-                "choose another --out."
+                f"{out} holds results of another comparison: its {key} were {before[key]}, this one's are {value}. Use "
+                "the same size, trials, budget and tuning, or choose another --out."
             )
-    results.write_text(marker, json.dumps(before | now, sort_keys=True, indent=1) + "\n")
+    files.write_text(marker, json.dumps(before | now, sort_keys=True, indent=1) + "\n")

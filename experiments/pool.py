@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, Protocol, TypeVar
 
+from bridge.workers import end_with_parent
 from experiments.progress import Progress
 
 _WORTH_PROCESSES = 20_000_000
-"""Environment steps from which on starting a process a core (two seconds each) pays."""
+"""Environment steps of play from which on starting a process a core (two seconds each) pays."""
+_TRAINING = 20
+"""How many steps of play a step of training takes the time of."""
 
 
 class Job(Protocol):
@@ -29,6 +32,11 @@ class Job(Protocol):
         """How much work it is."""
         ...
 
+    @property
+    def learns(self) -> bool:
+        """Whether it trains something."""
+        ...
+
     def run(self, advance: Callable[[int], None]) -> None:
         """Do it, telling how many environment steps were taken on the way."""
         ...
@@ -38,28 +46,37 @@ J = TypeVar("J", bound=Job)
 
 
 def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception | None]]:
-    """Each job as it ends, with its error if it failed (the traceback is a note of it)."""
+    """Each job as it ends, with its error if it failed (the traceback is a note of it).
+
+    Raises:
+        KeyboardInterrupt: this process or one of the workers was asked to stop; then all do.
+    """
     workers = min(os.cpu_count() or 1, len(jobs))
-    if workers < 2 or sum(job.env_steps for job in jobs) < _WORTH_PROCESSES:
+    if workers < 2 or sum(job.env_steps * (_TRAINING if job.learns else 1) for job in jobs) < _WORTH_PROCESSES:
         for number, job in enumerate(jobs, 1):
             progress.describe(f"[{number}/{len(jobs)}] {job.name}")
             yield job, _attempt(job, progress.advance)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
-    count = context.Value("q", 0)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count,)) as pool:
-        try:
-            job_of = {pool.submit(_work, job): job for job in jobs}
-            waiting = set(job_of)
-            while waiting:
-                progress.what = f"[{len(jobs) - len(waiting)}/{len(jobs)} done]"
-                ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                progress.advance(count.value - progress.count)
-                for future in ended:
-                    yield job_of[future], future.exception() or future.result()  # ty: ignore[invalid-yield]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    count, stop = context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count, stop))
+    try:
+        job_of = {pool.submit(_work, job): job for job in jobs}
+        waiting = set(job_of)
+        while waiting:
+            progress.what = f"[{len(jobs) - len(waiting)}/{len(jobs)} done]"
+            ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            progress.advance(count.value - progress.count)
+            for future in ended:
+                error = future.exception() or future.result()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield job_of[future], error
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
@@ -72,22 +89,27 @@ def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
     return None
 
 
-def _start_worker(count: Any) -> None:
-    """Prepare a worker process: one torch thread, Ctrl-C left to the parent, and the shared counter of steps."""
+def _start_worker(count: Any, stop: Any) -> None:
+    """Prepare a worker process: one torch thread, Ctrl-C left to the parent, a counter of steps and a word to stop."""
     import torch
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    global _count
-    _count = count
+    end_with_parent()
+    global _count, _stop
+    _count, _stop = count, stop
 
 
 _count: Any = None
+_stop: Any = None
 
 
 def _work(job: Job) -> Exception | None:
     def advance(steps: int) -> None:
+        if _stop.is_set():
+            raise KeyboardInterrupt
         with _count.get_lock():
             _count.value += steps
 
+    advance(0)
     return _attempt(job, advance)

@@ -17,6 +17,7 @@ class Progress:
 
     def __init__(self, total: int, unit: str) -> None:
         self.total, self.unit, self.count, self.what = total, unit, 0, ""
+        self.skipped: int | None = None
         self.began = self.spoke = time.monotonic()
         self._bar = None
 
@@ -44,14 +45,24 @@ class Progress:
             self._live()
         elif now - self.spoke > _EVERY or self.spoke == self.began:
             self.spoke = now
-            rate = self.count / max(now - self.began, 1e-9)
-            left = (self.total - self.count) / max(rate, 1e-9)
+            rate = self._rate()
+            left = f"{(self.total - self.count) / rate:.0f} s left" if rate else "time unknown"
             print(
                 f"{self.what}: {self.count / max(self.total, 1):.0%} of {self.total:,} {self.unit}, {rate:,.0f}/s, "
-                f"{left:.0f} s left",
+                f"{left}",
                 file=sys.stderr,
                 flush=True,
             )
+
+    def reach(self, count: int) -> None:
+        """Say how much is done so far; what the first call says was done before, and counts for no rate."""
+        if self.skipped is None:
+            self.skipped = count
+        self.advance(count - self.count)
+
+    def _rate(self) -> float:
+        """Units a second since this began."""
+        return (self.count - (self.skipped or 0)) / max(time.monotonic() - self.began, 1e-9)
 
     def print(self, text: str) -> None:
         """A line that stays."""
@@ -76,5 +87,5 @@ class Progress:
             )
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
             self._bar.start()
-        rate = self.count / max(time.monotonic() - self.began, 1e-9)
+        rate = self._rate()
         self._bar.update(self._task, completed=self.count, description=self.what, rate=f"{rate:,.0f} {self.unit}/s")

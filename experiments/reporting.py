@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bridge import results
+from bridge import files
 from bridge.errors import UserError
 from bridge.report import figures, tables
 from bridge.report.summary import Results
@@ -23,8 +23,8 @@ def report(folder: Path) -> None:
             if split == "id" or split.endswith("/4"):
                 console.print(tables.terminal(read, family, split, wide=console.width >= 110), highlight=False)
     lines = [line for family in read.families for split in read.splits(family) for line in read.lines(family, split)]
-    results.write_text(folder / "tables" / "results.md", tables.markdown(read))
-    results.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
+    files.write_text(folder / "tables" / "results.md", tables.markdown(read))
+    files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
     drawn = figures.draw(read, folder / "figures")
     console.print(
         f"{tables.LEGEND} Shown: id and level 4 of each axis. All {len(lines):,} numbers: "

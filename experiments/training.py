@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import config, workers
+from bridge import config, run_folder, workers
 from bridge import train as loop
 from bridge.budget import Budget
 from bridge.errors import UserError, unknown
@@ -28,6 +30,9 @@ class Learned:
     space: Space
     learner: Callable[..., Learner]
 
+
+TUNING_SEED = 1000
+"""Training seed of every configuration while tuning: what is reported is trained with others."""
 
 LEARNERS: dict[str, Learned] = {"rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner)}
 """Learned methods by name."""
@@ -52,23 +57,27 @@ class Run:
     tracker: str = ""
     """A tracker that Accelerate knows; none where empty."""
 
-    @property
-    def env_steps(self) -> int:
-        """Environment steps that it will take (a guess where the budget is of something else)."""
-        return int(self.budget.amount) if self.budget.unit == "steps" else 20_000_000
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UserError(f"--processes is 1 or more; found {self.processes}.")
+        if self.tuning_configs > 1 and self.seed == TUNING_SEED:
+            raise UserError(f"Training seed {TUNING_SEED} is the one that tuning trains with. Choose another --seed.")
 
     @property
-    def done(self) -> bool:
-        """Whether its budget is spent."""
-        return (self.out / "model.safetensors").exists()
+    def env_steps(self) -> int:
+        """Environment steps that it will take (a million where the budget is of something else)."""
+        return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
+
+
+def _say(text: str) -> None:
+    """What a user should know, where no progress is shown."""
+    print(text, file=sys.stderr)
 
 
 def train(run: Run, *, resume: bool) -> bool:
     """Train with a progress bar; False if a signal stopped it first."""
     settings(run.method)
     family = make_family(run.family)
-    if run.processes < 1:
-        raise UserError(f"--processes is 1 or more; found {run.processes}.")
     total = max(1, int(run.budget.amount))
     with Progress(total, str(run.budget).split(" ", 1)[1]) as progress:
         progress.describe(f"{run.method} on {family.id}")
@@ -76,7 +85,7 @@ def train(run: Run, *, resume: bool) -> bool:
             run,
             resume=resume,
             tell=progress.print,
-            progress=lambda share: progress.advance(int(share * total) - progress.count),
+            progress=lambda share: progress.reach(int(share * total)),
         )
 
 
@@ -84,7 +93,7 @@ def train_quietly(
     run: Run,
     *,
     resume: bool,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = _say,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """``train`` in as many processes as the run names; ``progress`` is told the share of the budget that is spent."""
@@ -103,12 +112,15 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
     def progress(share: float) -> None:
         nonlocal told
         now = int(share * run.env_steps)
-        advance(now - told)
+        try:
+            advance(now - told)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)  # the training loop saves what it has before it stops
         told = now
 
-    if not run.done and not train_quietly(run, resume=is_run(str(run.out)), tell=lambda _text: None, progress=progress):
+    if not train_quietly(run, resume=is_run(str(run.out)), tell=_say, progress=progress):
         raise KeyboardInterrupt
-    progress(1.0)
+    advance(run.env_steps - told)
 
 
 def _work(
@@ -149,7 +161,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
     """
     folder = Path(place)
-    about = loop.read_config(folder)
+    about = run_folder.read_config(folder)
     if about["family"] != family.id:
         raise UserError(
             f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
@@ -164,7 +176,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     except TypeError as error:
         raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
     learner = learned.learner(family, chosen, seed=about["seed"])
-    if not loop.restore(learner, folder, print):
+    if run_folder.restore(folder, learner, _say) is None:
         raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
     agent.card = dataclasses.replace(

@@ -1,8 +1,8 @@
 """``metabridge tune``: N configurations drawn by seed, each trained alike, scored on id_val; the best one is named.
 
 A tuning folder holds a run folder for each configuration and ``tuning.json``, which says what was tried, how each did
-and which was chosen. ``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's, so
-that what is reported is not what was selected on.
+and which was chosen. ``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's and
+played with other noise, so that what is reported is not what was selected on.
 """
 
 from __future__ import annotations
@@ -13,53 +13,71 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 
-from bridge import config, results
+from bridge import config, files
 from bridge.budget import Budget
-from bridge.errors import UserError
+from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
-from bridge.tasks.base import SUITE_VERSION, TaskFamily
-from bridge.train import read_cost
+from bridge.tasks.base import SUITE_VERSION
 from bridge.tuning import draw
 from experiments import pool, training
 from experiments.progress import Progress
 
-TRAINING_SEED = 1000
-"""Of every configuration while tuning; training seeds of results are small numbers."""
 TRIALS = 4_000
 """On id_val, the same ones for every configuration."""
-_FILE = "tuning.json"
+EVAL_SEED = 1_000
+"""Of the noise of these trials. Reports use 0: where tasks are a short list, id_val has the tasks of id."""
+_FILE, _SCORE = "tuning.json", "score.json"
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """One configuration, to be trained."""
+class Candidate:
+    """One configuration, to be trained and scored."""
 
     training: training.Run
+    learns: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
+        """How progress and errors call it."""
         return self.training.method
 
     @property
     def env_steps(self) -> int:
+        """Environment steps of its training."""
         return self.training.env_steps
 
     def run(self, advance: Callable[[int], None]) -> None:
-        """Train it, or what is left of that."""
+        """Train it, or what is left of that, and keep how its last checkpoint does on id_val beside the run."""
         training.train_rest(self.training, advance)
+        path = self.training.out / _SCORE
+        if path.exists():
+            return
+        family = make_family(self.training.family)
+        agent = training.load_agent(str(self.training.out), family)
+        played = evaluate(agent, family, Plan(split="id_val", trials=TRIALS, eval_seed=EVAL_SEED))
+        n, total, square = played.pooled("trial_return")
+        mean = total / n
+        error = math.sqrt(max(0.0, square / n - mean**2) / n)
+        score = {"mean": mean, "standard_error": error, "trials": int(n)}
+        cost = read_cost(self.training.out, lambda _text: None)
+        files.write_text(path, json.dumps(score | {"cost": dataclasses.asdict(cost)}) + "\n")
 
 
 def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budget, out: Path) -> None:
     """Train and score what is missing in ``out``, write ``tuning.json``, print the table.
 
+    A configuration whose losses are no longer numbers is passed over; any other failure stops the search, and the same
+    command goes on with it.
+
     Raises:
-        UserError: unknown names, or a folder of another search.
+        UserError: unknown names, a folder of another search, or no configuration that could be trained.
     """
     if configs < 1:
         raise UserError(f"--configs is 1 or more; found {configs}.")
@@ -67,26 +85,34 @@ def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budg
     family = make_family(family_spec)
     about: dict[str, Any] = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash}
     about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
-    about |= {"training_seed": TRAINING_SEED, "rule": "best mean trial return on id_val"}
-    _claim(out, about)
+    about |= {"training_seed": training.TUNING_SEED, "rule": "best mean trial return on id_val"}
     runs = [
-        training.Run(method=spec, family=family_spec, seed=TRAINING_SEED, budget=budget, out=out / f"{i:03d}")
+        training.Run(method=spec, family=family_spec, seed=training.TUNING_SEED, budget=budget, out=out / f"{i:03d}")
         for i, spec in enumerate(specs)
     ]
-    failed = {}
-    with Progress(sum(run.env_steps for run in runs), "environment steps") as progress:
-        for candidate, error in pool.each([_Candidate(run) for run in runs], progress):
-            if error is not None:
-                failed[candidate.name] = str(error)
-                progress.print(f"failed: {candidate.name}: {error}")
-    entries = [_score(run, family, failed.get(run.method)) for run in runs]
-    entries.sort(key=lambda entry: -entry["mean"] if entry["mean"] is not None else float("inf"))
-    if entries[0]["mean"] is None:
-        raise UserError(f"No configuration of {method} could be trained on {family.id}: {entries[0]['error']}")
-    results.write_text(
-        out / _FILE, json.dumps(about | {"chosen": entries[0]["method"], "configurations": entries}, indent=1) + "\n"
-    )
+    with files.locked(out):
+        _claim(out, about, configs)
+        failed = _train_all(runs, "environment steps" if budget.unit == "steps" else "millionths of budgets")
+        entries = [_entry(run, failed.get(run.method)) for run in runs]
+        entries.sort(key=lambda entry: -entry["mean"] if entry["mean"] is not None else math.inf)
+        if entries[0]["mean"] is None:
+            raise UserError(f"No configuration of {method} could be trained on {family.id}: {entries[0]['error']}")
+        found = about | {"chosen": entries[0]["method"], "configurations": entries}
+        files.write_text(out / _FILE, json.dumps(found, indent=1) + "\n")
     _show(entries, family.id, out)
+
+
+def _train_all(runs: list[training.Run], unit: str) -> dict[str, str]:
+    """Train and score every configuration; why those that diverged did."""
+    failed = {}
+    with Progress(sum(run.env_steps for run in runs), unit) as progress:
+        for candidate, error in pool.each([Candidate(run) for run in runs], progress):
+            if isinstance(error, DivergenceError):
+                failed[candidate.name] = str(error)
+                progress.print(f"passed over: {candidate.name}: {error}")
+            elif error is not None:
+                raise error
+    return failed
 
 
 def candidates(method: str, count: int, seed: int) -> list[str]:
@@ -94,60 +120,78 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
     name, given = config.split_spec(method)
     start = training.settings(method)
     space = {key: variable for key, variable in training.LEARNERS[name].space.items() if key not in given}
+    if count > 1 and not space:
+        raise UserError(f"{method!r} leaves nothing to tune: all of its search space is set. Leave some of it out.")
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
 
 
-def is_tuned(place: str, configs: int | None = None) -> bool:
-    """Whether ``place`` is a tuning folder that has chosen (from as many configurations as named)."""
-    about = _read(Path(place))
-    return "chosen" in about and configs in (None, len(about["configurations"]))
+def is_search(place: str) -> bool:
+    """Whether ``place`` is a tuning folder, finished or not."""
+    return (Path(place) / _FILE).is_file()
+
+
+def has_chosen(place: Path, configs: int) -> bool:
+    """Whether ``place`` holds a finished search of so many configurations."""
+    about = _read(place)
+    return "chosen" in about and len(about["configurations"]) == configs
 
 
 def chosen(place: str, family_spec: str) -> tuple[str, int]:
     """The configuration that a tuning folder chose, and of how many.
 
     Raises:
-        UserError: it was tuned on another family.
+        UserError: it was tuned on another family, or has not chosen yet.
     """
     about, family = _read(Path(place)), make_family(family_spec)
     if (about["family"], about["family_hash"]) != (family.id, family.hash):
         raise UserError(f"{place} was tuned on {about['family']} (or another version of it), not on {family.id}.")
+    if "chosen" not in about:
+        raise UserError(
+            f"The search in {place} is not finished. Go on with it: metabridge tune {about['method']} --family "
+            f"{about['family']} --out {place} (with its --configs, --seed and --budget)"
+        )
     return about["chosen"], len(about["configurations"])
 
 
-def _score(run: training.Run, family: TaskFamily, error: str | None) -> dict[str, Any]:
-    """How the last checkpoint of a run does on id_val, and what it cost; ``error`` where it could not be trained."""
+def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
+    """How a configuration did; ``error`` where it diverged."""
     entry: dict[str, Any] = {"method": run.method, "folder": run.out.name, "mean": None, "error": error}
-    if error is not None:
-        return entry
-    played = evaluate(training.load_agent(str(run.out), family), family, Plan(split="id_val", trials=TRIALS))
-    n, total, square = (float(part[..., -1].sum()) for part in played.total["trial_return"])
-    mean = total / n
-    entry |= {"mean": mean, "standard_error": math.sqrt(max(0.0, square / n - mean**2) / n), "trials": int(n)}
-    return entry | {"cost": dataclasses.asdict(read_cost(run.out))}
+    return entry if error is not None else entry | json.loads((run.out / _SCORE).read_text())
 
 
-def _claim(out: Path, about: dict[str, Any]) -> None:
+def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
     """Make the folder this search's, or make sure that it is: one with more configurations may go on in it."""
+    if not is_search(str(out)):
+        files.write_text(out / _FILE, json.dumps(about, indent=1) + "\n")
+        return
     found = _read(out)
     for key, value in about.items():
-        if found and found.get(key) != value:
+        if found[key] != value:
             raise UserError(
-                f"{out} holds another search: its {key} is {found.get(key)!r}, this one's is {value!r}. "
+                f"{out} holds another search: its {key} is {found[key]!r}, this one's is {value!r}. "
                 "Choose another --out."
             )
-    if not found:
-        results.write_text(out / _FILE, json.dumps(about, indent=1) + "\n")
+    tried = len(found.get("configurations", ()))
+    if tried > configs:
+        raise UserError(f"{out} has tried {tried} configurations already; ask for as many or more, or another --out.")
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """A search's file; empty where there is none."""
+    """A search's file; empty where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     path = folder / _FILE
     if not path.is_file():
         return {}
+    needed = {"suite_version", "family", "family_hash", "method", "seed", "budget", "training_seed", "rule"}
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        about = json.loads(path.read_text())
+        if not needed <= about.keys() or ("chosen" in about and "configurations" not in about):
+            raise ValueError("something is missing")
+        return about
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}). Choose another folder, or remove it.") from None
 
 

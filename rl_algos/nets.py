@@ -121,23 +121,26 @@ def _by_time(*sequences: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 class Lstm(nn.Module):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, as in ``torch.nn.LSTM``); the state is [output, cell]."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, as ``torch.nn.LSTMCell``); the state is [output, cell]."""
 
     def __init__(self, inputs: int, hidden: int, span: int) -> None:
         super().__init__()
         self.state_size, self.output_size = 2 * hidden, hidden
-        self.rnn = nn.LSTM(inputs, hidden)
-        _orthogonal(self.rnn, hidden)
-        self.rnn.get_parameter("bias_hh_l0").data[hidden : 2 * hidden] = _log_spans(hidden, span)
+        self.cell = nn.LSTMCell(inputs, hidden)
+        _orthogonal(self.cell, hidden)
+        self.cell.bias_hh.data[hidden : 2 * hidden] = _log_spans(hidden, span)
 
     def step(self, x: Float[Tensor, "B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-        h, c = (part[None].contiguous() for part in state.chunk(2, -1))
-        _, (h, c) = self.rnn(x[None], (h, c))
-        return torch.cat([h[0], c[0]], -1)
+        h, c = state.chunk(2, -1)
+        return torch.cat(self.cell(x, (h, c)), -1)
 
     def unroll(self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "T B H"]:
-        h, c = (part[None].contiguous() for part in state.chunk(2, -1))
-        return self.rnn(x, (h, c))[0]
+        h, c = state.chunk(2, -1)
+        out = []
+        for x_t in x.unbind():
+            h, c = self.cell(x_t, (h, c))
+            out.append(h)
+        return torch.stack(out)
 
 
 class LinearRecurrence(nn.Module):

@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bridge.files import write_whole
 from bridge.report.summary import Key, Results
-from bridge.results import write_whole
 from bridge.tasks import family as make_family
 
 if TYPE_CHECKING:

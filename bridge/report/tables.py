@@ -28,7 +28,8 @@ NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
 _MARKS = {"exact": "=", "near": "≈"}
 _LETTERS = {"task": "T", "id": "I", "text": "W", "prior": "p", "reward": "r", "histories": "h", "optimal_actions": "a"}
 LEGEND = (
-    "± is half of a 95% interval; = exact reference, ≈ near. Told: T the task, p the task distribution; trained on: "
+    "± is half of a 95% interval; = exact reference, ≈ near. Told: T the task, I its number, W its words, "
+    "p the task distribution; trained on: "
     "r reward (rt: with the task in the critic), h histories, a optimal actions."
 )
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge import checkpoint, train
+from bridge import checkpoint, files, train
 from bridge.budget import Budget
-from bridge.errors import UserError
+from bridge.errors import DivergenceError, UserError
 from bridge.references.random import Random
 from bridge.tasks import family as make_family
 
@@ -56,7 +56,8 @@ def run(folder: Path, learner=None, **options) -> bool:
 
 def test_a_run_folder_holds_everything(tmp_path):
     assert run(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "train.jsonl", "checkpoints", "model.safetensors"}
+    shown = {p.name for p in tmp_path.iterdir() if not p.name.startswith(".")}
+    assert shown == {"config.json", "train.jsonl", "checkpoints", "model.safetensors"}
     found = lines(tmp_path)
     assert [line["env_steps"] for line in found] == list(range(10, 1010, 10))
     assert sum("id_val_trial_return" in line for line in found) == 4
@@ -130,6 +131,46 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     state = checkpoint.load_last(tmp_path / "checkpoints", print)
     assert state is not None
     assert state["learner"]["env_steps"] == 60
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    class Broken(Counter):
+        def update(self, spent=0.0):
+            metrics = super().update(spent)
+            if self.env_steps == 70:
+                self.weight = self.weight / 0
+            return metrics
+
+    with pytest.raises(DivergenceError, match="at 70 environment steps: weight is no longer a number"):
+        run(tmp_path, Broken())
+    state = checkpoint.load_last(tmp_path / "checkpoints", print)
+    assert state is not None
+    assert state["learner"]["env_steps"] == 60
+    with pytest.raises(UserError, match="There was no checkpoint yet"):
+        run(tmp_path / "at once", Counter(nan_at=10))
+
+
+def test_counting_operations_leaves_no_trace(tmp_path):
+    """The update that is counted is undone: all that is logged and saved is of updates that were paid for."""
+    learner = Counter()
+    seen = []
+    update = learner.update
+    learner.update = lambda spent=0.0: seen.append(learner.env_steps) or update(spent)
+    run(tmp_path, learner)
+    assert seen[:3] == [0, 0, 10]
+    assert lines(tmp_path)[0]["env_steps"] == 10
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    with files.locked(tmp_path), pytest.raises(UserError, match="Another process is writing"):
+        run(tmp_path)
+
+
+def test_a_budget_that_is_spent_is_not_trained_again(tmp_path):
+    run(tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert run(tmp_path, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
 
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):

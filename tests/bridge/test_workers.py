@@ -46,17 +46,40 @@ def test_three_processes_average_and_end(tmp_path):
         assert team.count == 1
 
 
-def fail_if_helper() -> None:
+def exchange(fault_of: int, fault: str) -> None:
     with workers.joined() as team:
-        if team.index:
-            sys.exit(3)
+        for _ in range(3):
+            team.mean(torch.zeros(1))
+        if team.index == fault_of:
+            raise RuntimeError(fault)
         for _ in range(1000):
             team.mean(torch.zeros(1))
 
 
-def test_a_helper_that_dies_is_reported():
-    with pytest.raises(UserError, match=r"A training process ended.*--resume"), workers.helpers(2, fail_if_helper):
-        fail_if_helper()
+def test_a_helper_that_dies_is_reported_and_shows_its_fault(capfd):
+    with (
+        pytest.raises(UserError, match=r"A process of this training ended.*--resume"),
+        workers.helpers(2, exchange, 1, "a"),
+    ):
+        exchange(1, "a")
+    assert "RuntimeError: a" in capfd.readouterr().err
+
+
+def test_a_fault_of_the_first_process_is_its_own():
+    with pytest.raises(RuntimeError, match="mine"), workers.helpers(2, exchange, 0, "mine"):
+        exchange(0, "mine")
+
+
+def test_a_helper_that_cannot_start_is_reported(tmp_path):
+    """A script without a __main__ guard starts itself again in its helper, which Python refuses."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from bridge import workers\nfrom bridge.errors import UserError\n"
+        "try:\n    with workers.helpers(2, print):\n        pass\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
+    assert "ended as it started" in done.stdout
 
 
 def test_helpers_end_with_the_first_process(tmp_path):
@@ -103,7 +126,7 @@ def alive(pid: int) -> bool:
 
 def test_what_is_not_there_is_refused():
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="finds no CUDA device"), workers.joined(device="cuda"):
+        with pytest.raises(UserError, match="need as many CUDA devices"), workers.joined(device="cuda"):
             pass
     with pytest.raises(UserError, match="tracker 'comit'"), workers.joined(tracker="comit"):
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import results
+from bridge import files, results
 from bridge.budget import Budget
 from bridge.errors import UserError
 from experiments import cli, compare, methods, pool
@@ -117,6 +117,12 @@ def test_evaluate_as_a_table(capsys):
         (["train", "rl3", "--out", "x"], "Did you mean 'rl2'"),
         (["train", "rl2:hiden=3", "--out", "x"], "Did you mean 'hidden'"),
         (["train", "rl2", "--budget", "0", "--out", "x"], "A budget is a number above 0"),
+        (["train", "rl2:gamma=1.5", "--out", "x"], "RL² needs gamma from 0 to 1; found 1.5"),
+        (["train", "rl2:max_grad_norm=0", "--out", "x"], "RL² needs max_grad_norm above 0"),
+        (["train", "rl2", "--processes", "0", "--out", "x"], "--processes is 1 or more"),
+        (["train", "rl2", "--tracker", "wandb", "--out", "x"], "The tracker 'wandb' is not installed here"),
+        (["tune", "rl2", "--configs", "0", "--out", "x"], "--configs is 1 or more"),
+        (["compare", "--tuning", "0", "--out", "x"], "--tuning must be 1 or more"),
         (["report", "no/such/folder"], "There is no folder"),
         (["check", "nobody"], "Unknown family or method"),
         (["check", "no_such_module:thing"], "cannot be imported"),
@@ -177,7 +183,7 @@ def test_other_trials_in_the_same_folder_are_refused(tmp_path, capsys):
     base = ["compare", "--families", "bandit:k=2,n=3", "--methods", "random", "--splits", "id", "--out", str(tmp_path)]
     run(*base, "--trials", "100", capsys=capsys)
     _, err = run(*base, "--trials", "200", code=2, capsys=capsys)
-    assert "holds results of 100 trials" in err
+    assert "its trials a split on bandit were 100, this one's are 200" in err
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
@@ -213,11 +219,21 @@ def test_compare_trains_what_is_missing(tmp_path, capsys):
 
 
 def test_two_comparisons_do_not_share_a_folder(tmp_path, capsys):
-    from experiments.compare import _locked
-
-    with _locked(tmp_path):
+    with files.locked(tmp_path):
         _, err = run("compare", *SMALL, "--methods", "random", "--out", str(tmp_path), code=2, capsys=capsys)
-    assert "Another comparison is writing" in err
+    assert "Another process is writing" in err
+
+
+def test_a_comparison_of_another_budget_or_tuning_is_refused(tmp_path, capsys):
+    base = ["compare", *SMALL, "--splits", "id", "--methods", f"random,{TINY}", "--out", str(tmp_path)]
+    run(*base, "--budget", "600", capsys=capsys)
+    _, err = run(*base, "--budget", "900", code=2, capsys=capsys)
+    assert "its training budget on bandit were 600 environment steps, this one's are 900 environment steps" in err
+    _, err = run(*base, "--budget", "600", "--tuning", "2", code=2, capsys=capsys)
+    assert "tuning configurations of learned methods were 1, this one's are 2" in err
+    (tmp_path / "plan.json").write_text('{"bandit": 200}')
+    _, err = run(*base, "--budget", "600", code=2, capsys=capsys)
+    assert "plan.json cannot be read (another version wrote it)" in err
 
 
 def test_an_axis_that_only_some_families_have_is_played_there(tmp_path, capsys):

@@ -1,13 +1,20 @@
 """Tuning: the same draws for everyone, the best on id_val named, and what was tried kept in the rows."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from bridge import results
 from bridge.budget import Budget
-from bridge.errors import UserError
+from bridge.errors import DivergenceError, UserError
+from bridge.evaluate import Plan
 from bridge.tasks import family as make_family
 from experiments import cli, training, tuning
 
@@ -58,13 +65,82 @@ def test_a_configuration_that_fails_is_passed_over(tmp_path, monkeypatch):
 
     def fails_once(run, advance):
         if run.out.name == "001":
-            raise UserError("it is no longer a number")
+            raise DivergenceError("it is no longer a number")
         real(run, advance)
 
     monkeypatch.setattr(training, "train_rest", fails_once)
     found = tune(tmp_path)
     assert found["configurations"][-1]["error"] == "it is no longer a number"
     assert found["configurations"][0]["mean"] is not None
+
+
+def test_any_other_failure_stops_the_search_and_it_goes_on_later(tmp_path, monkeypatch):
+    real = training.train_rest
+
+    def fails(run, advance):
+        if run.out.name == "001":
+            raise MemoryError("too large")
+        real(run, advance)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_rest", fails)
+        with pytest.raises(MemoryError):
+            tune(tmp_path)
+    with pytest.raises(UserError, match=r"is not finished\. Go on with it: metabridge tune rl2"):
+        tuning.chosen(str(tmp_path), FAMILY)
+    assert len(tune(tmp_path)["configurations"]) == 3
+
+
+def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(tmp_path):
+    tune(tmp_path)
+    with pytest.raises(UserError, match="has tried 3 configurations already"):
+        tune(tmp_path, configs=2)
+    for damage in ("null", "[1]", '{"chosen": "rl2"}', "{"):
+        (tmp_path / "tuning.json").write_text(damage)
+        with pytest.raises(UserError, match=r"tuning.json cannot be read"):
+            tuning.chosen(str(tmp_path), FAMILY)
+        with pytest.raises(UserError, match=r"tuning.json cannot be read"):
+            tune(tmp_path)
+
+
+def test_what_is_reported_was_not_selected_on(tmp_path):
+    with pytest.raises(UserError, match="seed 1000 is the one that tuning trains with"):
+        training.Run(method=TINY, family=FAMILY, seed=1000, budget=Budget(1.0), out=tmp_path, tuning_configs=2)
+    assert Plan().eval_seed != tuning.EVAL_SEED
+    every = ",".join(f"{key}={getattr(training.settings('rl2'), key)}" for key in training.LEARNERS["rl2"].space)
+    with pytest.raises(UserError, match="leaves nothing to tune"):
+        tuning.candidates(f"rl2:{every}", 2, seed=0)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from test_tuning import tune
+from bridge.budget import Budget
+from experiments import pool
+if __name__ == "__main__":
+    pool._WORTH_PROCESSES = 0
+    pool.os.cpu_count = lambda: 2
+    tune(Path(sys.argv[1]), configs=6, budget=Budget(60.0, "seconds"))
+"""
+
+
+def test_one_interrupt_ends_all_workers(tmp_path):
+    """Of six searches of a minute each, none is begun after Ctrl-C; what was trained is kept."""
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    process = subprocess.Popen([sys.executable, str(script), str(out)], stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*/train.jsonl"))) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in err
+    assert len(list(out.glob("*/config.json"))) == 2
+    assert len(list(out.glob("*/checkpoints/*"))) == 2
 
 
 def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, capsys):
