@@ -92,7 +92,7 @@ def train(
         recorder = _Recorder(learner, family, schedule, folder, workers, flops_per_step, progress) if first else None
         if progress:
             progress(min(cost.share(schedule.budget), 1.0))
-        stop = asked()
+        stop = False
         while (spent := cost.share(schedule.budget)) < 1 and not stop:
             before = learner.env_steps
             metrics, seconds, stop = _update(learner, spent, workers, asked)

@@ -169,7 +169,7 @@ class Compare:
     """Play methods side by side; what is done already in OUT is not done again."""
 
     size: SizeName = "quick"
-    """smoke: under a minute; quick: under ten; small: an hour or two; full: a night."""
+    """smoke: under a minute; quick: under ten; small: about two hours; full: about a day."""
     families: tuple[str, ...] = ()
     """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
     methods: tuple[str, ...] = ()
