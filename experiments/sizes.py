@@ -1,7 +1,7 @@
 """The four sizes of a comparison. ``smoke`` and ``quick`` are fixed for ever: results of two days must mean the same.
 
-Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured), small about two
-hours, full about a day (both from the rate of training, 50,000 steps a second and core).
+Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured), small about
+two hours, full about a day (both from the rate of training, 50,000 steps a second and core).
 """
 
 from __future__ import annotations
