@@ -68,7 +68,7 @@ def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tup
         "method",
         *(HEADINGS[m] for m in shown),
         *(["seeds"] if several else []),
-        "kind, told" if wide else "told",
+        "kind, told" if wide else "",
     ], rows
 
 
@@ -78,10 +78,10 @@ def _told(about: dict) -> str:
 
 
 def _mark(about: dict) -> str:
-    """``= p``: kind and what the method was told or trained on, in three letters at most."""
+    """``=p``: kind and what the method was told or trained on, in two letters at most."""
     first, _, also = about["supervision"].partition(", ")
     letter = _LETTERS.get(about["clue"]) or _LETTERS.get(first, "") + ("t" if also else "")
-    return f"{_MARKS.get(about['exact'], ' ')} {letter}".rstrip()
+    return _MARKS.get(about["exact"], "") + letter
 
 
 def title(results: Results, family: str, split: str) -> str:
