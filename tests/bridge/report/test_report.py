@@ -212,3 +212,19 @@ def test_a_million_rows_are_comfortable(tmp_path):
         tmp_path / "rows" / "many.parquet", pa.concat_tables([at_seed(one, seed) for seed in range(200)])
     )
     assert Results(tmp_path).mean(Key(FAMILY, "id", "random")).mean == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("exact", "clue", "supervision", "mark"),
+    [
+        ("exact", "task", "prior", "=T"),
+        ("near", "nothing", "prior", "≈p"),
+        ("", "nothing", "none", ""),
+        ("", "nothing", "reward", "r"),
+        ("", "nothing", "reward, task in critic", "rt"),
+        ("", "nothing", "histories", "h"),
+        ("", "nothing", "optimal_actions", "a"),
+    ],
+)
+def test_narrow_tables_mark_what_a_method_was_told_or_trained_on(exact, clue, supervision, mark):
+    assert tables._mark({"exact": exact, "clue": clue, "supervision": supervision}) == mark
