@@ -19,7 +19,7 @@ from bridge.tasks.base import STREAMS, TaskFamily
 
 _MANY = 512
 """Tasks of a continuum that are looked through for a training task."""
-_HELD_OUT_AXES = ("goal_shell", "hole")
+_HELD_OUT_AXES = ("goal_shell", "hole", "ring")
 
 
 @rule
@@ -106,7 +106,7 @@ def streams_differ(family: TaskFamily) -> None:
 
 @rule
 def held_out_tasks_are_new(family: TaskFamily) -> None:
-    """Finite streams share all their tasks or none, and goal_shell and hole have no training task."""
+    """Finite streams share all their tasks or none, and goal_shell, hole and ring have no training task."""
     if all(family.support(split, whole=True) is not None for split in STREAMS):
         for one, other in combinations(STREAMS, 2):
             a, b = _told_apart(family, one, other)

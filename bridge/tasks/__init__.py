@@ -8,6 +8,8 @@ from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
+from bridge.tasks.point_nav import PointNav
+from bridge.tasks.sparse_point import SparsePoint
 from bridge.tasks.tabular_mdp import TabularMdp
 
 FAMILIES: dict[str, type[TaskFamily]] = {
@@ -15,6 +17,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "gridnavi": GridNavi,
     "darkroom": Darkroom,
     "tabular_mdp": TabularMdp,
+    "point_nav": PointNav,
+    "sparse_point": SparsePoint,
 }
 
 

@@ -44,7 +44,7 @@ def test_list_knows_every_name_that_stays(capsys):
         "opsrl", "search",
     }  # fmt: skip
     families = {entry["name"] for entry in json.loads(run("list", "families", "--json", capsys=capsys)[0])}
-    assert families == {"bandit", "tabular_mdp", "gridnavi", "darkroom"}
+    assert families == {"bandit", "tabular_mdp", "gridnavi", "darkroom", "point_nav", "sparse_point"}
 
 
 def test_list_of_one_variant(capsys):

@@ -21,12 +21,16 @@ SMALL = {
     "tabular_mdp": "tabular_mdp:n=2",
     "darkroom": "darkroom:episodes=2",
     "gridnavi": "gridnavi",
+    "point_nav": "point_nav:episodes=3",
+    "sparse_point": "sparse_point:episodes=3",
 }
 VARIANTS = (
     "bandit:k=3,n=6", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard", "tabular_mdp:n=2", "gridnavi", "gridnavi:train=inner", "darkroom:episodes=2",
     "darkroom:episodes=2,train=inner", "darkroom:episodes=2,train=hole", "darkroom:episodes=2,variant=ad",
-    "darkroom:episodes=2,variant=ad,train=hole", "bandit:k=3,n=6,tasks=4", "gridnavi:tasks=5",
+    "darkroom:episodes=2,variant=ad,train=hole", "bandit:k=3,n=6,tasks=4", "gridnavi:tasks=5", "point_nav:episodes=3",
+    "point_nav:episodes=3,variant=paper,train=hole", "point_nav:episodes=3,variant=code,tasks=4",
+    "sparse_point:episodes=3", "sparse_point:episodes=3,variant=dense", "sparse_point:episodes=3,tasks=5",
 )  # fmt: skip
 PLAYED = [
     (method, spec)

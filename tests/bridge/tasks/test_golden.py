@@ -21,6 +21,9 @@ SPECS = (
     "bandit:k=3,n=5", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard", "bandit:k=3,n=5,tasks=2", "tabular_mdp", "gridnavi", "gridnavi:train=inner",
     "gridnavi:tasks=4", "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
+    "point_nav:episodes=2", "point_nav:episodes=2,variant=paper", "point_nav:episodes=2,variant=code",
+    "point_nav:episodes=2,train=hole", "point_nav:episodes=2,tasks=3", "sparse_point", "sparse_point:variant=dense",
+    "sparse_point:tasks=3",
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ SHORT = {
     "gridnavi": "gridnavi:episodes=2",
     "darkroom": "darkroom:variant=ad,episodes=2",
     "tabular_mdp": "tabular_mdp:n=2",
+    "point_nav": "point_nav:episodes=2",
+    "sparse_point": "sparse_point:episodes=2",
 }
 """One variant a family, with trials short enough to be played through."""
 
@@ -150,9 +152,10 @@ def test_real_valued_actions_are_taken_as_float32_within_their_bounds(monkeypatc
 def test_what_is_returned_may_be_written_on(spec: str) -> None:
     def run(write: int) -> list:
         env = vector(spec, 3)
+        env.action_space.seed(0)
         seen = [env.reset(seed=0)]
         for _ in range(10):
-            seen.append(env.step(np.array([0, 1, 2])))
+            seen.append(env.step(env.action_space.sample()))
             mask = seen[-1][2] | seen[-1][3]
             if mask.any():
                 seen.append(env.reset(options={"reset_mask": mask}))
@@ -170,14 +173,14 @@ def test_what_is_returned_may_be_written_on(spec: str) -> None:
 @every_family
 def test_episodes_follow_one_another_on_a_task_and_then_comes_another_trial(spec: str) -> None:
     env = FamilyEnv(spec, split="shift/reward_sign/2")  # a continuum of tasks, so that another one is another one
-    trial = env.family.trial("shift/reward_sign/2")
+    trial, still = env.family.trial("shift/reward_sign/2"), np.zeros_like(env.action_space.sample())
     _, info = env.reset(seed=3)
     seen, tasks = [], []
     for _ in range(2 * trial.episodes + 1):
         seen.append((info["trial"], info["episode"]))
         tasks.append(int(env._trials.tasks.index))
         for t in range(trial.horizon):
-            _, _, terminated, truncated, inside = env.step(0)
+            _, _, terminated, truncated, inside = env.step(still)
             assert inside == info
             over = t + 1 == trial.horizon
             assert (terminated, truncated) == ((over, False) if spec.startswith("bandit") else (False, over))

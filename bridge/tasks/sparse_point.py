@@ -1,0 +1,99 @@
+"""The sparse point robot: a goal somewhere on the unit half circle, paid only nearby, for 20 steps.
+
+Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", section 6.3
+and its code: 100 goals evenly on the half circle, shuffled by numpy's RandomState(1337), the last 20 tested on; actions
+in [-1, 1] are scaled to moves of at most 0.1 a side; an episode ends by time alone; 20 episodes are evaluated.
+
+Rewards (``variant=``):
+
+* ``sparse``: 1 minus the distance within 0.2 of the goal, 0 elsewhere: what the authors adapt to and evaluate.
+* ``dense``: the negative distance: what the authors' critic is trained on. Say so where the two are compared.
+
+The last 8 of the 80 training goals are kept for ``id_val``. The paper's text and code give several radii; 0.2 is the
+code's, axis ``goal_radius`` has others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bridge.rng import Rows
+from bridge.tasks.base import Axis, Split
+from bridge.tasks.goal_plane import OWN_VARIABLES, GoalPlane, length
+
+GOALS = 100
+GOAL_RADIUS = 0.2
+_STREAMS = {"train": slice(0, 72), "id_val": slice(72, 80), "id": slice(80, GOALS)}
+
+_GOAL_AXES = {
+    "arc": Axis("degrees by which the half circle is turned", (0.0, 45.0, 90.0, 135.0, 180.0), "all that know the arc"),
+    "ring": Axis("radius of the half circle", (1.0, 1.1, 1.2, 1.3, 1.4), "all that explore where goals were"),
+}
+_GOAL_RADIUS = Axis("distance that is paid", (GOAL_RADIUS, 0.05, 0.1, 0.4, 0.8), "searches spaced for the trained one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsePoint(GoalPlane):
+    """PEARL's point robot on the half circle."""
+
+    variant: Literal["sparse", "dense"] = "sparse"
+    """Whether reward is paid near the goal alone."""
+
+    name: ClassVar[str] = "sparse_point"
+    horizon: ClassVar[int] = 20
+
+    @property
+    def reach(self) -> float:
+        return 1.0
+
+    @cached_property
+    def own_axes(self) -> Mapping[str, Axis]:
+        return _GOAL_AXES | ({"goal_radius": _GOAL_RADIUS} if self.variant == "sparse" else {})
+
+    def _support(self, split: Split) -> int | None:
+        return None if split.level and split.axis in OWN_VARIABLES else len(self._angles(split))
+
+    def _angles(self, split: Split) -> list[float]:
+        """Radians of the goals of one stream, before any turn; task i has goal ``i mod G``."""
+        return _shuffled_angles()[_STREAMS[split.stream]]
+
+    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
+        goals = self._on_arc(split, self._angles(split)).to(index.device)
+        return goals[index % len(goals)]
+
+    def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
+        return self._on_arc(self.split(split), _shuffled_angles())
+
+    def _on_arc(self, split: Split, angles: list[float]) -> Float[Tensor, "G 2"]:
+        turn, radius = math.radians(self.value(split, "arc", 0.0)), self.value(split, "ring", 1.0)
+        return torch.tensor([[radius * math.cos(a + turn), radius * math.sin(a + turn)] for a in angles])
+
+    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        params = super()._sample(split, index, noise)
+        if (radius := self.value(split, "goal_radius", GOAL_RADIUS)) != GOAL_RADIUS:
+            params["radius"] = torch.full(index.shape, radius, device=index.device)
+        return params
+
+    def pay(self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]) -> Float[Tensor, "*B"]:
+        if self.variant == "dense":
+            return -distance
+        return torch.where(distance <= params.get("radius", GOAL_RADIUS), 1 - distance, 0.0)
+
+    def arrived(self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Bool[Tensor, " B"]:
+        return length(gap) <= params.get("radius", GOAL_RADIUS)
+
+
+def _shuffled_angles() -> list[float]:
+    """The published order."""
+    angles = np.linspace(0, np.pi, GOALS)
+    np.random.RandomState(1337).shuffle(angles)
+    return angles.tolist()
