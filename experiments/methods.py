@@ -15,6 +15,7 @@ from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references import (
+    arc_posterior,
     bandit_oracle,
     bayes_bandit,
     gittins,
@@ -23,12 +24,17 @@ from bridge.references import (
     index_rules,
     mdp_optimism,
     mdp_posterior,
+    plane_walkers,
     random,
     thompson,
+    trilateration,
 )
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
 from bridge.tasks.goal_grid import GoalGrid
+from bridge.tasks.goal_plane import GoalPlane
+from bridge.tasks.point_nav import PointNav
+from bridge.tasks.sparse_point import SparsePoint
 from bridge.tasks.tabular_mdp import TabularMdp
 from experiments import training
 
@@ -39,6 +45,7 @@ METHODS: dict[str, dict[type[TaskFamily], Constructor]] = {
     "oracle": {
         Bandit: bandit_oracle.BanditOracle,
         GoalGrid: grid_oracle.Oracle,
+        GoalPlane: plane_walkers.Oracle,
         TabularMdp: mdp_posterior.MdpOracle,
     },
     "bayes": {Bandit: bayes_bandit.bayes, GoalGrid: goal_search.bayes},
@@ -48,11 +55,17 @@ METHODS: dict[str, dict[type[TaskFamily], Constructor]] = {
     "greedy": {Bandit: index_rules.Greedy, TabularMdp: mdp_posterior.MdpGreedy},
     "epsilon_greedy": {Bandit: index_rules.EpsilonGreedy, TabularMdp: mdp_posterior.MdpEpsilonGreedy},
     "gittins": {Bandit: gittins.gittins_train},
-    "psrl": {TabularMdp: mdp_posterior.Psrl, GoalGrid: goal_search.Psrl},
+    "psrl": {
+        TabularMdp: mdp_posterior.Psrl,
+        GoalGrid: goal_search.Psrl,
+        PointNav: trilateration.NavPsrl,
+        SparsePoint: arc_posterior.ArcPsrl,
+    },
     "opsrl": {TabularMdp: mdp_posterior.Opsrl},
     "ucrl2": {TabularMdp: mdp_optimism.Ucrl2},
     "beb": {TabularMdp: mdp_optimism.Beb},
     "search": {GoalGrid: goal_search.Search},
+    "blind": {GoalPlane: plane_walkers.Blind},
 }
 
 

@@ -41,7 +41,7 @@ def test_list_knows_every_name_that_stays(capsys):
     names = {entry["name"] for entry in json.loads(run("list", "methods", "--json", capsys=capsys)[0])}
     assert names >= {
         "random", "oracle", "bayes", "bayes_train", "ucb1", "thompson", "greedy", "epsilon_greedy", "gittins", "psrl",
-        "opsrl", "search",
+        "opsrl", "search", "blind",
     }  # fmt: skip
     families = {entry["name"] for entry in json.loads(run("list", "families", "--json", capsys=capsys)[0])}
     assert families == {"bandit", "tabular_mdp", "gridnavi", "darkroom", "point_nav", "sparse_point"}

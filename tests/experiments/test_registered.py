@@ -66,6 +66,10 @@ def test_agents_keep_the_contract(method, spec):
         ("bayes_train", "bandit:k=3,n=6", "shift/horizon/4"),
         ("oracle", "gridnavi", "shift/slip/4"),
         ("oracle", "tabular_mdp:n=2", "shift/reward_sign/4"),
+        ("oracle", "point_nav:episodes=3", "shift/wind/3"),
+        ("oracle", "sparse_point:episodes=3", "shift/action_turn/4"),
+        ("psrl", "point_nav:episodes=3,variant=paper,train=hole", "shift/ring/4"),
+        ("psrl", "sparse_point:episodes=3", "shift/goal_radius/4"),
     ],
 )
 def test_agents_keep_the_contract_under_shift(method, spec, split):
