@@ -169,6 +169,17 @@ def _package_version() -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+def steps(evaluation: Evaluation) -> pa.Table:
+    """The transitions that were kept in detail, one a row; a real-valued action is a list of its sides."""
+    return pa.table({name: _column(values) for name, values in evaluation.detail.items()})
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """A Parquet file, whole or not at all."""
     write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from bridge import files, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
@@ -68,7 +66,7 @@ class Cell:
             played = evaluate(agent, self.family, plan, progress=advance)
             table = results.rows(played, self.family, agent.card, seed=self.seed, cost=cost)
             path = results.cell_path(self.out, table)
-            results.write_table(self.out / "steps" / path.name, pa.table(played.detail))
+            results.write_table(self.out / "steps" / path.name, results.steps(played))
             results.write_table(path, table)
 
 

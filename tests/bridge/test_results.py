@@ -15,6 +15,7 @@ from bridge.evaluate import METRICS, Plan, evaluate
 from bridge.references.bayes_bandit import bayes
 from bridge.references.random import Random
 from bridge.tasks.bandit import Bandit
+from bridge.tasks.sparse_point import SparsePoint
 
 FAMILY = Bandit(k=3, n=4)
 
@@ -34,6 +35,16 @@ def test_rows_hold_every_trial_once_and_the_very_sums():
             assert np.nansum(last[f"{metric}_{part}"].to_numpy()) == pytest.approx(value)
     assert set(rows["part"].to_pylist()) == {0, 1}
     assert last["episode_return_n"].to_numpy().sum() == 500
+
+
+@pytest.mark.parametrize("family", [FAMILY, SparsePoint(episodes=1)], ids=lambda family: family.name)
+def test_steps_hold_the_detail_and_come_back_from_a_file(family, tmp_path):
+    played = evaluate(Random(family), family, Plan(trials=20))
+    results.write_table(tmp_path / "steps.parquet", results.steps(played))
+    found = pq.read_table(tmp_path / "steps.parquet")
+    assert found.schema.names == list(played.detail)
+    for name, expected in played.detail.items():
+        assert np.array(found[name].to_pylist()).tolist() == expected.tolist()
 
 
 def test_rows_name_what_was_played():
