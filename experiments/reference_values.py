@@ -102,6 +102,21 @@ GRIDS = [
     Row("darkroom:episodes=1", "oracle", 92.26, split="train+id_val", metric="episode_return", note="the other 80"),
     Row("darkroom:episodes=1", "random", None, published=0.7, metric="episode_return"),
 ]  # fmt: skip
+POINTS = [
+    Row("point_nav:episodes=1", "oracle", -0.5060, note="3.7 steps"),
+    Row("point_nav:episodes=1,variant=paper", "oracle", -0.1333),
+    Row("point_nav:episodes=1", "oracle", -2.9973, split="shift/ring/4"),
+    Row("point_nav:episodes=1", "blind", -38.260, note="but for 1 in 2,500 episodes that end at once"),
+    Row("point_nav:episodes=1,variant=paper", "blind", -16.667, note="the same"),
+    Row("point_nav:episodes=1", "blind", -89.273, split="shift/ring/4"),
+    Row("point_nav:episodes=3", "psrl", -51.68, 0.12, metric="episode_return", point=0),
+    Row("point_nav:episodes=3", "psrl", -9.81, 0.35, metric="episode_return", point=1),
+    Row("point_nav:episodes=3", "psrl", None, metric="episode_return", point=2, note="nearly all know the goal"),
+    Row("sparse_point:episodes=1", "oracle", 13.4177, note="the 20 published test goals"),
+    Row("sparse_point:episodes=1,variant=dense", "oracle", -3.8555, note="the 20 published test goals"),
+    Row("sparse_point:episodes=6", "psrl", None, metric="episode_return", note="69% of the oracle over all 100 goals"),
+    Row("sparse_point:episodes=10", "psrl", None, metric="episode_return", note="97%"),
+]
 
 
 def measure(row: Row, trials: int) -> tuple[float, float, int]:
@@ -134,7 +149,7 @@ def main() -> None:
     quick = "--quick" in sys.argv
     print("| family | method | split | metric | ours | SE | n | exact | distance in SE | published | note |")
     print("|---|---|---|---|--:|--:|--:|--:|--:|--:|---|")
-    for rows, trials in ((BANDITS, 200_000), (MDPS, 20_000), (GRIDS, 20_000)):
+    for rows, trials in ((BANDITS, 200_000), (MDPS, 20_000), (GRIDS, 20_000), (POINTS, 20_000)):
         for row in rows:
             mean, error, n = measure(row, trials // 10 if quick else trials)
             exact, gap = _against(row, mean, error)
