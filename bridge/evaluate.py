@@ -32,6 +32,8 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 METRICS = ("episode_return", "trial_return", "regret", "success")
+COSTS = ("transitions", "grad_steps", "refused_steps")
+"""What a trial has cost by a curve point; gradient steps are known of agents that have ``tally(memory)``."""
 DETAILED_TRIALS = 256
 """Step detail is kept for this many trials of a split; everything else is kept as sums."""
 TASK_BLOCKS = 64
@@ -84,6 +86,8 @@ class Evaluation:
     points: tuple[int, ...]
     """Curve points, in episodes."""
     total: dict[str, np.ndarray]
+    cost: dict[str, np.ndarray]
+    """The mean over trials of each of ``COSTS`` at every curve point, ``[P]``."""
     seconds: float = 0.0
     env_steps: int = 0
     detail: dict[str, np.ndarray] = field(default_factory=dict)
@@ -141,7 +145,8 @@ def evaluate(
     blocks = task_blocks(family, plan)
     parts = trial_parts(family, plan)
     sums = {metric: torch.zeros(3, blocks * parts, len(points), dtype=torch.float64) for metric in METRICS}
-    result = Evaluation(plan, trial, points, {})
+    spent = {name: torch.zeros(len(points), dtype=torch.float64) for name in COSTS}
+    result = Evaluation(plan, trial, points, {}, {})
     detail: list[dict[str, np.ndarray]] = []
     began = time.perf_counter()
     for ids in _chunks(agent, family, plan, told, device):
@@ -157,24 +162,27 @@ def evaluate(
             if plan.track == "C" and behaviour is not None:
                 contexts = record_context(behaviour, family, plan.split, tasks, rng.at("context"), trial)
             scored = _frozen(agent, family, tasks, memory, rng, trial, points, contexts)
-        for point, steps, values in scored:
+        for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
                 stack = torch.stack([torch.ones_like(value), value, value * value])
                 sums[metric][:, :, point].index_add_(1, key, stack)
+            for name, value in costs.items():
+                spent[name][point] += value.double().sum().item() / plan.trials
             result.env_steps += steps * len(ids)
             if progress:
                 progress(steps * len(ids))
         if log:
             detail.append(log.arrays())
     result.seconds = time.perf_counter() - began
+    result.cost = {name: mean.numpy() for name, mean in spent.items()}
     result.total = {metric: total.view(3, blocks, parts, len(points)).numpy() for metric, total in sums.items()}
     result.detail = {name: np.concatenate([d[name] for d in detail]) for name in detail[0]} if detail else {}
     return result
 
 
-Scored = Iterator[tuple[int, int, dict[str, Tensor]]]
-"""Curve point, environment steps a row since the last one, and the metrics of each row."""
+Scored = Iterator[tuple[int, int, dict[str, Tensor], dict[str, Tensor]]]
+"""Curve point, environment steps a row since the last one, the metrics of each row, and what it has cost so far."""
 
 
 def _own(
@@ -187,24 +195,25 @@ def _own(
     points: tuple[int, ...],
     log: Any,
 ) -> Scored:
-    """Track O: play the trial, adapt after each episode, report at the curve points."""
+    """Track O: play the trial, adapt between episodes, report at the curve points."""
     optimal = family.optimal_return(tasks, trial).double()
     earned = torch.zeros_like(optimal)
     regret = torch.zeros_like(optimal)
-    paid = 0
+    lived, paid = torch.zeros_like(optimal), 0
     for episode in range(trial.episodes):
+        if episode:
+            memory = agent.adapt(memory, rng.at("agent", episode - 1, "adapt"), episode=episode - 1, last=False)
         visit = log.visitor(episode) if log else None
         memory, totals = play_episode(
             agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon, visit=visit
         )
-        last = episode + 1 == trial.episodes
-        memory = agent.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode, last=last)
         earned += totals.reward
         regret += optimal - totals.expected
+        lived += totals.steps
         paid += trial.horizon
         if episode + 1 in points:
             values = {"episode_return": totals.reward, "trial_return": earned, "regret": regret}
-            yield points.index(episode + 1), paid, _with_success(values, totals)
+            yield points.index(episode + 1), paid, _with_success(values, totals), _costs(agent, memory, lived)
             paid = 0
 
 
@@ -220,7 +229,7 @@ def _frozen(
 ) -> Scored:
     """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
-    paid = 0
+    lived, paid = torch.zeros_like(optimal), 0
     for shots in range(trial.episodes + 1):
         own = rng.at("agent", shots)
         if shots in points:
@@ -231,7 +240,8 @@ def _frozen(
                 agent, family, tasks, scorer, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
             )
             values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
-            yield points.index(shots), paid + trial.horizon, _with_success(values, totals)
+            costs = _costs(agent, scorer, lived)
+            yield points.index(shots), paid + trial.horizon, _with_success(values, totals), costs
             paid = 0
         if shots == trial.episodes:
             return
@@ -239,8 +249,10 @@ def _frozen(
             memory = agent.adapt(memory, own.at("adapt"), episode=shots - 1, last=False)
         if contexts:
             memory = show(agent, memory, contexts[shots], own.at("begin"), episode=shots)
+            lived += sum(step.live.float() if step.live is not None else 1.0 for step in contexts[shots])
         else:
-            memory, _ = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
+            memory, totals = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
+            lived += totals.steps
         paid += trial.horizon
 
 
@@ -291,6 +303,11 @@ def _chunks(
     rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
     for first in range(0, plan.trials, rows):
         yield torch.arange(first, min(first + rows, plan.trials), device=device)
+
+
+def _costs(agent: Agent, memory: Any, lived: Tensor) -> dict[str, Tensor]:
+    tally = getattr(agent, "tally", None)
+    return {"transitions": lived.clone()} | (tally(memory) if tally else {})
 
 
 def _with_success(values: dict[str, Tensor], totals: EpisodeTotals) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge import memory as tree
@@ -27,6 +27,8 @@ class EpisodeTotals(NamedTuple):
     reward: Float[Tensor, " B"]
     expected: Float[Tensor, " B"]
     success: Bool[Tensor, " B"] | None
+    steps: Int[Tensor, " B"]
+    """Steps that were lived."""
 
 
 Visit = Callable[[int, Step], None]
@@ -53,6 +55,7 @@ def play_episode(
     state, obs = family.reset(tasks, env.at("reset"))
     reward = torch.zeros(len(rng), device=rng.device)
     expected = torch.zeros_like(reward)
+    steps = torch.zeros_like(rng.key)
     success: Tensor | None = None
     live = torch.ones_like(reward, dtype=torch.bool) if family.ends_early else None
     for t in range(horizon):
@@ -63,6 +66,7 @@ def play_episode(
         memory = agent.observe(memory, step, decision.carry)
         obs = step.next_obs
         reward += step.reward
+        steps += 1 if live is None else live
         mean = family.expected_reward(tasks, step)
         expected += mean if live is None else torch.where(live, mean, 0.0)
         won = family.success(tasks, step)
@@ -75,7 +79,7 @@ def play_episode(
             live = live & ~step.terminated & ~step.truncated
             if not bool(live.any()):
                 break
-    return memory, EpisodeTotals(reward, expected, success)
+    return memory, EpisodeTotals(reward, expected, success, steps)
 
 
 def transition(

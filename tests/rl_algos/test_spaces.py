@@ -70,3 +70,41 @@ def test_rounding_makes_no_draw_impossible():
     made = spaces.ScaledBeta(BOX)
     edges = torch.tensor([BOX.low, BOX.high])
     assert torch.isfinite(made.log_prob_and_entropy(torch.full((2, 4), 30.0), edges)[0]).all()
+
+
+MEANS_AND_LOG_SDS = torch.tensor([0.5, -0.9, -0.3, 0.4])
+
+
+def test_a_clipped_gaussian_is_a_normal_inside_the_box_and_its_tails_at_the_bounds():
+    made = spaces.ClippedGaussian(BOX)
+    mean, log_sd = MEANS_AND_LOG_SDS.chunk(2)
+    low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
+    normal = torch.distributions.Normal((low + high) / 2 + (high - low) / 2 * mean, (high - low) / 2 * log_sd.exp())
+    inside = torch.tensor([[0.0, 3.0], [0.29, 9.9], [-0.05, 5.0]])
+    found, _ = made.log_prob_and_entropy(MEANS_AND_LOG_SDS.expand(3, 4), inside)
+    torch.testing.assert_close(found, normal.log_prob(inside).sum(-1))
+    corner, _ = made.log_prob_and_entropy(MEANS_AND_LOG_SDS, torch.tensor([BOX.low[0], BOX.high[1]]))
+    tails = torch.stack([normal.cdf(low)[0], 1 - normal.cdf(high)[1]])
+    torch.testing.assert_close(corner, tails.log().sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_clipped_gaussian_is_drawn_as_it_is_judged():
+    made, n = spaces.ClippedGaussian(BOX), 40_000
+    action = made.decide(MEANS_AND_LOG_SDS.expand(n, 4), Rows.of(0, torch.arange(n))).action
+    low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
+    assert ((action >= low) & (action <= high)).all()
+    for side in range(2):
+        one = spaces.ClippedGaussian(Box((BOX.low[side],), (BOX.high[side],)))
+        for bound in (low[side], high[side]):
+            chance = one.log_prob_and_entropy(MEANS_AND_LOG_SDS[[side, 2 + side]], bound[None])[0].exp().item()
+            share = (action[:, side] == bound).float().mean().item()
+            assert abs(share - chance) < 4 * (chance * (1 - chance) / n) ** 0.5
+
+
+def test_the_normal_tail_is_right_far_out_and_differentiable_twice():
+    x = torch.linspace(-30, 8, 400, dtype=torch.float64, requires_grad=True)
+    found, exact = spaces._log_normal_cdf(x), torch.special.log_ndtr(x)
+    torch.testing.assert_close(found, exact, atol=1e-12, rtol=1e-12)
+    for _ in range(2):
+        found, exact = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, exact))
+        torch.testing.assert_close(found, exact, atol=1e-7, rtol=1e-7)

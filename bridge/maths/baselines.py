@@ -1,0 +1,78 @@
+"""Baselines that are fitted to the very episodes they are subtracted from, for all tasks at once, and advantages.
+
+A baseline of observation and time alone leaves the expected gradient as it is; that it is fitted to the same returns
+brings a bias, small where there are many more steps than features.
+
+Shape letters: N tasks, E episodes of each, H steps, D observation features, F features of a baseline.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bridge.maths.returns import trial_advantages
+
+Baseline = Literal["linear", "time"]
+_RIDGE = 1e-6
+"""Of the linear fit, as a share of the steps: observation features may depend on one another."""
+
+_LEAST_SPREAD = 1e-5
+"""Standard deviations far below this are rounding, and stay small when divided by it."""
+
+
+def episode_advantages(
+    reward: Float[Tensor, "N E H"],
+    obs: Float[Tensor, "N E H D"],
+    live: Bool[Tensor, "N E H"],
+    *,
+    gamma: float,
+    lam: float,
+    baseline: Baseline,
+) -> Float[Tensor, "N E H"]:
+    """Generalised advantages (Schulman et al. 2016, equation 16) with the episode as the unit; 0 for steps not lived.
+
+    Args:
+        reward: what each step paid; 0 where not lived.
+        obs: features of the observation before each step.
+        live: which steps were lived.
+        gamma: discount a step, in [0, 1].
+        lam: 0 is one-step temporal difference, 1 Monte Carlo.
+        baseline: ``linear`` in observations, their squares and powers of time (Duan et al. 2016, "Benchmarking Deep
+            Reinforcement Learning for Continuous Control", section 4.2), or the mean return at each ``time`` of a task.
+    """
+    flat = reward.flatten(0, 1).T
+    returns = trial_advantages(flat, torch.zeros_like(flat), gamma=gamma, lam=1.0).T.view_as(reward)
+    value = (_linear_fit(obs, returns, live) if baseline == "linear" else _time_means(returns, live)) * live
+    return trial_advantages(flat, value.flatten(0, 1).T, gamma=gamma, lam=lam).T.view_as(reward) * live
+
+
+def _time_means(returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]) -> Float[Tensor, "N E H"]:
+    mean = (returns * live).sum(1, keepdim=True) / live.sum(1, keepdim=True).clamp(min=1)
+    return mean.expand_as(returns)
+
+
+def _linear_fit(
+    obs: Float[Tensor, "N E H D"], returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
+) -> Float[Tensor, "N E H"]:
+    """Ridge regression of each task's returns."""
+    time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device).expand_as(returns)[..., None]
+    features = torch.cat([obs, obs.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
+    x = (features * live[..., None]).flatten(1, 2).double()
+    y = (returns * live).flatten(1, 2)[..., None].double()
+    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    steps = live.sum((1, 2)).clamp(min=1)[:, None, None]
+    weights = torch.linalg.solve(x.mT @ x + _RIDGE * steps * eye, x.mT @ y)
+    return (x @ weights).view_as(returns).to(returns.dtype)
+
+
+def standardised(
+    advantage: Float[Tensor, "*batch"], live: Bool[Tensor, "*batch"], axes: tuple[int, ...]
+) -> Float[Tensor, "*batch"]:
+    """Mean 0 and standard deviation 1 over the lived steps along ``axes``; 0 for the others."""
+    count = live.sum(axes, keepdim=True).clamp(min=1)
+    centred = torch.where(live, advantage - (advantage * live).sum(axes, keepdim=True) / count, 0.0)
+    return centred / ((centred.square().sum(axes, keepdim=True) / count).sqrt() + _LEAST_SPREAD)

@@ -1,0 +1,212 @@
+"""Adaptation by policy gradient: many tasks at once, each from and to parameters of its own.
+
+A step goes up the gradient of a surrogate (``bridge.maths.surrogates``) on a task's own episodes, for all tasks in one
+call of ``torch.func``. Learners differentiate through it; ``GradientAgent`` takes it between the episodes of a trial.
+
+A step that is not a number, or longer than ``max_step``, is refused: that task keeps the parameters that it had, and
+the refusal is counted.
+
+Shape letters: N tasks (or B trials), E episodes of each, H steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from bridge import memory as tree
+from bridge.errors import UserError
+from bridge.maths.baselines import Baseline, episode_advantages, standardised
+from bridge.maths.surrogates import Estimator, surrogate
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete
+from rl_algos import per_task, spaces
+from rl_algos.per_task import Episodes, Parameters
+from rl_algos.policies import MlpPolicy
+
+_STEPS_AT_ONCE = 1 << 18
+"""Environment steps that first-order gradients are taken on at once: it bounds memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerConfig:
+    """How parameters are adapted to a task."""
+
+    episodes_per_step: int = 0
+    """Episodes that a gradient step is taken on; their successors are played with what it gave. 0: a quarter of a
+    trial's, from 2 to 20."""
+    inner_lr: float = 0.1
+    """Step size along the gradient of the mean over steps."""
+    adapted: Literal["all", "head"] = "all"
+    """Which parameters are adapted: all, or those of the last layer."""
+    gamma: float = 0.99
+    """Discount a step."""
+    lam: float = 1.0
+    """Trace of the generalised advantage."""
+    baseline: Baseline = "linear"
+    """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    max_step: float = 100.0
+    """Steps longer than this (Euclidean, over all parameters) are refused."""
+
+    def __post_init__(self) -> None:
+        self._need("episodes_per_step", "0 or more", self.episodes_per_step >= 0)
+        self._need("inner_lr", "0 or more", self.inner_lr >= 0)
+        self._need("max_step", "above 0", self.max_step > 0)
+        for name in ("gamma", "lam"):
+            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
+
+    def _need(self, name: str, what: str, kept: bool) -> None:
+        if not kept:
+            raise UserError(f"{name} must be {what}; found {getattr(self, name)!r}.")
+
+    def episodes(self, trial: Trial) -> int:
+        """Episodes between gradient steps.
+
+        Raises:
+            UserError: episodes of one step, one at a time: no advantage can be told from a single reward.
+        """
+        count = self.episodes_per_step or min(20, max(2, trial.episodes // 4))
+        if count * trial.horizon < 2:
+            raise UserError("A gradient step needs two or more environment steps. Raise episodes_per_step.")
+        return count
+
+
+class InnerLoop(nn.Module):
+    """A policy, a step size for each of its adapted parameters, and gradient steps of N tasks at once."""
+
+    def __init__(self, policy: MlpPolicy, config: InnerConfig) -> None:
+        super().__init__()
+        self.policy, self.config = policy, config
+        self.adapted = [n for n, _ in policy.named_parameters() if config.adapted == "all" or n.startswith("head.")]
+        own = dict(policy.named_parameters())
+        self.rates = nn.ParameterList(torch.full_like(own[name], config.inner_lr) for name in self.adapted)
+        self.rates.requires_grad_(False)
+
+    def start(self, tasks: int) -> Parameters:
+        """What ``tasks`` tasks start from: the policy's own parameters, as views."""
+        own = dict(self.policy.named_parameters())
+        return {name: own[name].expand(tasks, *own[name].shape) for name in self.adapted}
+
+    def judge(self, episodes: Episodes) -> Episodes:
+        """The same with advantages."""
+        obs = spaces.features(episodes.obs, self.policy.observation)
+        gamma, lam, baseline = self.config.gamma, self.config.lam, self.config.baseline
+        return episodes._replace(
+            advantage=episode_advantages(episodes.reward, obs, episodes.live, gamma=gamma, lam=lam, baseline=baseline)
+        )
+
+    def gradient(
+        self, params: Parameters, episodes: Episodes, gain: Float[Tensor, "N E H"], estimator: Estimator
+    ) -> Parameters:
+        """Of the mean surrogate over a task's steps, with ``gain`` as their advantages.
+
+        It can be differentiated again unless the estimator is ``fomaml``.
+        """
+        first_order = estimator == "fomaml"
+        chunk = max(1, _STEPS_AT_ONCE // gain[0].numel()) if first_order else None
+
+        def objective(own: Parameters, seen: Episodes, gain: Float[Tensor, "E H"]) -> Float[Tensor, ""]:
+            out = functional_call(self.policy, own, (seen.obs,))
+            log_prob, _ = self.policy.actions.log_prob_and_entropy(out, seen.action)
+            log_prob = torch.where(seen.live, log_prob, 0.0)
+            return surrogate(log_prob, seen.behaviour, gain, estimator).sum() / seen.live.sum().clamp(min=1)
+
+        gradient = vmap(grad(objective), chunk_size=chunk)(params, episodes, gain)
+        return {name: g.detach() for name, g in gradient.items()} if first_order else gradient
+
+    def step(
+        self, params: Parameters, episodes: Episodes, estimator: Estimator
+    ) -> tuple[Parameters, Bool[Tensor, " N"]]:
+        """Parameters after one step on episodes that were judged, and which tasks' steps were taken, not refused."""
+        gain = standardised(episodes.advantage, episodes.live, (1, 2))
+        gradient = self.gradient(params, episodes, gain, estimator)
+        change = {name: rate * gradient[name] for name, rate in zip(self.adapted, self.rates, strict=True)}
+        squares = torch.stack([c.detach().square().flatten(1).sum(1) for c in change.values()]).sum(0)
+        taken = squares <= self.config.max_step**2  # a number that is none is not less than any
+        return {name: tree.where(taken, p + change[name], p) for name, p in params.items()}, taken
+
+
+class Memory(NamedTuple):
+    """The adapted parameters of each trial, and its episodes since the last step."""
+
+    params: Parameters
+    episodes: Episodes
+    slot: Int[Tensor, " B"]
+    """Which of the kept episodes is being played."""
+    time: Int[Tensor, " B"]
+    """Its next step."""
+    grad_steps: Int[Tensor, " B"]
+    """Gradient steps taken in this trial."""
+    refused: Int[Tensor, " B"]
+    """Gradient steps refused."""
+
+
+class GradientAgent(nn.Module):
+    """Plays, and takes a gradient step after every ``episodes_per_step`` episodes.
+
+    Episodes of another player that it is shown are used like its own: the plain score function, without weights.
+    """
+
+    def __init__(self, inner: InnerLoop, card: Card) -> None:
+        super().__init__()
+        self.inner, self.card = inner, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        policy, kept = self.inner.policy, min(self.inner.config.episodes(trial), trial.episodes)
+        reward = torch.zeros(len(rng), kept, trial.horizon, device=rng.device)
+        obs, action = (_room(space, reward) for space in (policy.observation, policy.action))
+        params = {name: p.detach().clone() for name, p in self.inner.start(len(rng)).items()}
+        counts = (torch.zeros(len(rng), dtype=torch.int64, device=rng.device) for _ in range(4))
+        nothing = torch.zeros_like(reward)
+        return Memory(params, Episodes(obs, action, reward, reward.bool(), nothing, nothing), *counts)
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        slot = episode % memory.episodes.live.shape[1]
+        memory.episodes.live[:, slot] = False
+        memory.episodes.reward[:, slot] = 0.0
+        return memory._replace(slot=torch.full_like(memory.slot, slot), time=torch.zeros_like(memory.time))
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        sampled = explore and self.card.decode_rule == "sample"
+        policy = self.inner.policy
+        return policy.actions.decide(per_task.out(policy, memory.params, obs), rng if sampled else None)
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        lived = torch.ones_like(memory.slot, dtype=torch.bool) if step.live is None else step.live
+        row = lived.nonzero().squeeze(-1)
+        place, kept = (row, memory.slot[row], memory.time[row]), memory.episodes
+        kept.obs[place], kept.action[place] = step.obs[row], step.action[row]
+        kept.reward[place], kept.live[place] = step.reward[row], True
+        return memory._replace(time=memory.time + lived.long())
+
+    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
+        due = (episode + 1) % memory.episodes.live.shape[1] == 0
+        if not (due or last):
+            return memory
+        params, taken = self.inner.step(memory.params, self.inner.judge(memory.episodes), "fomaml")
+        none = memory.episodes._replace(
+            reward=torch.zeros_like(memory.episodes.reward), live=torch.zeros_like(memory.episodes.live)
+        )
+        return memory._replace(
+            params=params,
+            episodes=none,
+            grad_steps=memory.grad_steps + taken.long(),
+            refused=memory.refused + (~taken).long(),
+        )
+
+    def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
+        """What adaptation has cost each trial so far."""
+        return {"grad_steps": memory.grad_steps, "refused_steps": memory.refused}
+
+
+def _room(space: Discrete | Box, like: Float[Tensor, "B E H"]) -> Tensor:
+    """Zeros for a value of ``space`` at every step."""
+    if isinstance(space, Discrete):
+        return torch.zeros_like(like, dtype=torch.int64)
+    return like[..., None].repeat(1, 1, 1, len(space.low))

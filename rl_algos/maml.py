@@ -1,0 +1,223 @@
+"""MAML (Finn et al. 2017, arXiv 1703.03400): parameters from which a few policy-gradient steps lead to a good policy.
+
+    theta_t = theta, and K times theta_t <- theta_t + alpha grad J_t(theta_t), on every task t
+    theta <- theta + eta grad sum_t J_t(theta_t)
+
+The meta-gradient is the gradient *through* the inner steps. In a trial the agent plays, and takes a step after every
+``episodes_per_step`` episodes (``rl_algos/inner_loop.py``). Deviations from the paper:
+ 1. Inner steps are differentiated with an estimator that keeps the term of the sampling distribution (``lvc``; Rothfuss
+    et al. 2019, "ProMP"); the paper's code loses it (``estimator="maml"``). See ``bridge/maths/surrogates.py``.
+ 2. The outer step is PPO's clipped surrogate for some epochs, with Adam (ProMP, without its penalty on how far inner
+    policies move); ``outer="trpo"`` is the paper's, ``"pg"`` a plain policy gradient.
+ 3. Advantages are generalised, and standardised: within each task inside, over the meta-batch outside, so that a task
+    with large returns does not take longer inner steps.
+ 4. The step size may be learned, and which parameters move may be restricted (below); the paper halves it after the
+    first step at test.
+ 5. The learning rate falls linearly to zero over the budget.
+Variants: ``adapted="head"`` is ANIL (Raghu et al. 2020), ``rates="learned"`` is Meta-SGD (Li et al. 2017), and
+``outer="reptile"`` moves towards the adapted parameters (Nichol et al. 2018).
+
+Shape letters: N tasks of a meta-batch, E episodes of a task between steps, H steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bridge import memory as tree
+from bridge.errors import DivergenceError, UserError
+from bridge.maths.baselines import standardised
+from bridge.maths.surrogates import Estimator, clipped_surrogate
+from bridge.protocol import Card
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+from bridge.tuning import Choice, LogUniform, Space
+from bridge.workers import Workers
+from rl_algos import per_task
+from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
+from rl_algos.per_task import Episodes
+from rl_algos.policies import MlpPolicy
+from rl_algos.trust_region import trust_region_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(InnerConfig):
+    """How MAML is built and trained."""
+
+    hidden: int = 64
+    """Units of each of two hidden layers."""
+    inner_steps: int = 3
+    """Inner steps that training looks ahead; a trial takes as many as there are episodes for. 0: multi-task PPO."""
+    estimator: Estimator = "lvc"
+    """How inner steps are differentiated."""
+    rates: Literal["fixed", "learned"] = "fixed"
+    """Whether step sizes are learned too, one for each parameter."""
+    outer: Literal["ppo", "trpo", "pg", "reptile"] = "ppo"
+    """The outer step."""
+    score: Literal["last", "every"] = "last"
+    """Whose return counts: that after the last inner step, or the mean over all stages, the first one included."""
+    tasks_per_update: int = 20
+    """Tasks of a meta-batch (of each process)."""
+    epochs: int = 2
+    """Outer steps on each meta-batch (ppo)."""
+    lr: float = 3e-3
+    """Learning rate of Adam at the start (all but trpo)."""
+    clip: float = 0.3
+    """How far a probability ratio may move before its gradient stops (ppo)."""
+    max_kl: float = 0.01
+    """Bound on how far an outer step moves the adapted policies, in nats (trpo)."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm (all but trpo)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden", "tasks_per_update", "epochs"):
+            self._need(name, "1 or more", getattr(self, name) >= 1)
+        self._need("inner_steps", "0 or more", self.inner_steps >= 0)
+        for name in ("lr", "clip", "max_kl", "max_grad_norm"):
+            self._need(name, "above 0", getattr(self, name) > 0)
+        if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
+            raise UserError("Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed.")
+
+
+SPACE: Space = {
+    "inner_lr": LogUniform(0.03, 3.0),
+    "lr": LogUniform(3e-4, 1e-2),
+    "gamma": Choice((0.9, 0.95, 0.99, 1.0)),
+    "lam": Choice((0.5, 0.9, 1.0)),
+    "epochs": Choice((1, 2, 4)),
+}
+"""What is tuned."""
+
+
+class MamlLearner:
+    """Meta-batches of tasks, each played, adapted to, and played again."""
+
+    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
+        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+        self.trial = family.trial("train")
+        self.env_steps = self.grad_steps = self.updates = 0
+        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
+            torch.random.default_generator.manual_seed(seed)
+            self.inner = InnerLoop(MlpPolicy(family.observation, family.action, config.hidden), config)
+        self.inner.to(self.workers.device)
+        self.inner.rates.requires_grad_(config.rates == "learned")
+        self.learned = [p for p in self.inner.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
+
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
+        """Play a meta-batch at every stage of adaptation, then improve what adaptation starts from."""
+        stages, metrics = self._play()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * max(0.0, 1 - spent)
+        if self.config.outer == "trpo":
+            mean = self.workers.mean
+            metrics["step_share"] = trust_region_step(
+                self.learned, lambda: self._after_adapting(stages), self.config.max_kl, mean
+            )
+            self.grad_steps += 1
+        elif self.config.outer == "reptile":
+            metrics["skipped"] = self._descend(self._distance(stages))
+        else:
+            epochs = self.config.epochs if self.config.outer == "ppo" else 1
+            losses = (-self._after_adapting(stages)[0] for _ in range(epochs))
+            metrics["skipped"] = sum(self._descend(loss) for loss in losses) / epochs
+        self.updates += 1
+        return metrics
+
+    def _play(self) -> tuple[list[Episodes], dict[str, float]]:
+        """Episodes of a meta-batch before any inner step and after each, with their advantages."""
+        config, device = self.config, self.workers.device
+        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
+        noise = Rows.of(f"train/maml/{self.seed}", torch.arange(first, first + config.tasks_per_update, device=device))
+        tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+        params, kept = self.inner.start(config.tasks_per_update), torch.ones_like(tasks.index, dtype=torch.bool)
+        stages = []
+        for k in range(config.inner_steps + (config.outer != "reptile")):
+            episodes = per_task.roll_out(
+                self.inner.policy, params, self.family, tasks, noise.at("stage", k),
+                config.episodes(self.trial), self.trial.horizon,
+            )  # fmt: skip
+            stages.append(self.inner.judge(episodes))
+            if k < config.inner_steps:
+                with torch.no_grad():
+                    params, taken = self.inner.step(params, stages[-1], "fomaml")
+                kept &= taken
+        self.env_steps += sum(int(stage.live.sum()) for stage in stages) * self.workers.count
+        if not kept.any():
+            raise DivergenceError("Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step.")
+        returns = {f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}
+        return tree.select(stages, kept.nonzero().squeeze(-1)), returns | {"refused": 1 - kept.float().mean().item()}
+
+    def _after_adapting(self, stages: list[Episodes]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """What is maximised, and how far the scored policies are from those that played, in nats.
+
+        The divergence of each step is r - 1 - log r with r the ratio of probabilities: never negative, right on
+        average, and its second derivative is the Fisher matrix.
+        """
+        config, params = self.config, self.inner.start(len(stages[0].reward))
+        clip = config.clip if config.outer == "ppo" else math.inf
+        gains, divergences = [], []
+        for k, stage in enumerate(stages):
+            if k == config.inner_steps or config.score == "every":
+                log_prob = per_task.log_prob(self.inner.policy, params, stage)
+                advantage, steps = standardised(stage.advantage, stage.live, (0, 1, 2)), stage.live.sum()
+                gains.append(clipped_surrogate(log_prob, stage.behaviour, advantage, clip).sum() / steps)
+                change = log_prob - stage.behaviour
+                divergences.append((change.exp() - 1 - change).sum() / steps)
+            if k < config.inner_steps:
+                params, _ = self.inner.step(params, stage, config.estimator)
+        return torch.stack(gains).mean(), torch.stack(divergences).mean()
+
+    def _distance(self, stages: list[Episodes]) -> Float[Tensor, ""]:
+        """Half the squared distance to the adapted parameters, which are held fixed: its gradient is Reptile's."""
+        start = params = self.inner.start(len(stages[0].reward))
+        with torch.no_grad():
+            for stage in stages:
+                params, _ = self.inner.step(params, stage, "fomaml")
+        return (
+            torch.stack([(start[name] - p).square().flatten(1).sum(1).mean() for name, p in params.items()]).sum() / 2
+        )
+
+    def _descend(self, loss: Float[Tensor, ""]) -> bool:
+        """One step of Adam; True where the gradient is not a number, and the step is skipped."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.workers.average_gradients(self.learned)
+        norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
+        if not bool(torch.isfinite(norm)):
+            return True
+        self.optimizer.step()
+        self.grad_steps += 1
+        return False
+
+    def agent(self) -> GradientAgent:
+        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
+        count = sum(p.numel() for p in self.learned)
+        card = Card(
+            method="maml", supervision="reward", selection_rule="last", params_total=count, params_trained=count
+        )
+        return GradientAgent(self.inner, card)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, step sizes, optimiser and counters; all noise is counted, so there is no generator to save."""
+        return {
+            "inner": self.inner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "env_steps": self.env_steps,
+            "grad_steps": self.grad_steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.inner.load_state_dict(state["inner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))

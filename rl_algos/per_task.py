@@ -1,0 +1,96 @@
+"""Policies that differ by task: one architecture, for each of N tasks parameters of its own, all run in one call.
+
+``Parameters`` names the tensors that are a task's own; a policy's other parameters are shared by all.
+
+Shape letters: N tasks, E episodes of each, H steps, A distribution parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from bridge import memory as tree
+from bridge.play import play_episode
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily, Tasks
+from rl_algos.policies import MlpPolicy
+
+Parameters = dict[str, Tensor]
+"""By name; every tensor leads with N."""
+
+
+class Episodes(NamedTuple):
+    """Episodes of N tasks; what was not lived has reward, log-probability and advantage 0."""
+
+    obs: Tensor
+    action: Tensor
+    reward: Float[Tensor, "N E H"]
+    live: Bool[Tensor, "N E H"]
+    behaviour: Float[Tensor, "N E H"]
+    """Log-probability of the action by the policy that took it, in nats."""
+    advantage: Float[Tensor, "N E H"]
+    """How much better than expected the step was; 0 until somebody has judged it."""
+
+
+def out(policy: MlpPolicy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
+    """Each task's policy on that task's observations ``[N, *E, ...]``."""
+    return vmap(lambda own, seen: functional_call(policy, own, (seen,)))(params, obs)
+
+
+def log_prob(policy: MlpPolicy, params: Parameters, episodes: Episodes) -> Float[Tensor, "N E H"]:
+    """Of the actions taken by each task's policy, in nats; 0 where not lived."""
+    taken, _ = policy.actions.log_prob_and_entropy(out(policy, params, episodes.obs), episodes.action)
+    return torch.where(episodes.live, taken, 0.0)
+
+
+@torch.no_grad()
+def roll_out(
+    policy: MlpPolicy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
+) -> Episodes:
+    """Play ``episodes`` episodes on each task, side by side: no episode waits for another."""
+    player, steps = _SideBySide(policy, params), []
+    play_episode(
+        player, family, tree.fork(tasks, episodes), (), noise.fork(episodes), episode=0, horizon=horizon,
+        visit=lambda _t, step: steps.append(step),
+    )  # fmt: skip
+
+    def by_task(name: str) -> Tensor:
+        return torch.stack([getattr(step, name) for step in steps], 1).unflatten(0, (len(tasks.index), episodes))
+
+    reward = by_task("reward")
+    live = by_task("live") if family.ends_early else torch.ones_like(reward, dtype=torch.bool)
+    nothing = torch.zeros_like(reward)
+    played = Episodes(by_task("obs"), by_task("action"), reward, live, behaviour=nothing, advantage=nothing)
+    return played._replace(behaviour=log_prob(policy, params, played))
+
+
+class _SideBySide:
+    """Plays E episodes of each task at once, rows of the same task one after another; it remembers nothing."""
+
+    card = Card(method="side_by_side")
+
+    def __init__(self, policy: MlpPolicy, params: Parameters) -> None:
+        self.policy, self.params = policy, params
+        self.tasks = len(next(iter(params.values())))
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> tuple[()]:
+        return ()
+
+    def begin(self, memory: tuple[()], rng: Rows, *, episode: int) -> tuple[()]:
+        return memory
+
+    def act(self, memory: tuple[()], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        said = out(self.policy, self.params, obs.unflatten(0, (self.tasks, -1))).flatten(0, 1)
+        return self.policy.actions.decide(said, rng)
+
+    def observe(self, memory: tuple[()], step: Step, carry: Any = None) -> tuple[()]:
+        return memory
+
+    def adapt(self, memory: tuple[()], rng: Rows, *, episode: int, last: bool) -> tuple[()]:
+        return memory

@@ -1,0 +1,90 @@
+"""One step of trust region policy optimisation (Schulman et al. 2015, TRPO, section 6 and appendix C).
+
+The natural gradient direction comes from conjugate gradients, which need the Fisher matrix only as a product with a
+vector; a line search then makes sure that the surrogate rises and the divergence stays within its bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+_ITERATIONS = 10
+"""Of conjugate gradients."""
+_DAMPING = 1e-4
+"""Added to the Fisher matrix, relative to nothing: surrogates are of order 1."""
+_BACKTRACKS = 10
+"""Times the step is halved before it is given up."""
+
+
+def trust_region_step(
+    parameters: Sequence[nn.Parameter],
+    objective: Callable[[], tuple[Float[Tensor, ""], Float[Tensor, ""]]],
+    max_kl: float,
+    average: Callable[[Tensor], Tensor] = lambda mine: mine,
+) -> float:
+    """Move ``parameters`` in place; returns the share of the full step that was taken, 0 where none was good.
+
+    Args:
+        parameters: what is learned.
+        objective: the surrogate, and the mean divergence from the policy that played, as functions of ``parameters``;
+            at the present parameters the divergence is a minimum.
+        max_kl: bound on the divergence, in nats.
+        average: over processes.
+    """
+    gain, kl = objective()
+    gradient = average(_flat(torch.autograd.grad(gain, parameters, retain_graph=True)))
+    slope = _flat(torch.autograd.grad(kl, parameters, create_graph=True))
+
+    def fisher(vector: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        product = torch.autograd.grad(slope @ vector, parameters, retain_graph=True)
+        return average(_flat(product)) + _DAMPING * vector
+
+    direction = conjugate_gradients(fisher, gradient, _ITERATIONS)
+    length = (2 * max_kl / (direction @ fisher(direction)).clamp(min=1e-12)).sqrt()
+    return _line_search(parameters, objective, length * direction, float(average(gain.detach())), max_kl, average)
+
+
+def conjugate_gradients(
+    product: Callable[[Float[Tensor, " P"]], Float[Tensor, " P"]], target: Float[Tensor, " P"], iterations: int
+) -> Float[Tensor, " P"]:
+    """Solve ``product(x) = target`` for a symmetric positive definite product (Hestenes & Stiefel 1952)."""
+    x, residual = torch.zeros_like(target), target.clone()
+    along, norm = residual.clone(), residual @ residual
+    for _ in range(iterations):
+        if norm < 1e-12:
+            break
+        image = product(along)
+        share = norm / (along @ image)
+        x, residual = x + share * along, residual - share * image
+        before, norm = norm, residual @ residual
+        along = residual + norm / before * along
+    return x
+
+
+@torch.no_grad()
+def _line_search(
+    parameters: Sequence[nn.Parameter],
+    objective: Callable[[], tuple[Tensor, Tensor]],
+    step: Float[Tensor, " P"],
+    before: float,
+    max_kl: float,
+    average: Callable[[Tensor], Tensor],
+) -> float:
+    start, share = parameters_to_vector(parameters), 1.0
+    for _ in range(_BACKTRACKS):
+        vector_to_parameters(start + share * step, parameters)
+        gain, kl = (float(average(value)) for value in objective())
+        if gain > before and kl <= max_kl:
+            return share
+        share /= 2
+    vector_to_parameters(start, parameters)
+    return 0.0
+
+
+def _flat(tensors: Sequence[Tensor]) -> Float[Tensor, " P"]:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -1,0 +1,256 @@
+"""Gradient steps of many tasks against loops, finite differences and exact expectations; the agent that takes them."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from bridge.conformance import AGENT_CHECKS
+from bridge.errors import UserError
+from bridge.maths.baselines import standardised
+from bridge.maths.surrogates import ESTIMATORS
+from bridge.protocol import Card, Clues, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from bridge.tasks.base import Box, Discrete
+from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
+from rl_algos.per_task import Episodes
+from rl_algos.policies import MlpPolicy
+from tests.bridge.maths import two_steps
+from tests.bridge.toys import Corridor, Reach
+
+PLACES, MOVES = Discrete(3), Discrete(2)
+SQUARE = Box((-1.0, -2.0), (1.0, 2.0))
+
+
+def inner_loop(observation=PLACES, action=MOVES, *, hidden: int = 4, seed: int = 0, **settings) -> InnerLoop:
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        policy = MlpPolicy(observation, action, hidden)
+        for parameter in policy.parameters():
+            torch.nn.init.normal_(parameter, std=0.7)
+    return InnerLoop(policy, InnerConfig(**settings)).double()
+
+
+def some_episodes(inner: InnerLoop, tasks: int = 3, count: int = 4, horizon: int = 5, seed: int = 0) -> Episodes:
+    """Episodes of any length with any rewards, played by nobody."""
+    rng = Rows.of(seed, torch.arange(tasks))
+    shape = (count, horizon)
+
+    def draw(space, name: str) -> Tensor:
+        if isinstance(space, Discrete):
+            return rng.at(name).integers(space.n, *shape)
+        return rng.at(name).normal(*shape, len(space.low), dtype=torch.float64)
+
+    live = torch.arange(horizon) < 2 + rng.at("length").integers(horizon - 1, count)[..., None]
+    reward = rng.at("reward").normal(*shape, dtype=torch.float64) * live
+    behaviour = -rng.at("behaviour").uniform(*shape, dtype=torch.float64) * live
+    obs, action = draw(inner.policy.observation, "obs"), draw(inner.policy.action, "action")
+    return inner.judge(Episodes(obs, action, reward, live, behaviour, torch.zeros_like(reward)))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("spaces", [(PLACES, MOVES), (SQUARE, SQUARE)])
+def test_all_tasks_at_once_equal_each_alone(spaces, estimator):
+    inner = inner_loop(*spaces, inner_lr=0.5)
+    episodes = some_episodes(inner)
+    params = {name: p + 0.1 * torch.arange(3).view(3, *[1] * (p.dim() - 1)) for name, p in inner.start(3).items()}
+    together, _ = inner.step(params, episodes, estimator)
+    for task in range(3):
+        alone, _ = inner.step(
+            {name: p[task : task + 1] for name, p in params.items()},
+            Episodes(*(part[task : task + 1] for part in episodes)),
+            estimator,
+        )
+        for name, p in alone.items():
+            torch.testing.assert_close(together[name][task], p[0], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("spaces", [(PLACES, MOVES), (SQUARE, SQUARE)])
+def test_a_step_goes_up_the_policy_gradient(spaces):
+    """Written out with plain autograd: rate x the mean over lived steps of grad log pi times the advantage."""
+    inner = inner_loop(*spaces, inner_lr=0.5)
+    episodes = some_episodes(inner, tasks=1)
+    after, _ = inner.step(inner.start(1), episodes, "maml")
+    gain = standardised(episodes.advantage, episodes.live, (1, 2))[0]
+    log_prob, _ = inner.policy.actions.log_prob_and_entropy(inner.policy(episodes.obs[0]), episodes.action[0])
+    objective = (log_prob * gain)[episodes.live[0]].sum() / episodes.live.sum()
+    for (name, p), slope in zip(
+        inner.policy.named_parameters(), torch.autograd.grad(objective, list(inner.policy.parameters())), strict=True
+    ):
+        torch.testing.assert_close(after[name][0], p + 0.5 * slope, atol=1e-12, rtol=0)
+
+
+def enumerated() -> tuple[Episodes, Tensor]:
+    """Every path of the two-step process as an episode, and a function's worth of advantages to go."""
+    steps = (two_steps.STATES[None], two_steps.ACTIONS[None], two_steps.REWARDS[None])
+    live = torch.ones(1, 8, 2, dtype=torch.bool)
+    return Episodes(*steps, live, torch.zeros(1, 8, 2).double(), torch.zeros(1, 8, 2).double()), two_steps.TO_GO[None]
+
+
+def log_policy(inner: InnerLoop, params: dict[str, Tensor]) -> Tensor:
+    return functional_call(inner.policy, params, (torch.arange(3),)).log_softmax(-1)
+
+
+def meta_gradient(inner: InnerLoop, estimator: str) -> Tensor:
+    """Of V(theta + alpha E[inner gradient]), where the expectation is over every path of the policy theta."""
+    episodes, to_go = enumerated()
+    own = dict(inner.policy.named_parameters())
+    now = log_policy(inner, own).detach()
+    chance = two_steps.chances(now)
+    behaviour = two_steps.log_probs(now)[None]
+    weighted = 16 * chance[None, :, None] * to_go  # the surrogate is a mean over sixteen steps
+    slope = inner.gradient(inner.start(1), episodes._replace(behaviour=behaviour), weighted, estimator)
+    after = {name: p + 1.5 * slope[name][0] for name, p in own.items()}
+    value = two_steps.expected_return(log_policy(inner, after))
+    return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(own.values()))])
+
+
+def value_after_exact_step(inner: InnerLoop, move: Tensor) -> Tensor:
+    """V(theta + move + alpha grad J(theta + move)) from the exact J, without any surrogate."""
+    own, used = {}, 0
+    for name, p in inner.policy.named_parameters():
+        own[name] = (p.detach() + move[used : used + p.numel()].view_as(p)).requires_grad_()
+        used += p.numel()
+    slope = torch.autograd.grad(two_steps.expected_return(log_policy(inner, own)), list(own.values()))
+    after = {name: p + 1.5 * g for (name, p), g in zip(own.items(), slope, strict=True)}
+    return two_steps.expected_return(log_policy(inner, after)).detach()
+
+
+def finite_differences(inner: InnerLoop, step: float = 1e-5) -> Tensor:
+    count = sum(p.numel() for p in inner.policy.parameters())
+    sides = [[value_after_exact_step(inner, s * step * axis) for s in (1, -1)] for axis in torch.eye(count).double()]
+    return torch.stack([(up - down) / (2 * step) for up, down in sides])
+
+
+def test_the_meta_gradient_is_that_of_the_value_after_the_step():
+    """With the inner expectation enumerated, dice is exact; the others leave out what their surrogates leave out."""
+    inner = inner_loop()
+    exact = finite_differences(inner)
+    torch.testing.assert_close(meta_gradient(inner, "dice"), exact, atol=1e-8, rtol=1e-6)
+    errors = {e: float((meta_gradient(inner, e) - exact).norm() / exact.norm()) for e in ("lvc", "maml", "fomaml")}
+    assert min(errors.values()) > 0.01, errors
+
+
+def test_first_order_is_the_gradient_at_the_adapted_parameters():
+    inner = inner_loop()
+    episodes, to_go = enumerated()
+    own = dict(inner.policy.named_parameters())
+    now = log_policy(inner, own).detach()
+    weighted = 16 * two_steps.chances(now)[None, :, None] * to_go
+    slope = inner.gradient(inner.start(1), episodes, weighted, "maml")
+    after = {name: (p + 1.5 * slope[name][0]).detach().requires_grad_() for name, p in own.items()}
+    value = two_steps.expected_return(log_policy(inner, after))
+    there = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(after.values()))])
+    torch.testing.assert_close(meta_gradient(inner, "fomaml"), there, atol=1e-12, rtol=0)
+
+
+def test_long_and_impossible_steps_are_refused_for_their_own_task_alone():
+    inner = inner_loop(max_step=10.0)
+    episodes = some_episodes(inner)
+    params = {name: p.clone() for name, p in inner.start(3).items()}
+    fine, taken = inner.step(params, episodes, "fomaml")
+    assert taken.tolist() == [True] * 3
+    broken = episodes.advantage.clone()
+    broken[1, 0, 0] = torch.nan
+    after, taken = inner.step(params, episodes._replace(advantage=broken), "fomaml")
+    assert taken.tolist() == [True, False, True]
+    for name, p in after.items():
+        assert torch.equal(p[1], params[name][1])
+        assert torch.equal(p[[0, 2]], fine[name][[0, 2]])
+    inner.rates[0].data.fill_(1e4)
+    assert not inner.step(params, episodes, "fomaml")[1].any()
+
+
+def test_only_the_head_moves_where_only_the_head_is_adapted():
+    inner = inner_loop(adapted="head")
+    assert set(inner.start(2)) == {"head.weight", "head.bias"}
+    after, _ = inner.step(inner.start(3), some_episodes(inner), "lvc")
+    whole = inner_loop()
+    both, _ = whole.step(whole.start(3), some_episodes(whole), "lvc")
+    for name, p in after.items():
+        torch.testing.assert_close(p, both[name], atol=1e-12, rtol=0)
+
+
+# --- the agent --------------------------------------------------------------------------------------------------------
+
+
+def agent(family, **settings) -> GradientAgent:
+    inner = inner_loop(family.observation, family.action, inner_lr=1.0, **settings)
+    return GradientAgent(inner, Card(method="toy", supervision="reward"))
+
+
+@pytest.mark.parametrize("family", [Corridor(), Reach(), make_family("bandit:k=3,n=6"), make_family("gridnavi")])
+def test_keeps_the_contract(family):
+    for check in AGENT_CHECKS.values():
+        check(agent(family, episodes_per_step=2), family, tolerance=1e-9)
+
+
+def played(who: GradientAgent, episodes: int, *, adapt: bool = True):
+    """Three trials on a corridor of noisy rewards; what every episode held, and the memory."""
+    rng, trial = Rows.of(0, torch.arange(3)), Trial(6, 4)
+    memory, seen = who.start(Clues(), trial, rng), []
+    for episode in range(episodes):
+        memory = who.begin(memory, rng, episode=episode)
+        for t in range(2 + episode % 2):
+            at = rng.at(episode, t)
+            obs, action, reward = at.integers(3), at.at("action").integers(2), at.at("reward").normal()
+            ended = torch.full((3,), t == 1 + episode % 2)
+            memory = who.observe(memory, Step(obs, action, reward, obs, ended, ~ended & False))
+            seen.append((episode, t, obs, action, reward))
+        if adapt:
+            memory = who.adapt(memory, rng, episode=episode, last=False)
+    return memory, seen
+
+
+def test_a_step_is_taken_on_the_episodes_since_the_last_one_and_only_those():
+    family = Corridor(half=1)
+    who = agent(family, episodes_per_step=2)
+    memory, seen = played(who, 4)
+    assert memory.grad_steps.tolist() == [2, 2, 2]
+    params = who.inner.start(3)
+    for first in (0, 2):
+        parts = Episodes(
+            torch.zeros(3, 2, 4, dtype=torch.int64), torch.zeros(3, 2, 4, dtype=torch.int64), torch.zeros(3, 2, 4),
+            torch.zeros(3, 2, 4, dtype=torch.bool), torch.zeros(3, 2, 4), torch.zeros(3, 2, 4),
+        )  # fmt: skip
+        for episode, t, obs, action, reward in seen:
+            if first <= episode < first + 2:
+                for part, value in zip(parts, (obs, action, reward, True), strict=False):
+                    part[:, episode - first, t] = value
+        params, _ = who.inner.step(params, who.inner.judge(parts), "fomaml")
+    for name, p in memory.params.items():
+        torch.testing.assert_close(p, params[name], atol=1e-12, rtol=0)
+
+
+def test_what_is_left_is_used_before_scoring():
+    who = agent(Corridor(half=1), episodes_per_step=4)
+    memory, _ = played(who, 3)
+    assert memory.grad_steps.tolist() == [0, 0, 0]
+    memory = who.adapt(memory, Rows.of(0, torch.arange(3)), episode=2, last=True)
+    assert memory.grad_steps.tolist() == [1, 1, 1]
+    assert {name: value.tolist() for name, value in who.tally(memory).items()} == {
+        "grad_steps": [1, 1, 1],
+        "refused_steps": [0, 0, 0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"gamma": 1.5}, "gamma"), ({"inner_lr": -1.0}, "inner_lr"), ({"episodes_per_step": -1}, "episodes_per_step")],
+)
+def test_impossible_settings_are_refused(settings, what):
+    with pytest.raises(UserError, match=what):
+        InnerConfig(**settings)
+
+
+def test_one_step_is_too_little_to_learn_from():
+    with pytest.raises(UserError, match="episodes_per_step"):
+        InnerConfig(episodes_per_step=1).episodes(Trial(10, 1))
+
+
+@pytest.mark.parametrize(
+    ("trial", "count"), [(Trial(80, 100), 20), (Trial(10, 10), 2), (Trial(100, 1), 20), (Trial(20, 20), 5)]
+)
+def test_a_quarter_of_a_trial_is_played_between_steps(trial, count):
+    assert InnerConfig().episodes(trial) == count
