@@ -1,5 +1,6 @@
 """RL²: the contract, what PPO stands on, and that it learns."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -42,13 +43,15 @@ def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
         return made._play()[0], seen
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "point_nav:episodes=2"])
+@pytest.mark.parametrize(
+    ("spec", "core"),
+    [*itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES), ("point_nav", "gru")],
+)
 def test_keeps_the_contract(spec, core):
-    made = learner(spec, core=core)
+    made = learner(spec, core=core, episodes=2)
     made.update()
     for check in AGENT_CHECKS.values():
-        check(made.agent(), make_family(spec))
+        check(made.agent(), made.family)
 
 
 @pytest.mark.parametrize(("core", "policy_hidden"), [*((core, 0) for core in CORES), ("gru", 4)])
