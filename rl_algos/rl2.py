@@ -14,7 +14,7 @@ Deviations from the paper:
  never. Advantages are then computed from mean rewards, which have the same expectation and less noise.
  5. The policy may have a layer that sees the observation again (``policy_hidden``): looking up what is known of *this*
  state is then no longer the recurrence's work.
- 6. The critic predicts returns as standard scores, with a mean for each step of the trial.
+ 6. The critic predicts returns as standard scores, with a mean for each live step of the trial.
  7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
  8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
 
