@@ -249,7 +249,7 @@ class Rl2Learner:
                 mean = partial(_mean, live=part.live, length=length)
                 out, score = self._evaluate(part)
                 log_prob, entropy = self.network.actions.log_prob_and_entropy(out, part.action)
-                ratio = (log_prob - old[:, rows]).exp()
+                ratio = torch.where(part.live, log_prob - old[:, rows], 0.0).exp()  # padding's might overflow
                 gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
                 loss_policy = -mean(torch.minimum(ratio * gain, limit * gain))
                 loss_value = mean((score - target[:, rows]).square())
