@@ -124,7 +124,10 @@ def _update(
 
 
 def _flops_per_step(learner: Learner, workers: Workers) -> float:
-    """Floating-point operations a step of training, from one update that is then undone: counting slows it down."""
+    """Floating-point operations a step of training, from one update that is then undone: counting slows it down.
+
+    All updates have the shapes of the first one, unless episodes can end early: then what padding costs may grow.
+    """
     before = copy.deepcopy(learner.state_dict())
     begun = learner.env_steps
     with FlopCounterMode(display=False) as counter:

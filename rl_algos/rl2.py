@@ -14,8 +14,13 @@ Deviations from the paper:
  never. Advantages are then computed from mean rewards, which have the same expectation and less noise.
  5. The policy may have a layer that sees the observation again (``policy_hidden``): looking up what is known of *this*
  state is then no longer the recurrence's work.
- 6. The critic predicts returns as standard scores, with a mean for each step of the trial.
+ 6. The critic predicts returns as standard scores, with a mean for each live step of the trial.
  7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
+ 8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
+
+Where episodes can end early, a trial is the sequence of its live steps, as it was for the memory that played it: the
+steps in which its row stood still are taken out, and it is padded at its end to the length of the longest. Padding is
+neither judged nor learned from, and is no environment step. Every live step of a batch weighs the same.
 
 Hidden states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first
 step.
@@ -27,10 +32,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bridge import memory as tree
@@ -59,8 +65,11 @@ class Config:
     critic: Literal["history", "task"] = "history"
     """What the critic sees: the hidden state alone, or the task too (in training only): its parameters, and the mean of
     each reward in place of the reward."""
+    episodes: int = 0
+    """Train on trials cut to at most so many episodes; 0: whole ones."""
     steps_per_update: int = 10_000
-    """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process."""
+    """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process; fewer
+    where episodes end early."""
     epochs: int = 4
     """Passes over each batch."""
     minibatches: int = 8
@@ -83,7 +92,7 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("hidden", "steps_per_update", "epochs", "minibatches"):
             self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("policy_hidden", "entropy", "value_weight"):
+        for name in ("policy_hidden", "episodes", "entropy", "value_weight"):
             self._need(name, "0 or more", getattr(self, name) >= 0)
         for name in ("lr", "clip", "max_grad_norm"):
             self._need(name, "above 0", getattr(self, name) > 0)
@@ -134,13 +143,12 @@ class Policy(nn.Module):
 class Network(nn.Module):
     """Token in, action distribution and value out."""
 
-    def __init__(self, family: TaskFamily, config: Config, task_features: int = 0) -> None:
+    def __init__(self, family: TaskFamily, config: Config, span: int, task_features: int = 0) -> None:
         super().__init__()
         self.observation, self.space = family.observation, family.action
         self.actions = spaces.actions(self.space)
         inputs = spaces.width(self.observation) + spaces.width(self.space) + 2
-        trial = family.trial("train")
-        self.core = CORES[config.core](inputs, config.hidden, trial.episodes * trial.horizon)
+        self.core = CORES[config.core](inputs, config.hidden, span)
         self.policy = Policy(config, spaces.width(self.observation), self.actions.outputs)
         critic_inputs = config.hidden + task_features
         self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
@@ -190,14 +198,19 @@ class Rl2(nn.Module):
 
 
 class Batch(NamedTuple):
-    """Whole trials, one column each; ``action``, ``reward`` and ``end`` are those of the step itself."""
+    """Whole trials, one column each: their live steps, then padding to the length of the longest.
+
+    ``action``, ``reward`` and ``end`` are those of the step itself.
+    """
 
     obs: Tensor
     action: Tensor
     reward: Float[Tensor, "T B"]
     end: Float[Tensor, "T B"]
     judged: Float[Tensor, "T B"]
-    """What advantages are computed from: the reward, or its mean where the critic knows the task."""
+    """What advantages are computed from: the reward, or its mean where the critic knows the task; 0 in padding."""
+    live: Bool[Tensor, "T B"]
+    """False in padding."""
     task: Float[Tensor, "B F"]
 
 
@@ -205,38 +218,43 @@ class Rl2Learner:
     """PPO on trials."""
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        if family.ends_early:
-            raise UserError(f"RL² here trains on episodes of a fixed length; {family.id} can end one early.")
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
-        self.trial = family.trial("train")
-        trials = config.steps_per_update // (self.trial.episodes * self.trial.horizon)
+        whole = family.trial("train")
+        self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
+        span = self.trial.episodes * self.trial.horizon
+        trials = config.steps_per_update // span
         self.trials = max(config.minibatches, trials // self.workers.count)  # of each worker
         self.env_steps = self.grad_steps = self.updates = 0
         features = _task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
-        self.scale = ReturnScale(self.trial.episodes * self.trial.horizon).to(self.workers.device)
+        self.scale = ReturnScale(span).to(self.workers.device)
         with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
             torch.random.default_generator.manual_seed(seed)
-            self.network = Network(family, config, features).to(self.workers.device)
+            self.network = Network(family, config, span, features).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
         config, left = self.config, max(0.0, 1 - spent)
         batch, noise = self._play()
-        old, target, advantage = self._judge(batch)
+        played = round(self.workers.mean(batch.live.sum().double()).item() * self.workers.count)
+        length = played / (self.trials * self.workers.count)  # of a trial, on average over all workers
+        old, target, advantage = self._judge(batch, length)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * left
         sums = dict.fromkeys(("loss_policy", "loss_value", "entropy", "clipped"), 0.0)
         for epoch in range(config.epochs):
             order = noise.at("order", epoch).uniform().argsort()
             for rows in order.tensor_split(config.minibatches):
-                out, score = self._evaluate(_columns(batch, rows))
-                log_prob, entropy = self.network.actions.log_prob_and_entropy(out, batch.action[:, rows])
-                ratio = (log_prob - old[:, rows]).exp()
+                part = _columns(batch, rows)
+                mean = partial(_mean, live=part.live, length=length)
+                out, score = self._evaluate(part)
+                log_prob, entropy = self.network.actions.log_prob_and_entropy(out, part.action)
+                ratio = torch.where(part.live, log_prob - old[:, rows], 0.0).exp()  # padding's might overflow
                 gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
-                loss_policy = -torch.minimum(ratio * gain, limit * gain).mean()
-                loss_value = (score - target[:, rows]).square().mean()
-                loss = loss_policy + config.value_weight * loss_value - config.entropy * left * entropy.mean()
+                loss_policy = -mean(torch.minimum(ratio * gain, limit * gain))
+                loss_value = mean((score - target[:, rows]).square())
+                bonus = mean(entropy)
+                loss = loss_policy + config.value_weight * loss_value - config.entropy * left * bonus
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.workers.average_gradients(self.network.parameters())
@@ -245,25 +263,27 @@ class Rl2Learner:
                 self.grad_steps += 1
                 sums["loss_policy"] += loss_policy.item()
                 sums["loss_value"] += loss_value.item()
-                sums["entropy"] += entropy.mean().item()
-                sums["clipped"] += (ratio - limit).abs().gt(0).float().mean().item()
+                sums["entropy"] += bonus.item()
+                sums["clipped"] += mean((ratio - limit).abs().gt(0).float()).item()
         self.updates += 1
-        self.env_steps += batch.reward.numel() * self.workers.count
+        self.env_steps += played
         steps = config.epochs * config.minibatches
         return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
 
     @torch.no_grad()
-    def _judge(self, batch: Batch) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"]]:
+    def _judge(
+        self, batch: Batch, length: float
+    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"]]:
         """Log-probabilities of the actions played, the critic's targets as standard scores, standardised advantages."""
-        config, mean = self.config, self.workers.mean
-        self.scale.update(batch.judged, gamma=config.gamma, average=mean)
+        config, average = self.config, self.workers.mean
+        self.scale.update(batch.judged, batch.live, gamma=config.gamma, average=average)
         out, score = self._evaluate(batch)
         old, _ = self.network.actions.log_prob_and_entropy(out, batch.action)
-        value = self.scale.to_return(score)
+        value = torch.where(batch.live, self.scale.to_return(score), 0.0)
         advantage = trial_advantages(batch.judged, value, gamma=config.gamma, lam=config.lam)
         target = self.scale.to_score(advantage + value)
-        advantage = advantage - mean(advantage.mean())
-        return old, target, advantage / (mean(advantage.square().mean()).sqrt() + 1e-8)
+        advantage = advantage - average(_mean(advantage, batch.live, length))
+        return old, target, advantage / (average(_mean(advantage.square(), batch.live, length)).sqrt() + 1e-8)
 
     def agent(self) -> Rl2:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -307,12 +327,13 @@ class Rl2Learner:
                 visit=lambda _t, step: steps.append(step),
             )  # fmt: skip
         obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
-        end = torch.stack([s.terminated | s.truncated for s in steps]).to(reward.dtype)
+        end = torch.stack([s.terminated | s.truncated for s in steps])
+        live = torch.stack([torch.ones_like(end[0]) if s.live is None else s.live for s in steps])
         if self.config.critic == "task":
-            judged = torch.stack([self.family.expected_reward(tasks, step) for step in steps])
+            judged = torch.where(live, torch.stack([self.family.expected_reward(tasks, step) for step in steps]), 0.0)
         else:
             judged = reward
-        return Batch(obs, action, reward, end, judged, _task_features(tasks)), noise
+        return _packed(Batch(obs, action, reward, end.to(reward.dtype), judged, live, _task_features(tasks))), noise
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
         """The policy's output and the critic's standard score before every step.
@@ -333,7 +354,18 @@ class Rl2Learner:
 
 def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
     """Some of a batch's trials."""
-    return Batch(*(part[:, rows] for part in batch[:5]), batch.task[rows])
+    return Batch(*(part[:, rows] for part in batch[:-1]), batch.task[rows])
+
+
+def _packed(batch: Batch) -> Batch:
+    """Every trial's live steps first, in their order; steps that no trial needs are left out."""
+    order = (~batch.live).sort(dim=0, stable=True).indices[: int(batch.live.sum(0).max())]
+    return Batch(*(part[order, torch.arange(len(batch.task), device=order.device)] for part in batch[:-1]), batch.task)
+
+
+def _mean(each: Float[Tensor, "T b"], live: Bool[Tensor, "T b"], length: float) -> Float[Tensor, ""]:
+    """Over the live steps of b trials, as if each had ``length``: the average over equal parts is then the whole's."""
+    return torch.where(live, each, 0.0).sum() / (length * each.shape[1])
 
 
 def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:

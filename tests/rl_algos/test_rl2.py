@@ -1,5 +1,9 @@
 """RL²: the contract, what PPO stands on, and that it learns."""
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -10,24 +14,44 @@ from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from bridge.workers import Workers
 from rl_algos.nets import CORES
-from rl_algos.rl2 import Config, Rl2Learner
-from tests.bridge.toys import Reach
+from rl_algos.rl2 import Batch, Config, Rl2Learner, _packed
+from tests.bridge.toys import Corridor, Reach
 
 SMALL = {"hidden": 8, "steps_per_update": 240, "minibatches": 2, "epochs": 2}
 
 
 def learner(spec: str = "bandit:k=3,n=6", *, seed: int = 0, **settings) -> Rl2Learner:
-    return Rl2Learner(make_family(spec), Config(**(SMALL | settings)), seed=seed)
+    family = Corridor(half=1) if spec == "corridor" else make_family(spec)
+    return Rl2Learner(family, Config(**(SMALL | settings)), seed=seed)
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2"])
+def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
+    """A batch, and ``what(arguments, result)`` of every call of one of the agent's verbs while it was played."""
+    seen: list = []
+    agent_class = type(made.agent())
+    method = getattr(agent_class, verb)
+
+    def spy(self, *args, **kwargs):
+        result = method(self, *args, **kwargs)
+        seen.append(what(args, result))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent_class, verb, spy)
+        return made._play()[0], seen
+
+
+@pytest.mark.parametrize(
+    ("spec", "core"),
+    [*itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES), ("point_nav", "gru")],
+)
 def test_keeps_the_contract(spec, core):
-    made = learner(spec, core=core)
+    made = learner(spec, core=core, episodes=2)
     made.update()
     for check in AGENT_CHECKS.values():
-        check(made.agent(), make_family(spec))
+        check(made.agent(), made.family)
 
 
 @pytest.mark.parametrize(("core", "policy_hidden"), [*((core, 0) for core in CORES), ("gru", 4)])
@@ -35,20 +59,92 @@ def test_keeps_the_contract(spec, core):
 def test_recomputed_policy_is_the_policy_that_played(spec, core, policy_hidden):
     """The first ratio of every update is 1: logits seen in play equal those of the unrolled network."""
     made = learner(spec, core=core, policy_hidden=policy_hidden)
-    played: list[torch.Tensor] = []
-    agent_class = type(made.agent())
-    act = agent_class.act
-
-    def spy(self, *args, **kwargs):
-        decision = act(self, *args, **kwargs)
-        played.append(decision.logits)
-        return decision
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(agent_class, "act", spy)
-        batch, _ = made._play()
+    batch, played = watched(made, "act", lambda _args, decision: decision.logits)
     out, _ = made._evaluate(batch)
     torch.testing.assert_close(out, torch.stack(played), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_recomputed_policy_is_the_policy_that_played_where_episodes_end_early(core):
+    """So too for every live step of trials of different lengths; what dead rows would have done is nowhere."""
+    made = learner("corridor", core=core)
+    batch, steps = watched(made, "observe", lambda args, _memory: args[1])
+    _, logits = watched(made, "act", lambda _args, decision: decision.logits)
+    out, _ = made._evaluate(batch)
+    lengths = set()
+    for b in range(made.trials):
+        alive = [t for t, step in enumerate(steps) if step.live[b]]
+        lengths.add(len(alive))
+        assert batch.live[:, b].tolist() == [t < len(alive) for t in range(len(out))]
+        assert batch.action[: len(alive), b].tolist() == [steps[t].action[b].item() for t in alive]
+        assert batch.reward[:, b].sum().item() == pytest.approx(sum(step.reward[b].item() for step in steps))
+        expected = torch.stack([logits[t][b] for t in alive])
+        torch.testing.assert_close(out[: len(alive), b], expected, atol=1e-5, rtol=0)
+    assert len(lengths) > 3
+    assert len(out) == max(lengths) < len(steps) <= 18
+
+
+def test_live_steps_move_to_the_front_in_their_order():
+    """Three trials of four steps, of which the first one skips its second step and nobody needs the fourth."""
+    live = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 0]]).bool()
+    step = torch.arange(4.0)[:, None].expand(4, 3)
+    batch = Batch(torch.stack([step, 10 * step], -1), step.long(), step, step, step, live, torch.ones(3, 1))
+    packed = _packed(batch)
+    assert packed.live.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
+    for part in packed[1:5]:
+        assert part.shape == (3, 3)
+        assert [part[:, 0].tolist(), part[0, 1].item(), part[0, 2].item()] == [[0, 2, 3], 0, 2]
+    assert packed.obs[:, 0].tolist() == [[0, 0], [2, 20], [3, 30]]
+
+
+@pytest.mark.parametrize("critic", ["history", "task"])
+def test_advantages_run_over_the_live_steps_of_a_trial(critic):
+    """Worked out trial by trial in plain loops, across early ends of episodes but not beyond the trial's last step."""
+    made = learner("corridor", critic=critic, gamma=0.9, lam=0.8)
+    batch, steps = watched(made, "observe", lambda args, _memory: args[1])
+    tasks = made.family.sample("train", Rows.of("train/rl2/0", torch.arange(made.trials)).at("task").bits() % 2**62)
+    _, target, advantage = made._judge(batch, batch.live.sum().item() / made.trials)
+    values = made.scale.to_return(made._evaluate(batch)[1]).tolist()
+    found, wanted = [], []
+    for b in range(made.trials):
+        mean = [made.family.expected_reward(tasks, step)[b] if critic == "task" else step.reward[b] for step in steps]
+        paid = [mean[t].item() for t, step in enumerate(steps) if step.live[b]]
+        after, running, mine = 0.0, 0.0, []
+        for t in reversed(range(len(paid))):
+            running = paid[t] + 0.9 * after - values[t][b] + 0.9 * 0.8 * running
+            after = values[t][b]
+            mine.insert(0, running)
+        wanted += mine
+        found += advantage[: len(paid), b].tolist()
+        raw = torch.tensor(mine) + torch.tensor([values[t][b] for t in range(len(paid))])
+        score = (raw - made.scale.mean[: len(paid), 0]) / made.scale.square.sqrt()
+        torch.testing.assert_close(target[: len(paid), b], score, atol=1e-4, rtol=0)
+    assert found == pytest.approx(((np.array(wanted) - np.mean(wanted)) / np.std(wanted)).tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("critic", ["history", "task"])
+def test_more_padding_changes_nothing(core, critic):
+    """Steps that never were, though they look like others, move no weight, no statistic and no metric."""
+    one, two = (learner("corridor", core=core, critic=critic) for _ in range(2))
+    batch, noise = two._play()
+    longer = Batch(*(torch.cat([part, part[:1]]) for part in batch[:-1]), batch.task)
+    for part in (longer.reward, longer.judged, longer.live):
+        part[-1] = 0
+    expected = one.update()
+    judge = two._judge
+
+    def judged(*args):
+        old, target, advantage = judge(*args)
+        return old.where(longer.live, -1000.0), target, advantage  # nothing keeps a ratio of padding near 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two, "_play", lambda: (longer, noise))
+        patch.setattr(two, "_judge", judged)
+        assert two.update() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.scale.state_dict(), two.scale.state_dict())
 
 
 def test_the_critic_may_see_the_task_and_the_policy_never():
@@ -67,16 +163,67 @@ def test_every_step_is_counted():
     assert made.env_steps == 4 * 60  # four trials of four episodes of fifteen steps
 
 
-def test_equal_seeds_train_equally_and_a_restored_learner_goes_on_bit_for_bit():
-    one, two = learner(), learner()
+def test_every_live_step_is_counted_and_no_other():
+    made = learner("corridor")
+    _, steps = watched(made, "observe", lambda args, _memory: args[1].live)
+    made.update()
+    assert made.env_steps == torch.stack(steps).sum() < torch.stack(steps).numel()
+
+
+def test_two_workers_take_the_step_that_one_takes_on_trials_of_any_length():
+    """Each plays its half, of lengths of its own; averaged gradients are those of the whole batch."""
+    settings = {"minibatches": 1, "epochs": 2, "steps_per_update": 144}
+    one = learner("corridor", **settings)
+    wanted = one.update()
+    meeting, told = Barrier(2, timeout=60), {}
+
+    class Half(Workers):
+        def __init__(self, index):
+            super().__init__()
+            self.count, self.index = 2, index
+
+        def mean(self, value):
+            meeting.wait()
+            told[self.index] = value
+            meeting.wait()
+            return (told[0] + told[1]) / 2
+
+    halves = [Rl2Learner(one.family, one.config, seed=0, workers=Half(i)) for i in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(halves[0].update)
+        metrics = first, halves[1].update()
+    assert (metrics[0].result()["trial_return"] + metrics[1]["trial_return"]) / 2 == pytest.approx(
+        wanted["trial_return"]
+    )
+    for half in halves:
+        assert half.env_steps == one.env_steps
+        torch.testing.assert_close(half.scale.state_dict(), one.scale.state_dict())
+        for a, b in zip(half.network.parameters(), one.network.parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=2e-4, rtol=0)
+
+
+def test_trains_on_trials_cut_to_fewer_episodes_and_plays_whole_ones():
+    made = learner("gridnavi", episodes=2)
+    batch, _ = made._play()
+    assert len(batch.reward) == len(made.scale.mean) == 2 * 15
+    assert batch.reward.shape[1] == 240 // 30
+    assert batch.end.sum(0).tolist() == [2.0] * 8
+    made.update()
+    evaluate(made.agent(), made.family, Plan(trials=4))
+    assert learner("gridnavi", episodes=9).trial == learner("gridnavi").trial == made.family.trial("train")
+
+
+@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "corridor"])
+def test_equal_seeds_train_equally_and_a_restored_learner_goes_on_bit_for_bit(spec):
+    one, two = learner(spec), learner(spec)
     lines = [one.update() for _ in range(4)]
     assert [two.update() for _ in range(2)] == lines[:2]
-    three = learner()
+    three = learner(spec)
     three.load_state_dict(two.state_dict())
     assert [three.update() for _ in range(2)] == lines[2:]
     for a, b in zip(one.network.parameters(), three.network.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert learner(seed=1).update() != lines[0]
+    assert learner(spec, seed=1).update() != lines[0]
 
 
 def test_no_global_generator_moves():
@@ -137,3 +284,18 @@ def test_learns_to_reach():
         got = made.update(i / 60)["trial_return"]
         (first if i < 5 else last if i >= 55 else []).append(got)
     assert sum(last) / 5 - sum(first) / 5 > 10 * 5 / 2000**0.5  # a trial's return has a standard deviation of about 5
+
+
+def test_learns_to_remember_the_side_that_paid():
+    """Who searches a corridor anew in every episode needs 12 steps a trial or more (2 or 6 an episode, and slips).
+
+    Who remembers needs 8 and slips: one search and two straight walks. A mean over 1,000 trials is within 0.3.
+    """
+    made = Rl2Learner(Corridor(), Config(hidden=32, steps_per_update=3600, minibatches=4, critic="task"), seed=0)
+    returns, steps = [], []
+    for i in range(25):
+        before = made.env_steps
+        returns.append(made.update(i / 25)["trial_return"])
+        steps.append((made.env_steps - before) / made.trials)
+    assert sum(steps[-5:]) / 5 < 10.5 < 13 < steps[0]
+    assert sum(returns[-5:]) / 5 > 3.4 > 3 > returns[0]

@@ -1,5 +1,8 @@
 """Advantages over a trial against brute-force sums, with no cut at the ends of episodes."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 
@@ -27,6 +30,19 @@ def test_monte_carlo_is_the_rest_of_the_trial():
     reward, value = torch.randn(6, 3), torch.randn(6, 3)
     rest = reward.flip(0).cumsum(0).flip(0)
     torch.testing.assert_close(trial_advantages(reward, value, gamma=1.0, lam=1.0), rest - value)
+
+
+def test_padding_is_the_end_of_a_trial():
+    """Trials of 5, 2 and 3 steps beside one another have the advantages that each has alone."""
+    torch.manual_seed(0)
+    trials = [(torch.randn(n, 1), torch.randn(n, 1)) for n in (5, 2, 3)]
+    reward, value = (
+        torch.cat([torch.nn.functional.pad(part, (0, 0, 0, 5 - len(part))) for part in parts], 1)
+        for parts in zip(*trials, strict=True)
+    )
+    found = trial_advantages(reward, value, gamma=0.9, lam=0.8)
+    for b, alone in enumerate(trials):
+        torch.testing.assert_close(found[: len(alone[0]), b : b + 1], brute(*alone, 0.9, 0.8))
 
 
 def test_a_perfect_critic_leaves_no_advantage():
@@ -59,13 +75,42 @@ def test_return_scale_follows_slowly_and_forgets_its_start():
     assert seen == [5.0, 2.5, 1.25, 0.625]
 
 
+def test_return_scale_asks_only_trials_that_reach_a_step():
+    """Trials of 3, 1 and 2 steps that pay 1 a step have returns 3 2 1, 1, 2 1; none of the first update has a third."""
+    length = torch.tensor([3, 1, 2])
+    live = torch.arange(3)[:, None] < length
+    scale = ReturnScale(4, memory=0.5)
+    scale.update(live[:2, 1:].float(), live[:2, 1:], gamma=1.0)
+    assert scale.mean.flatten().tolist() == [1.5, 1, 0, 0]
+    assert scale.square.item() == pytest.approx(0.5 / 3)
+    scale.update(live.float(), live, gamma=1.0)
+    assert scale.mean.flatten().tolist() == [1.75, 1.25, 1, 0]  # halfway to 2 and to 1.5; at once to the first 1
+    squares = sum(x * x for x in (1.25, -0.75, 0.25, 0.75, -0.25, 0))
+    assert scale.square.item() == pytest.approx((0.5 / 3 + squares / 6) / 2)
+    assert scale.updates.flatten().tolist() == [2, 2, 1, 0]
+
+
 def test_return_scale_of_workers_is_that_of_all_their_trials():
+    """Trials of 4, 2, 1 steps here and of 3, 3, 2 steps there, where nobody waits for a fourth step."""
     torch.manual_seed(0)
-    reward = torch.randn(4, 6)
-    whole, part = ReturnScale(4), ReturnScale(4)
-    whole.update(reward, gamma=1.0)
-    returns = trial_advantages(reward, torch.zeros_like(reward), gamma=1.0, lam=1.0)
-    exchanged = iter([returns.mean(1, keepdim=True), (returns - returns.mean(1, keepdim=True)).square().mean()])
-    part.update(reward[:, :3], gamma=1.0, average=lambda _mine: next(exchanged))
-    torch.testing.assert_close(part.mean, whole.mean)
-    torch.testing.assert_close(part.square, whole.square)
+    live = torch.arange(4)[:, None] < torch.tensor([4, 2, 1, 3, 3, 2])
+    reward = torch.randn(4, 6).where(live, 0.0)
+    whole, here, there = ReturnScale(5), ReturnScale(5), ReturnScale(5)
+    whole.update(reward, live, gamma=0.9)
+    with ThreadPoolExecutor(1) as pool:
+        meeting, told = Barrier(2, timeout=10), {}
+
+        def learn(scale, *trials):
+            def average(mine):
+                meeting.wait()
+                told[scale] = mine
+                meeting.wait()
+                return (told[here] + told[there]) / 2
+
+            scale.update(*trials, gamma=0.9, average=average)
+
+        first = pool.submit(learn, here, reward[:, :3], live[:, :3])
+        learn(there, reward[:3, 3:], live[:3, 3:])
+        first.result()
+    for part in (here, there):
+        torch.testing.assert_close(part.state_dict(), whole.state_dict())
