@@ -1,0 +1,255 @@
+"""Multi-task RL: one policy for N known tasks, told which of them it plays; trained by PPO (Schulman et al. 2017).
+
+Known tasks are those of ``--family F:tasks=N``. There the agent's clue is the task's id; on any other task it plays as
+on an ``unknown`` one, which training knows by hiding the id now and then. Without known tasks every id is hidden: one
+policy for the whole distribution, blind to the task.
+
+What a task owns (``shared``):
+
+* ``all``: the first layer's biases, which is what an MLP makes of a one-hot id beside the observation.
+* ``trunk``: its head, too.
+* ``nothing``: everything. These are N specialists that learn side by side, for measuring transfer.
+
+Deviations from PPO as it is used for multi-task RL:
+ 1. Advantages are judged by a linear baseline of each task's own (``bridge/maths/baselines.py``), not by a critic.
+ 2. They are standardised within each task, so that a task with large returns does not drown the others.
+ 3. Each epoch is one step on the whole batch.
+ 4. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
+
+Shape letters: N slots of a batch (a task each), E episodes of each, H steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge.errors import UserError
+from bridge.maths.baselines import Baseline, episode_advantages, standardised
+from bridge.maths.surrogates import clipped_surrogate
+from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+from bridge.tuning import Choice, LogUniform, Space
+from bridge.workers import Workers
+from rl_algos import per_task, spaces
+from rl_algos.per_task import Episodes, Parameters
+from rl_algos.policies import MlpPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How the multi-task policy is built and trained."""
+
+    hidden: int = 64
+    """Units of each of two hidden layers."""
+    shared: Literal["all", "trunk", "nothing"] = "all"
+    """What tasks share; see above."""
+    hidden_ids: float = 0.1
+    """Share of slots that are played and learned from as an unknown task's."""
+    tasks_per_update: int = 20
+    """Slots of a batch (of each process)."""
+    episodes_per_task: int = 10
+    """Episodes of each slot."""
+    epochs: int = 8
+    """Steps on each batch."""
+    lr: float = 3e-3
+    """Learning rate of Adam at the start."""
+    clip: float = 0.2
+    """How far a probability ratio may move before its gradient stops."""
+    gamma: float = 0.99
+    """Discount a step."""
+    lam: float = 0.95
+    """Trace of the generalised advantage."""
+    baseline: Baseline = "linear"
+    """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus at the start, in nats."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; those of specialists one by one."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "tasks_per_update", "episodes_per_task", "epochs"):
+            self._need(name, "1 or more", getattr(self, name) >= 1)
+        for name in ("lr", "clip", "max_grad_norm"):
+            self._need(name, "above 0", getattr(self, name) > 0)
+        for name in ("gamma", "lam", "hidden_ids"):
+            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
+        self._need("entropy", "0 or more", self.entropy >= 0)
+
+    def _need(self, name: str, what: str, kept: bool) -> None:
+        if not kept:
+            raise UserError(f"Multi-task RL needs {name} {what}; found {getattr(self, name)!r}.")
+
+
+SPACE: Space = {
+    "lr": LogUniform(3e-4, 1e-2),
+    "gamma": Choice((0.9, 0.95, 0.99, 1.0)),
+    "lam": Choice((0.5, 0.9, 0.95, 1.0)),
+    "entropy": LogUniform(1e-4, 0.1),
+    "epochs": Choice((4, 8, 16)),
+}
+"""What is tuned."""
+
+
+class TaskTable(nn.Module):
+    """A policy, and what each of N known tasks and the unknown one (number N) has of its own."""
+
+    def __init__(self, family: TaskFamily, config: Config) -> None:
+        super().__init__()
+        self.known = family.tasks
+        policies = [MlpPolicy(family.observation, family.action, config.hidden)]
+        if config.shared == "nothing":
+            policies += [MlpPolicy(family.observation, family.action, config.hidden) for _ in range(self.known)]
+        self.policy = policies[0]
+        own = {"all": ("body.0.bias",), "trunk": ("body.0.bias", "head.")}.get(config.shared, ("",))
+        self.names = [name for name, _ in self.policy.named_parameters() if name.startswith(own)]
+        rows = [dict(policies[k % len(policies)].named_parameters()) for k in range(self.known + 1)]
+        self.tables = nn.ParameterList(torch.stack([row[name].detach() for row in rows]) for name in self.names)
+        if config.shared != "nothing":
+            nn.init.normal_(self.tables[self.names.index("body.0.bias")])
+
+    def rows(self, task: Int[Tensor, " N"]) -> Parameters:
+        """What tasks number ``task`` have of their own."""
+        return {name: table[task] for name, table in zip(self.names, self.tables, strict=True)}
+
+
+class Memory(NamedTuple):
+    """All that a multi-task policy knows of its task."""
+
+    task: Int[Tensor, " B"]
+    """Its number; that of the unknown task where it was not told."""
+
+
+class Mtrl(nn.Module):
+    """The frozen agent; it does not adapt."""
+
+    def __init__(self, table: TaskTable, card: Card) -> None:
+        super().__init__()
+        self.table, self.card = table, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        unknown = torch.full((len(rng),), self.table.known, device=rng.device)
+        return Memory(unknown if clues.task_id is None else clues.task_id)
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        return memory
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        sampled = explore and self.card.decode_rule == "sample"
+        out = per_task.out(self.table.policy, self.table.rows(memory.task), obs)
+        return self.table.policy.actions.decide(out, rng if sampled else None)
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        return memory
+
+    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
+        return memory
+
+
+class MtrlLearner:
+    """PPO on all tasks at once."""
+
+    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
+        if config.shared == "nothing" and not family.tasks:
+            raise UserError(f"Specialists need known tasks. Name how many: --family {family.id} with tasks=N.")
+        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+        self.env_steps = self.grad_steps = self.updates = 0
+        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
+            torch.random.default_generator.manual_seed(seed)
+            self.table = TaskTable(family, config).to(self.workers.device)
+        self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
+
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
+        """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
+        config, left = self.config, max(0.0, 1 - spent)
+        task, episodes = self._play()
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * left
+        for _ in range(config.epochs):
+            losses, entropy = self._losses(task, episodes, config.entropy * left)
+            self.optimizer.zero_grad(set_to_none=True)
+            self._combined(losses).backward()
+            self.workers.average_gradients(self.table.parameters())
+            self._clip()
+            self.optimizer.step()
+            self.grad_steps += 1
+        self.updates += 1
+        self.env_steps += int(self.workers.mean(episodes.live.sum().double()).item() * self.workers.count)
+        return {"episode_return": episodes.reward.sum(-1).mean().item(), "entropy": entropy.item()}
+
+    def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
+        """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
+        config, family, device = self.config, self.family, self.workers.device
+        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
+        slot = torch.arange(first, first + config.tasks_per_update, device=device)
+        noise = Rows.of(f"train/mtrl/{self.seed}", slot)
+        tasks = family.sample("train", slot if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
+        hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
+        task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
+        horizon = family.trial("train").horizon
+        episodes = per_task.roll_out(
+            self.table.policy, self.table.rows(task), family, tasks, noise, config.episodes_per_task, horizon
+        )
+        obs = spaces.features(episodes.obs, family.observation)
+        advantage = episode_advantages(
+            episodes.reward, obs, episodes.live, gamma=config.gamma, lam=config.lam, baseline=config.baseline
+        )
+        return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
+
+    def _losses(
+        self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
+        """Each slot's loss, and the mean entropy."""
+        policy = self.table.policy
+        out = per_task.out(policy, self.table.rows(task), episodes.obs)
+        log_prob, entropy = policy.actions.log_prob_and_entropy(out, episodes.action)
+        log_prob = torch.where(episodes.live, log_prob, 0.0)
+        gain = clipped_surrogate(log_prob, episodes.behaviour, episodes.advantage, self.config.clip)
+        gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / episodes.live.sum((1, 2))
+        return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
+
+    def _combined(self, losses: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+        """One loss of all tasks': their mean."""
+        return losses.mean()
+
+    def _clip(self) -> None:
+        """Scale down the gradient of all parameters, or each specialist's own."""
+        if self.config.shared != "nothing":
+            nn.utils.clip_grad_norm_(self.table.parameters(), self.config.max_grad_norm)
+            return
+        gradients = [table.grad for table in self.table.tables if table.grad is not None]
+        norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+        scale = (self.config.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        for g in gradients:
+            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+
+    def agent(self) -> Agent:
+        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
+        count = sum(p.numel() for p in self.table.parameters())
+        card = Card(
+            method="mtrl", clue="id", supervision="reward", selection_rule="last",
+            params_total=count, params_trained=count,
+        )  # fmt: skip
+        return Mtrl(self.table, card)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
+        return {
+            "table": self.table.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "env_steps": self.env_steps,
+            "grad_steps": self.grad_steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.table.load_state_dict(state["table"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))

@@ -1,0 +1,176 @@
+"""Multi-task RL: who is told what, what tasks share, the contract, and that one policy learns many tasks."""
+
+import numpy as np
+import pytest
+import torch
+
+from bridge import play
+from bridge.conformance import AGENT_CHECKS
+from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.protocol import Clues
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from rl_algos.mtrl import Config, MtrlLearner
+from tests.bridge.toys import Corridor, Reach
+
+SMALL = {"hidden": 8, "tasks_per_update": 6, "episodes_per_task": 3, "epochs": 2}
+
+
+def learner(family="gridnavi:tasks=3", *, seed: int = 0, **settings) -> MtrlLearner:
+    made = make_family(family) if isinstance(family, str) else family
+    return MtrlLearner(made, Config(**(SMALL | settings)), seed=seed)
+
+
+def weights(made: MtrlLearner) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in made.table.parameters()])
+
+
+@pytest.mark.parametrize("split", ["train", "id"])
+@pytest.mark.parametrize(
+    "family", ["bandit:k=3,n=6,tasks=4", "gridnavi:tasks=3", "gridnavi", Corridor(tasks=3), Reach(tasks=3)]
+)
+def test_keeps_the_contract(family, split):
+    made = learner(family)
+    made.update()
+    for check in AGENT_CHECKS.values():
+        check(made.agent(), made.family, split)
+
+
+@pytest.mark.parametrize("shared", ["all", "trunk", "nothing"])
+def test_equal_seeds_train_equally_and_a_restored_learner_goes_on_bit_for_bit(shared):
+    one, two = learner(shared=shared), learner(shared=shared)
+    lines = [one.update() for _ in range(3)]
+    assert [two.update()] == lines[:1]
+    three = learner(shared=shared)
+    three.load_state_dict(two.state_dict())
+    assert [three.update() for _ in range(2)] == lines[1:]
+    assert torch.equal(weights(one), weights(three))
+    assert learner(shared=shared, seed=1).update() != lines[0]
+
+
+def test_every_step_is_counted():
+    made = learner()
+    made.update()
+    assert made.env_steps == 6 * 3 * 15
+    assert made.grad_steps == 2
+    early = learner(Corridor(tasks=3))
+    early.update()
+    assert early.env_steps < 6 * 3 * 6
+
+
+def test_no_global_generator_moves():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    learner().update()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+# --- clues ------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_told_the_id_on_known_tasks_and_plays_an_unknown_one_elsewhere():
+    made = learner()
+    agent, rng = made.agent(), Rows.of(0, torch.arange(5))
+    for split, expected in (("train", [0, 1, 2, 0, 1]), ("id", [3] * 5)):
+        tasks = made.family.sample(split, torch.arange(5))
+        told = play.clues(agent, made.family, split, tasks)
+        assert agent.start(told, made.family.trial(split), rng).task.tolist() == expected
+
+
+def test_a_one_hot_id_is_a_bias_of_the_first_layer():
+    """The policy of task k equals one network that reads [observation, one-hot id]."""
+    made = learner("tabular_mdp:n=2,tasks=3")
+    agent, obs = made.agent(), torch.tensor([4, 7, 0, 2])
+    memory = agent.start(Clues(task_id=torch.tensor([2, 0, 1, 3])), made.family.trial("train"), Rows.of(0, obs))
+    found = agent.act(memory, obs, Rows.of(0, obs), explore=True).logits
+    policy, table = made.table.policy, made.table.tables[0]
+    wide = torch.nn.Linear(10 + 4, 8, bias=False)
+    wide.weight.data = torch.cat([policy.body[0].weight, table.T], 1)
+    one_hot = torch.nn.functional.one_hot
+    x = wide(torch.cat([one_hot(obs, 10), one_hot(memory.task, 4)], -1).float())
+    for layer in list(policy.body)[1:]:
+        x = layer(x)
+    torch.testing.assert_close(found, policy.head(x), atol=1e-5, rtol=0)
+
+
+def test_ids_are_hidden_as_often_as_asked():
+    played = [learner(tasks_per_update=400, hidden_ids=share)._play()[0] for share in (0.0, 0.25, 1.0)]
+    none, some, every = ((task == 3).float().mean().item() for task in played)
+    assert (none, every) == (0, 1)
+    assert abs(some - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
+
+
+def test_without_known_tasks_every_id_is_hidden():
+    made = learner("gridnavi")
+    task, _ = made._play()
+    assert made.table.known == 0
+    assert task.tolist() == [0] * 6
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shared", "own"), [("all", 1), ("trunk", 3), ("nothing", 6)])
+def test_what_tasks_share(shared, own):
+    made = learner(shared=shared)
+    assert len(made.table.names) == own
+    assert all(len(table) == 4 for table in made.table.tables)
+
+
+def test_specialists_learn_as_if_alone():
+    """What task 0 learns does not depend on what the others are paid."""
+    made, other = learner(shared="nothing"), learner(shared="nothing")
+    task, episodes = made._play()
+    changed = episodes._replace(advantage=torch.where((task == 0)[:, None, None], episodes.advantage, 5.0))
+    for one, played in ((made, episodes), (other, changed)):
+        one._combined(one._losses(task, played, 0.0)[0]).backward()
+        one._clip()
+        one.optimizer.step()
+    for mine, theirs in zip(made.table.tables, other.table.tables, strict=True):
+        assert torch.equal(mine[0], theirs[0])
+        assert torch.equal(mine[3], theirs[3])  # nobody has played the unknown task
+    assert not torch.equal(made.table.tables[0][1], other.table.tables[0][1])
+
+
+def test_a_specialists_gradient_is_scaled_down_to_its_own_norm():
+    made = learner(shared="nothing", max_grad_norm=0.5)
+    for table in made.table.tables:
+        table.grad = torch.zeros_like(table)
+    made.table.tables[0].grad[0], made.table.tables[1].grad[0], made.table.tables[1].grad[1] = 3.0, 4.0, 1e-3
+    made._clip()
+    norms = torch.stack([t.grad.square().flatten(1).sum(1) for t in made.table.tables]).sum(0).sqrt()
+    torch.testing.assert_close(norms[:2], torch.tensor([0.5, 1e-3 * made.table.tables[1][0].numel() ** 0.5]))
+
+
+def test_the_combined_loss_is_the_mean_of_the_tasks_losses():
+    made = learner()
+    losses, _ = made._losses(*made._play(), 0.0)
+    assert losses.shape == (6,)
+    assert torch.equal(made._combined(losses), losses.mean())
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"epochs": 0}, "epochs"), ({"hidden_ids": 1.5}, "hidden_ids"), ({"entropy": -1.0}, "entropy")],
+)
+def test_impossible_settings_are_refused(settings, what):
+    with pytest.raises(UserError, match=what):
+        Config(**settings)
+
+
+def test_specialists_need_known_tasks():
+    with pytest.raises(UserError, match="tasks=N"):
+        learner("gridnavi", shared="nothing")
+
+
+def test_one_policy_learns_three_tasks_and_needs_to_be_told_which():
+    """Known ids earn 80% of the oracle's return; the same policy, untold, less by 10 standard errors."""
+    made = learner(tasks_per_update=12, episodes_per_task=8, hidden=32, epochs=6)
+    for i in range(60):
+        made.update(i / 60)
+    plan = Plan(split="train", trials=300)
+    told = evaluate(made.agent(), made.family, plan)
+    untold = evaluate(made.agent(), make_family("gridnavi"), plan)
+    assert told.mean("trial_return") > 0.8 * 4 * 10.5
+    assert told.mean("trial_return") - untold.mean("trial_return") > 10 * 15 / 300**0.5
