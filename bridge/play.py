@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError
-from bridge.protocol import Agent, Clues, Decision, Step, Trial
+from bridge.protocol import Agent, Card, ClueKind, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete, TaskFamily, Tasks
 
@@ -133,13 +133,19 @@ def show(agent: Agent, memory: Any, steps: list[Step], rng: Rows, *, episode: in
 
 
 def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
-    """What ``agent`` asks to be told, where it can be: an id only on a fixed set of training tasks."""
-    kind = agent.card.clue
+    """What ``agent`` asks to be told, where it can be."""
+    kind = clue_given(agent.card, family, split)
     if kind == "task":
         return Clues(task=tasks)
-    if kind == "id" and split == "train" and family.tasks:
+    if kind == "id":
         return Clues(task_id=tasks.index)
     return Clues()
+
+
+def clue_given(card: Card, family: TaskFamily, split: str) -> ClueKind:
+    """The kind of clue that an agent gets on ``split``: an id only on a fixed set of training tasks."""
+    known = split == "train" and family.tasks > 0
+    return "nothing" if card.clue == "id" and not known else card.clue
 
 
 # --- the boundary: a broken agent or family is named, with its row and step -------------------------------------------

@@ -25,6 +25,7 @@ from bridge.budget import Cost
 from bridge.errors import UserError
 from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
 from bridge.files import write_text, write_whole
+from bridge.play import clue_given
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 
@@ -109,6 +110,7 @@ def rows(
         "git_sha": _git_sha(),
     }
     columns |= {key: value for key, value in asdict(card).items() if key in COLUMNS}
+    columns["clue"] = clue_given(card, family, split.name)
     for metric in METRICS:
         columns |= {f"{metric}_n": n[metric], f"{metric}_sum": total[metric], f"{metric}_sum_sq": square[metric]}
     count = int(played.sum())

@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +56,22 @@ def test_rows_name_what_was_played():
         "supervision": "prior", "clue": "nothing", "delta_prior": None, "selection_rule": "none",
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "split", "clue"),
+    [
+        (Bandit(k=3, n=4, tasks=2), "train", "id"),
+        (Bandit(k=3, n=4, tasks=2), "id", "nothing"),
+        (FAMILY, "train", "nothing"),
+    ],
+)
+def test_the_clue_is_the_one_that_was_given(family, split, clue):
+    """A policy that asks for a known task's id gets none where tasks are new."""
+    asks = Random(family)
+    asks.card = replace(asks.card, clue="id")
+    played = evaluate(asks, family, Plan(split=split, trials=10))
+    assert set(results.rows(played, family, asks.card)["clue"].to_pylist()) == {clue}
 
 
 def test_task_parameters_stand_where_a_row_is_one_task():
