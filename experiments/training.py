@@ -34,6 +34,9 @@ class Learned:
 TUNING_SEED = 1000
 """Training seed of every configuration while tuning: what is reported is trained with others."""
 
+_EVALUATION_SHARE = 0.1
+"""Steps that evaluations while training may play, as a share of the budget."""
+
 LEARNERS: dict[str, Learned] = {
     "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
     "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),
@@ -138,12 +141,19 @@ def _work(
     name, chosen, family = config.split_spec(run.method)[0], settings(run.method), make_family(run.family)
     about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
     about |= {"tuning_configs": run.tuning_configs, "device": run.device, "precision": run.precision}
-    schedule = loop.Schedule(budget=run.budget)
+    schedule = loop.Schedule(budget=run.budget, evaluation_trials=_evaluation_trials(run, family))
     with workers.joined(device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)) as team:
         learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
         return loop.train(
             learner, family, schedule, about, run.out, resume=resume, workers=team, tell=tell, progress=progress
         )
+
+
+def _evaluation_trials(run: Run, family: TaskFamily) -> int:
+    """So many that all evaluations while training together play a tenth of its steps; from 20 to 1,000."""
+    trial = family.trial("id_val")
+    steps = _EVALUATION_SHARE * run.env_steps / loop.Schedule.evaluations
+    return max(20, min(1000, int(steps / (trial.episodes * trial.horizon))))
 
 
 def settings(spec: str) -> Any:

@@ -21,8 +21,8 @@ from torch.func import functional_call, grad, vmap
 
 from bridge import memory as tree
 from bridge.errors import UserError
-from bridge.maths.baselines import Baseline, episode_advantages, standardised
-from bridge.maths.surrogates import Estimator, surrogate
+from bridge.maths.baselines import Baseline, centred, episode_advantages
+from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
@@ -43,20 +43,26 @@ class InnerConfig:
     trial's, from 2 to 20."""
     inner_lr: float = 0.1
     """Step size along the gradient of the mean over steps."""
+    inner_decay: float = 1.0
+    """How long each further step of a trial is, as a share of the one before."""
     adapted: Literal["all", "head"] = "all"
     """Which parameters are adapted: all, or those of the last layer."""
     gamma: float = 0.99
     """Discount a step."""
-    lam: float = 1.0
+    lam: float = 0.9
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
     """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    standardise: bool = True
+    """Whether advantages are divided by their standard deviation on the task: steps of the same length whatever unit
+    rewards are in."""
     max_step: float = 100.0
     """Steps longer than this (Euclidean, over all parameters) are refused."""
 
     def __post_init__(self) -> None:
         self._need("episodes_per_step", "0 or more", self.episodes_per_step >= 0)
         self._need("inner_lr", "0 or more", self.inner_lr >= 0)
+        self._need("inner_decay", "from 0 to 1", 0 <= self.inner_decay <= 1)
         self._need("max_step", "above 0", self.max_step > 0)
         for name in ("gamma", "lam"):
             self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
@@ -101,32 +107,37 @@ class InnerLoop(nn.Module):
             advantage=episode_advantages(episodes.reward, obs, episodes.live, gamma=gamma, lam=lam, baseline=baseline)
         )
 
-    def gradient(
-        self, params: Parameters, episodes: Episodes, gain: Float[Tensor, "N E H"], estimator: Estimator
-    ) -> Parameters:
-        """Of the mean surrogate over a task's steps, with ``gain`` as their advantages.
+    def gradient(self, params: Parameters, episodes: Episodes, estimator: Estimator) -> Parameters:
+        """Of the mean surrogate over a task's steps, on episodes that were judged, in units of their ``spread``.
 
         It can be differentiated again unless the estimator is ``fomaml``.
         """
         first_order = estimator == "fomaml"
-        chunk = max(1, _STEPS_AT_ONCE // gain[0].numel()) if first_order else None
+        if self.config.standardise:
+            episodes = episodes._replace(advantage=centred(episodes.advantage, episodes.live, (1, 2)))
+        chunk = max(1, _STEPS_AT_ONCE // episodes.reward[0].numel()) if first_order else None
 
-        def objective(own: Parameters, seen: Episodes, gain: Float[Tensor, "E H"]) -> Float[Tensor, ""]:
+        def objective(own: Parameters, seen: Episodes) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
             out = functional_call(self.policy, own, (seen.obs,))
             log_prob, _ = self.policy.actions.log_prob_and_entropy(out, seen.action)
-            log_prob = torch.where(seen.live, log_prob, 0.0)
-            return surrogate(log_prob, seen.behaviour, gain, estimator).sum() / seen.live.sum().clamp(min=1)
+            known = (torch.where(seen.live, log_prob, 0.0), seen.behaviour, seen.advantage)
+            unit = spread(*known, seen.live, estimator) if self.config.standardise else torch.ones_like(log_prob[0, 0])
+            return surrogate(*known, estimator).sum() / seen.live.sum().clamp(min=1), unit
 
-        gradient = vmap(grad(objective), chunk_size=chunk)(params, episodes, gain)
+        def slope(own: Parameters, seen: Episodes) -> Parameters:
+            gradient, unit = grad(objective, has_aux=True)(own, seen)
+            return {name: g / unit for name, g in gradient.items()}
+
+        gradient = vmap(slope, chunk_size=chunk)(params, episodes)
         return {name: g.detach() for name, g in gradient.items()} if first_order else gradient
 
     def step(
-        self, params: Parameters, episodes: Episodes, estimator: Estimator
+        self, params: Parameters, episodes: Episodes, estimator: Estimator, number: int = 0
     ) -> tuple[Parameters, Bool[Tensor, " N"]]:
-        """Parameters after one step on episodes that were judged, and which tasks' steps were taken, not refused."""
-        gain = standardised(episodes.advantage, episodes.live, (1, 2))
-        gradient = self.gradient(params, episodes, gain, estimator)
-        change = {name: rate * gradient[name] for name, rate in zip(self.adapted, self.rates, strict=True)}
+        """Parameters after step ``number`` (from 0) on episodes that were judged, and whose steps were not refused."""
+        gradient = self.gradient(params, episodes, estimator)
+        share = self.config.inner_decay**number
+        change = {name: share * rate * gradient[name] for name, rate in zip(self.adapted, self.rates, strict=True)}
         squares = torch.stack([c.detach().square().flatten(1).sum(1) for c in change.values()]).sum(0)
         taken = squares <= self.config.max_step**2  # a number that is none is not less than any
         return {name: tree.where(taken, p + change[name], p) for name, p in params.items()}, taken
@@ -189,7 +200,8 @@ class GradientAgent(nn.Module):
         due = (episode + 1) % memory.episodes.live.shape[1] == 0
         if not (due or last):
             return memory
-        params, taken = self.inner.step(memory.params, self.inner.judge(memory.episodes), "fomaml")
+        number = episode // memory.episodes.live.shape[1]
+        params, taken = self.inner.step(memory.params, self.inner.judge(memory.episodes), "fomaml", number)
         none = memory.episodes._replace(
             reward=torch.zeros_like(memory.episodes.reward), live=torch.zeros_like(memory.episodes.live)
         )

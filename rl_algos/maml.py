@@ -11,9 +11,10 @@ The meta-gradient is the gradient *through* the inner steps. In a trial the agen
     policies move); ``outer="trpo"`` is the paper's, ``"pg"`` a plain policy gradient.
  3. Advantages are generalised, and standardised: within each task inside, over the meta-batch outside, so that a task
     with large returns does not take longer inner steps.
- 4. The step size may be learned, and which parameters move may be restricted (below); the paper halves it after the
-    first step at test.
- 5. The learning rate falls linearly to zero over the budget.
+ 4. ``inner_decay`` shortens each further inner step, in training as in play; the paper halves them after the first, at
+    test alone.
+ 5. An entropy bonus on the policies whose return counts.
+ 6. The learning rate falls linearly to zero over the budget, and so does the bonus.
 Variants: ``adapted="head"`` is ANIL (Raghu et al. 2020), ``rates="learned"`` is Meta-SGD (Li et al. 2017), and
 ``outer="reptile"`` moves towards the adapted parameters (Nichol et al. 2018).
 
@@ -71,6 +72,8 @@ class Config(InnerConfig):
     """Learning rate of Adam at the start (all but trpo)."""
     clip: float = 0.3
     """How far a probability ratio may move before its gradient stops (ppo)."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus at the start, in nats, on the policies whose return counts (all but reptile)."""
     max_kl: float = 0.01
     """Bound on how far an outer step moves the adapted policies, in nats (trpo)."""
     max_grad_norm: float = 1.0
@@ -81,6 +84,7 @@ class Config(InnerConfig):
         for name in ("hidden", "tasks_per_update", "epochs"):
             self._need(name, "1 or more", getattr(self, name) >= 1)
         self._need("inner_steps", "0 or more", self.inner_steps >= 0)
+        self._need("entropy", "0 or more", self.entropy >= 0)
         for name in ("lr", "clip", "max_kl", "max_grad_norm"):
             self._need(name, "above 0", getattr(self, name) > 0)
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
@@ -89,6 +93,7 @@ class Config(InnerConfig):
 
 SPACE: Space = {
     "inner_lr": LogUniform(0.03, 3.0),
+    "inner_decay": Choice((0.5, 0.7, 1.0)),
     "lr": LogUniform(3e-4, 1e-2),
     "gamma": Choice((0.9, 0.95, 0.99, 1.0)),
     "lam": Choice((0.5, 0.9, 1.0)),
@@ -115,19 +120,20 @@ class MamlLearner:
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a meta-batch at every stage of adaptation, then improve what adaptation starts from."""
         stages, metrics = self._play()
+        bonus = self.config.entropy * max(0.0, 1 - spent)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * max(0.0, 1 - spent)
         if self.config.outer == "trpo":
             mean = self.workers.mean
             metrics["step_share"] = trust_region_step(
-                self.learned, lambda: self._after_adapting(stages), self.config.max_kl, mean
+                self.learned, lambda: self._after_adapting(stages, bonus), self.config.max_kl, mean
             )
             self.grad_steps += 1
         elif self.config.outer == "reptile":
             metrics["skipped"] = self._descend(self._distance(stages))
         else:
             epochs = self.config.epochs if self.config.outer == "ppo" else 1
-            losses = (-self._after_adapting(stages)[0] for _ in range(epochs))
+            losses = (-self._after_adapting(stages, bonus)[0] for _ in range(epochs))
             metrics["skipped"] = sum(self._descend(loss) for loss in losses) / epochs
         self.updates += 1
         return metrics
@@ -148,7 +154,7 @@ class MamlLearner:
             stages.append(self.inner.judge(episodes))
             if k < config.inner_steps:
                 with torch.no_grad():
-                    params, taken = self.inner.step(params, stages[-1], "fomaml")
+                    params, taken = self.inner.step(params, stages[-1], "fomaml", k)
                 kept &= taken
         self.env_steps += sum(int(stage.live.sum()) for stage in stages) * self.workers.count
         if not kept.any():
@@ -156,7 +162,7 @@ class MamlLearner:
         returns = {f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}
         return tree.select(stages, kept.nonzero().squeeze(-1)), returns | {"refused": 1 - kept.float().mean().item()}
 
-    def _after_adapting(self, stages: list[Episodes]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    def _after_adapting(self, stages: list[Episodes], bonus: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """What is maximised, and how far the scored policies are from those that played, in nats.
 
         The divergence of each step is r - 1 - log r with r the ratio of probabilities: never negative, right on
@@ -167,21 +173,22 @@ class MamlLearner:
         gains, divergences = [], []
         for k, stage in enumerate(stages):
             if k == config.inner_steps or config.score == "every":
-                log_prob = per_task.log_prob(self.inner.policy, params, stage)
+                log_prob, entropy = per_task.log_prob_and_entropy(self.inner.policy, params, stage)
                 advantage, steps = standardised(stage.advantage, stage.live, (0, 1, 2)), stage.live.sum()
-                gains.append(clipped_surrogate(log_prob, stage.behaviour, advantage, clip).sum() / steps)
+                gain = clipped_surrogate(log_prob, stage.behaviour, advantage, clip) + bonus * entropy
+                gains.append(gain.sum() / steps)
                 change = log_prob - stage.behaviour
                 divergences.append((change.exp() - 1 - change).sum() / steps)
             if k < config.inner_steps:
-                params, _ = self.inner.step(params, stage, config.estimator)
+                params, _ = self.inner.step(params, stage, config.estimator, k)
         return torch.stack(gains).mean(), torch.stack(divergences).mean()
 
     def _distance(self, stages: list[Episodes]) -> Float[Tensor, ""]:
         """Half the squared distance to the adapted parameters, which are held fixed: its gradient is Reptile's."""
         start = params = self.inner.start(len(stages[0].reward))
         with torch.no_grad():
-            for stage in stages:
-                params, _ = self.inner.step(params, stage, "fomaml")
+            for k, stage in enumerate(stages):
+                params, _ = self.inner.step(params, stage, "fomaml", k)
         return (
             torch.stack([(start[name] - p).square().flatten(1).sum(1).mean() for name, p in params.items()]).sum() / 2
         )

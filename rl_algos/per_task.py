@@ -43,10 +43,12 @@ def out(policy: MlpPolicy, params: Parameters, obs: Tensor) -> Float[Tensor, "N 
     return vmap(lambda own, seen: functional_call(policy, own, (seen,)))(params, obs)
 
 
-def log_prob(policy: MlpPolicy, params: Parameters, episodes: Episodes) -> Float[Tensor, "N E H"]:
-    """Of the actions taken by each task's policy, in nats; 0 where not lived."""
-    taken, _ = policy.actions.log_prob_and_entropy(out(policy, params, episodes.obs), episodes.action)
-    return torch.where(episodes.live, taken, 0.0)
+def log_prob_and_entropy(
+    policy: MlpPolicy, params: Parameters, episodes: Episodes
+) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
+    """Of the actions taken by each task's policy, and of the policy there, in nats; 0 where not lived."""
+    log_prob, entropy = policy.actions.log_prob_and_entropy(out(policy, params, episodes.obs), episodes.action)
+    return torch.where(episodes.live, log_prob, 0.0), torch.where(episodes.live, entropy, 0.0)
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def roll_out(
     live = by_task("live") if family.ends_early else torch.ones_like(reward, dtype=torch.bool)
     nothing = torch.zeros_like(reward)
     played = Episodes(by_task("obs"), by_task("action"), reward, live, behaviour=nothing, advantage=nothing)
-    return played._replace(behaviour=log_prob(policy, params, played))
+    return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 
 class _SideBySide:

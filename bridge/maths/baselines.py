@@ -73,6 +73,13 @@ def standardised(
     advantage: Float[Tensor, "*batch"], live: Bool[Tensor, "*batch"], axes: tuple[int, ...]
 ) -> Float[Tensor, "*batch"]:
     """Mean 0 and standard deviation 1 over the lived steps along ``axes``; 0 for the others."""
+    gain, count = centred(advantage, live, axes), live.sum(axes, keepdim=True).clamp(min=1)
+    return gain / ((gain.square().sum(axes, keepdim=True) / count).sqrt() + _LEAST_SPREAD)
+
+
+def centred(
+    advantage: Float[Tensor, "*batch"], live: Bool[Tensor, "*batch"], axes: tuple[int, ...]
+) -> Float[Tensor, "*batch"]:
+    """Mean 0 over the lived steps along ``axes``; 0 for the others."""
     count = live.sum(axes, keepdim=True).clamp(min=1)
-    centred = torch.where(live, advantage - (advantage * live).sum(axes, keepdim=True) / count, 0.0)
-    return centred / ((centred.square().sum(axes, keepdim=True) / count).sqrt() + _LEAST_SPREAD)
+    return torch.where(live, advantage - (advantage * live).sum(axes, keepdim=True) / count, 0.0)

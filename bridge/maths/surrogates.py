@@ -19,10 +19,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Estimator = Literal["lvc", "dice", "maml", "fomaml"]
+_LEAST_SPREAD = 1e-5
+"""Standard deviations far below this are rounding, and what is divided by them stays small."""
+
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
@@ -48,6 +51,31 @@ def surrogate(
         through = own.cumsum(-1)
         return (through.exp() - (through - own).exp()) * advantage
     return log_prob * advantage
+
+
+def spread(
+    log_prob: Float[Tensor, "*batch H"],
+    behaviour: Float[Tensor, "*batch H"],
+    advantage: Float[Tensor, "*batch H"],
+    live: Bool[Tensor, "*batch H"],
+    estimator: Estimator,
+) -> Float[Tensor, ""]:
+    """The standard deviation of the advantages of all steps lived, as a function of the policy.
+
+    Where a policy varies its actions less, its advantages vary less, too, and steps in units of this are longer. Held
+    constant (``maml`` and ``fomaml``, as in published code), it hides from a meta-learner that it lengthens inner steps
+    when it plays with less noise. ``lvc`` and ``dice`` weigh squares as ``surrogate`` weighs advantages.
+
+    Args:
+        log_prob, behaviour, estimator: as for ``surrogate``.
+        advantage: of mean 0; 0 for steps not lived.
+        live: which steps were lived.
+    """
+    steps = live.sum().clamp(min=1)
+    square = advantage.square()
+    if estimator in ("lvc", "dice"):
+        square = (log_prob - (behaviour if estimator == "lvc" else log_prob.detach())).exp() * square
+    return (square.sum() / steps + _LEAST_SPREAD**2).sqrt()
 
 
 def clipped_surrogate(

@@ -78,14 +78,17 @@ def test_a_step_goes_up_the_policy_gradient(spaces):
     for (name, p), slope in zip(
         inner.policy.named_parameters(), torch.autograd.grad(objective, list(inner.policy.parameters())), strict=True
     ):
-        torch.testing.assert_close(after[name][0], p + 0.5 * slope, atol=1e-12, rtol=0)
+        torch.testing.assert_close(after[name][0], p + 0.5 * slope, atol=1e-4, rtol=0)
 
 
-def enumerated() -> tuple[Episodes, Tensor]:
-    """Every path of the two-step process as an episode, and a function's worth of advantages to go."""
-    steps = (two_steps.STATES[None], two_steps.ACTIONS[None], two_steps.REWARDS[None])
-    live = torch.ones(1, 8, 2, dtype=torch.bool)
-    return Episodes(*steps, live, torch.zeros(1, 8, 2).double(), torch.zeros(1, 8, 2).double()), two_steps.TO_GO[None]
+def enumerated(inner: InnerLoop) -> Episodes:
+    """Every path of the two-step process as an episode, its advantages weighed by how likely the policy makes it."""
+    now = log_policy(inner, dict(inner.policy.named_parameters())).detach()
+    weight = 16 * two_steps.chances(now)[None, :, None]  # a surrogate is a mean over sixteen steps
+    return Episodes(
+        two_steps.STATES[None], two_steps.ACTIONS[None], two_steps.REWARDS[None], torch.ones(1, 8, 2).bool(),
+        behaviour=two_steps.log_probs(now)[None], advantage=weight * two_steps.TO_GO[None],
+    )  # fmt: skip
 
 
 def log_policy(inner: InnerLoop, params: dict[str, Tensor]) -> Tensor:
@@ -94,13 +97,8 @@ def log_policy(inner: InnerLoop, params: dict[str, Tensor]) -> Tensor:
 
 def meta_gradient(inner: InnerLoop, estimator: str) -> Tensor:
     """Of V(theta + alpha E[inner gradient]), where the expectation is over every path of the policy theta."""
-    episodes, to_go = enumerated()
     own = dict(inner.policy.named_parameters())
-    now = log_policy(inner, own).detach()
-    chance = two_steps.chances(now)
-    behaviour = two_steps.log_probs(now)[None]
-    weighted = 16 * chance[None, :, None] * to_go  # the surrogate is a mean over sixteen steps
-    slope = inner.gradient(inner.start(1), episodes._replace(behaviour=behaviour), weighted, estimator)
+    slope = inner.gradient(inner.start(1), enumerated(inner), estimator)
     after = {name: p + 1.5 * slope[name][0] for name, p in own.items()}
     value = two_steps.expected_return(log_policy(inner, after))
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(own.values()))])
@@ -125,7 +123,7 @@ def finite_differences(inner: InnerLoop, step: float = 1e-5) -> Tensor:
 
 def test_the_meta_gradient_is_that_of_the_value_after_the_step():
     """With the inner expectation enumerated, dice is exact; the others leave out what their surrogates leave out."""
-    inner = inner_loop()
+    inner = inner_loop(standardise=False)
     exact = finite_differences(inner)
     torch.testing.assert_close(meta_gradient(inner, "dice"), exact, atol=1e-8, rtol=1e-6)
     errors = {e: float((meta_gradient(inner, e) - exact).norm() / exact.norm()) for e in ("lvc", "maml", "fomaml")}
@@ -133,16 +131,46 @@ def test_the_meta_gradient_is_that_of_the_value_after_the_step():
 
 
 def test_first_order_is_the_gradient_at_the_adapted_parameters():
-    inner = inner_loop()
-    episodes, to_go = enumerated()
+    inner = inner_loop(standardise=False)
     own = dict(inner.policy.named_parameters())
-    now = log_policy(inner, own).detach()
-    weighted = 16 * two_steps.chances(now)[None, :, None] * to_go
-    slope = inner.gradient(inner.start(1), episodes, weighted, "maml")
+    slope = inner.gradient(inner.start(1), enumerated(inner), "maml")
     after = {name: (p + 1.5 * slope[name][0]).detach().requires_grad_() for name, p in own.items()}
     value = two_steps.expected_return(log_policy(inner, after))
     there = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(after.values()))])
     torch.testing.assert_close(meta_gradient(inner, "fomaml"), there, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("estimator", "exact"), [("lvc", True), ("dice", True), ("maml", False)])
+def test_the_unit_of_standardised_advantages_is_differentiated_too(estimator, exact):
+    """A bandit whose four pulls are exactly as frequent as the policy makes them, so that sums are expectations.
+
+    The step is alpha grad J / sd of the reward, and its derivative is that of finite differences of just that.
+    """
+    inner = inner_loop(Discrete(1), MOVES).requires_grad_(False)
+    for p in inner.policy.parameters():
+        torch.nn.init.zeros_(p)
+    inner.policy.head.bias.data = torch.tensor([0.75, 0.25]).double().log()
+    paid = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    action = torch.tensor([0, 0, 0, 1])[None, :, None]
+    reward = paid[action]
+    episodes = Episodes(
+        torch.zeros_like(action), action, reward, torch.ones_like(action).bool(),
+        behaviour=torch.tensor([0.75, 0.25]).double().log()[action], advantage=reward,
+    )  # fmt: skip
+    logits = inner.policy.head.bias.detach().clone().requires_grad_()
+
+    def exact_step(logits: Tensor) -> Tensor:
+        chance = logits.softmax(-1)
+        mean = (chance * paid).sum()
+        slope = torch.autograd.grad(mean, logits, create_graph=True)[0]
+        return slope / ((chance * paid.square()).sum() - mean.square()).sqrt()
+
+    start = {name: p[None] for name, p in inner.policy.named_parameters()} | {"head.bias": logits[None]}
+    step = inner.gradient(start, episodes, estimator)["head.bias"][0]
+    torch.testing.assert_close(step, exact_step(logits), atol=1e-9, rtol=0)
+    for side in range(2):
+        ours, theirs = (torch.autograd.grad(s[side], logits, retain_graph=True)[0] for s in (step, exact_step(logits)))
+        assert bool((ours - theirs).abs().max() < 1e-8) == exact
 
 
 def test_long_and_impossible_steps_are_refused_for_their_own_task_alone():
@@ -221,6 +249,17 @@ def test_a_step_is_taken_on_the_episodes_since_the_last_one_and_only_those():
         params, _ = who.inner.step(params, who.inner.judge(parts), "fomaml")
     for name, p in memory.params.items():
         torch.testing.assert_close(p, params[name], atol=1e-12, rtol=0)
+
+
+def test_further_steps_are_shorter():
+    family = Corridor(half=1)
+    who, even = (agent(family, episodes_per_step=2, inner_decay=decay) for decay in (0.5, 1.0))
+    (once, _), (twice, _) = played(who, 2), played(who, 4)
+    params = once.params
+    for name, p in played(even, 2)[0].params.items():
+        torch.testing.assert_close(params[name], p, atol=1e-12, rtol=0)
+    for name, p in played(even, 4)[0].params.items():
+        torch.testing.assert_close(twice.params[name] - params[name], (p - params[name]) / 2, atol=1e-12, rtol=0)
 
 
 def test_what_is_left_is_used_before_scoring():

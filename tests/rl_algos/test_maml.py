@@ -75,7 +75,10 @@ def test_no_global_generator_moves():
 
 def test_without_inner_steps_it_is_multi_task_ppo():
     """One update against PPO written out: one policy, all tasks' steps in one batch."""
-    made, twin = learner("gridnavi", inner_steps=0, epochs=2), learner("gridnavi", inner_steps=0, epochs=2)
+    made, twin = (
+        learner("gridnavi", inner_steps=0, epochs=2, entropy=0.0),
+        learner("gridnavi", inner_steps=0, epochs=2, entropy=0.0),
+    )
     (played,), _ = twin._play()
     policy = twin.inner.policy
     optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3, eps=1e-5)
@@ -96,7 +99,7 @@ def test_the_agent_plays_what_training_plays():
     """The first ratio of every update is 1, at every stage: inner steps are recomputed from the same episodes."""
     made = learner("gridnavi", score="every")
     stages, _ = made._play()
-    gain, divergence = made._after_adapting(stages)
+    gain, divergence = made._after_adapting(stages, 0.0)
     assert abs(float(divergence.detach())) < 1e-8
     means = [standardised(s.advantage, s.live, (0, 1, 2)).mean() for s in stages]
     torch.testing.assert_close(gain.detach(), torch.stack(means).mean(), atol=1e-5, rtol=0)
@@ -107,7 +110,7 @@ def test_first_and_second_order_adapt_alike_and_differ_in_the_meta_gradient():
     for estimator in ("lvc", "dice", "maml", "fomaml"):
         made = learner("gridnavi", estimator=estimator, inner_lr=2.0)
         stages, _ = made._play()
-        gain, _ = made._after_adapting(stages)
+        gain, _ = made._after_adapting(stages, 0.0)
         grads[estimator] = (gain.detach(), torch.cat([g.flatten() for g in torch.autograd.grad(gain, made.learned)]))
     values, slopes = zip(*grads.values(), strict=True)
     for value in values[1:]:
