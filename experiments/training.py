@@ -19,7 +19,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Space
 from experiments.progress import Progress
-from rl_algos import rl2
+from rl_algos import pearl, rl2
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Learned:
 TUNING_SEED = 1000
 """Training seed of every configuration while tuning: what is reported is trained with others."""
 
-LEARNERS: dict[str, Learned] = {"rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner)}
+LEARNERS: dict[str, Learned] = {
+    "pearl": Learned(pearl.Config, pearl.SPACE, pearl.PearlLearner),
+    "rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner),
+}
 """Learned methods by name."""
 
 

@@ -1,0 +1,450 @@
+"""PEARL (Rakelly et al. 2019, arXiv 1903.08254): soft actor-critic given a latent that is drawn from what is known.
+
+    q(z | context) = N(0, I) * product over transitions of N(mu(s, a, r, s'), sigma(s, a, r, s')^2),    a ~ pi(a | s, z)
+
+A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task were
+the one that was drawn, and see. The product of Gaussians does not depend on the order of transitions, and a memory of
+it is two running sums.
+
+Deviations from the paper:
+ 1. The prior is one factor of the product, so that the posterior without a context is the prior and a factor can only
+ sharpen it. (The original has no such factor: its first posterior is the first transition's factor alone.)
+ 2. A factor is made of its mean and its precision (the original: variance), which starts small: hundreds of factors
+ must not drown the prior before anything is learned.
+ 3. s' is always part of a factor: where tasks differ in their dynamics nothing else tells them apart.
+ 4. Contexts in training are the beginnings of what the agent last played on the task, all of it, of every length from
+ nothing to everything: those are the contexts that it will meet. (The original: a fixed number of recent transitions.)
+ A product of too many factors is overconfident unless it was trained as long as it is used.
+ 5. The weight of the divergence is that of the mean over tasks (the original: the sum, so that its meaning depends on
+ how many tasks a step trains on).
+ 6. Target critics, not a target value network; the temperature is learned; gradients are clipped.
+ 7. Rewards are divided by the largest size of a reward that training has seen on any task.
+ 8. Actions may be discrete: the expectation over them is a sum.
+
+The critic's loss alone trains the encoder, through z and the divergence from the prior; the actor is given z as a number.
+Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the task's
+own rewards always.
+
+Shape letters: B trials, D size of the latent, N training tasks, T transitions of a context, n tasks of one step, b
+transitions of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from bridge import memory as tree
+from bridge.errors import UserError
+from bridge.play import play_episode
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+from bridge.tuning import Choice, LogUniform, Space
+from bridge.workers import Workers
+from rl_algos import spaces
+from rl_algos.replay import Replay, Stored, stored
+from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, target_entropy
+
+_PRECISION = (1e-7, 1e7)
+"""Bounds of a factor's precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How PEARL is built and trained."""
+
+    latent: int = 8
+    """Size of z."""
+    hidden: int = 128
+    """Units of each of two hidden layers of actor and critics."""
+    encoder_hidden: int = 64
+    """Units of each of two hidden layers of the encoder."""
+    critic_reward: Literal["own", "dense"] = "own"
+    """What the critic learns from: the task's own reward, or the family's dense one (in training only)."""
+    train_tasks: int = 100
+    """Training tasks where the family has a continuum of them; where it has a list, all of that are used."""
+    collect_tasks: int = 24
+    """Tasks that are played between updates, in turn."""
+    episodes: int = 12
+    """Episodes played on each of them, of those that a trial has."""
+    prior_episodes: int = 1
+    """How many of these are played with a latent from the prior; the others with one from the posterior."""
+    steps_per_grad: float = 10.0
+    """Environment steps for each step of the optimisers."""
+    meta_batch: int = 16
+    """Tasks of each step."""
+    batch: int = 32
+    """Transitions of each of these tasks that actor and critics learn from."""
+    capacity: int = 10_000
+    """Transitions of each task that are kept."""
+    lr: float = 1e-3
+    """Learning rate of Adam at the start."""
+    gamma: float = 0.95
+    """Discount a step."""
+    kl_weight: float = 0.01
+    """Weight of the divergence of q(z | context) from the prior, in nats, averaged over tasks, beside a squared error of
+    scaled returns averaged over transitions."""
+    target_share: float = 0.01
+    """How far the target critics move towards the critics at each step."""
+    temperature: float = 0.1
+    """Weight of the entropy at the start, beside scaled rewards."""
+    entropy_share: float = 0.2
+    """Discrete actions: the entropy aimed at, as a share of that of random play."""
+    entropy_per_side: float = -1.0
+    """Continuous actions: the entropy aimed at, in nats for each side of an action space that is scaled to [-1, 1]."""
+    actor_gain: float = 3.0
+    """Scale of the actor's last layer at the start; above 0.1, say, first policies differ from latent to latent."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
+        for name in (*whole, "meta_batch", "batch", "capacity"):
+            self._need(name, "1 or more", getattr(self, name) >= 1)
+        for name in ("kl_weight", "actor_gain"):
+            self._need(name, "0 or more", getattr(self, name) >= 0)
+        for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
+            self._need(name, "above 0", getattr(self, name) > 0)
+        for name in ("gamma", "target_share", "entropy_share"):
+            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
+
+    def _need(self, name: str, what: str, kept: bool) -> None:
+        if not kept:
+            raise UserError(f"PEARL needs {name} {what}; found {getattr(self, name)!r}.")
+
+
+SPACE: Space = {
+    "lr": LogUniform(3e-4, 3e-3),
+    "gamma": Choice((0.9, 0.95, 0.99)),
+    "kl_weight": LogUniform(1e-3, 1.0),
+    "target_share": Choice((0.005, 0.01, 0.02)),
+    "entropy_share": Choice((0.05, 0.1, 0.2, 0.4)),
+    "entropy_per_side": Choice((-2.0, -1.0, -0.5)),
+    "steps_per_grad": Choice((5.0, 10.0, 20.0)),
+}
+"""What is tuned: not the sizes of the networks nor what the critic sees, which are other methods."""
+
+
+class Posterior(NamedTuple):
+    """N(mean, 1 / precision), each dimension apart."""
+
+    mean: Float[Tensor, "*batch D"]
+    precision: Float[Tensor, "*batch D"]
+
+    def draw(self, noise: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """z made of standard normal ``noise``."""
+        return self.mean + noise * self.precision.rsqrt()
+
+    def divergence(self) -> Float[Tensor, "*batch"]:
+        """Kullback-Leibler divergence from N(0, I), in nats."""
+        variance = 1 / self.precision
+        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum(-1)
+
+
+class Sums(NamedTuple):
+    """Sums over factors of precision, of precision * mean and of precision * mean^2."""
+
+    precision: Float[Tensor, "*batch D"]
+    weighted: Float[Tensor, "*batch D"]
+    square: Float[Tensor, "*batch D"]
+    """Together with the others: how far the factors' means lie apart."""
+
+    def posterior(self) -> Posterior:
+        """The product of the prior N(0, I) and the factors."""
+        precision = 1 + self.precision
+        return Posterior(self.weighted / precision, precision)
+
+
+class Memory(NamedTuple):
+    """Everything PEARL knows of its task: the sums over all transitions, and the latent of this episode."""
+
+    sums: Sums
+    z: Float[Tensor, "B D"]
+
+
+class Encoder(nn.Module):
+    """A transition to a Gaussian factor."""
+
+    def __init__(self, inputs: int, config: Config) -> None:
+        super().__init__()
+        between = (config.encoder_hidden,) * 2
+        self.layers = Ensemble((inputs, *between, 2 * config.latent))
+        self.layers.biases[-1].data[..., config.latent :] = -4.0  # softplus(-4): a precision of about 1 / 50
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
+        """The sums of one factor each."""
+        mean, raw = self.layers(x)[0].chunk(2, -1)
+        precision = softplus(raw).clamp(*_PRECISION)
+        weighted = precision * mean
+        return Sums(precision, weighted, weighted * mean)
+
+
+class Network(nn.Module):
+    """Encoder, actor and critics."""
+
+    largest: Tensor
+    largest_judged: Tensor
+
+    def __init__(self, family: TaskFamily, config: Config) -> None:
+        super().__init__()
+        self.observation, self.space, self.latent = family.observation, family.action, config.latent
+        inputs = 2 * spaces.width(self.observation) + spaces.width(self.space) + 1
+        self.encoder = Encoder(inputs, config)
+        self.soft = SoftActorCritic(
+            self.observation, self.space, condition=config.latent, hidden=config.hidden, temperature=config.temperature,
+            actor_gain=config.actor_gain,
+        )  # fmt: skip
+        self.register_buffer("largest", torch.zeros(()))
+        self.register_buffer("largest_judged", torch.zeros(()))
+
+    def factors(self, rows: Step | Stored) -> Sums:
+        """The factor of each transition."""
+        seen = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
+        done, paid = spaces.features(rows.action, self.space), _scaled(rows.reward, self.largest)
+        return self.encoder(torch.cat([*seen, done, paid[..., None]], -1))
+
+    def transitions(self, rows: Stored) -> Transitions:
+        """What actor and critics learn from."""
+        obs, next_obs = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
+        reward = _scaled(rows.judged, self.largest_judged)
+        return Transitions(obs, spaces.features(rows.action, self.space), reward, next_obs, rows.terminated.float())
+
+    def act(self, z: Float[Tensor, "*batch D"], obs: Tensor) -> Float[Tensor, "*batch A"]:
+        """What the distribution of the next action is made of."""
+        return self.soft.policy(spaces.features(obs, self.observation), z)
+
+
+class Pearl(nn.Module):
+    """The frozen agent."""
+
+    def __init__(self, network: Network, card: Card) -> None:
+        super().__init__()
+        self.network, self.card = network, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        zeros = torch.zeros(4, len(rng), self.network.latent, device=rng.device).unbind()
+        return Memory(Sums(*zeros[:3]), zeros[3])
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        """A new draw from the posterior."""
+        return memory._replace(z=memory.sums.posterior().draw(rng.normal(self.network.latent)))
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        out = self.network.act(memory.z, obs)
+        sampled = explore and self.card.decode_rule == "sample"
+        return self.network.soft.actions.decide(out, rng if sampled else None)
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        """One more factor."""
+        sums = Sums(*(a + b for a, b in zip(memory.sums, self.network.factors(step), strict=True)))
+        return tree.where(step.live, memory._replace(sums=sums), memory)
+
+    def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
+        """A factor for each of many transitions, in one pass."""
+        rows, live = stored(steps)
+        sums = _sum(self.network.factors(rows), live)
+        return memory._replace(sums=Sums(*(a + b for a, b in zip(memory.sums, sums, strict=True))))
+
+    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
+        return memory
+
+
+class PearlLearner:
+    """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
+
+    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
+        self.workers = workers or Workers()
+        if self.workers.count > 1:
+            raise UserError(
+                "PEARL trains in one process: a checkpoint holds what that one has played. Use --processes 1."
+            )
+        self.family, self.config, self.seed = family, config, seed
+        self.env_steps = self.grad_steps = self.updates = 0
+        whole, device = family.trial("train"), self.workers.device
+        self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
+        self.tasks = family.support("train") or config.train_tasks
+        self.together = min(config.collect_tasks, self.tasks)
+        if config.critic_reward == "dense" and not _has_dense_reward(family):
+            raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
+        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
+            torch.random.default_generator.manual_seed(seed)
+            self.network = Network(family, config).to(device)
+        steps = self.trial.episodes * self.trial.horizon
+
+        def ring(capacity: int) -> Replay:
+            return Replay(family.observation, family.action, tasks=self.tasks, capacity=capacity, device=device)
+
+        self.replay, self.recent = ring(config.capacity), ring(steps)
+        soft = self.network.soft
+        self._judges = [*soft.critic.parameters(), *self.network.encoder.parameters()]
+        self._actors, self._temperatures = list(soft.actor.parameters()), [soft.log_temperature]
+        groups = (self._judges, self._actors, self._temperatures)
+        self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in groups]
+        self.aim = target_entropy(family.action, share=config.entropy_share, per_side=config.entropy_per_side)
+
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
+        """Play some of the tasks, then learn from all that were played so far."""
+        config = self.config
+        metrics = self._play()
+        steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
+        noise = Rows.of(f"learn/pearl/{self.seed}", torch.arange(config.meta_batch, device=self.workers.device))
+        met = min(self.tasks, (self.updates + 1) * self.together)
+        sums: dict[str, float] = {}
+        for _ in range(steps):
+            for name, value in self._learn(met, noise.at(self.grad_steps)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            self.grad_steps += 1
+        self.updates += 1
+        return metrics | {name: total / steps for name, total in sums.items()}
+
+    def agent(self) -> Pearl:
+        """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
+        return self._agent("sample")
+
+    def _agent(self, rule: str) -> Pearl:
+        soft = self.network.soft
+        count = sum(p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters())
+        supervision = "reward" if self.config.critic_reward == "own" else "reward, dense in critic"
+        card = Card(
+            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count,
+            decode_rule=rule,
+        )  # fmt: skip
+        return Pearl(self.network, card)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimisers, what was played, and counters; all noise is counted: there is no generator to save."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "replay": self.replay.state_dict(),
+            "recent": self.recent.state_dict(),
+            "env_steps": self.env_steps,
+            "grad_steps": self.grad_steps,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.network.load_state_dict(state["network"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.replay.load_state_dict(state["replay"])
+        self.recent.load_state_dict(state["recent"])
+        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
+
+    # --- playing -----------------------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def _play(self) -> dict[str, float]:
+        """Play the tasks whose turn it is with the agent itself; the returns of a first and of the last episode."""
+        family, device = self.family, self.workers.device
+        turn = (self.updates * self.together + torch.arange(self.together, device=device)) % self.tasks
+        noise = Rows.of(f"train/pearl/{self.seed}", turn).at(self.updates)
+        tasks = family.sample("train", self._task_index(turn))
+        agent = self.agent()
+        known = agent.start(Clues(), self.trial, noise.at("agent", "start"))
+        self.recent.clear(turn)
+        returns: list[Tensor] = []
+        for episode in range(self.trial.episodes):
+            steps: list[Step] = []
+            judged: list[Tensor] = []
+
+            def visit(_t: int, step: Step, steps: list[Step] = steps, judged: list[Tensor] = judged) -> None:
+                steps.append(step)
+                dense = family.dense_reward(tasks, step) if self.config.critic_reward == "dense" else None
+                judged.append(step.reward if dense is None else dense)
+
+            prior = episode < self.config.prior_episodes
+            memory = agent.start(Clues(), self.trial, noise) if prior else known
+            memory, totals = play_episode(
+                agent, family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon, visit=visit
+            )
+            known = agent.absorb(known, steps) if prior else memory
+            returns.append(totals.reward.mean())
+            rows, live = stored(steps, judged)
+            for ring in (self.replay, self.recent):
+                ring.add(turn, rows, live)
+            self.env_steps += int(live.sum())
+            network = self.network
+            network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
+            network.largest_judged.copy_(torch.maximum(network.largest_judged, rows.judged[live].abs().max()))
+        return {"first_return": returns[0].item(), "last_return": returns[-1].item()}
+
+    def _task_index(self, turn: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Of a list of tasks that one itself; of a continuum, tasks that depend on the seed."""
+        if self.family.support("train"):
+            return turn
+        return Rows.of(f"train/pearl/{self.seed}/tasks", turn).bits() & ((1 << 62) - 1)
+
+    # --- learning ----------------------------------------------------------------------------------------------------
+    def _learn(self, met: int, noise: Rows) -> dict[str, float]:
+        """One step of every optimiser, on some of the first ``met`` tasks."""
+        config, soft = self.config, self.network.soft
+        noise = noise[: min(met, config.meta_batch)]
+        order = Rows.of(self.seed, torch.arange(met, device=noise.device)).at("order", self.grad_steps)
+        task = order.uniform().argsort()[: len(noise)]
+        rows, known = self._contexts(task, noise.at("context"))
+        batch = self.network.transitions(self.replay.draw(task, config.batch, noise.at("batch")))
+        with self.workers.autocast():
+            posterior = _sum(self.network.factors(rows), known).posterior()
+            z = posterior.draw(noise.at("z").normal(config.latent))
+            condition = z[:, None].expand(-1, config.batch, -1)
+            given, alpha = condition.detach(), soft.temperature()
+            target = soft.targets(batch, given, self._draws(noise.at("target")), alpha, config.gamma)
+            error = soft.critic_loss(batch, condition, target).mean()
+            kl = posterior.divergence().mean()
+            norm = self._step(0, error + config.kl_weight * kl, self._judges)
+            loss, entropy = soft.actor_loss(batch.obs, given, self._draws(noise.at("actor")), alpha)
+            actor_norm = self._step(1, loss.mean(), self._actors)
+            self._step(2, soft.temperature_loss(entropy, self.aim).mean(), self._temperatures)
+        soft.follow(config.target_share)
+        numbers = {"loss_critic": error, "kl": kl, "value": -loss.mean(), "entropy": entropy.mean()}
+        numbers |= {"temperature": alpha, "grad_norm": norm + actor_norm}
+        values = torch.stack([number.detach().float() for number in numbers.values()]).tolist()
+        return dict(zip(numbers, values, strict=True))
+
+    def _contexts(self, task: Int[Tensor, " n"], noise: Rows) -> tuple[Stored, Bool[Tensor, "n T"]]:
+        """The beginning of what was last played on each task, of any length."""
+        count = (noise.uniform() * (self.recent.size[task] + 1)).to(torch.int64)
+        return self.recent.first(task, count)
+
+    def _draws(self, noise: Rows) -> Float[Tensor, "n b D"] | None:
+        """Noise that continuous actions are made of."""
+        return None if self.network.soft.discrete else noise.normal(self.config.batch, spaces.width(self.family.action))
+
+    def _step(self, which: int, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+        """One step of one optimiser, on its own parameters alone; the gradient's norm."""
+        optimizer = self.optimizers[which]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        optimizer.step()
+        return norm
+
+
+def _sum(factors: Sums, known: Bool[Tensor, "*batch T"]) -> Sums:
+    """Over the transitions that count, the last dimension but one."""
+    return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in factors))
+
+
+def _scaled(reward: Tensor, largest: Tensor) -> Tensor:
+    """Between -1 and 1 in training; as they are where no reward but 0 was ever seen."""
+    return reward / torch.where(largest > 0, largest, 1.0)
+
+
+def _has_dense_reward(family: TaskFamily) -> bool:
+    """Whether the family gives one, found by a step of one task."""
+    tasks = family.sample("train", torch.arange(1))
+    noise = Rows.of("dense", torch.arange(1))
+    state, obs = family.reset(tasks, noise)
+    action = spaces.soft_actions(family.action).decide(torch.zeros(1, spaces.soft_actions(family.action).outputs), None)
+    out = family.step(tasks, state, action.action, noise)
+    never = torch.zeros(1, dtype=torch.bool)
+    step = Step(obs, action.action, out.reward, out.obs, never, never)
+    return family.dense_reward(tasks, step) is not None
