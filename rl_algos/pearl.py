@@ -2,9 +2,9 @@
 
     q(z | context) = N(0, I) * product over transitions of N(mu(s, a, r, s'), sigma(s, a, r, s')^2),    a ~ pi(a | s, z)
 
-A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task were
-the one that was drawn, and see. The product of Gaussians does not depend on the order of transitions, and a memory of
-it is two running sums.
+A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task
+were the one that was drawn, and see. The product of Gaussians does not depend on the order of transitions, and a memory
+of it is two running sums.
 
 Deviations from the paper:
  1. The prior is one factor of the product, so that the posterior without a context is the prior and a factor can only
@@ -21,9 +21,9 @@ Deviations from the paper:
  7. Rewards are divided by the largest size of a reward that training has seen on any task.
  8. Actions may be discrete: the expectation over them is a sum.
 
-The critic's loss alone trains the encoder, through z and the divergence from the prior; the actor is given z as a number.
-Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the task's
-own rewards always.
+The critic's loss and the divergence from the prior train the encoder, the actor does not: it is given z as a number.
+Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the
+task's own rewards always.
 
 Shape letters: B trials, D size of the latent, N training tasks, T transitions of a context, n tasks of one step, b
 transitions of each.
@@ -54,6 +54,11 @@ from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, t
 
 _PRECISION = (1e-7, 1e7)
 """Bounds of a factor's precision."""
+
+_FORGET = 0.01
+"""Share of a running variance that each step renews."""
+_LEAST_VARIANCE = 1e-6
+"""Of scaled returns: below it they are all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +94,11 @@ class Config:
     gamma: float = 0.95
     """Discount a step."""
     kl_weight: float = 0.01
-    """Weight of the divergence of q(z | context) from the prior, in nats, averaged over tasks, beside a squared error of
-    scaled returns averaged over transitions."""
+    """What one nat of divergence of q(z | context) from the prior costs (mean over tasks), as a share of the variance
+    of the critics' targets: squared errors (mean over tasks and transitions) are divided by that."""
     target_share: float = 0.01
     """How far the target critics move towards the critics at each step."""
-    temperature: float = 0.1
+    temperature: float = 0.01
     """Weight of the entropy at the start, beside scaled rewards."""
     entropy_share: float = 0.2
     """Discrete actions: the entropy aimed at, as a share of that of random play."""
@@ -191,6 +196,7 @@ class Network(nn.Module):
 
     largest: Tensor
     largest_judged: Tensor
+    variance: Tensor
 
     def __init__(self, family: TaskFamily, config: Config) -> None:
         super().__init__()
@@ -203,6 +209,7 @@ class Network(nn.Module):
         )  # fmt: skip
         self.register_buffer("largest", torch.zeros(()))
         self.register_buffer("largest_judged", torch.zeros(()))
+        self.register_buffer("variance", torch.zeros(()))
 
     def factors(self, rows: Step | Stored) -> Sums:
         """The factor of each transition."""
@@ -397,7 +404,7 @@ class PearlLearner:
             condition = z[:, None].expand(-1, config.batch, -1)
             given, alpha = condition.detach(), soft.temperature()
             target = soft.targets(batch, given, self._draws(noise.at("target")), alpha, config.gamma)
-            error = soft.critic_loss(batch, condition, target).mean()
+            error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
             norm = self._step(0, error + config.kl_weight * kl, self._judges)
             loss, entropy = soft.actor_loss(batch.obs, given, self._draws(noise.at("actor")), alpha)
@@ -417,6 +424,13 @@ class PearlLearner:
     def _draws(self, noise: Rows) -> Float[Tensor, "n b D"] | None:
         """Noise that continuous actions are made of."""
         return None if self.network.soft.discrete else noise.normal(self.config.batch, spaces.width(self.family.action))
+
+    @torch.no_grad()
+    def _variance(self, target: Float[Tensor, "n b"]) -> Float[Tensor, ""]:
+        """The running variance of targets, this one included."""
+        share = max(_FORGET, 1 / (self.grad_steps + 1))
+        self.network.variance.lerp_(target.var(), share)
+        return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
     def _step(self, which: int, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
         """One step of one optimiser, on its own parameters alone; the gradient's norm."""

@@ -97,7 +97,7 @@ class ScaledBeta:
 
 
 class SquashedGaussian:
-    """The tanh of a Gaussian over each side of the box (Haarnoja et al. 2018), which has gradients with respect to draws.
+    """The tanh of a Gaussian over each side of the box (Haarnoja et al. 2018): gradients flow through its draws.
 
     Outputs are 2 D numbers: the means, and the logarithms of the standard deviations, held between two bounds.
     """
@@ -159,7 +159,7 @@ class SquashedGaussian:
         return low + (high - low) * torch.sigmoid(2 * inner)  # (1 + tanh x) / 2
 
     def _log_slope(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Of the map into the box: the side times 2 s(2 x) s(-2 x) with s the sigmoid, free of differences of near equals."""
+        """Of the map into the box: the side times 2 s(2 x) s(-2 x), s the sigmoid, without differences of equals."""
         side = (self.high - self.low).to(inner.device)
         return (2 * side).log() + 2 * (inner - softplus(2 * inner))
 

@@ -1,0 +1,389 @@
+"""PEARL: its posterior, the contract, what each loss trains, and that it learns."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.conformance import AGENT_CHECKS
+from bridge.errors import DivergenceError, UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.play import record_context
+from bridge.protocol import Clues, Step, Trial
+from bridge.references.random import Random
+from bridge.rng import Rows
+from bridge.run_folder import refuse_nan
+from bridge.tasks import family as make_family
+from rl_algos.pearl import Config, PearlLearner, Posterior, Sums
+from tests.bridge.toys import Corridor, Reach
+
+SMALL = {
+    "hidden": 8, "encoder_hidden": 8, "latent": 3, "collect_tasks": 4, "episodes": 3, "meta_batch": 3, "batch": 5,
+    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100,
+}  # fmt: skip
+
+
+def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner:
+    family = make_family(spec) if isinstance(spec, str) else spec
+    return PearlLearner(family, Config(**(SMALL | settings)), seed=seed)
+
+
+# --- the posterior ----------------------------------------------------------------------------------------------------
+
+
+def sums(mean: torch.Tensor, sd: torch.Tensor) -> Sums:
+    """Of the factors N(mean, sd^2), ``[T, D]``."""
+    precision = sd**-2
+    return Sums(precision.sum(0), (precision * mean).sum(0), (precision * mean**2).sum(0))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_equal_factors_give_their_variance_divided_by_their_number_up_to_the_prior(n):
+    mean, sd = torch.tensor([0.5, -2.0]), torch.tensor([0.1, 3.0])
+    found = sums(mean.expand(n, 2), sd.expand(n, 2)).posterior()
+    torch.testing.assert_close(1 / found.precision, 1 / (1 + n / sd**2))
+    torch.testing.assert_close(found.mean, n / sd**2 * mean / (1 + n / sd**2))
+    assert n > 0 or (found.mean == 0).all()
+
+
+def test_the_posterior_is_the_normalised_product():
+    """Against a numerical product of densities."""
+    rng = Rows.of(0, torch.arange(4))
+    mean, sd = rng.at("m").normal(1, dtype=torch.float64), rng.at("s").uniform(1, dtype=torch.float64) + 0.3
+    grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
+    log_density = -0.5 * grid**2 - (0.5 * ((grid - mean) / sd) ** 2).sum(0)
+    weight = log_density.softmax(0)
+    found = sums(mean, sd).posterior()
+    torch.testing.assert_close(found.mean[0], (weight * grid).sum())
+    torch.testing.assert_close(1 / found.precision[0], (weight * grid**2).sum() - (weight * grid).sum() ** 2)
+
+
+def test_divergence_is_torchs_and_draws_are_from_the_posterior():
+    made = Posterior(torch.tensor([0.3, -1.0]), torch.tensor([2.0, 9.0]))
+    theirs = torch.distributions.Normal(made.mean, made.precision.rsqrt())
+    want = torch.distributions.kl_divergence(theirs, torch.distributions.Normal(0.0, 1.0)).sum()
+    torch.testing.assert_close(made.divergence(), want)
+    z = made.draw(Rows.of(0, torch.arange(20_000)).normal(2))
+    assert ((z.mean(0) - made.mean).abs() < 4 * made.precision.rsqrt() / 20_000**0.5).all()
+    assert ((z.var(0) * made.precision - 1).abs() < 4 * (2 / 20_000) ** 0.5).all()
+
+
+def context(made: PearlLearner, rows: int = 5) -> list[Step]:
+    family = made.family
+    tasks = family.sample("id", torch.arange(rows))
+    played = record_context(Random(family), family, "id", tasks, Rows.of(3, torch.arange(rows)), Trial(3, 6))
+    return [step for steps in played for step in steps]
+
+
+def begun(made: PearlLearner, steps: list[Step]):
+    agent, rng = made.agent(), Rows.of(0, torch.arange(5))
+    memory = agent.start(Clues(), Trial(4, 6), rng)
+    return agent.begin(agent.absorb(memory, steps) if steps else memory, rng.at("begin"), episode=0), rng
+
+
+@torch.no_grad()
+def test_without_a_context_the_posterior_is_the_prior():
+    made = learner("gridnavi")
+    made.update()
+    memory, rng = begun(made, [])
+    assert torch.equal(memory.z, rng.at("begin").normal(3))
+    posterior = memory.sums.posterior()
+    assert (posterior.mean == 0).all()
+    assert (posterior.precision == 1).all()
+    assert (posterior.divergence() == 0).all()
+
+
+@torch.no_grad()
+def test_order_does_not_matter_and_context_does():
+    made = learner("gridnavi")
+    made.update()
+    steps = context(made)
+    z, backwards = (begun(made, each)[0].z for each in (steps, steps[::-1]))
+    torch.testing.assert_close(z, backwards, atol=1e-5, rtol=0)
+    assert (z - begun(made, steps[1:])[0].z).abs().min() > 1e-4
+
+
+@torch.no_grad()
+def test_a_latent_is_kept_for_an_episode_and_drawn_again_for_the_next():
+    made = learner("gridnavi")
+    agent = made.agent()
+    memory, rng = begun(made, [])
+    after = agent.observe(memory, context(made)[0])
+    assert torch.equal(after.z, memory.z)
+    assert not torch.equal(agent.begin(after, rng.at("again"), episode=1).z, memory.z)
+
+
+@torch.no_grad()
+def test_dead_rows_add_no_factor():
+    made = learner("gridnavi")
+    live = torch.tensor([True, False, True, True, False])
+    steps = [step._replace(live=live) for step in context(made)[:4]]
+    memory, _ = begun(made, [])
+    absorbed = made.agent().absorb(memory, steps)
+    observed = memory
+    for step in steps:
+        observed = made.agent().observe(observed, step)
+    for a, b in zip(absorbed.sums, observed.sums, strict=True):
+        torch.testing.assert_close(a, b)
+        assert (a[~live] == 0).all()
+        assert (a[live] != 0).all()
+
+
+# --- the contract -----------------------------------------------------------------------------------------------------
+
+FAMILIES = ["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "sparse_point:episodes=3", "point_nav:episodes=2"]
+
+
+@pytest.mark.parametrize("spec", [*FAMILIES, Corridor(), Reach()], ids=str)
+def test_keeps_the_contract(spec):
+    made = learner(spec, steps_per_grad=100.0)
+    made.update()
+    for check in AGENT_CHECKS.values():
+        check(made.agent(), made.family)
+
+
+def test_a_frozen_agent_does_not_draw_actions():
+    made = learner(Reach())
+    agent, rng = made.agent(), Rows.of(0, torch.arange(5))
+    memory = agent.begin(agent.start(Clues(), Trial(1, 5), rng), rng, episode=0)
+    obs = torch.zeros(5, 2)
+    modes = [agent.act(memory, obs, rng.at(name), explore=False).action for name in ("a", "b")]
+    draws = [agent.act(memory, obs, rng.at(name), explore=True).action for name in ("a", "b")]
+    assert torch.equal(*modes)
+    assert not torch.equal(*draws)
+
+
+# --- what is played ---------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_counted_and_kept():
+    made = learner("gridnavi", capacity=1000)
+    made.update()
+    assert made.env_steps == 4 * 3 * 15  # tasks, episodes, steps
+    assert made.grad_steps == made.env_steps // 10
+    assert made.replay.size[:5].tolist() == made.recent.size[:5].tolist() == [45, 45, 45, 45, 0]
+    for _ in range(made.tasks):
+        made.update()
+    assert made.replay.written.sum() == made.env_steps
+    assert (made.recent.size == 45).all()
+
+
+def test_of_episodes_that_end_early_the_steps_until_then_count():
+    made = learner(Corridor(), capacity=1000)
+    made.update()
+    assert made.env_steps == made.replay.written.sum() < 4 * 3 * 6
+    ended = sum(int(made.replay.rows.terminated[i, :n].sum()) for i, n in enumerate(made.replay.size))
+    assert 0 < ended <= 4 * 3
+
+
+def test_tasks_of_a_list_are_all_used_and_of_a_continuum_some():
+    finite, other = learner("gridnavi"), learner(seed=1)
+    assert finite.tasks == finite.family.support("train")
+    assert torch.equal(finite._task_index(torch.arange(3)), torch.arange(3))
+    assert other.tasks == 6
+    assert not torch.equal(other._task_index(torch.arange(6)), learner()._task_index(torch.arange(6)))
+
+
+def test_first_episodes_are_played_from_the_prior_and_later_ones_from_the_posterior(monkeypatch):
+    made = learner("gridnavi", prior_episodes=2)
+    precisions = []
+    agent_class = type(made.agent())
+    begin = agent_class.begin
+
+    def spy(self, memory, rng, *, episode):
+        precisions.append(memory.sums.precision.clone())
+        return begin(self, memory, rng, episode=episode)
+
+    monkeypatch.setattr(agent_class, "begin", spy)
+    made._play()
+    assert (precisions[0] == 0).all()
+    assert (precisions[1] == 0).all()
+    rows, live = made.recent.first(torch.arange(4), torch.full((4,), 30))
+    shown = made.network.factors(rows).precision.sum(1)
+    assert live.all()
+    torch.testing.assert_close(precisions[2], shown)
+
+
+# --- what is learned --------------------------------------------------------------------------------------------------
+
+
+def gradients(made: PearlLearner, monkeypatch) -> list[dict[str, float]]:
+    """Of each of the losses of one step, how much gradient reaches each part of the network that is then stepped."""
+    soft, found = made.network.soft, []
+    parts = {"encoder": made.network.encoder, "actor": soft.actor, "critic": soft.critic}
+
+    def spy(which, loss, parameters):
+        reached = {}
+        for name, part in parts.items():
+            grads = torch.autograd.grad(loss, list(part.parameters()), allow_unused=True, retain_graph=True)
+            reached[name] = sum(g.abs().sum().item() for g in grads if g is not None)
+        stepped = {id(p) for p in parameters}
+        reached["stepped"] = {name for name, part in parts.items() if stepped & {id(p) for p in part.parameters()}}
+        found.append(reached)
+        return torch.zeros(())
+
+    monkeypatch.setattr(made, "_step", spy)
+    made._learn(4, Rows.of(0, torch.arange(3)))
+    return found
+
+
+@pytest.mark.parametrize("spec", ["gridnavi", "sparse_point"])
+def test_the_encoder_learns_from_the_critic_alone(spec, monkeypatch):
+    made = learner(spec, kl_weight=0.0)
+    made.update()
+    critic, actor, _ = gradients(made, monkeypatch)
+    assert critic["encoder"] > 0
+    assert actor["encoder"] == 0
+    assert actor["actor"] > 0
+    assert critic["actor"] == 0
+    assert critic["stepped"] == {"critic", "encoder"}
+    assert actor["stepped"] == {"actor"}
+
+
+def test_the_weight_of_the_divergence_does_not_depend_on_how_many_tasks_a_step_has(monkeypatch):
+    """Every task with the same context: the loss of one task is the loss of six."""
+    made = learner("gridnavi", collect_tasks=6, meta_batch=6, kl_weight=0.5)
+    made._play()
+    for ring in (made.replay, made.recent):
+        for room in ring.rows:
+            room[:] = room[:1].clone()
+    whole = torch.full((6,), 45)
+    monkeypatch.setattr(made, "_contexts", lambda task, noise: made.recent.first(task, whole[: len(task)]))
+    losses = []
+    monkeypatch.setattr(
+        made, "_step", lambda which, loss, parameters: losses.append((which, loss.detach())) or torch.zeros(())
+    )
+    kls = [made._learn(met, Rows.of(0, torch.arange(6)))["kl"] for met in (1, 6)]
+    assert kls[0] > 0.1
+    assert kls[0] == pytest.approx(kls[1], rel=1e-5)
+    first, last = (loss for which, loss in losses if which == 0)
+    made.config = dataclasses.replace(made.config, kl_weight=0.0)
+    for met in (1, 6):
+        made._learn(met, Rows.of(0, torch.arange(6)))
+    first_error, last_error = [loss for which, loss in losses if which == 0][2:]
+    torch.testing.assert_close(first - first_error, torch.tensor(0.5 * kls[0]), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(last - last_error, torch.tensor(0.5 * kls[1]), atol=0.05, rtol=0.05)
+
+
+def test_contexts_in_training_have_every_length_from_nothing_to_everything():
+    made = learner("gridnavi", collect_tasks=6)
+    made._play()
+    counts = torch.cat([made._contexts(torch.arange(6), Rows.of(i, torch.arange(6)))[1].sum(1) for i in range(400)])
+    found = counts.bincount(minlength=46)
+    assert len(found) == 46
+    expected = len(counts) / 46
+    assert ((found - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_the_latent_tells_nothing_but_the_context():
+    """Rows that the critic learns from do not enter the posterior: another replay, the same divergence."""
+    one, two = learner("gridnavi"), learner("gridnavi")
+    for made in (one, two):
+        made._play()
+    two.replay.rows.judged.mul_(0.0)
+    noise = Rows.of(0, torch.arange(3))
+    assert one._learn(4, noise)["kl"] == two._learn(4, noise)["kl"]
+
+
+def test_dense_rewards_are_for_the_critic_alone():
+    made = learner("sparse_point", critic_reward="dense")
+    made.update()
+    assert made.agent().card.supervision == "reward, dense in critic"
+    assert learner("sparse_point").agent().card.supervision == "reward"
+    n = int(made.replay.size[0])
+    rows = made.replay.rows
+    goal = made.family.sample("train", torch.arange(1)).params["goal"]
+    torch.testing.assert_close(rows.judged[0, :n], -(rows.next_obs[0, :n] - goal).norm(dim=-1))
+    assert (rows.reward >= 0).all()
+    for check in AGENT_CHECKS.values():
+        check(made.agent(), make_family("sparse_point:episodes=3"))
+    with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
+        learner(critic_reward="dense")
+
+
+def test_grids_tell_the_way():
+    family = make_family("gridnavi")
+    tasks = family.sample("train", torch.arange(4))
+    goal = tasks.params["goal"]
+    at = torch.tensor([[0.0, 0.0]]).expand(4, 2)
+    never = torch.zeros(4, dtype=torch.bool)
+    step = Step(at, never.long(), never.float(), at, never, never)
+    assert family.dense_reward(tasks, step).tolist() == (-goal.sum(-1)).tolist()
+
+
+def test_rewards_are_scaled_by_the_largest_seen_and_play_does_not_move_that():
+    made = learner("sparse_point:variant=dense", critic_reward="own")
+    made.update()
+    assert made.network.largest == made.replay.rows.reward.abs().max()
+    assert made.network.transitions(made.replay.rows).reward.abs().max() == 1
+    before = made.network.largest.clone()
+    evaluate(made.agent(), make_family("sparse_point:variant=dense"), Plan(split="shift/reward_scale/4", trials=20))
+    assert torch.equal(before, made.network.largest)
+
+
+@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "sparse_point:episodes=3"])
+def test_equal_seeds_train_equally_and_a_restored_learner_goes_on_bit_for_bit(spec):
+    one, two = learner(spec), learner(spec)
+    lines = [one.update() for _ in range(4)]
+    assert [two.update() for _ in range(2)] == lines[:2]
+    three = learner(spec)
+    three.load_state_dict(two.state_dict())
+    assert [three.update() for _ in range(2)] == lines[2:]
+    for a, b in zip(one.network.parameters(), three.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert learner(spec, seed=1).update() != lines[0]
+
+
+def test_no_global_generator_moves():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    learner("sparse_point:episodes=2").update()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+def test_an_update_that_comes_to_no_number_is_refused(tmp_path):
+    made = learner("gridnavi")
+    made.update()
+    made.network.encoder.layers.biases[0].data[:] = math.nan
+    with pytest.raises(DivergenceError, match="is no longer a number"):
+        refuse_nan(tmp_path, {"env_steps": 1, **made.update()})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"latent": 0}, "PEARL needs latent 1 or more; found 0"),
+        ({"gamma": 1.5}, "PEARL needs gamma from 0 to 1; found 1.5"),
+        ({"lr": 0.0}, "PEARL needs lr above 0; found 0.0"),
+        ({"kl_weight": -1.0}, "PEARL needs kl_weight 0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        Config(**settings)
+
+
+def test_several_processes_are_refused():
+    class Two:
+        count = 2
+
+    with pytest.raises(UserError, match="PEARL trains in one process"):
+        PearlLearner(make_family("gridnavi"), Config(), seed=0, workers=Two())
+
+
+def test_learns_to_reach():
+    """Where nearness to a hidden target is paid, the lower bound of the gain over random play is above 1.5 a trial.
+
+    Random play earns about -10 in a trial of two episodes of five steps; nobody earns more than 0.
+    """
+    family = Reach()
+    settings = {"hidden": 32, "episodes": 2, "train_tasks": 50, "collect_tasks": 50, "batch": 16}
+    made = learner(family, **settings)
+    while made.grad_steps < 1000:
+        made.update()
+    ours, random = (evaluate(a, family, Plan(trials=2000)) for a in (made.agent(), Random(family)))
+    gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (2000 / 64)
+    low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
+    assert low > 1.5
