@@ -25,8 +25,8 @@ The critic's loss and the divergence from the prior train the encoder, the actor
 Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the
 task's own rewards always.
 
-Shape letters: B trials, D size of the latent, N training tasks, T transitions of a context, n tasks of one step, b
-transitions of each.
+Shape letters: B trials, D size of the latent, T transitions, n tasks of one step of learning, c contexts of each, b
+transitions for each context, F action features.
 """
 
 from __future__ import annotations
@@ -83,10 +83,12 @@ class Config:
     """How many of these are played with a latent from the prior; the others with one from the posterior."""
     steps_per_grad: float = 10.0
     """Environment steps for each step of the optimisers."""
-    meta_batch: int = 16
+    meta_batch: int = 12
     """Tasks of each step."""
-    batch: int = 32
-    """Transitions of each of these tasks that actor and critics learn from."""
+    contexts: int = 4
+    """Contexts of each of these tasks: its recent transitions are encoded once, and cut at so many places."""
+    batch: int = 16
+    """Transitions of the task that actor and critics learn from, for each context."""
     capacity: int = 10_000
     """Transitions of each task that are kept."""
     lr: float = 1e-3
@@ -111,7 +113,7 @@ class Config:
 
     def __post_init__(self) -> None:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        for name in (*whole, "meta_batch", "batch", "capacity"):
+        for name in (*whole, "meta_batch", "contexts", "batch", "capacity"):
             self._need(name, "1 or more", getattr(self, name) >= 1)
         for name in ("kl_weight", "actor_gain"):
             self._need(name, "0 or more", getattr(self, name) >= 0)
@@ -396,12 +398,11 @@ class PearlLearner:
         noise = noise[: min(met, config.meta_batch)]
         order = Rows.of(self.seed, torch.arange(met, device=noise.device)).at("order", self.grad_steps)
         task = order.uniform().argsort()[: len(noise)]
-        rows, known = self._contexts(task, noise.at("context"))
-        batch = self.network.transitions(self.replay.draw(task, config.batch, noise.at("batch")))
+        batch = self._batch(task, noise.at("batch"))
         with self.workers.autocast():
-            posterior = _sum(self.network.factors(rows), known).posterior()
-            z = posterior.draw(noise.at("z").normal(config.latent))
-            condition = z[:, None].expand(-1, config.batch, -1)
+            posterior = self._posteriors(task, noise.at("context"))
+            z = posterior.draw(noise.at("z").normal(config.contexts, config.latent))
+            condition = z[:, :, None].expand(-1, -1, config.batch, -1)
             given, alpha = condition.detach(), soft.temperature()
             target = soft.targets(batch, given, self._draws(noise.at("target")), alpha, config.gamma)
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
@@ -416,20 +417,29 @@ class PearlLearner:
         values = torch.stack([number.detach().float() for number in numbers.values()]).tolist()
         return dict(zip(numbers, values, strict=True))
 
-    def _contexts(self, task: Int[Tensor, " n"], noise: Rows) -> tuple[Stored, Bool[Tensor, "n T"]]:
-        """The beginning of what was last played on each task, of any length."""
-        count = (noise.uniform() * (self.recent.size[task] + 1)).to(torch.int64)
-        return self.recent.first(task, count)
+    def _batch(self, task: Int[Tensor, " n"], noise: Rows) -> Transitions:
+        """Transitions of each task, others for each of its contexts: ``[n, c, b, ...]``."""
+        config = self.config
+        drawn = self.network.transitions(self.replay.draw(task, config.contexts * config.batch, noise))
+        return Transitions(*(part.unflatten(1, (config.contexts, config.batch)) for part in drawn))
 
-    def _draws(self, noise: Rows) -> Float[Tensor, "n b D"] | None:
+    def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
+        """Given several beginnings, of any length, of what was last played on each task: ``[n, c, D]``."""
+        rows, size = self.recent.first(task)
+        count = (noise.uniform(self.config.contexts) * (size[:, None] + 1)).to(torch.int64)
+        return _beginnings(self.network.factors(rows), count).posterior()
+
+    def _draws(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
         """Noise that continuous actions are made of."""
-        return None if self.network.soft.discrete else noise.normal(self.config.batch, spaces.width(self.family.action))
+        if self.network.soft.discrete:
+            return None
+        return noise.normal(self.config.contexts, self.config.batch, spaces.width(self.family.action))
 
     @torch.no_grad()
-    def _variance(self, target: Float[Tensor, "n b"]) -> Float[Tensor, ""]:
+    def _variance(self, target: Float[Tensor, "n c b"]) -> Float[Tensor, ""]:
         """The running variance of targets, this one included."""
         share = max(_FORGET, 1 / (self.grad_steps + 1))
-        self.network.variance.lerp_(target.var(), share)
+        self.network.variance.lerp_(target.var(correction=0), share)
         return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
     def _step(self, which: int, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
@@ -445,6 +455,12 @@ class PearlLearner:
 def _sum(factors: Sums, known: Bool[Tensor, "*batch T"]) -> Sums:
     """Over the transitions that count, the last dimension but one."""
     return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in factors))
+
+
+def _beginnings(factors: Sums, count: Int[Tensor, "n c"]) -> Sums:
+    """Over the first ``count`` of T factors ``[n, T, D]``, for several counts of each row."""
+    index = count[..., None].expand(-1, -1, factors.precision.shape[-1])
+    return Sums(*(nn.functional.pad(part.cumsum(1), (0, 0, 1, 0)).gather(1, index) for part in factors))
 
 
 def _scaled(reward: Tensor, largest: Tensor) -> Tensor:

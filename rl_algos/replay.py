@@ -88,14 +88,14 @@ class Replay:
         at = (rng.uniform(count) * size[:, None]).to(torch.int64)
         return Stored(*(room[task[:, None], at] for room in self.rows))
 
-    def first(self, task: Int[Tensor, " n"], count: Int[Tensor, " n"]) -> tuple[Stored, Bool[Tensor, "n T"]]:
-        """The first ``count`` transitions of each task, as long as none was overwritten, and which entries those are.
+    def first(self, task: Int[Tensor, " n"]) -> tuple[Stored, Int[Tensor, " n"]]:
+        """What each task holds, in the order of writing as long as none was overwritten, and how much that is.
 
-        T is the largest of the counts.
+        T is the largest of these numbers (at least 1); rows of tasks with fewer end in rows without meaning.
         """
-        longest = max(1, int(count.max()))
-        known = torch.arange(longest, device=task.device) < count[:, None]
-        return Stored(*(room[task, :longest] for room in self.rows)), known
+        size = self.size[task]
+        longest = max(1, int(size.max()))
+        return Stored(*(room[task, :longest] for room in self.rows)), size
 
     def state_dict(self) -> dict[str, Any]:
         """The transitions that are held, and how many there were."""

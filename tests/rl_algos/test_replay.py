@@ -96,9 +96,11 @@ def test_the_first_transitions_are_those_written_since_the_task_was_cleared():
     add(replay, [0, 1], [step([i, 10 + i]) for i in range(5)])
     replay.clear(torch.tensor([1]))
     add(replay, [1], [step([20]), step([21]), step([22])])
-    rows, known = replay.first(torch.tensor([1, 0, 2]), torch.tensor([2, 4, 0]))
-    assert known.tolist() == [[True, True, False, False], [True] * 4, [False] * 4]
-    assert rows.reward[known].tolist() == [20, 21, 0, 1, 2, 3]
+    rows, size = replay.first(torch.tensor([1, 0, 2]))
+    assert size.tolist() == [3, 5, 0]
+    assert rows.reward.shape == (3, 5)
+    assert rows.reward[0, :3].tolist() == [20, 21, 22]
+    assert rows.reward[1].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_restored_ring_is_the_ring():
