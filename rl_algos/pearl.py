@@ -12,9 +12,9 @@ Deviations from the paper:
  2. A factor is made of its mean and its precision (the original: variance), which starts small: hundreds of factors
  must not drown the prior before anything is learned.
  3. s' is always part of a factor: where tasks differ in their dynamics nothing else tells them apart.
- 4. Contexts in training are the beginnings of what the agent last played on the task, all of it, of every length from
- nothing to everything: those are the contexts that it will meet. (The original: a fixed number of recent transitions.)
- A product of too many factors is overconfident unless it was trained as long as it is used.
+ 4. Contexts in training are the beginnings of what the agent recently played on the task from its first episode on, of
+ every length from nothing to everything: those are the contexts that it will meet. (The original: a fixed number of
+ recent transitions.) A product of too many factors is overconfident unless it was trained as long as it is used.
  5. The weight of the divergence is that of the mean over tasks (the original: the sum, so that its meaning depends on
  how many tasks a step trains on).
  6. Target critics, not a target value network; the temperature is learned; gradients are clipped.
@@ -85,11 +85,14 @@ class Config:
     """Environment steps for each step of the optimisers."""
     meta_batch: int = 12
     """Tasks of each step."""
+    recent: int = 8
+    """Times that a task was last played whose contexts are kept: fewer are nearer to what the agent now does, and
+    sooner known by heart."""
     contexts: int = 4
-    """Contexts of each of these tasks: its recent transitions are encoded once, and cut at so many places."""
+    """Contexts of each of these tasks: what was once played on it is encoded once, and cut at so many places."""
     batch: int = 16
     """Transitions of the task that actor and critics learn from, for each context."""
-    capacity: int = 10_000
+    capacity: int = 5_000
     """Transitions of each task that are kept."""
     lr: float = 1e-3
     """Learning rate of Adam at the start."""
@@ -113,7 +116,7 @@ class Config:
 
     def __post_init__(self) -> None:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        for name in (*whole, "meta_batch", "contexts", "batch", "capacity"):
+        for name in (*whole, "meta_batch", "recent", "contexts", "batch", "capacity"):
             self._need(name, "1 or more", getattr(self, name) >= 1)
         for name in ("kl_weight", "actor_gain"):
             self._need(name, "0 or more", getattr(self, name) >= 0)
@@ -287,10 +290,11 @@ class PearlLearner:
             self.network = Network(family, config).to(device)
         steps = self.trial.episodes * self.trial.horizon
 
-        def ring(capacity: int) -> Replay:
-            return Replay(family.observation, family.action, tasks=self.tasks, capacity=capacity, device=device)
+        def ring(tasks: int, capacity: int) -> Replay:
+            return Replay(family.observation, family.action, tasks=tasks, capacity=capacity, device=device)
 
-        self.replay, self.recent = ring(config.capacity), ring(steps)
+        self.replay = ring(self.tasks, config.capacity)
+        self.recent = ring(self.tasks * config.recent, steps)  # a ring for each time that a task was played
         soft = self.network.soft
         self._judges = [*soft.critic.parameters(), *self.network.encoder.parameters()]
         self._actors, self._temperatures = list(soft.actor.parameters()), [soft.log_temperature]
@@ -353,12 +357,14 @@ class PearlLearner:
     def _play(self) -> dict[str, float]:
         """Play the tasks whose turn it is with the agent itself; the returns of a first and of the last episode."""
         family, device = self.family, self.workers.device
-        turn = (self.updates * self.together + torch.arange(self.together, device=device)) % self.tasks
+        number = self.updates * self.together + torch.arange(self.together, device=device)
+        turn, before = number % self.tasks, number // self.tasks
+        recent = turn * self.config.recent + before % self.config.recent
         noise = Rows.of(f"train/pearl/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", self._task_index(turn))
         agent = self.agent()
         known = agent.start(Clues(), self.trial, noise.at("agent", "start"))
-        self.recent.clear(turn)
+        self.recent.clear(recent)
         returns: list[Tensor] = []
         for episode in range(self.trial.episodes):
             steps: list[Step] = []
@@ -377,8 +383,8 @@ class PearlLearner:
             known = agent.absorb(known, steps) if prior else memory
             returns.append(totals.reward.mean())
             rows, live = stored(steps, judged)
-            for ring in (self.replay, self.recent):
-                ring.add(turn, rows, live)
+            self.replay.add(turn, rows, live)
+            self.recent.add(recent, rows, live)
             self.env_steps += int(live.sum())
             network = self.network
             network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
@@ -424,8 +430,10 @@ class PearlLearner:
         return Transitions(*(part.unflatten(1, (config.contexts, config.batch)) for part in drawn))
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
-        """Given several beginnings, of any length, of what was last played on each task: ``[n, c, D]``."""
-        rows, size = self.recent.first(task)
+        """Given several beginnings, of any length, of what was played on each task at a recent time: ``[n, c, D]``."""
+        times = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
+        drawn = (noise.at("time").uniform() * times.clamp(max=self.config.recent)).to(torch.int64)
+        rows, size = self.recent.first(task * self.config.recent + drawn)
         count = (noise.uniform(self.config.contexts) * (size[:, None] + 1)).to(torch.int64)
         return _beginnings(self.network.factors(rows), count).posterior()
 

@@ -1,5 +1,6 @@
 """PEARL: its posterior, the contract, what each loss trains, and that it learns."""
 
+import itertools
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
     "hidden": 8, "encoder_hidden": 8, "latent": 3, "collect_tasks": 4, "episodes": 3, "meta_batch": 3, "batch": 5,
-    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100,
+    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100, "recent": 1,
 }  # fmt: skip
 
 
@@ -167,6 +168,28 @@ def test_every_step_is_counted_and_kept():
         made.update()
     assert made.replay.written.sum() == made.env_steps
     assert (made.recent.size == 45).all()
+
+
+def test_contexts_of_the_last_times_are_kept_and_older_ones_overwritten(monkeypatch):
+    made = learner(recent=2, train_tasks=4, collect_tasks=2, steps_per_grad=1000.0)
+    first: list[torch.Tensor] = []
+    seen: list[set[int]] = []
+    read = made.recent.first
+    monkeypatch.setattr(made.recent, "first", lambda task: (seen[-1].update(task.tolist()), read(task))[1])
+    for i in range(6):
+        seen.append(set())
+        made.updates = i
+        made._play()
+        first.append(made.recent.rows.reward.clone())
+        met = torch.arange(min(4, 2 * i + 2))
+        for j in range(20):
+            made._posteriors(met, Rows.of(j, met))
+    assert made.recent.size.tolist() == [3] * 8
+    assert seen[:3] == [{0, 2}, {0, 2, 4, 6}, {0, 1, 2, 3, 4, 6}]  # rings of tasks 0 and 1, then of 2 and 3, and again
+    assert seen[3] == seen[5] == set(range(8))
+    changed = [(a != b).any(1).nonzero().flatten().tolist() for a, b in itertools.pairwise(first)]
+    for rings, may in zip(changed, ({4, 6}, {1, 3}, {5, 7}, {0, 2}, {4, 6}), strict=True):
+        assert set(rings) <= may
 
 
 def test_of_episodes_that_end_early_the_steps_until_then_count():
