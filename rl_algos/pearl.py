@@ -12,9 +12,9 @@ Deviations from the paper:
  2. A factor is made of its mean and its precision (the original: variance), which starts small: hundreds of factors
  must not drown the prior before anything is learned.
  3. s' is always part of a factor: where tasks differ in their dynamics nothing else tells them apart.
- 4. Contexts in training are the beginnings of what the agent recently played on the task from its first episode on, of
- every length from nothing to everything: those are the contexts that it will meet. (The original: a fixed number of
- recent transitions.) A product of too many factors is overconfident unless it was trained as long as it is used.
+ 4. Contexts in training are the first episodes, from none to all, of what the agent recently played on the task: those
+ are the contexts that it will draw latents from. (The original: a fixed number of recent transitions.) A product of too
+ many factors is overconfident unless it was trained as long as it is used.
  5. The weight of the divergence is that of the mean over tasks (the original: the sum, so that its meaning depends on
  how many tasks a step trains on).
  6. Target critics, not a target value network; the temperature is learned; gradients are clipped.
@@ -45,7 +45,7 @@ from bridge.errors import UserError
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos import spaces
@@ -55,6 +55,8 @@ from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, t
 _PRECISION = (1e-7, 1e7)
 """Bounds of a factor's precision."""
 
+_REPEAT = 0.9
+"""Probability with which a scout repeats its action."""
 _FORGET = 0.01
 """Share of a running variance that each step renews."""
 _LEAST_VARIANCE = 1e-6
@@ -81,6 +83,8 @@ class Config:
     """Episodes played on each of them, of those that a trial has."""
     prior_episodes: int = 1
     """How many of these are played with a latent from the prior; the others with one from the posterior."""
+    scout_episodes: int = 4
+    """Episodes more on each of them by a scout, who repeats random actions: for actor and critics, no contexts."""
     steps_per_grad: float = 10.0
     """Environment steps for each step of the optimisers."""
     meta_batch: int = 12
@@ -95,7 +99,7 @@ class Config:
     capacity: int = 5_000
     """Transitions of each task that are kept."""
     lr: float = 1e-3
-    """Learning rate of Adam at the start."""
+    """Learning rate of Adam; over the second half of the budget it falls linearly to zero."""
     gamma: float = 0.95
     """Discount a step."""
     kl_weight: float = 0.01
@@ -118,7 +122,7 @@ class Config:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
         for name in (*whole, "meta_batch", "recent", "contexts", "batch", "capacity"):
             self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("kl_weight", "actor_gain"):
+        for name in ("kl_weight", "actor_gain", "scout_episodes"):
             self._need(name, "0 or more", getattr(self, name) >= 0)
         for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
             self._need(name, "above 0", getattr(self, name) > 0)
@@ -268,6 +272,36 @@ class Pearl(nn.Module):
         return memory
 
 
+class Scout:
+    """Repeats a random action for some ten steps, then another one: it comes farther than who draws at every step."""
+
+    card = Card(method="scout")
+
+    def __init__(self, space: Discrete | Box) -> None:
+        self.space = space
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
+        return self._any(rng)
+
+    def begin(self, memory: Tensor, rng: Rows, *, episode: int) -> Tensor:
+        return self._any(rng)
+
+    def act(self, memory: Tensor, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        return Decision(tree.where(rng.at("repeat").uniform() > _REPEAT, self._any(rng), memory))
+
+    def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
+        return step.action
+
+    def adapt(self, memory: Tensor, rng: Rows, *, episode: int, last: bool) -> Tensor:
+        return memory
+
+    def _any(self, rng: Rows) -> Tensor:
+        if isinstance(self.space, Discrete):
+            return rng.integers(self.space.n)
+        low, high = (torch.tensor(side, device=rng.device) for side in (self.space.low, self.space.high))
+        return low + (high - low) * rng.uniform(len(low))
+
+
 class PearlLearner:
     """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
 
@@ -295,6 +329,7 @@ class PearlLearner:
 
         self.replay = ring(self.tasks, config.capacity)
         self.recent = ring(self.tasks * config.recent, steps)  # a ring for each time that a task was played
+        self.ends = torch.zeros(len(self.recent.written), self.trial.episodes + 1, dtype=torch.int64, device=device)
         soft = self.network.soft
         self._judges = [*soft.critic.parameters(), *self.network.encoder.parameters()]
         self._actors, self._temperatures = list(soft.actor.parameters()), [soft.log_temperature]
@@ -305,6 +340,9 @@ class PearlLearner:
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play some of the tasks, then learn from all that were played so far."""
         config = self.config
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * min(1.0, 2 * max(0.0, 1 - spent))
         metrics = self._play()
         steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
         noise = Rows.of(f"learn/pearl/{self.seed}", torch.arange(config.meta_batch, device=self.workers.device))
@@ -338,6 +376,7 @@ class PearlLearner:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "replay": self.replay.state_dict(),
             "recent": self.recent.state_dict(),
+            "ends": self.ends,
             "env_steps": self.env_steps,
             "grad_steps": self.grad_steps,
             "updates": self.updates,
@@ -350,6 +389,7 @@ class PearlLearner:
             optimizer.load_state_dict(saved)
         self.replay.load_state_dict(state["replay"])
         self.recent.load_state_dict(state["recent"])
+        self.ends.copy_(state["ends"])
         self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
     # --- playing -----------------------------------------------------------------------------------------------------
@@ -362,34 +402,43 @@ class PearlLearner:
         recent = turn * self.config.recent + before % self.config.recent
         noise = Rows.of(f"train/pearl/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", self._task_index(turn))
-        agent = self.agent()
-        known = agent.start(Clues(), self.trial, noise.at("agent", "start"))
+        agent, scout = self.agent(), Scout(family.action)
+        known = agent.start(Clues(), self.trial, noise)
         self.recent.clear(recent)
-        returns: list[Tensor] = []
+        returns = []
         for episode in range(self.trial.episodes):
-            steps: list[Step] = []
-            judged: list[Tensor] = []
-
-            def visit(_t: int, step: Step, steps: list[Step] = steps, judged: list[Tensor] = judged) -> None:
-                steps.append(step)
-                dense = family.dense_reward(tasks, step) if self.config.critic_reward == "dense" else None
-                judged.append(step.reward if dense is None else dense)
-
             prior = episode < self.config.prior_episodes
             memory = agent.start(Clues(), self.trial, noise) if prior else known
-            memory, totals = play_episode(
-                agent, family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon, visit=visit
-            )
-            known = agent.absorb(known, steps) if prior else memory
-            returns.append(totals.reward.mean())
-            rows, live = stored(steps, judged)
+            memory, played, rows, live = self._episode(agent, tasks, memory, noise, episode)
+            known = agent.absorb(known, played) if prior else memory
             self.replay.add(turn, rows, live)
             self.recent.add(recent, rows, live)
-            self.env_steps += int(live.sum())
-            network = self.network
-            network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
-            network.largest_judged.copy_(torch.maximum(network.largest_judged, rows.judged[live].abs().max()))
-        return {"first_return": returns[0].item(), "last_return": returns[-1].item()}
+            self.ends[recent, episode + 1] = self.recent.written[recent]
+            returns.append(rows.reward.sum().item() / len(turn))
+        for episode in range(self.config.scout_episodes):
+            memory = scout.start(Clues(), self.trial, noise)
+            _, _, rows, live = self._episode(scout, tasks, memory, noise.at("scout"), episode)
+            self.replay.add(turn, rows, live)
+        return {"first_return": returns[0], "last_return": returns[-1]}
+
+    def _episode(
+        self, agent: Pearl | Scout, tasks: Tasks, memory: Any, noise: Rows, episode: int
+    ) -> tuple[Any, list[Step], Stored, Bool[Tensor, "n T"]]:
+        """One episode, counted: the memory after it, its steps, and the same steps as they are stored."""
+        family, dense, network = self.family, self.config.critic_reward == "dense", self.network
+        steps: list[Step] = []
+        memory, _ = play_episode(
+            agent, family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon,
+            visit=lambda _t, step: steps.append(step),
+        )  # fmt: skip
+        judged = (
+            [reward for step in steps if (reward := family.dense_reward(tasks, step)) is not None] if dense else None
+        )
+        rows, live = stored(steps, judged)
+        self.env_steps += int(live.sum())
+        network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
+        network.largest_judged.copy_(torch.maximum(network.largest_judged, rows.judged[live].abs().max()))
+        return memory, steps, rows, live
 
     def _task_index(self, turn: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Of a list of tasks that one itself; of a continuum, tasks that depend on the seed."""
@@ -430,11 +479,12 @@ class PearlLearner:
         return Transitions(*(part.unflatten(1, (config.contexts, config.batch)) for part in drawn))
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
-        """Given several beginnings, of any length, of what was played on each task at a recent time: ``[n, c, D]``."""
+        """Given several beginnings, of any number of episodes, of what was recently played on a task: ``[n, c, D]``."""
         times = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
         drawn = (noise.at("time").uniform() * times.clamp(max=self.config.recent)).to(torch.int64)
-        rows, size = self.recent.first(task * self.config.recent + drawn)
-        count = (noise.uniform(self.config.contexts) * (size[:, None] + 1)).to(torch.int64)
+        ring = task * self.config.recent + drawn
+        rows, _ = self.recent.first(ring)
+        count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
         return _beginnings(self.network.factors(rows), count).posterior()
 
     def _draws(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:

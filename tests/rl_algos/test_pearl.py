@@ -23,7 +23,7 @@ from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
     "hidden": 8, "encoder_hidden": 8, "latent": 3, "collect_tasks": 4, "episodes": 3, "meta_batch": 3, "batch": 5,
-    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100, "recent": 1,
+    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100, "recent": 1, "scout_episodes": 0,
 }  # fmt: skip
 
 
@@ -279,17 +279,21 @@ def test_the_weight_of_the_divergence_does_not_depend_on_how_many_tasks_a_step_h
     assert losses[0] == pytest.approx(losses[3], rel=1e-4)
 
 
-def test_contexts_in_training_have_every_length_from_nothing_to_everything(monkeypatch):
-    made = learner("gridnavi", collect_tasks=6)
+def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
+    made = learner(Corridor(), collect_tasks=6)
     made._play()
     counts = []
     monkeypatch.setattr(pearl, "_beginnings", lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 3))
     for i in range(200):
         made._posteriors(torch.arange(6), Rows.of(i, torch.arange(6)))
-    found = torch.stack(counts).flatten().bincount(minlength=46)
-    assert len(found) == 46
-    expected = found.sum() / 46
-    assert ((found - expected).abs() < 5 * expected**0.5).all()
+    found, episodes = torch.cat(counts, 1), made.trial.episodes
+    assert episodes == 3
+    for task in range(6):
+        n = int(made.recent.size[task])
+        rows = made.recent.rows
+        ends = (rows.terminated[task, :n] | (rows.obs[task].roll(-1)[:n] == 2)).nonzero().flatten() + 1
+        assert {0, n} <= set(found[task].tolist()) <= {0, n, *ends.tolist()}
+        assert abs((found[task] == 0).float().mean() - 0.25) < 4 * (0.25 * 0.75 / found.shape[1]) ** 0.5
 
 
 def test_beginnings_are_sums_of_so_many():
