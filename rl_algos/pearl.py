@@ -69,7 +69,7 @@ class Config:
 
     latent: int = 8
     """Size of z."""
-    hidden: int = 128
+    hidden: int = 96
     """Units of each of two hidden layers of actor and critics."""
     encoder_hidden: int = 64
     """Units of each of two hidden layers of the encoder."""
@@ -102,7 +102,7 @@ class Config:
     """Learning rate of Adam; over the second half of the budget it falls linearly to zero."""
     gamma: float = 0.95
     """Discount a step."""
-    kl_weight: float = 0.01
+    kl_weight: float = 0.0005
     """What one nat of divergence of q(z | context) from the prior costs (mean over tasks), as a share of the variance
     of the critics' targets: squared errors (mean over tasks and transitions) are divided by that."""
     target_share: float = 0.01
@@ -137,7 +137,7 @@ class Config:
 SPACE: Space = {
     "lr": LogUniform(3e-4, 3e-3),
     "gamma": Choice((0.9, 0.95, 0.99)),
-    "kl_weight": LogUniform(1e-3, 1.0),
+    "kl_weight": LogUniform(1e-4, 1e-2),
     "target_share": Choice((0.005, 0.01, 0.02)),
     "entropy_share": Choice((0.05, 0.1, 0.2, 0.4)),
     "entropy_per_side": Choice((-2.0, -1.0, -0.5)),

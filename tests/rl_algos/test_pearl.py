@@ -192,6 +192,29 @@ def test_contexts_of_the_last_times_are_kept_and_older_ones_overwritten(monkeypa
         assert set(rings) <= may
 
 
+def test_scouts_teach_actor_and_critics_and_are_no_context():
+    made, without = (learner("sparse_point:episodes=3", scout_episodes=n, capacity=1000) for n in (2, 0))
+    for each in (made, without):
+        each._play()
+    assert made.env_steps == 4 * (3 + 2) * 20
+    assert (made.replay.size[:4] == 100).all()
+    for kept, same in zip(made.recent.rows, without.recent.rows, strict=True):
+        assert torch.equal(kept, same)
+    action = made.replay.rows.action[:4, 60:100].reshape(4, 2, 20, 2)
+    again = (action[:, :, 1:] == action[:, :, :-1]).all(-1).float()
+    assert abs(again.mean() - 0.9) < 4 * (0.09 / again.numel()) ** 0.5
+    assert not torch.equal(action[:, 0], action[:, 1])
+    assert action.abs().max() <= 1
+
+
+@pytest.mark.parametrize("spec", ["gridnavi", Corridor()], ids=str)
+def test_scouts_play_every_kind_of_family(spec):
+    made = learner(spec, scout_episodes=5)
+    made._play()
+    played = made.replay.rows.action[0, : made.replay.size[0]]
+    assert set(played.tolist()) <= set(range(made.family.action.n))
+
+
 def test_of_episodes_that_end_early_the_steps_until_then_count():
     made = learner(Corridor(), capacity=1000)
     made.update()
@@ -401,16 +424,16 @@ def test_several_processes_are_refused():
 
 
 def test_learns_to_reach():
-    """Where nearness to a hidden target is paid, the lower bound of the gain over random play is above 1.5 a trial.
+    """Where nearness to a hidden target is paid, the lower bound of the gain over random play is above 0.6 a trial.
 
-    Random play earns about -10 in a trial of two episodes of five steps; nobody earns more than 0.
+    Random play earns -13 in a trial of two episodes of five steps; who knows the target gains about 5.
     """
     family = Reach()
-    settings = {"hidden": 32, "episodes": 2, "train_tasks": 50, "collect_tasks": 50, "batch": 16}
-    made = learner(family, **settings)
-    while made.grad_steps < 1000:
+    settings = {"hidden": 32, "episodes": 2, "train_tasks": 100, "collect_tasks": 50, "recent": 4, "capacity": 1000}
+    made = learner(family, **settings, encoder_hidden=16, meta_batch=8, batch=16, lr=3e-3)
+    while made.grad_steps < 600:
         made.update()
     ours, random = (evaluate(a, family, Plan(trials=2000)) for a in (made.agent(), Random(family)))
     gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (2000 / 64)
     low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
-    assert low > 1.5
+    assert low > 0.6
