@@ -96,13 +96,16 @@ class Config:
     """Contexts of each of these tasks: what was once played on it is encoded once, and cut at so many places."""
     batch: int = 16
     """Transitions of the task that actor and critics learn from, for each context."""
+    good_share: float = 0.0
+    """Share of these that are drawn from transitions paid above the task's mean. Where rewards are sparse it spreads
+    what is rarely met; where they are noise it takes luck for value."""
     capacity: int = 5_000
     """Transitions of each task that are kept."""
     lr: float = 1e-3
     """Learning rate of Adam; over the second half of the budget it falls linearly to zero."""
     gamma: float = 0.95
     """Discount a step."""
-    kl_weight: float = 0.0005
+    kl_weight: float = 0.0003
     """What one nat of divergence of q(z | context) from the prior costs (mean over tasks), as a share of the variance
     of the critics' targets: squared errors (mean over tasks and transitions) are divided by that."""
     target_share: float = 0.01
@@ -111,7 +114,7 @@ class Config:
     """Weight of the entropy at the start, beside scaled rewards."""
     entropy_share: float = 0.2
     """Discrete actions: the entropy aimed at, as a share of that of random play."""
-    entropy_per_side: float = -1.0
+    entropy_per_side: float = -0.5
     """Continuous actions: the entropy aimed at, in nats for each side of an action space that is scaled to [-1, 1]."""
     actor_gain: float = 3.0
     """Scale of the actor's last layer at the start; above 0.1, say, first policies differ from latent to latent."""
@@ -126,7 +129,7 @@ class Config:
             self._need(name, "0 or more", getattr(self, name) >= 0)
         for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
             self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "target_share", "entropy_share"):
+        for name in ("gamma", "target_share", "entropy_share", "good_share"):
             self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
 
     def _need(self, name: str, what: str, kept: bool) -> None:
@@ -475,8 +478,10 @@ class PearlLearner:
     def _batch(self, task: Int[Tensor, " n"], noise: Rows) -> Transitions:
         """Transitions of each task, others for each of its contexts: ``[n, c, b, ...]``."""
         config = self.config
-        drawn = self.network.transitions(self.replay.draw(task, config.contexts * config.batch, noise))
-        return Transitions(*(part.unflatten(1, (config.contexts, config.batch)) for part in drawn))
+        count = config.contexts * config.batch
+        rows = self.replay.draw(task, count, noise, good=round(config.good_share * count))
+        parts = self.network.transitions(rows)
+        return Transitions(*(part.unflatten(1, (config.batch, config.contexts)).transpose(1, 2) for part in parts))
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
         """Given several beginnings, of any number of episodes, of what was recently played on a task: ``[n, c, D]``."""

@@ -76,8 +76,10 @@ class Replay:
         """Forget all of some tasks."""
         self.written[task] = 0
 
-    def draw(self, task: Int[Tensor, " n"], count: int, rng: Rows) -> Stored:
+    def draw(self, task: Int[Tensor, " n"], count: int, rng: Rows, *, good: int = 0) -> Stored:
         """``count`` transitions of each task, with replacement, all that it holds alike: ``[n, b, ...]``.
+
+        The first ``good`` of them are drawn from those that were paid more than the task's mean, where there are any.
 
         Raises:
             ValueError: one of the tasks holds none.
@@ -86,6 +88,13 @@ class Replay:
         if not bool((size > 0).all()):
             raise ValueError(f"Task {int(task[size == 0][0])} holds no transitions to draw from.")
         at = (rng.uniform(count) * size[:, None]).to(torch.int64)
+        if good:
+            held = torch.arange(self.capacity, device=task.device) < size[:, None]
+            paid = torch.where(held, self.rows.reward[task], 0.0)
+            rank = (held & (paid > (paid.sum(1) / size)[:, None])).cumsum(1)
+            wanted = (rng.at("good").uniform(good) * rank[:, -1:]).to(torch.int64) + 1
+            found = torch.searchsorted(rank, wanted)
+            at[:, :good] = torch.where(rank[:, -1:] > 0, found, at[:, :good])
         return Stored(*(room[task[:, None], at] for room in self.rows))
 
     def first(self, task: Int[Tensor, " n"]) -> tuple[Stored, Int[Tensor, " n"]]:

@@ -348,7 +348,11 @@ def test_dense_rewards_are_for_the_critic_alone():
     rows = made.replay.rows
     goal = made.family.sample("train", torch.arange(1)).params["goal"]
     torch.testing.assert_close(rows.judged[0, :n], -(rows.next_obs[0, :n] - goal).norm(dim=-1))
-    assert (rows.reward >= 0).all()
+    for kept in (made.replay.rows, made.recent.rows):
+        assert (kept.reward >= 0).all()
+        assert (kept.judged <= 0).all()
+    taught = made.network.transitions(rows).reward[0, :n]
+    torch.testing.assert_close(taught, rows.judged[0, :n] / made.network.largest_judged)
     AGENT_CHECKS["card_is_sane"](made.agent(), made.family)
     with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
         learner(critic_reward="dense")

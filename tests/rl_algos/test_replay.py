@@ -84,6 +84,22 @@ def test_draws_are_even_and_named():
     assert torch.equal(got[1:], replay.draw(task[1:], n, rng[1:]).reward)
 
 
+def test_some_may_be_drawn_from_what_was_paid_well():
+    """Above the task's mean; from everything where all were paid alike."""
+    replay, n = ring(), 20_000
+    add(replay, [0, 1], [step([pay, 2.0]) for pay in (0.0, 0.0, 7.0, 0.0)])
+    add(replay, [0], [step([5.0])])
+    task, rng = torch.tensor([0, 1]), Rows.of(0, torch.arange(2))
+    got = replay.draw(task, 2 * n, rng, good=n).reward
+    good, rest = got[0, :n], got[0, n:]
+    assert set(good.tolist()) == {5.0, 7.0}
+    assert abs((good == 7).float().mean() - 0.5) < 4 * 0.5 / n**0.5
+    assert abs((rest == 7).float().mean() - 0.2) < 4 * 0.4 / n**0.5
+    assert torch.equal(got[:, n:], replay.draw(task, 2 * n, rng).reward[:, n:])
+    where = replay.draw(task, 2 * n, rng, good=n)
+    assert (where.reward[1] == 2).all()
+
+
 def test_a_task_without_transitions_cannot_be_drawn_from():
     replay = ring()
     add(replay, [0], [step([1])])
