@@ -15,11 +15,18 @@ Deviations from the paper:
  4. Contexts in training are the first episodes, from none to all, of what the agent recently played on the task: those
  are the contexts that it will draw latents from. (The original: a fixed number of recent transitions.) A product of too
  many factors is overconfident unless it was trained as long as it is used.
- 5. The weight of the divergence is that of the mean over tasks (the original: the sum, so that its meaning depends on
- how many tasks a step trains on).
- 6. Target critics, not a target value network; the temperature is learned; gradients are clipped.
- 7. Rewards are divided by the largest size of a reward that training has seen on any task.
- 8. Actions may be discrete: the expectation over them is a sum.
+ 5. The weight of the divergence is that of the mean over tasks, and the critic's errors are divided by the variance of
+ their targets. (The original: a sum over tasks beside a mean, so that the weight's meaning depends on the number of
+ tasks in a step and on the size of returns.)
+ 6. Several contexts of a task, each with a latent and transitions of its own, share one pass of the encoder.
+ 7. Target critics, not a target value network; the temperature is learned; gradients are clipped; the learning rate
+ falls to zero over the second half of the budget.
+ 8. Rewards are divided by the largest size of a reward that training has seen on any task.
+ 9. Scouts, who repeat random actions, play some more episodes on each task, which no context holds; and some of the
+ transitions that are learned from may be drawn from those that paid (``good_share``). Goals that no latent leads to are
+ found by the one and spread by the other.
+ 10. Actions may be discrete: the expectation over them is a sum.
+ 11. The frozen agent draws its actions, as in training (the original evaluates means).
 
 The critic's loss and the divergence from the prior train the encoder, the actor does not: it is given z as a number.
 Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the
@@ -434,10 +441,9 @@ class PearlLearner:
             agent, family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon,
             visit=lambda _t, step: steps.append(step),
         )  # fmt: skip
-        judged = (
-            [reward for step in steps if (reward := family.dense_reward(tasks, step)) is not None] if dense else None
-        )
-        rows, live = stored(steps, judged)
+        told = [family.dense_reward(tasks, step) for step in steps] if dense else []
+        judged = [reward for reward in told if reward is not None]
+        rows, live = stored(steps, judged or None)
         self.env_steps += int(live.sum())
         network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
         network.largest_judged.copy_(torch.maximum(network.largest_judged, rows.judged[live].abs().max()))
