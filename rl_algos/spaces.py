@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -134,11 +135,72 @@ class ClippedGaussian:
         return mean, log_sd.clamp(*_LOG_SD)
 
 
-def _log_normal_cdf(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """As ``torch.special.log_ndtr``, of which there is no batched form under ``torch.func.vmap``."""
-    below, above = (-x).clamp(min=0) * 0.5**0.5, x.clamp(min=0) * 0.5**0.5
-    left = (0.5 * torch.special.erfcx(below)).log() - below * below
-    return torch.where(x < 0, left, (-0.5 * torch.erfc(above)).log1p())
+class SquashedGaussian:
+    """The tanh of a Gaussian over each side of the box (Haarnoja et al. 2018): gradients flow through its draws.
+
+    Outputs are 2 D numbers: the means, and the logarithms of the standard deviations, held between two bounds.
+    """
+
+    LOG_SD = (-5.0, 2.0)
+    """Bounds of the logarithm of a standard deviation."""
+
+    def __init__(self, space: Box) -> None:
+        self.outputs = 2 * len(space.low)
+        self.space = space
+        self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+        self._nodes = torch.tensor(nodes, dtype=torch.float32)
+        self._weights = torch.tensor(weights / math.sqrt(2 * math.pi), dtype=torch.float32)
+
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+        mean, log_sd = self.parameters(out)
+        inner = mean if rng is None else mean + log_sd.exp() * rng.normal(mean.shape[-1], dtype=mean.dtype)
+        return Decision(self._into_box(inner), params=torch.stack([mean, log_sd], -1))
+
+    def draw(
+        self, out: Float[Tensor, "*batch A"], noise: Float[Tensor, "*batch D"]
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
+        """Actions made of standard normal ``noise``, and their log-densities in the units of the box.
+
+        Gradients flow through both.
+        """
+        mean, log_sd = self.parameters(out)
+        inner = mean + log_sd.exp() * noise
+        log_normal = -0.5 * (noise * noise + math.log(2 * math.pi)) - log_sd
+        return self._into_box(inner), (log_normal - self._log_slope(inner)).sum(-1)
+
+    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+        """The entropy is an integral over one dimension at a time, by Gauss-Hermite quadrature."""
+        mean, log_sd = self.parameters(out)
+        low, high = self.low.to(out.device), self.high.to(out.device)
+        edge = 1 - 1e-6  # rounding must not make a draw impossible
+        inner = torch.atanh((2 * (action - low) / (high - low) - 1).clamp(-edge, edge))
+        noise = (inner - mean) * (-log_sd).exp()
+        log_prob = -0.5 * (noise * noise + math.log(2 * math.pi)) - log_sd - self._log_slope(inner)
+        nodes, weights = self._nodes.to(out.device), self._weights.to(out.device)
+        points = mean[..., None] + log_sd.exp()[..., None] * nodes
+        spread = (self._log_slope(points.transpose(-1, -2)).transpose(-1, -2) * weights).sum(-1)
+        entropy = 0.5 * (1 + math.log(2 * math.pi)) + log_sd + spread
+        return log_prob.sum(-1), entropy.sum(-1)
+
+    def parameters(self, out: Tensor) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
+        """Means and log standard deviations, before the tanh."""
+        mean, log_sd = out.chunk(2, -1)
+        return mean, log_sd.clamp(*self.LOG_SD)
+
+    @property
+    def log_half_sides(self) -> float:
+        """What is added to an entropy relative to the box [-1, 1] to have it in the units of the box."""
+        return sum(math.log((high - low) / 2) for low, high in zip(self.space.low, self.space.high, strict=True))
+
+    def _into_box(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        low, high = self.low.to(inner.device), self.high.to(inner.device)
+        return low + (high - low) * torch.sigmoid(2 * inner)  # (1 + tanh x) / 2
+
+    def _log_slope(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Of the map into the box: the side times 2 s(2 x) s(-2 x), s the sigmoid, without differences of equals."""
+        side = (self.high - self.low).to(inner.device)
+        return (2 * side).log() + 2 * (inner - softplus(2 * inner))
 
 
 def actions(space: Discrete | Box) -> Actions:
@@ -149,3 +211,15 @@ def actions(space: Discrete | Box) -> Actions:
 def simple_actions(space: Discrete | Box) -> Actions:
     """Those whose log-probabilities are differentiated more than once."""
     return Categorical(space) if isinstance(space, Discrete) else ClippedGaussian(space)
+
+
+def soft_actions(space: Discrete | Box) -> Categorical | SquashedGaussian:
+    """The distributions that fit a space and have gradients with respect to draws, or expectations without draws."""
+    return Categorical(space) if isinstance(space, Discrete) else SquashedGaussian(space)
+
+
+def _log_normal_cdf(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """As ``torch.special.log_ndtr``, of which there is no batched form under ``torch.func.vmap``."""
+    below, above = (-x).clamp(min=0) * 0.5**0.5, x.clamp(min=0) * 0.5**0.5
+    left = (0.5 * torch.special.erfcx(below)).log() - below * below
+    return torch.where(x < 0, left, (-0.5 * torch.erfc(above)).log1p())

@@ -212,6 +212,13 @@ class TaskFamily(ABC):
         """Whether this step succeeded, where the family knows such a thing; an episode succeeds if any step does."""
         return None
 
+    def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"] | None:
+        """A reward that tells the way where the family's own is sparse, for training critics; None where there is none.
+
+        Who learns from it says so (``Card.supervision``); no memory may see it.
+        """
+        return None
+
     def curve_points(self, trial: Trial) -> tuple[int, ...]:
         """After how many episodes a result row is written: about ten, log-spaced, the last one included."""
         points = np.geomspace(1, trial.episodes, min(10, trial.episodes)).round().astype(int)

@@ -246,6 +246,10 @@ class GoalGrid(TaskFamily):
         """Arriving at the goal."""
         return (step.next_obs == tasks.params["goal"]).all(-1)
 
+    def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
+        """The negative number of steps to the goal."""
+        return -(step.next_obs - tasks.params["goal"]).abs().sum(-1)
+
 
 def shuffled(goals: Iterable[Cell]) -> Goals:
     """Goals in the order of ``np.random.RandomState(0).shuffle``, by which the published split is cut."""

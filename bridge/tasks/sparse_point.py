@@ -26,8 +26,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge.protocol import Step
 from bridge.rng import Rows
-from bridge.tasks.base import Axis, Split
+from bridge.tasks.base import Axis, Split, Tasks
 from bridge.tasks.goal_plane import OWN_VARIABLES, GoalPlane, length
 
 GOALS = 100
@@ -90,6 +91,10 @@ class SparsePoint(GoalPlane):
 
     def arrived(self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Bool[Tensor, " B"]:
         return length(gap) <= params.get("radius", GOAL_RADIUS)
+
+    def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
+        """The negative distance, which the authors' critic is trained on."""
+        return -length(step.next_obs - tasks.params["goal"])
 
 
 def _shuffled_angles() -> list[float]:

@@ -108,3 +108,68 @@ def test_the_normal_tail_is_right_far_out_and_differentiable_twice():
     for _ in range(2):
         found, exact = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, exact))
         torch.testing.assert_close(found, exact, atol=1e-7, rtol=1e-7)
+
+
+def squashed_out(n: int) -> torch.Tensor:
+    return torch.tensor([0.5, -1.0, 0.3, -0.7]).expand(n, 4)  # two means, two logarithms of standard deviations
+
+
+def test_squashed_gaussian_has_torchs_density():
+    """Against ``TransformedDistribution``, for draws and for actions that are judged."""
+    made, n = spaces.SquashedGaussian(BOX), 1000
+    out, noise = squashed_out(n).double(), Rows.of(0, torch.arange(n)).normal(2, dtype=torch.float64)
+    action, log_prob = made.draw(out, noise)
+    low, high = torch.tensor(BOX.low).double(), torch.tensor(BOX.high).double()
+    steps = [
+        torch.distributions.TanhTransform(),
+        torch.distributions.AffineTransform((low + high) / 2, (high - low) / 2, event_dim=0),
+    ]
+    mean, log_sd = out.chunk(2, -1)
+    theirs = torch.distributions.TransformedDistribution(torch.distributions.Normal(mean, log_sd.exp()), steps)
+    inside = ((action - low) / (high - low) - 0.5).abs().amax(-1) < 0.4999  # theirs inverts the tanh
+    want = theirs.log_prob(action).sum(-1)[inside]
+    assert inside.float().mean() > 0.9
+    torch.testing.assert_close(log_prob[inside], want, atol=1e-4, rtol=0)
+    torch.testing.assert_close(made.log_prob_and_entropy(out, action)[0][inside], want, atol=1e-4, rtol=0)
+
+
+def test_squashed_density_integrates_to_one_in_the_units_of_the_box():
+    made = spaces.SquashedGaussian(BOX)
+    sides = list(zip(BOX.low, BOX.high, strict=True))
+    grids = [torch.linspace(low, high, 801)[:-1] + (high - low) / 1600 for low, high in sides]
+    points = torch.cartesian_prod(*grids)
+    cell = math.prod((high - low) / 800 for low, high in sides)
+    density = made.log_prob_and_entropy(squashed_out(len(points)), points)[0].exp()
+    assert abs(density.sum().item() * cell - 1) < 2e-3
+
+
+def test_squashed_gaussian_is_drawn_as_it_is_judged():
+    made, n = spaces.SquashedGaussian(BOX), 40_000
+    out, rng = squashed_out(n), Rows.of(0, torch.arange(n))
+    decision = made.decide(out, rng)
+    low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
+    assert ((decision.action >= low) & (decision.action <= high)).all()
+    assert torch.equal(decision.action, made.draw(out, rng.normal(2))[0])
+    log_prob, entropy = made.log_prob_and_entropy(out, decision.action)
+    assert (-log_prob.mean() - entropy[0]).abs() < 4 * log_prob.std() / n**0.5
+    middle = made.decide(out[:1], None).action[0]
+    torch.testing.assert_close(middle, low + (high - low) * (1 + torch.tensor([0.5, -1.0]).tanh()) / 2)
+    below = (decision.action < middle).float().mean(0)
+    assert ((below - 0.5).abs() < 4 * 0.5 / n**0.5).all()  # a tanh keeps the median
+
+
+def test_draws_have_gradients_and_extreme_outputs_stay_finite():
+    made = spaces.SquashedGaussian(BOX)
+    out = torch.tensor([[30.0, -30.0, 9.0, -90.0]], requires_grad=True)
+    action, log_prob = made.draw(out, torch.tensor([[1.0, -1.0]]))
+    (action.sum() + log_prob.sum()).backward()
+    assert torch.isfinite(action).all()
+    assert torch.isfinite(log_prob).all()
+    assert torch.isfinite(out.grad).all()
+    edges = torch.tensor([BOX.low, BOX.high])
+    assert torch.isfinite(made.log_prob_and_entropy(out.detach().expand(2, 4), edges)[0]).all()
+
+
+def test_soft_actions_fit_the_space():
+    assert isinstance(spaces.soft_actions(Discrete(3)), spaces.Categorical)
+    assert isinstance(spaces.soft_actions(BOX), spaces.SquashedGaussian)

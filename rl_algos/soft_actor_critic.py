@@ -1,0 +1,203 @@
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) given a condition: a latent, or which task it is.
+
+    target    y = r + gamma (1 - terminated) V'(s', c),    V(s, c) = E_a[min_i Q_i(s, a, c)] + alpha H(pi(. | s, c))
+    critics   (Q_i(s, a, c) - y)^2
+    actor     alpha E_a[log pi(a | s, c)] - E_a[min_i Q_i(s, a, c)]
+
+V' is made of target networks that follow the critics slowly. Of continuous actions one is drawn, and gradients flow
+through the draw; over discrete ones the expectation is a sum (Christodoulou 2019, arXiv 1910.07207). The temperature
+alpha is learned so that the entropy comes to a target; there may be one for each task.
+
+Losses are left unreduced, one number a transition, because what is averaged over what is the method's business. Who
+trains which networks is, too: a loss that must not reach the condition is given a detached one.
+
+A time-out is no end: only ``terminated`` cuts the value of what follows.
+
+Shape letters: O observation features, F action features, C size of the condition, A outputs of the actor, D dimensions
+of a continuous action, N rows.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge.tasks.base import Box, Discrete
+from rl_algos import spaces
+
+
+class Transitions(NamedTuple):
+    """What the losses read, as features: see ``spaces.features``."""
+
+    obs: Float[Tensor, "*batch O"]
+    action: Float[Tensor, "*batch F"]
+    """The features of continuous actions; a one-hot vector of discrete ones."""
+    reward: Float[Tensor, "*batch"]
+    next_obs: Float[Tensor, "*batch O"]
+    terminated: Float[Tensor, "*batch"]
+    """1 where the MDP ended, 0 elsewhere: where time ran out, too."""
+
+
+class Ensemble(nn.Module):
+    """Several networks of one shape, computed together.
+
+    Args:
+        sizes: of inputs, hidden layers and outputs.
+        count: how many networks.
+        last_gain: of the last layer's orthogonal weights; the others have the square root of two.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], *, count: int = 1, last_gain: float = 1.0) -> None:
+        super().__init__()
+        gains = [2**0.5] * (len(sizes) - 2) + [last_gain]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for (inputs, outputs), gain in zip(pairwise(sizes), gains, strict=True):
+            weight = torch.stack([nn.init.orthogonal_(torch.empty(inputs, outputs), gain) for _ in range(count)])
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(count, 1, outputs)))
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "count *batch outputs"]:
+        flat = x.flatten(0, -2) if x.dim() > 2 else x.view(-1, x.shape[-1])
+        out = flat.expand(len(self.weights[0]), -1, -1)
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            out = torch.baddbmm(bias, out, weight)
+            if i < last:
+                out = out.relu()
+        return out.view(len(out), *x.shape[:-1], out.shape[-1])
+
+
+class SoftActorCritic(nn.Module):
+    """Actor, twin critics, their targets and temperatures.
+
+    Args:
+        observation: the space of observations.
+        action: the space of actions.
+        condition: C, numbers that actor and critics are given beside the observation (0: none).
+        hidden: units of each hidden layer.
+        layers: hidden layers of each network.
+        temperatures: how many are learned: one for all, or one for each task.
+        temperature: where they start.
+        actor_gain: of the actor's last layer: how much its first means differ between conditions.
+    """
+
+    def __init__(
+        self,
+        observation: Discrete | Box,
+        action: Discrete | Box,
+        *,
+        condition: int = 0,
+        hidden: int = 128,
+        layers: int = 2,
+        temperatures: int = 1,
+        temperature: float = 0.1,
+        actor_gain: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.actions = spaces.soft_actions(action)
+        self.discrete = isinstance(action, Discrete)
+        seen = spaces.width(observation) + condition
+        between = (hidden,) * layers
+        judged = (seen, *between, spaces.width(action)) if self.discrete else (seen + spaces.width(action), *between, 1)
+        self.actor = Ensemble((seen, *between, self.actions.outputs), last_gain=actor_gain)
+        self.critic = Ensemble(judged, count=2)
+        self.target = Ensemble(judged, count=2).requires_grad_(False)
+        self.target.load_state_dict(self.critic.state_dict())
+        self.log_temperature = nn.Parameter(torch.full((temperatures,), math.log(temperature)))
+
+    def policy(self, obs: Float[Tensor, "*batch O"], condition: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch A"]:
+        """What the distribution of actions is made of."""
+        return self.actor(torch.cat([obs, condition], -1))[0]
+
+    def temperature(self, task: Int[Tensor, "*batch"] | None = None) -> Float[Tensor, "*batch"]:
+        """alpha: of each row's task, or the only one; without gradient."""
+        alpha = self.log_temperature.detach().exp()
+        return alpha[0] if task is None else alpha[task]
+
+    def soft_value(
+        self,
+        critic: Ensemble,
+        obs: Float[Tensor, "*batch O"],
+        condition: Float[Tensor, "*batch C"],
+        noise: Float[Tensor, "*batch D"] | None,
+        alpha: Float[Tensor, "*#batch"],
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        """E_a[min_i Q_i] + alpha H and the entropy H, both by one draw where actions are continuous.
+
+        The entropy is in nats, relative to the box [-1, 1] where actions are continuous. Gradients flow into the actor,
+        the critic and the condition. ``noise``: standard normal; None where actions are discrete.
+        """
+        out = self.policy(obs, condition)
+        if isinstance(self.actions, spaces.Categorical):
+            log_p = out.log_softmax(-1)
+            p = log_p.exp()
+            q = critic(torch.cat([obs, condition], -1)).amin(0)
+            entropy = -(p * log_p).sum(-1)
+            return (p * q).sum(-1) + alpha * entropy, entropy
+        if noise is None:
+            raise ValueError("Continuous actions are drawn from noise; found None.")
+        action, log_p = self.actions.draw(out, noise)
+        features = spaces.features(action, self.actions.space)
+        q = critic(torch.cat([obs, condition, features], -1)).squeeze(-1).amin(0)
+        entropy = -log_p - self.actions.log_half_sides
+        return q + alpha * entropy, entropy
+
+    @torch.no_grad()
+    def targets(
+        self,
+        batch: Transitions,
+        condition: Float[Tensor, "*batch C"],
+        noise: Float[Tensor, "*batch D"] | None,
+        alpha: Float[Tensor, "*#batch"],
+        gamma: float,
+    ) -> Float[Tensor, "*batch"]:
+        """y, which the critics are moved to."""
+        value, _ = self.soft_value(self.target, batch.next_obs, condition, noise, alpha)
+        return batch.reward + gamma * (1 - batch.terminated) * value
+
+    def critic_loss(
+        self, batch: Transitions, condition: Float[Tensor, "*batch C"], target: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Squared errors, summed over the two critics; gradients reach the critics and the condition."""
+        if self.discrete:
+            q = (self.critic(torch.cat([batch.obs, condition], -1)) * batch.action).sum(-1)
+        else:
+            q = self.critic(torch.cat([batch.obs, condition, batch.action], -1)).squeeze(-1)
+        return (q - target).square().sum(0)
+
+    def actor_loss(
+        self,
+        obs: Float[Tensor, "*batch O"],
+        condition: Float[Tensor, "*batch C"],
+        noise: Float[Tensor, "*batch D"] | None,
+        alpha: Float[Tensor, "*#batch"],
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        """The negative soft value, and the entropy without gradient.
+
+        Gradients reach the critics too: step the actor's optimiser alone (``backward(inputs=...)``).
+        """
+        value, entropy = self.soft_value(self.critic, obs, condition, noise, alpha)
+        return -value, entropy.detach()
+
+    def temperature_loss(
+        self, entropy: Float[Tensor, "*batch"], target: float, task: Int[Tensor, "*batch"] | None = None
+    ) -> Float[Tensor, "*batch"]:
+        """Falls with the temperature where the entropy is above its target, and rises where it is below."""
+        log_alpha = self.log_temperature[0] if task is None else self.log_temperature[task]
+        return log_alpha * (entropy - target)
+
+    @torch.no_grad()
+    def follow(self, share: float) -> None:
+        """Move the targets ``share`` of the way to the critics."""
+        for slow, fast in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, share)
+
+
+def target_entropy(space: Discrete | Box, *, share: float, per_side: float) -> float:
+    """What the entropy is brought to: ``share`` of log A where actions are discrete, ``per_side`` nats a dimension."""
+    return share * math.log(space.n) if isinstance(space, Discrete) else per_side * len(space.low)
