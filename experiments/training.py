@@ -142,7 +142,8 @@ def _work(
     name, chosen, family = config.split_spec(run.method)[0], settings(run.method), make_family(run.family)
     about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
     about |= {"tuning_configs": run.tuning_configs, "device": run.device, "precision": run.precision}
-    schedule = loop.Schedule(budget=run.budget, evaluation_trials=_evaluation_trials(run, family))
+    schedule = loop.Schedule(budget=run.budget)
+    schedule = dataclasses.replace(schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations))
     with workers.joined(device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)) as team:
         learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
         return loop.train(
@@ -150,10 +151,10 @@ def _work(
         )
 
 
-def _evaluation_trials(run: Run, family: TaskFamily) -> int:
+def _evaluation_trials(run: Run, family: TaskFamily, evaluations: int) -> int:
     """So many that all evaluations while training together play a tenth of its steps; from 20 to 1,000."""
     trial = family.trial("id_val")
-    steps = _EVALUATION_SHARE * run.env_steps / loop.Schedule.evaluations
+    steps = _EVALUATION_SHARE * run.env_steps / evaluations
     return max(20, min(1000, int(steps / (trial.episodes * trial.horizon))))
 
 
