@@ -293,3 +293,17 @@ def test_one_step_is_too_little_to_learn_from():
 )
 def test_a_quarter_of_a_trial_is_played_between_steps(trial, count):
     assert InnerConfig().episodes(trial) == count
+
+
+def test_a_step_before_scoring_does_not_see_episodes_that_were_used():
+    """Four episodes in two steps, then a fifth: with what came before it changed, its step is the same."""
+    who = agent(Corridor(half=1), episodes_per_step=2)
+    memory, _ = played(who, 5)
+    kept = memory.episodes
+    other = kept._replace(reward=torch.cat([kept.reward[:, :1], kept.reward[:, 1:] + 7 * kept.live[:, 1:]], 1))
+    rng = Rows.of(0, torch.arange(3))
+    assert kept.live[:, 0].any()
+    assert not kept.live[:, 1].any()
+    one, two = (who.adapt(m, rng, episode=4, last=True) for m in (memory, memory._replace(episodes=other)))
+    for name, p in one.params.items():
+        assert torch.equal(p, two.params[name])
