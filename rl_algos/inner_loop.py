@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.errors import UserError
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos import per_task, spaces
+from rl_algos import per_task
 from rl_algos.per_task import Episodes, Parameters
 from rl_algos.policies import MlpPolicy
 

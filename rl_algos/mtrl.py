@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from bridge import spaces
 from bridge.errors import UserError
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -37,7 +38,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
-from rl_algos import per_task, spaces
+from rl_algos import per_task
 from rl_algos.per_task import Episodes, Parameters
 from rl_algos.policies import MlpPolicy
 

@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.errors import UserError
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -55,7 +56,6 @@ from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
-from rl_algos import spaces
 from rl_algos.replay import Replay, Stored, stored
 from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, target_entropy
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge import spaces
 from bridge.tasks.base import Box, Discrete
-from rl_algos import spaces
 
 
 class MlpPolicy(nn.Module):

@@ -40,6 +40,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.errors import UserError
 from bridge.maths.returns import ReturnScale, trial_advantages
 from bridge.play import play_episode
@@ -48,7 +49,6 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
-from rl_algos import spaces
 from rl_algos.nets import CORES
 
 

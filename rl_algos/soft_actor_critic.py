@@ -27,8 +27,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from bridge import spaces
 from bridge.tasks.base import Box, Discrete
-from rl_algos import spaces
 
 
 class Transitions(NamedTuple):

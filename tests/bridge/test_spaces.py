@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from bridge import spaces
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos import spaces
 
 BOX = Box((-0.1, 2.0), (0.3, 10.0))
 
