@@ -19,7 +19,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Space
 from experiments.progress import Progress
-from rl_algos import maml, mtrl, mtrl_finetune, pearl, rl2
+from rl_algos import maml, mtrl, mtrl_finetune, mtrl_sac, pearl, rl2
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ LEARNERS: dict[str, Learned] = {
     "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
     "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),
     "mtrl_finetune": Learned(mtrl_finetune.Config, mtrl_finetune.SPACE, mtrl_finetune.MtrlFinetuneLearner),
+    "mtrl_sac": Learned(mtrl_sac.Config, mtrl_sac.SPACE, mtrl_sac.MtrlSacLearner),
     "pearl": Learned(pearl.Config, pearl.SPACE, pearl.PearlLearner),
     "rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner),
 }

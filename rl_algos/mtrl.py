@@ -4,11 +4,7 @@ Known tasks are those of ``--family F:tasks=N``. There the agent's clue is the t
 on an ``unknown`` one, which training knows by hiding the id now and then. Without known tasks every id is hidden: one
 policy for the whole distribution, blind to the task.
 
-What a task owns (``shared``):
-
-* ``all``: the first layer's biases, which is what an MLP makes of a one-hot id beside the observation.
-* ``trunk``: its head, too.
-* ``nothing``: everything. These are N specialists that learn side by side, for measuring transfer.
+What a task owns is in ``rl_algos/task_table.py``.
 
 Deviations from PPO as it is used for multi-task RL:
  1. Advantages are judged by a linear baseline of each task's own (``bridge/maths/baselines.py``), not by a critic.
@@ -23,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -39,8 +35,9 @@ from bridge.tasks.base import TaskFamily
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos import per_task
-from rl_algos.per_task import Episodes, Parameters
+from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
+from rl_algos.task_table import Shared, TaskTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +46,8 @@ class Config:
 
     hidden: int = 64
     """Units of each of two hidden layers."""
-    shared: Literal["all", "trunk", "nothing"] = "all"
-    """What tasks share; see above."""
+    shared: Shared = "all"
+    """What tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: float = 0.1
     """Share of slots that are played and learned from as an unknown task's."""
     tasks_per_update: int = 20
@@ -98,28 +95,6 @@ SPACE: Space = {
 """What is tuned."""
 
 
-class TaskTable(nn.Module):
-    """A policy, and what each of N known tasks and the unknown one (number N) has of its own."""
-
-    def __init__(self, family: TaskFamily, config: Config) -> None:
-        super().__init__()
-        self.known = family.tasks
-        policies = [MlpPolicy(family.observation, family.action, config.hidden)]
-        if config.shared == "nothing":
-            policies += [MlpPolicy(family.observation, family.action, config.hidden) for _ in range(self.known)]
-        self.policy = policies[0]
-        own = {"all": ("body.0.bias",), "trunk": ("body.0.bias", "head.")}.get(config.shared, ("",))
-        self.names = [name for name, _ in self.policy.named_parameters() if name.startswith(own)]
-        rows = [dict(policies[k % len(policies)].named_parameters()) for k in range(self.known + 1)]
-        self.tables = nn.ParameterList(torch.stack([row[name].detach() for row in rows]) for name in self.names)
-        if config.shared != "nothing":
-            nn.init.normal_(self.tables[self.names.index("body.0.bias")])
-
-    def rows(self, task: Int[Tensor, " N"]) -> Parameters:
-        """What tasks number ``task`` have of their own."""
-        return {name: table[task] for name, table in zip(self.names, self.tables, strict=True)}
-
-
 class Memory(NamedTuple):
     """All that a multi-task policy knows of its task."""
 
@@ -130,7 +105,7 @@ class Memory(NamedTuple):
 class Mtrl(nn.Module):
     """The frozen agent; it does not adapt."""
 
-    def __init__(self, table: TaskTable, card: Card) -> None:
+    def __init__(self, table: TaskTable[Any], card: Card) -> None:
         super().__init__()
         self.table, self.card = table, card
 
@@ -143,8 +118,8 @@ class Mtrl(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         sampled = explore and self.card.decode_rule == "sample"
-        out = per_task.out(self.table.policy, self.table.rows(memory.task), obs)
-        return self.table.policy.actions.decide(out, rng if sampled else None)
+        out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
+        return self.table.net.actions.decide(out, rng if sampled else None)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         return memory
@@ -157,13 +132,14 @@ class MtrlLearner:
     """PPO on all tasks at once."""
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        if config.shared == "nothing" and not family.tasks:
-            raise UserError(f"Specialists need known tasks. Name how many: --family {family.id} with tasks=N.")
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
         self.env_steps = self.grad_steps = self.updates = 0
         with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
             torch.random.default_generator.manual_seed(seed)
-            self.table = TaskTable(family, config).to(self.workers.device)
+            self.table = TaskTable(
+                family, lambda: MlpPolicy(family.observation, family.action, config.hidden), config.shared,
+                ids=("body.0.bias",), heads=("head.",),
+            ).to(self.workers.device)  # fmt: skip
         self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
@@ -177,7 +153,7 @@ class MtrlLearner:
             self.optimizer.zero_grad(set_to_none=True)
             self._combined(losses).backward()
             self.workers.average_gradients(self.table.parameters())
-            self._clip()
+            self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
         self.updates += 1
@@ -195,7 +171,7 @@ class MtrlLearner:
         task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
         horizon = family.trial("train").horizon
         episodes = per_task.roll_out(
-            self.table.policy, self.table.rows(task), family, tasks, noise, config.episodes_per_task, horizon
+            self.table.net, self.table.rows(task), family, tasks, noise, config.episodes_per_task, horizon
         )
         obs = spaces.features(episodes.obs, family.observation)
         advantage = episode_advantages(
@@ -207,7 +183,7 @@ class MtrlLearner:
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
         """Each slot's loss, and the mean entropy."""
-        policy = self.table.policy
+        policy = self.table.net
         out = per_task.out(policy, self.table.rows(task), episodes.obs)
         log_prob, entropy = policy.actions.log_prob_and_entropy(out, episodes.action)
         log_prob = torch.where(episodes.live, log_prob, 0.0)
@@ -219,20 +195,9 @@ class MtrlLearner:
         """One loss of all tasks': their mean."""
         return losses.mean()
 
-    def _clip(self) -> None:
-        """Scale down the gradient of all parameters, or each specialist's own."""
-        if self.config.shared != "nothing":
-            nn.utils.clip_grad_norm_(self.table.parameters(), self.config.max_grad_norm)
-            return
-        gradients = [table.grad for table in self.table.tables if table.grad is not None]
-        norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
-        scale = (self.config.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
-        for g in gradients:
-            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
-
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        count = sum(p.numel() for p in self.table.parameters())
+        count = sum(p.numel() for p in self.table.named())
         card = Card(
             method="mtrl", clue="id", supervision="reward", selection_rule="last",
             params_total=count, params_trained=count,

@@ -43,7 +43,7 @@ class MtrlFinetuneLearner(mtrl.MtrlLearner):
 
     def agent(self) -> Agent:
         """A copy of the policy for an unknown task, and how it is adapted."""
-        policy = copy.deepcopy(self.table.policy)
+        policy = copy.deepcopy(self.table.net)
         unknown = self.table.rows(torch.tensor([self.table.known], device=self.workers.device))
         policy.load_state_dict({name: row[0] for name, row in unknown.items()}, strict=False)
         inner = InnerLoop(policy, self.config).requires_grad_(False)

@@ -19,7 +19,7 @@ from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from rl_algos.policies import MlpPolicy
+from rl_algos.policies import MlpPolicy, Policy
 
 Parameters = dict[str, Tensor]
 """By name; every tensor leads with N."""
@@ -38,7 +38,7 @@ class Episodes(NamedTuple):
     """How much better than expected the step was; 0 until somebody has judged it."""
 
 
-def out(policy: MlpPolicy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
+def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
     """Each task's policy on that task's observations ``[N, *E, ...]``."""
     return vmap(lambda own, seen: functional_call(policy, own, (seen,)))(params, obs)
 
@@ -52,15 +52,27 @@ def log_prob_and_entropy(
 
 
 @torch.no_grad()
-def roll_out(
-    policy: MlpPolicy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
-) -> Episodes:
-    """Play ``episodes`` episodes on each task, side by side: no episode waits for another."""
+def play(
+    policy: Policy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
+) -> list[Step]:
+    """The steps of ``episodes`` episodes on each task, side by side: no episode waits for another.
+
+    Rows of the same task stand one after another: N E of them.
+    """
     player, steps = _SideBySide(policy, params), []
     play_episode(
         player, family, tree.fork(tasks, episodes), (), noise.fork(episodes), episode=0, horizon=horizon,
         visit=lambda _t, step: steps.append(step),
     )  # fmt: skip
+    return steps
+
+
+@torch.no_grad()
+def roll_out(
+    policy: MlpPolicy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
+) -> Episodes:
+    """``play``, as episodes of each task."""
+    steps = play(policy, params, family, tasks, noise, episodes, horizon)
 
     def by_task(name: str) -> Tensor:
         return torch.stack([getattr(step, name) for step in steps], 1).unflatten(0, (len(tasks.index), episodes))
@@ -77,7 +89,7 @@ class _SideBySide:
 
     card = Card(method="side_by_side")
 
-    def __init__(self, policy: MlpPolicy, params: Parameters) -> None:
+    def __init__(self, policy: Policy, params: Parameters) -> None:
         self.policy, self.params = policy, params
         self.tasks = len(next(iter(params.values())))
 

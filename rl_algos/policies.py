@@ -14,7 +14,13 @@ from bridge import spaces
 from bridge.tasks.base import Box, Discrete
 
 
-class MlpPolicy(nn.Module):
+class Policy(nn.Module):
+    """Called with observations ``[*batch, ...]``, it gives what ``actions`` reads."""
+
+    actions: spaces.Actions
+
+
+class MlpPolicy(Policy):
     """A multilayer perceptron, small at the last layer so that play starts out random.
 
     On boxes the distribution is Gaussian and on finite sets categorical: families whose log-probabilities have simple

@@ -6,7 +6,7 @@
 
 V' is made of target networks that follow the critics slowly. Of continuous actions one is drawn, and gradients flow
 through the draw; over discrete ones the expectation is a sum (Christodoulou 2019, arXiv 1910.07207). The temperature
-alpha is learned so that the entropy comes to a target; there may be one for each task.
+alpha is learned so that the entropy comes to a target.
 
 Losses are left unreduced, one number a transition, because what is averaged over what is the method's business. Who
 trains which networks is, too: a loss that must not reach the condition is given a detached one.
@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import spaces
@@ -73,7 +73,7 @@ class Ensemble(nn.Module):
 
 
 class SoftActorCritic(nn.Module):
-    """Actor, twin critics, their targets and temperatures.
+    """Actor, twin critics, their targets and a temperature.
 
     Args:
         observation: the space of observations.
@@ -81,8 +81,7 @@ class SoftActorCritic(nn.Module):
         condition: C, numbers that actor and critics are given beside the observation (0: none).
         hidden: units of each hidden layer.
         layers: hidden layers of each network.
-        temperatures: how many are learned: one for all, or one for each task.
-        temperature: where they start.
+        temperature: where it starts.
         actor_gain: of the actor's last layer: how much its first means differ between conditions.
     """
 
@@ -94,7 +93,6 @@ class SoftActorCritic(nn.Module):
         condition: int = 0,
         hidden: int = 128,
         layers: int = 2,
-        temperatures: int = 1,
         temperature: float = 0.1,
         actor_gain: float = 0.01,
     ) -> None:
@@ -108,16 +106,15 @@ class SoftActorCritic(nn.Module):
         self.critic = Ensemble(judged, count=2)
         self.target = Ensemble(judged, count=2).requires_grad_(False)
         self.target.load_state_dict(self.critic.state_dict())
-        self.log_temperature = nn.Parameter(torch.full((temperatures,), math.log(temperature)))
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
 
     def policy(self, obs: Float[Tensor, "*batch O"], condition: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch A"]:
         """What the distribution of actions is made of."""
         return self.actor(torch.cat([obs, condition], -1))[0]
 
-    def temperature(self, task: Int[Tensor, "*batch"] | None = None) -> Float[Tensor, "*batch"]:
-        """alpha: of each row's task, or the only one; without gradient."""
-        alpha = self.log_temperature.detach().exp()
-        return alpha[0] if task is None else alpha[task]
+    def temperature(self) -> Float[Tensor, ""]:
+        """alpha, without gradient."""
+        return self.log_temperature.detach().exp()[0]
 
     def soft_value(
         self,
@@ -184,12 +181,9 @@ class SoftActorCritic(nn.Module):
         value, entropy = self.soft_value(self.critic, obs, condition, noise, alpha)
         return -value, entropy.detach()
 
-    def temperature_loss(
-        self, entropy: Float[Tensor, "*batch"], target: float, task: Int[Tensor, "*batch"] | None = None
-    ) -> Float[Tensor, "*batch"]:
+    def temperature_loss(self, entropy: Float[Tensor, "*batch"], target: float) -> Float[Tensor, "*batch"]:
         """Falls with the temperature where the entropy is above its target, and rises where it is below."""
-        log_alpha = self.log_temperature[0] if task is None else self.log_temperature[task]
-        return log_alpha * (entropy - target)
+        return self.log_temperature[0] * (entropy - target)
 
     @torch.no_grad()
     def follow(self, share: float) -> None:

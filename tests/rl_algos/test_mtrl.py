@@ -84,7 +84,7 @@ def test_a_one_hot_id_is_a_bias_of_the_first_layer():
     agent, obs = made.agent(), torch.tensor([4, 7, 0, 2])
     memory = agent.start(Clues(task_id=torch.tensor([2, 0, 1, 3])), made.family.trial("train"), Rows.of(0, obs))
     found = agent.act(memory, obs, Rows.of(0, obs), explore=True).logits
-    policy, table = made.table.policy, made.table.tables[0]
+    policy, table = made.table.net, made.table.tables[0]
     wide = torch.nn.Linear(10 + 4, 8, bias=False)
     wide.weight.data = torch.cat([policy.body[0].weight, table.T], 1)
     one_hot = torch.nn.functional.one_hot
@@ -108,14 +108,7 @@ def test_without_known_tasks_every_id_is_hidden():
     assert task.tolist() == [0] * 6
 
 
-# --- sharing ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("shared", "own"), [("all", 1), ("trunk", 3), ("nothing", 6)])
-def test_what_tasks_share(shared, own):
-    made = learner(shared=shared)
-    assert len(made.table.names) == own
-    assert all(len(table) == 4 for table in made.table.tables)
+# --- learning ---------------------------------------------------------------------------------------------------------
 
 
 def test_specialists_learn_as_if_alone():
@@ -125,22 +118,12 @@ def test_specialists_learn_as_if_alone():
     changed = episodes._replace(advantage=torch.where((task == 0)[:, None, None], episodes.advantage, 5.0))
     for one, played in ((made, episodes), (other, changed)):
         one._combined(one._losses(task, played, 0.0)[0]).backward()
-        one._clip()
+        one.table.clip_gradients("", 1.0)
         one.optimizer.step()
     for mine, theirs in zip(made.table.tables, other.table.tables, strict=True):
         assert torch.equal(mine[0], theirs[0])
         assert torch.equal(mine[3], theirs[3])  # nobody has played the unknown task
     assert not torch.equal(made.table.tables[0][1], other.table.tables[0][1])
-
-
-def test_a_specialists_gradient_is_scaled_down_to_its_own_norm():
-    made = learner(shared="nothing", max_grad_norm=0.5)
-    for table in made.table.tables:
-        table.grad = torch.zeros_like(table)
-    made.table.tables[0].grad[0], made.table.tables[1].grad[0], made.table.tables[1].grad[1] = 3.0, 4.0, 1e-3
-    made._clip()
-    norms = torch.stack([t.grad.square().flatten(1).sum(1) for t in made.table.tables]).sum(0).sqrt()
-    torch.testing.assert_close(norms[:2], torch.tensor([0.5, 1e-3 * made.table.tables[1][0].numel() ** 0.5]))
 
 
 def test_the_combined_loss_is_the_mean_of_the_tasks_losses():
@@ -157,11 +140,6 @@ def test_the_combined_loss_is_the_mean_of_the_tasks_losses():
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
         Config(**settings)
-
-
-def test_specialists_need_known_tasks():
-    with pytest.raises(UserError, match="tasks=N"):
-        learner("gridnavi", shared="nothing")
 
 
 def test_one_policy_learns_three_tasks_and_needs_to_be_told_which():

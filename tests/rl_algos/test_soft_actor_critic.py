@@ -104,15 +104,12 @@ def test_critic_loss_is_the_sum_of_both_squared_errors(action):
     assert all(p.grad is None for part in (soft.actor, soft.target) for p in part.parameters())
 
 
-def test_each_task_has_its_own_temperature():
-    soft = made(temperatures=3, temperature=0.5)
-    task = torch.tensor([2, 0, 2])
-    entropy = torch.tensor([1.0, 0.2, 1.4])
-    soft.temperature_loss(entropy, 0.7, task).sum().backward()
-    torch.testing.assert_close(soft.log_temperature.grad, torch.tensor([-0.5, 0.0, 1.0]))  # falls where above the aim
-    soft.log_temperature.data[2] = 0.0
-    torch.testing.assert_close(soft.temperature(task), torch.tensor([1.0, 0.5, 1.0]))
-    assert not soft.temperature(task).requires_grad
+def test_the_temperature_falls_where_the_entropy_is_above_its_aim():
+    soft = made(temperature=0.5)
+    soft.temperature_loss(torch.tensor([1.0, 0.2, 1.4]), 0.7).sum().backward()
+    torch.testing.assert_close(soft.log_temperature.grad, torch.tensor([0.5]))
+    torch.testing.assert_close(soft.temperature(), torch.tensor(0.5))
+    assert not soft.temperature().requires_grad
 
 
 def test_targets_follow_by_a_share():

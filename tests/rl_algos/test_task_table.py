@@ -1,0 +1,102 @@
+"""What tasks share: which parameters are whose, what an id is, and whose gradients are scaled down."""
+
+import pytest
+import torch
+
+from bridge.errors import UserError
+from bridge.tasks import family as make_family
+from rl_algos import per_task
+from rl_algos.policies import MlpPolicy
+from rl_algos.task_table import TaskTable
+
+
+def table(family="gridnavi:tasks=3", *, shared="all", always=()) -> TaskTable[MlpPolicy]:
+    made = make_family(family)
+    return TaskTable(
+        made, lambda: MlpPolicy(made.observation, made.action, 8), shared,
+        ids=("body.0.bias",), heads=("head.",), always=always,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shared", "own"),
+    [
+        ("all", ["body.0.bias"]),
+        ("trunk", ["body.0.bias", "head.weight", "head.bias"]),
+        ("nothing", ["body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias", "head.weight", "head.bias"]),
+    ],
+)
+def test_what_tasks_own(shared, own):
+    made = table(shared=shared)
+    assert made.names == own
+    assert all(len(rows) == 4 for rows in made.tables)
+
+
+def test_what_is_always_owned():
+    assert table(always=("body.2.weight",)).names == ["body.0.bias", "body.2.weight"]
+
+
+@pytest.mark.parametrize("shared", ["all", "trunk", "nothing"])
+def test_tasks_start_out_different(shared):
+    made = table(shared=shared)
+    obs = torch.zeros(4, 1, 2)
+    out = per_task.out(made.net, made.rows(torch.arange(4)), obs)[:, 0]
+    assert torch.pdist(out).min() > 1e-5
+
+
+def test_specialists_have_weights_of_their_own_and_heads_start_equal():
+    assert torch.pdist(table(shared="nothing").parameter("body.2.weight").flatten(1)).min() > 0.1
+    heads = table(shared="trunk").parameter("head.weight")
+    assert (heads == heads[0]).all()
+
+
+def test_rows_are_the_tasks_own():
+    made = table(shared="trunk")
+    rows = made.rows(torch.tensor([2, 0]))
+    assert torch.equal(rows["head.weight"], made.parameter("head.weight")[[2, 0]])
+
+
+def test_parameters_by_name_are_all_that_play_once_each():
+    made = table(shared="trunk")
+    assert made.parameter("body.2.weight") is made.net.body[2].weight
+    assert made.parameter("head.bias") is made.tables[made.names.index("head.bias")]
+    assert [p.shape for p in made.named("head.")] == [(4, 5, 8), (4, 5)]
+    assert len(made.named()) == 6
+    assert sum(p.numel() for p in made.named()) == 2 * 8 + 4 * 8 + 8 * 8 + 8 + 4 * (5 * 8 + 5)
+
+
+def test_what_is_not_learned_stays_so():
+    family = make_family("gridnavi:tasks=2")
+
+    def make() -> MlpPolicy:
+        policy = MlpPolicy(family.observation, family.action, 8)
+        policy.head.requires_grad_(False)
+        return policy
+
+    made = TaskTable(family, make, "trunk", ids=("body.0.bias",), heads=("head.",))
+    assert [p.requires_grad for p in made.tables] == [True, False, False]
+
+
+def test_a_specialists_gradient_is_scaled_down_to_its_own_norm():
+    made = table(shared="nothing")
+    for rows in made.tables:
+        rows.grad = torch.zeros_like(rows)
+    made.tables[0].grad[0], made.tables[1].grad[0], made.tables[1].grad[1] = 3.0, 4.0, 1e-3
+    made.clip_gradients("", 0.5)
+    norms = torch.stack([t.grad.square().flatten(1).sum(1) for t in made.tables]).sum(0).sqrt()
+    torch.testing.assert_close(norms[:2], torch.tensor([0.5, 1e-3 * made.tables[1][0].numel() ** 0.5]))
+
+
+def test_a_shared_gradient_is_scaled_down_as_one_and_only_what_was_named():
+    made = table()
+    for parameter in made.named():
+        parameter.grad = torch.ones_like(parameter)
+    made.clip_gradients("body.", 0.5)
+    norm = torch.stack([p.grad.square().sum() for p in made.named("body.")]).sum().sqrt()
+    torch.testing.assert_close(norm.item(), 0.5, atol=1e-5, rtol=0)
+    assert all((p.grad == 1).all() for p in made.named("head."))
+
+
+def test_specialists_need_known_tasks():
+    with pytest.raises(UserError, match="tasks=N"):
+        table("gridnavi", shared="nothing")
