@@ -124,7 +124,7 @@ class Train:
         shared = ("family", "seed", "out", "processes", "device", "precision", "tracker")
         run = training.Run(
             method=method,
-            budget=_budget(self.budget, self.family, self.size),
+            budget=_budget(self.budget, self.method, self.family, self.size),
             tuning_configs=count,
             **{name: getattr(self, name) for name in shared},
         )
@@ -159,7 +159,7 @@ class Tune:
         from experiments import tuning
 
         _one_thread()
-        budget = _budget(self.budget, self.family, self.size)
+        budget = _budget(self.budget, self.method, self.family, self.size)
         tuning.tune(self.method, self.family, configs=self.configs, seed=self.seed, budget=budget, out=self.out)
         return 0
 
@@ -169,7 +169,7 @@ class Compare:
     """Play methods side by side; what is done already in OUT is not done again."""
 
     size: SizeName = "quick"
-    """smoke: under a minute; quick: under ten; small: about two hours; full: about a day."""
+    """smoke: under a minute; quick: under ten; small: about eight hours; full: about a week."""
     families: tuple[str, ...] = ()
     """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
     methods: tuple[str, ...] = ()
@@ -195,7 +195,6 @@ class Compare:
         size = SIZES[self.size]
         families = _named("families", self.families, size.families)
         trials = _by_family("trials", self.trials, families, size.trials)
-        budget = {spec.partition(":")[0]: _budget(self.budget, spec, self.size) for spec in families}
         if self.tuning is not None and self.tuning < 1:
             raise UserError(f"--tuning must be 1 or more, found {self.tuning}.")
         failed = compare.compare(
@@ -203,7 +202,7 @@ class Compare:
             _named("methods", self.methods, size.methods),
             _named("splits", self.splits, size.splits),
             trials,
-            budget,
+            lambda method, family: _budget(self.budget, method, family, self.size),
             self.seeds or size.seeds,
             size.tuning_configs if self.tuning is None else self.tuning,
             self.out,
@@ -298,9 +297,9 @@ def _of_family(name: str, by_size: dict[str, int]) -> int:
     return by_size.get(name, min(by_size.values()))
 
 
-def _budget(asked: str, family: str, size: SizeName) -> Budget:
+def _budget(asked: str, method: str, family: str, size: SizeName) -> Budget:
     """The training that was asked for, else the size's."""
-    return Budget.parse(asked or str(_of_family(family.partition(":")[0], SIZES[size].budget)))
+    return Budget.parse(asked or str(SIZES[size].steps(family.partition(":")[0], method)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods, pool, training, tuning
 from experiments.progress import Progress
+from experiments.sizes import is_off_policy
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def plan_cells(
     method_specs: tuple[str, ...],
     splits: dict[str, tuple[str, ...]],
     trials: dict[str, int],
-    budget: dict[str, Budget],
+    budget: Callable[[str, str], Budget],
     seeds: tuple[int, ...],
     out: Path,
 ) -> list[Cell]:
@@ -116,9 +117,8 @@ def plan_cells(
                 run = None
                 if methods.is_learned(method):
                     folder = out / "runs" / f"{results.slug(family.id, method)}--s{seed}"
-                    run = training.Run(
-                        method=method, family=family.id, seed=seed, budget=budget[family.name], out=folder
-                    )
+                    spent = budget(method, family.name)
+                    run = training.Run(method=method, family=family.id, seed=seed, budget=spent, out=folder)
                 if todo:
                     cells.append(Cell(family, method, seed, todo, out, run))
     return cells
@@ -129,7 +129,7 @@ def compare(
     method_specs: tuple[str, ...],
     split_patterns: tuple[str, ...],
     trials: dict[str, int],
-    budget: dict[str, Budget],
+    budget: Callable[[str, str], Budget],
     seeds: tuple[int, ...],
     tuning_configs: int,
     out: Path,
@@ -151,7 +151,7 @@ def compare(
                 expand_splits(made[0], (pattern,))  # no family has it: the error names the nearest
     results.open_folder(out)
     with files.locked(out):
-        _same_plan(out, {f.name: (trials[f.name], budget[f.name]) for f in made}, tuning_configs)
+        _same_plan(out, _settings(made, method_specs, trials, budget, tuning_configs))
         cells = plan_cells(made, method_specs, splits, trials, budget, seeds, out)
         cells, failed = _tuned(cells, tuning_configs, out)
         return failed + _play(cells, out)
@@ -205,13 +205,33 @@ def _report_failure(cell: Cell, error: BaseException, out: Path, tell: Callable[
     tell(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
 
 
-def _same_plan(out: Path, by_family: dict[str, tuple[int, Budget]], tuning_configs: int) -> None:
+_TUNING = "tuning configurations of learned methods"
+
+
+def _settings(
+    families: tuple[TaskFamily, ...],
+    method_specs: tuple[str, ...],
+    trials: dict[str, int],
+    budget: Callable[[str, str], Budget],
+    tuning_configs: int,
+) -> dict[str, Any]:
+    """What all rows of a folder have in common, in words."""
+    found: dict[str, Any] = {_TUNING: tuning_configs}
+    for family in {f.name for f in families}:
+        found[f"trials a split on {family}"] = trials[family]
+        for method in filter(methods.is_learned, method_specs):
+            kind = "off-policy " if is_off_policy(method) else ""
+            found[f"{kind}training budget on {family}"] = str(budget(method, family))
+    return found
+
+
+def _same_plan(out: Path, now: dict[str, Any]) -> None:
     """A folder holds one number of trials and one budget a family, and one of tuning configurations: its tables compare
     like with like."""
-    marker, tuning_key = out / "plan.json", "tuning configurations of learned methods"
+    marker = out / "plan.json"
     try:
         before = json.loads(marker.read_text()) if marker.exists() else {}
-        if before and tuning_key not in before:
+        if before and _TUNING not in before:
             raise ValueError("another version wrote it")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
@@ -219,9 +239,6 @@ def _same_plan(out: Path, by_family: dict[str, tuple[int, Budget]], tuning_confi
         ) from None
     if not before and results.files(out):
         raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
-    now: dict[str, Any] = {tuning_key: tuning_configs}
-    for name, (trials, budget) in by_family.items():
-        now |= {f"trials a split on {name}": trials, f"training budget on {name}": str(budget)}
     for key, value in now.items():
         if before.get(key, value) != value:
             raise UserError(

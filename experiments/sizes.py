@@ -1,7 +1,11 @@
-"""The four sizes of a comparison. ``smoke`` and ``quick`` are fixed for ever: results of two days must mean the same.
+"""The four sizes of a comparison.
 
-Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured), small about
-two hours, full about a day (both from the rate of training, 50,000 steps a second and core).
+What ``smoke`` and ``quick`` play, and for how long they train, is fixed for ever: results of two days must mean the
+same. Methods are added as they come.
+
+Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured); small about
+eight hours and full about a week (both reckoned from rates of training: 50,000 steps a second and core on policy, 900
+off policy). A comparison can be stopped and taken up again; what is done already is not done again.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 _REFERENCES = (
     "random",
     "oracle",
+    "blind",
     "bayes",
     "bayes_train",
     "gittins",
@@ -24,7 +29,16 @@ _REFERENCES = (
     "beb",
     "search",
 )
-_LEARNED = ("rl2",)  # fmt: skip
+_LEARNED = ("maml", "mtrl_finetune", "pearl", "rl2")  # fmt: skip
+
+OFF_POLICY = ("mtrl_sac", "pearl")
+"""Methods that learn many times from each step, and slower: they are given fewer."""
+_OFF_POLICY_SHARE = 0.04
+
+
+def is_off_policy(method: str) -> bool:
+    """Whether a learned method (``pearl:latent=4``) learns from what was played before."""
+    return method.partition(":")[0] in OFF_POLICY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +54,17 @@ class Size:
     seeds: tuple[int, ...]
     """Training seeds of learned methods."""
     budget: dict[str, int]
-    """Environment steps that every learned method is trained for, inner loops and data included, by family name."""
+    """Environment steps that learned methods are trained for, inner loops and data included, by family name."""
     tuning_configs: int = 1
     """Configurations of every learned method that are trained for as long and scored on id_val; 1: the defaults."""
+
+    def steps(self, family: str, method: str) -> int:
+        """The budget of a learned method on a family (its name), the smallest for one that is not listed.
+
+        Methods that learn off policy have a twenty-fifth: about as much time.
+        """
+        steps = self.budget.get(family, min(self.budget.values()))
+        return round(_OFF_POLICY_SHARE * steps) if is_off_policy(method) else steps
 
 
 SIZES: dict[str, Size] = {
@@ -69,13 +91,19 @@ SIZES: dict[str, Size] = {
         families=(
             "bandit:k=5,n=10", "bandit:k=5,n=100", "bandit:k=2,n=100,arms=dependent_medium",
             "bandit:k=5,n=100,arms=gaussian", "tabular_mdp", "gridnavi", "gridnavi:train=inner", "darkroom",
-            "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
+            "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad", "point_nav", "sparse_point",
         ),
         methods=_REFERENCES + _LEARNED,
         splits=("id", "shift"),
-        trials={"bandit": 20_000, "tabular_mdp": 4_000, "gridnavi": 20_000, "darkroom": 2_000},
+        trials={
+            "bandit": 20_000, "tabular_mdp": 4_000, "gridnavi": 20_000, "darkroom": 2_000, "point_nav": 1_000,
+            "sparse_point": 4_000,
+        },
         seeds=(0, 1, 2),
-        budget={"bandit": 5_000_000, "tabular_mdp": 5_000_000, "gridnavi": 5_000_000, "darkroom": 5_000_000},
+        budget={
+            "bandit": 5_000_000, "tabular_mdp": 5_000_000, "gridnavi": 5_000_000, "darkroom": 5_000_000,
+            "point_nav": 5_000_000, "sparse_point": 10_000_000,
+        },
         tuning_configs=4,
     ),
     "full": Size(
@@ -85,13 +113,20 @@ SIZES: dict[str, Size] = {
             "bandit:k=2,n=100,arms=dependent_medium", "bandit:k=2,n=100,arms=dependent_hard",
             "bandit:k=5,n=500,arms=gaussian", "tabular_mdp", "tabular_mdp:n=25", "gridnavi", "gridnavi:train=inner",
             "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
-            "darkroom:variant=ad,train=inner", "darkroom:variant=ad,train=hole",
+            "darkroom:variant=ad,train=inner", "darkroom:variant=ad,train=hole", "point_nav", "point_nav:variant=paper",
+            "point_nav:variant=code", "sparse_point", "sparse_point:variant=dense",
         ),
         methods=_REFERENCES + _LEARNED,
         splits=("id", "shift"),
-        trials={"bandit": 200_000, "tabular_mdp": 20_000, "gridnavi": 20_000, "darkroom": 20_000},
+        trials={
+            "bandit": 200_000, "tabular_mdp": 20_000, "gridnavi": 20_000, "darkroom": 20_000, "point_nav": 4_000,
+            "sparse_point": 20_000,
+        },
         seeds=tuple(range(10)),
-        budget={"bandit": 20_000_000, "tabular_mdp": 25_000_000, "gridnavi": 10_000_000, "darkroom": 20_000_000},
+        budget={
+            "bandit": 20_000_000, "tabular_mdp": 25_000_000, "gridnavi": 10_000_000, "darkroom": 20_000_000,
+            "point_nav": 10_000_000, "sparse_point": 12_000_000,
+        },
         tuning_configs=8,
     ),
 }  # fmt: skip

@@ -1,0 +1,37 @@
+"""The sizes name what exists, count what every family plays, and give methods budgets of about equal time."""
+
+import pytest
+
+from bridge.tasks import family as make_family
+from experiments import methods
+from experiments.sizes import SIZES
+from experiments.training import LEARNERS
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_names_what_exists_and_counts_what_every_family_plays(name):
+    size = SIZES[name]
+    families = tuple(make_family(spec) for spec in size.families)
+    assert [family.id for family in families] == list(size.families)
+    for method in size.methods:
+        methods.check(method, families)
+    assert {family.name for family in families} == set(size.trials) == set(size.budget)
+    for pattern in size.splits:
+        assert any(split == pattern or split.startswith(f"{pattern}/") for f in families for split in f.splits)
+
+
+@pytest.mark.parametrize("name", ["quick", "small", "full"])
+def test_every_kind_of_learner_takes_part(name):
+    assert {"maml", "pearl", "rl2", "mtrl_finetune"} <= set(SIZES[name].methods)
+
+
+def test_methods_that_learn_off_policy_are_given_a_twenty_fifth_of_the_steps():
+    size = SIZES["quick"]
+    steps = {method: size.steps("gridnavi", method) for method in LEARNERS}
+    assert {m for m, n in steps.items() if n == 40_000} == {"mtrl_sac", "pearl"}
+    assert set(steps.values()) == {40_000, 1_000_000}
+    assert size.steps("gridnavi", "pearl:latent=3") == 40_000
+
+
+def test_a_family_without_a_budget_is_given_the_smallest():
+    assert SIZES["quick"].steps("mine", "rl2") == 200_000
