@@ -34,10 +34,10 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     name = config.split_spec(target)[0] if "=" in target or ":" not in target else ""
     if name in FAMILIES:
         return make_family(target), "family"
-    if name in methods.METHODS:
+    if name in methods.REFERENCES:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:
-        raise unknown("family or method", name or target, [*FAMILIES, *methods.METHODS])
+        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES])
     thing = _load(target)
     is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
     try:

@@ -23,7 +23,7 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
     if what == "families":
         return [_family(family) for family in made]
     if what == "methods":
-        return [_method(name, made) for name in methods.METHODS] + [_learner(name, made) for name in LEARNERS]
+        return [_method(name, made) for name in methods.REFERENCES] + [_learner(name, made) for name in LEARNERS]
     if what == "splits":
         return [entry for family in made for entry in _splits(family)]
     if what == "axes":
@@ -49,7 +49,7 @@ def _family(family: TaskFamily) -> Entry:
 
 
 def _method(name: str, families: list[TaskFamily]) -> Entry:
-    makes = list(dict.fromkeys(methods.METHODS[name].values()))
+    makes = list(dict.fromkeys(methods.REFERENCES[name].values()))
     keys = {p.name: p.default for make in makes for p in list(inspect.signature(make).parameters.values())[2:]}
     return {
         "name": name,

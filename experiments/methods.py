@@ -8,65 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
-from bridge.references import (
-    arc_posterior,
-    bandit_oracle,
-    bayes_bandit,
-    gittins,
-    goal_search,
-    grid_oracle,
-    index_rules,
-    mdp_optimism,
-    mdp_posterior,
-    plane_walkers,
-    random,
-    thompson,
-    trilateration,
-)
-from bridge.tasks.bandit import Bandit
+from bridge.references.table import REFERENCES, Constructor
 from bridge.tasks.base import TaskFamily
-from bridge.tasks.goal_grid import GoalGrid
-from bridge.tasks.goal_plane import GoalPlane
-from bridge.tasks.point_nav import PointNav
-from bridge.tasks.sparse_point import SparsePoint
-from bridge.tasks.tabular_mdp import TabularMdp
 from experiments import training
-
-Constructor = Callable[..., Agent]
-
-METHODS: dict[str, dict[type[TaskFamily], Constructor]] = {
-    "random": {TaskFamily: random.Random},
-    "oracle": {
-        Bandit: bandit_oracle.BanditOracle,
-        GoalGrid: grid_oracle.Oracle,
-        GoalPlane: plane_walkers.Oracle,
-        TabularMdp: mdp_posterior.MdpOracle,
-    },
-    "bayes": {Bandit: bayes_bandit.bayes, GoalGrid: goal_search.bayes},
-    "bayes_train": {Bandit: bayes_bandit.bayes_train, GoalGrid: goal_search.bayes_train},
-    "ucb1": {Bandit: index_rules.UCB1},
-    "thompson": {Bandit: thompson.thompson, GoalGrid: goal_search.Thompson},
-    "greedy": {Bandit: index_rules.Greedy, TabularMdp: mdp_posterior.MdpGreedy},
-    "epsilon_greedy": {Bandit: index_rules.EpsilonGreedy, TabularMdp: mdp_posterior.MdpEpsilonGreedy},
-    "gittins": {Bandit: gittins.gittins_train},
-    "psrl": {
-        TabularMdp: mdp_posterior.Psrl,
-        GoalGrid: goal_search.Psrl,
-        PointNav: trilateration.NavPsrl,
-        SparsePoint: arc_posterior.ArcPsrl,
-    },
-    "opsrl": {TabularMdp: mdp_posterior.Opsrl},
-    "ucrl2": {TabularMdp: mdp_optimism.Ucrl2},
-    "beb": {TabularMdp: mdp_optimism.Beb},
-    "search": {GoalGrid: goal_search.Search},
-    "blind": {GoalPlane: plane_walkers.Blind},
-}
 
 
 def constructor(method: str, family: TaskFamily) -> Constructor | None:
@@ -75,9 +24,9 @@ def constructor(method: str, family: TaskFamily) -> Constructor | None:
         raise UserError(
             f"{method} is trained first: metabridge train {method} --out RUN. Then give the folder RUN instead."
         )
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    return next((make for kind, make in METHODS[method].items() if isinstance(family, kind)), None)
+    if method not in REFERENCES:
+        raise unknown("method", method, REFERENCES)
+    return next((make for kind, make in REFERENCES[method].items() if isinstance(family, kind)), None)
 
 
 def is_learned(spec: str) -> bool:
@@ -99,7 +48,7 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     name, values = config.split_spec(spec)
     make = constructor(name, family)
     if make is None:
-        kinds = ", ".join(sorted(kind.__name__ for kind in METHODS[name]))
+        kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
         raise UserError(f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods")
     built = make(family, split, **_parameters(spec, make, values))
     if values:

@@ -167,7 +167,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
     def broken(family, split):
         raise RuntimeError("the machine is on fire")
 
-    monkeypatch.setitem(methods.METHODS, "greedy", dict.fromkeys(methods.METHODS["greedy"], broken))
+    monkeypatch.setitem(methods.REFERENCES, "greedy", dict.fromkeys(methods.REFERENCES["greedy"], broken))
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--out", str(out)]
     _, err = run(*base, code=1, capsys=capsys)

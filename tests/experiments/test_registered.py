@@ -35,7 +35,7 @@ VARIANTS = (
 PLAYED = [
     (method, spec)
     for spec in (*SMALL, "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
-    for method in methods.METHODS
+    for method in methods.REFERENCES
     if methods.applies(method, make_family(spec))
 ]
 
@@ -102,7 +102,7 @@ def test_every_reference_can_be_had_by_name():
     made: set[type] = set()
     for spec in specs:
         family = make_family(spec)
-        for method in methods.METHODS:
+        for method in methods.REFERENCES:
             if methods.applies(method, family):
                 for split in ("id", "shift/action_permutation/2", "shift/reward_sign/2"):
                     if split in family.splits:
@@ -112,4 +112,4 @@ def test_every_reference_can_be_had_by_name():
 
 def test_every_size_plays_registered_methods():
     for size in SIZES.values():
-        assert set(size.methods) <= set(methods.METHODS) | set(training.LEARNERS)
+        assert set(size.methods) <= set(methods.REFERENCES) | set(training.LEARNERS)
