@@ -81,12 +81,9 @@ class Config(InnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden", "tasks_per_update", "epochs"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        self._need("inner_steps", "0 or more", self.inner_steps >= 0)
-        self._need("entropy", "0 or more", self.entropy >= 0)
-        for name in ("lr", "clip", "max_kl", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
+        self.need("1 or more", "hidden", "tasks_per_update", "epochs")
+        self.need("0 or more", "inner_steps", "entropy")
+        self.need("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
             raise UserError("Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed.")
 

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -44,8 +45,10 @@ from rl_algos.policies import MlpPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How the multi-task policy is built and trained."""
+
+    called: ClassVar[str] = "Multi-task RL"
 
     hidden: int = 64
     """Units of each of two hidden layers."""
@@ -75,17 +78,10 @@ class Config:
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "tasks_per_update", "episodes_per_task", "epochs"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("lr", "clip", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "lam", "hidden_ids"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-        self._need("entropy", "0 or more", self.entropy >= 0)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"Multi-task RL needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", "hidden", "tasks_per_update", "episodes_per_task", "epochs")
+        self.need("above 0", "lr", "clip", "max_grad_norm")
+        self.need("from 0 to 1", "gamma", "lam", "hidden_ids")
+        self.need("0 or more", "entropy")
 
 
 SPACE: Space = {

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,6 +49,7 @@ from torch.nn.functional import softplus
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -71,8 +72,10 @@ _LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How PEARL is built and trained."""
+
+    called: ClassVar[str] = "PEARL"
 
     latent: int = 8
     """Size of z."""
@@ -130,18 +133,10 @@ class Config:
 
     def __post_init__(self) -> None:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        for name in (*whole, "meta_batch", "recent", "contexts", "batch", "capacity"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("kl_weight", "actor_gain", "scout_episodes"):
-            self._need(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "target_share", "entropy_share", "good_share"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"PEARL needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity")
+        self.need("0 or more", "kl_weight", "actor_gain", "scout_episodes")
+        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
+        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
 SPACE: Space = {

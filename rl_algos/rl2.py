@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.errors import UserError
+from bridge.config import Bounded
 from bridge.maths.returns import ReturnScale, trial_advantages
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -53,8 +53,10 @@ from rl_algos.nets import CORES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How RL² is built and trained."""
+
+    called: ClassVar[str] = "RL²"
 
     core: Literal["gru", "lstm", "linear"] = "gru"
     """The recurrence."""
@@ -90,18 +92,10 @@ class Config:
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "steps_per_update", "epochs", "minibatches"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("policy_hidden", "episodes", "entropy", "value_weight"):
-            self._need(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("lr", "clip", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "lam"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"RL² needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", "hidden", "steps_per_update", "epochs", "minibatches")
+        self.need("0 or more", "policy_hidden", "episodes", "entropy", "value_weight")
+        self.need("above 0", "lr", "clip", "max_grad_norm")
+        self.need("from 0 to 1", "gamma", "lam")
 
 
 SPACE: Space = {
