@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge.errors import DivergenceError, UserError
+from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.protocol import Card
@@ -99,15 +100,15 @@ SPACE: Space = {
 """What is tuned."""
 
 
-class MamlLearner:
+class MamlLearner(Saved):
     """Meta-batches of tasks, each played, adapted to, and played again."""
+
+    parts = ("inner", "optimizer")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
         self.trial = family.trial("train")
-        self.env_steps = self.grad_steps = self.updates = 0
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.inner = InnerLoop(MlpPolicy(family.observation, family.action, config.hidden), config)
         self.inner.to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
@@ -137,9 +138,8 @@ class MamlLearner:
 
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
-        config, device = self.config, self.workers.device
-        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
-        noise = Rows.of(f"train/maml/{self.seed}", torch.arange(first, first + config.tasks_per_update, device=device))
+        config = self.config
+        noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
         tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
         params, kept = self.inner.start(config.tasks_per_update), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
@@ -209,19 +209,3 @@ class MamlLearner:
             method="maml", supervision="reward", selection_rule="last", params_total=count, params_trained=count
         )
         return GradientAgent(self.inner, card)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, step sizes, optimiser and counters; all noise is counted, so there is no generator to save."""
-        return {
-            "inner": self.inner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.inner.load_state_dict(state["inner"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.errors import UserError
+from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
@@ -149,16 +150,16 @@ class Mtrl(nn.Module):
         return memory
 
 
-class MtrlLearner:
+class MtrlLearner(Saved):
     """PPO on all tasks at once."""
+
+    parts = ("table", "optimizer")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         if config.shared == "nothing" and not family.tasks:
             raise UserError(f"Specialists need known tasks. Name how many: --family {family.id} with tasks=N.")
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
-        self.env_steps = self.grad_steps = self.updates = 0
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.table = TaskTable(family, config).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
 
@@ -177,14 +178,13 @@ class MtrlLearner:
             self.optimizer.step()
             self.grad_steps += 1
         self.updates += 1
-        self.env_steps += int(self.workers.mean(episodes.live.sum().double()).item() * self.workers.count)
+        self.env_steps += self.workers.total(episodes.live.sum())
         return {"episode_return": episodes.reward.sum(-1).mean().item(), "entropy": entropy.item()}
 
     def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
-        config, family, device = self.config, self.family, self.workers.device
-        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
-        slot = torch.arange(first, first + config.tasks_per_update, device=device)
+        config, family = self.config, self.family
+        slot = self.workers.rows(self.updates, config.tasks_per_update)
         noise = Rows.of(f"train/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
         hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
@@ -234,19 +234,3 @@ class MtrlLearner:
             params_total=count, params_trained=count,
         )  # fmt: skip
         return Mtrl(self.table, card)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
-        return {
-            "table": self.table.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.table.load_state_dict(state["table"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
