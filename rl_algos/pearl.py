@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,7 +49,9 @@ from torch.nn.functional import softplus
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
+from bridge.learner import Saved, first_weights
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -71,8 +73,10 @@ _LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How PEARL is built and trained."""
+
+    called: ClassVar[str] = "PEARL"
 
     latent: int = 8
     """Size of z."""
@@ -130,18 +134,10 @@ class Config:
 
     def __post_init__(self) -> None:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        for name in (*whole, "meta_batch", "recent", "contexts", "batch", "capacity"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("kl_weight", "actor_gain", "scout_episodes"):
-            self._need(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "target_share", "entropy_share", "good_share"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"PEARL needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity")
+        self.need("0 or more", "kl_weight", "actor_gain", "scout_episodes")
+        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
+        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
 SPACE: Space = {
@@ -312,8 +308,10 @@ class Scout:
         return low + (high - low) * rng.uniform(len(low))
 
 
-class PearlLearner:
+class PearlLearner(Saved):
     """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
+
+    parts = ("network", "replay", "recent")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.workers = workers or Workers()
@@ -322,15 +320,13 @@ class PearlLearner:
                 "PEARL trains in one process: a checkpoint holds what that one has played. Use --processes 1."
             )
         self.family, self.config, self.seed = family, config, seed
-        self.env_steps = self.grad_steps = self.updates = 0
         whole, device = family.trial("train"), self.workers.device
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
         if config.critic_reward == "dense" and not _has_dense_reward(family):
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.network = Network(family, config).to(device)
         steps = self.trial.episodes * self.trial.horizon
 
@@ -380,27 +376,16 @@ class PearlLearner:
         return Pearl(self.network, card)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimisers, what was played, and counters; all noise is counted: there is no generator to save."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "replay": self.replay.state_dict(),
-            "recent": self.recent.state_dict(),
-            "ends": self.ends,
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
+        """What was played is part of it."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return super().state_dict() | {"optimizers": optimizers, "ends": self.ends}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.network.load_state_dict(state["network"])
+        super().load_state_dict(state)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.replay.load_state_dict(state["replay"])
-        self.recent.load_state_dict(state["recent"])
         self.ends.copy_(state["ends"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
     # --- playing -----------------------------------------------------------------------------------------------------
     @torch.no_grad()
