@@ -1,0 +1,231 @@
+"""A transformer that acts: a causal decoder over one token a step, with a distribution of actions and a value on top.
+
+It is a transformers model like any other: ``save_pretrained``, ``from_pretrained``, ``AutoModel`` and adapters work.
+``forward`` reads whole trials at once, in training; ``read`` reads one more token of each row at play, from a cache.
+Both say the same, to rounding.
+
+Beyond its window the context slides, the same way in training and at play: in every layer a token attends to itself and
+the window - 1 tokens before it. A cache holds no more than those. Where positions are rotary only distances count, and
+a trial may be of any length; learned positions (GPT-2) come to an end, and what is longer is refused.
+
+Rows of different lengths are padded at their ends, where nothing else attends.
+
+Shape letters: B trials, T tokens, D features of a token, A numbers that a distribution of actions is made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from bridge import spaces
+from bridge.errors import ContractError, UserError
+from bridge.tasks.base import Box, Discrete
+from llm_adapt import backbones
+from llm_adapt.attention import Past, visible
+from llm_adapt.cache import Cache, Entry, extend
+from llm_adapt.tokens import Layout
+
+
+class TransformerPolicyConfig(PreTrainedConfig):
+    """A decoder, the spaces that it acts between, and how far back it looks."""
+
+    model_type = "metabridge_policy"
+
+    def __init__(
+        self,
+        *,
+        backbone_config: PreTrainedConfig | dict[str, Any],
+        observation: dict[str, Any],
+        action: dict[str, Any],
+        window: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Everything as JSON has it.
+
+        Args:
+            backbone_config: of the decoder.
+            observation: the fields of a ``Discrete`` or a ``Box``.
+            action: likewise.
+            window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
+            kwargs: what every config of transformers has.
+        """
+        if isinstance(backbone_config, dict):
+            backbone_config = AutoConfig.for_model(**backbone_config)
+        reach = backbones.reach(backbone_config)
+        self.backbone_config, self.observation, self.action = backbone_config, observation, action
+        self.window = reach if window is None else window
+        if not 2 <= self.window <= reach:
+            raise UserError(
+                f"A window is of 2 to {reach} tokens here, as many as the backbone's positions allow; found "
+                f"{self.window}. Lower it, or give the backbone more positions."
+            )
+        super().__init__(**kwargs)
+
+
+class Output(NamedTuple):
+    """What a policy says at each token."""
+
+    out: Float[Tensor, "*batch A"]
+    """What the distribution of the next action is made of (``TransformerPolicy.actions``)."""
+    value: Float[Tensor, "*batch"]
+
+
+class Reading(NamedTuple):
+    """What a policy says at one more token of each row, and what that token leaves for the cache."""
+
+    out: Float[Tensor, "B A"]
+    value: Float[Tensor, " B"]
+    entry: Entry
+
+
+class TransformerPolicy(PreTrainedModel):
+    """Tokens in, distributions of actions and values out."""
+
+    config_class = TransformerPolicyConfig
+    main_input_name = "tokens"
+
+    def __init__(self, config: TransformerPolicyConfig) -> None:
+        super().__init__(config)
+        self.layout = Layout(_space(config.observation), _space(config.action))
+        self.embed = nn.Linear(self.layout.width, config.backbone_config.hidden_size)
+        self.backbone = backbones.make(config.backbone_config)
+        self.actor = nn.Linear(config.backbone_config.hidden_size, spaces.actions(self.layout.action).outputs)
+        self.critic = nn.Linear(config.backbone_config.hidden_size, 1)
+        self.post_init()
+
+    @cached_property
+    def actions(self) -> spaces.Actions:
+        """The distributions that ``out`` stands for."""
+        return spaces.actions(self.layout.action)
+
+    def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
+        """What the policy says at every token of B trials, given those before it."""
+        return self._say(self._decode(tokens, None))
+
+    def new_cache(self, rows: int, span: int) -> Cache:
+        """An empty cache for trials of at most ``span`` tokens."""
+        self._check_span(span)
+        config = self.config.backbone_config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        shape = (rows, heads, min(span, self.config.window - 1), size)
+        layers = range(config.num_hidden_layers)
+        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in layers) for _ in range(2))
+        return Cache(keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device))
+
+    @torch.no_grad()
+    def read(self, token: Float[Tensor, "B D"], cache: Cache) -> Reading:
+        """What the policy says at one more token of each row. The cache stays as it is; ``entry`` can be written."""
+        hidden, entry = self._decode_after(token[:, None], cache)
+        out, value = self._say(hidden[:, 0])
+        return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
+
+    @torch.no_grad()
+    def absorb(self, tokens: Float[Tensor, "B T D"], cache: Cache, count: Int[Tensor, " B"] | None = None) -> Cache:
+        """The first ``count`` tokens of each row (None: all) read and written in one pass, in place.
+
+        Equal to as many times ``read`` and ``write``.
+        """
+        _, entry = self._decode_after(tokens, cache)
+        return extend(cache, entry, torch.full_like(cache.length, tokens.shape[1]) if count is None else count)
+
+    def _decode_after(self, tokens: Float[Tensor, "B T D"], cache: Cache) -> tuple[Float[Tensor, "B T H"], Entry]:
+        past, capacity = Past(cache), cache.capacity
+        if past.longest + tokens.shape[1] > capacity < self.config.window - 1:
+            raise ContractError(
+                f"A cache for trials of {capacity} tokens has read {past.longest} and is given {tokens.shape[1]} more. "
+                "Ask new_cache for the whole span of a trial."
+            )
+        return self._decode(tokens, past), past.entry
+
+    def _decode(self, tokens: Float[Tensor, "B T D"], past: Past | None) -> Float[Tensor, "B T H"]:
+        steps, device = tokens.shape[1], tokens.device
+        number = torch.arange(steps, device=device)[None]
+        if past is not None:
+            number = past.start[:, None] + number
+        self._check_span(steps + (past.longest if past else 0))
+        dtype = self.embed.weight.dtype
+        seen = visible(steps, self.config.window, past, device)
+        mask = None if seen is None else torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, -torch.inf)[:, None]
+        return self.backbone(
+            inputs_embeds=self.embed(tokens.to(dtype)), attention_mask=mask, position_ids=number, use_cache=False,
+            past=past,
+        ).last_hidden_state  # fmt: skip
+
+    def _say(self, hidden: Float[Tensor, "*batch H"]) -> Output:
+        return Output(self.actor(hidden), self.critic(hidden).squeeze(-1))
+
+    def _check_span(self, span: int) -> None:
+        most = backbones.positions(self.config.backbone_config)
+        if most is not None and span > most:
+            raise UserError(
+                f"A {self.config.backbone_config.model_type} backbone has {most} learned positions; this trial has "
+                f"{span} steps. Give it more positions, or take one whose positions are rotary (llama)."
+            )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """As RL²'s heads: actions are nearly uniform at first."""
+        if isinstance(module, nn.Linear):
+            if module is self.actor:
+                init.orthogonal_(module.weight, 0.01)
+            else:
+                init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+
+
+def build(
+    backbone: str,
+    observation: Discrete | Box,
+    action: Discrete | Box,
+    *,
+    hidden: int = 64,
+    layers: int = 3,
+    heads: int = 4,
+    window: int | None = None,
+    positions: int = 1024,
+) -> TransformerPolicy:
+    """A policy between two spaces; new weights are drawn from torch's own generator.
+
+    Args:
+        backbone: one of ``BACKBONES``, or a local folder of pretrained weights.
+        observation: the family's observations.
+        action: the family's actions.
+        hidden: the width of a new backbone; a folder has its own, and so of ``layers``, ``heads`` and ``positions``.
+        layers: how many.
+        heads: of attention, in each layer.
+        window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
+        positions: the longest window; with learned positions (GPT-2) the longest trial, too.
+
+    Raises:
+        UserError: sizes that do not fit one another, or a folder that cannot be used.
+    """
+    if backbone in backbones.BACKBONES:
+        weights = None
+        decoder = backbones.new_config(backbone, hidden=hidden, layers=layers, heads=heads, positions=positions)
+    else:
+        decoder, weights = backbones.load(backbone)
+    policy = TransformerPolicy(
+        TransformerPolicyConfig(
+            backbone_config=decoder, observation=asdict(observation), action=asdict(action), window=window
+        )
+    )
+    if weights is not None:
+        policy.backbone.load_state_dict(weights)
+    return policy
+
+
+def _space(fields: dict[str, Any]) -> Discrete | Box:
+    """A space from its fields, as JSON gives them."""
+    return Discrete(**fields) if "n" in fields else Box(tuple(fields["low"]), tuple(fields["high"]))
+
+
+AutoConfig.register(TransformerPolicyConfig.model_type, TransformerPolicyConfig)
+AutoModel.register(TransformerPolicyConfig, TransformerPolicy)

@@ -1,0 +1,329 @@
+"""The policy: whole trials and cached steps say the same, nothing sees the future, and it is saved as it is."""
+
+import copy
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModel, LlamaConfig, LlamaForCausalLM
+
+from bridge import memory as tree
+from bridge.errors import ContractError, UserError
+from bridge.tasks.base import Box, Discrete
+from llm_adapt.backbones import BACKBONES
+from llm_adapt.cache import write
+from llm_adapt.policy import TransformerPolicy, build
+
+WINDOW = 6
+LENGTHS = (WINDOW - 2, WINDOW, WINDOW + 1, 3 * WINDOW + 1)
+PLANE, THREE = Box((0.0, -1.0), (4.0, 1.0)), Discrete(3)
+
+
+def noisy(policy, dtype=torch.float64):
+    """Every weight large enough to matter."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.2 * torch.randn(weight.shape, generator=generator))
+    return policy.to(dtype).eval()
+
+
+def small(name="llama", *, window=WINDOW, dtype=torch.float64, layers=2, action=THREE, **sizes):
+    sizes = {"hidden": 16, "heads": 2, "positions": 64} | sizes
+    return noisy(build(name, PLANE, action, layers=layers, window=window, **sizes), dtype)
+
+
+def trials(policy, rows, steps, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, steps, policy.layout.width, generator=generator, dtype=policy.embed.weight.dtype)
+
+
+def play(policy, tokens, cache, live=None):
+    """Step by step; ``live`` is ``[B, T]``."""
+    said = []
+    for t in range(tokens.shape[1]):
+        reading = policy.read(tokens[:, t], cache)
+        cache = write(cache, reading.entry, None if live is None else live[:, t])
+        said.append(reading[:2])
+    return [torch.stack(part, 1) for part in zip(*said, strict=True)], cache
+
+
+def close(found, expected, atol=1e-10):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=atol, rtol=0)
+
+
+def transformers_own(policy, **changes):
+    """The policy's decoder without anything of ours."""
+    config = copy.deepcopy(policy.config.backbone_config)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    decoder = AutoModel.from_config(config, attn_implementation="eager", dtype=torch.float64)
+    missing, unexpected = decoder.load_state_dict(policy.backbone.state_dict(), strict=False)
+    assert len(missing) == 1  # the embedding of words
+    assert not unexpected
+    return decoder
+
+
+# --- the same thing said in two ways ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_steps_say_what_whole_trials_say(name, steps):
+    policy = small(name)
+    tokens = trials(policy, 3, steps)
+    said, _ = play(policy, tokens, policy.new_cache(3, steps))
+    whole = policy(tokens)
+    close(said, whole)
+    assert whole.out.std() > 0.1
+    assert whole.value.std() > 0.1
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_steps_say_what_whole_trials_say_in_single_precision(name):
+    policy = small(name, dtype=torch.float32)
+    tokens = trials(policy, 3, 20)
+    close(play(policy, tokens, policy.new_cache(3, 20))[0], policy(tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_policy_is_transformers_own_decoder_under_a_band(name):
+    """Its eager attention, whose softmax is in single precision, with a mask that is written out entry by entry."""
+    policy, steps = small(name), 15
+    tokens, decoder = trials(policy, 2, steps), transformers_own(policy)
+    mask = torch.full((1, 1, steps, steps), -torch.inf, dtype=torch.float64)
+    for t in range(steps):
+        for s in range(max(0, t - WINDOW + 1), t + 1):
+            mask[0, 0, t, s] = 0
+    with torch.no_grad():
+        hidden = decoder(inputs_embeds=policy.embed(tokens), attention_mask=mask, use_cache=False).last_hidden_state
+        close(policy(tokens), (policy.actor(hidden), policy.critic(hidden)[..., 0]), atol=1e-5)
+
+
+def test_the_window_is_the_sliding_window_of_transformers():
+    policy = small("mistral")
+    tokens, decoder = trials(policy, 2, 20), transformers_own(policy, sliding_window=WINDOW)
+    with torch.no_grad():
+        hidden = decoder(inputs_embeds=policy.embed(tokens)).last_hidden_state
+        close(policy(tokens)[:1], [policy.actor(hidden)], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("span", [9, 40])
+def test_a_context_absorbed_at_once_is_one_that_was_read_step_by_step(name, span):
+    """Twice, the second time behind what is there already, with rows of unlike lengths (0 and over the window too)."""
+    policy = small(name)
+    counts = ([4, 0, 3], [5, 2, 0]) if span == 9 else ([20, 0, 7], [13, 2, 0])
+    at_once, one_by_one = policy.new_cache(3, span), policy.new_cache(3, span)
+    for seed, count in enumerate(map(torch.tensor, counts)):
+        tokens = trials(policy, 3, int(count.max()), seed)
+        at_once = policy.absorb(tokens, at_once, count)
+        live = torch.arange(tokens.shape[1]) < count[:, None]
+        one_by_one = play(policy, tokens, one_by_one, live)[1]
+        close(tree.leaves(at_once), tree.leaves(one_by_one))
+    whole = trials(policy, 3, 7)
+    rest = [policy.absorb(whole, policy.new_cache(3, 7)), play(policy, whole, policy.new_cache(3, 7))[1]]
+    close(tree.leaves(rest[0]), tree.leaves(rest[1]))
+
+
+# --- what may depend on what ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("steps", [WINDOW, 13])
+def test_nothing_sees_the_future(name, steps):
+    policy = small(name)
+    tokens, other = trials(policy, 2, steps), trials(policy, 2, steps, seed=1)
+    for t in (1, 4, steps - 1):
+        before, after = policy(tokens), policy(torch.cat([tokens[:, :t], other[:, t:]], 1))
+        close([part[:, :t] for part in after], [part[:, :t] for part in before], atol=1e-12)
+        assert (after.out[:, t:] - before.out[:, t:]).abs().amin(0).max(-1).values.min() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_layer_looks_back_exactly_as_far_as_its_window(name):
+    policy = small(name, layers=1)
+    tokens, t = trials(policy, 2, 15), 12
+    for back in range(t + 1):
+        other = tokens.clone()
+        other[:, t - back] += 1
+        moved = (policy(other).out[:, t] - policy(tokens).out[:, t]).abs().max()
+        assert (moved > 1e-6) == (back < WINDOW)
+
+
+def test_a_row_is_read_alone_as_in_a_batch():
+    policy = small()
+    tokens = trials(policy, 5, 9)
+    said, _ = play(policy, tokens, policy.new_cache(5, 9))
+    for rows in (slice(0, 1), slice(3, 5)):
+        close(policy(tokens[rows]), [part[rows] for part in policy(tokens)])
+        close(play(policy, tokens[rows], policy.new_cache(len(tokens[rows]), 9))[0], [part[rows] for part in said])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_padding_and_dead_steps_change_nothing(name):
+    """Rows that live through 20, 3 and 11 of 20 steps say in these what they say alone."""
+    policy, steps = small(name), 20
+    tokens = trials(policy, 3, steps)
+    live = torch.ones(3, steps, dtype=torch.bool)
+    live[1, [*range(2), *range(5, 20)]] = False
+    live[2, ::2] = False
+    live[2, 0] = True
+    said, cache = play(policy, tokens, policy.new_cache(3, steps), live)
+    assert cache.length.tolist() == [20, 3, 11]
+    packed = torch.zeros_like(tokens)
+    for row in range(3):
+        packed[row, : cache.length[row]] = tokens[row, live[row]]
+    padded = policy(packed)
+    for row in range(3):
+        alone = [part[0] for part in policy(tokens[row, live[row]][None])]
+        close([part[row, live[row]] for part in said], alone)
+        close([part[row, : cache.length[row]] for part in padded], alone)
+
+
+def test_reading_writes_nothing():
+    policy = small()
+    tokens = trials(policy, 3, 9)
+    cache = policy.new_cache(3, 20)
+    for t in range(9):
+        before = tree.fork(cache)
+        once, twice = policy.read(tokens[:, t], cache), policy.read(tokens[:, t], cache)
+        assert all(map(torch.equal, tree.leaves(cache), tree.leaves(before)))
+        assert all(map(torch.equal, tree.leaves(once), tree.leaves(twice)))
+        cache = write(cache, once.entry, torch.tensor([True, t % 2 == 0, False]))
+
+
+def test_all_weights_are_trained():
+    """None is counted that nothing depends on."""
+    policy = small(action=PLANE)
+    out, value = policy(trials(policy, 2, 5))
+    (out.square().sum() + value.square().sum()).backward()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in policy.parameters())
+
+
+def test_play_starts_out_nearly_uniform():
+    policy = build("llama", PLANE, Discrete(4))
+    chance = policy(trials(policy, 3, 10)).out.softmax(-1)
+    assert (chance - 0.25).abs().max() < 0.02
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_policy_is_saved_as_it_is(name, dtype, tmp_path):
+    policy = small(name, dtype=dtype, action=PLANE)
+    policy.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    tokens = trials(policy, 2, 9)
+    for cls in (TransformerPolicy, AutoModel):
+        loaded = cls.from_pretrained(tmp_path)
+        assert type(loaded) is TransformerPolicy
+        assert loaded.config.window == WINDOW
+        assert loaded.layout == policy.layout
+        assert loaded.state_dict().keys() == policy.state_dict().keys()
+        assert all(map(torch.equal, loaded.state_dict().values(), policy.state_dict().values()))
+        atol = 1e-12 if dtype == torch.float64 else 1e-5  # weights lie otherwise in memory, which moves the last bit
+        close(loaded(tokens), policy(tokens), atol)
+        close(play(loaded, tokens, loaded.new_cache(2, 9))[0], policy(tokens), atol)
+        decided = loaded.actions.decide(loaded(tokens).out[:, -1], None).action
+        close([decided], [policy.actions.decide(policy(tokens).out[:, -1], None).action], atol)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("llama", {"target_modules": ["q_proj", "v_proj"]}),
+        ("gpt2", {"target_modules": ["c_attn"], "fan_in_fan_out": True}),
+    ],
+)
+def test_an_adapter_fits(name, options, tmp_path):
+    policy, config = small(name), LoraConfig(r=4, **options)
+    tokens, count = trials(policy, 2, 15), sum(p.numel() for p in policy.parameters())
+    policy.save_pretrained(tmp_path / "base")
+    before = policy(tokens)
+    adapted = get_peft_model(policy, config).eval()
+    assert all(map(torch.equal, adapted(tokens), before))
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert 0 < trained < count / 2
+    assert trained == sum(p.numel() for key, p in adapted.named_parameters() if "lora_" in key)
+    generator = torch.Generator().manual_seed(2)
+    for key, weight in adapted.named_parameters():
+        if "lora_" in key:
+            weight.data.normal_(generator=generator)
+    after = adapted(tokens)
+    assert (after.out - before.out).abs().max() > 0.1
+    close(play(adapted, tokens, adapted.new_cache(2, 15))[0], after)
+    adapted.save_pretrained(tmp_path / "adapter")
+    base = AutoModel.from_pretrained(tmp_path / "base")
+    loaded = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    close(loaded(tokens), after, 1e-12)
+    kept = [
+        {key: weight for key, weight in model.state_dict().items() if "lora_" in key} for model in (loaded, adapted)
+    ]
+    assert kept[0].keys() == kept[1].keys()
+    assert all(map(torch.equal, kept[0].values(), kept[1].values()))
+
+
+def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=50, intermediate_size=32, max_position_embeddings=32, **sizes)
+    original = LlamaForCausalLM(config)
+    original.save_pretrained(tmp_path)
+    policy = build(str(tmp_path), PLANE, THREE, hidden=999)
+    assert policy.config.window == 32
+    tokens = trials(policy, 2, 9)
+    with torch.no_grad():
+        hidden = original.model(inputs_embeds=policy.embed(tokens)).last_hidden_state
+        close(policy(tokens)[:1], [policy.actor(hidden)], atol=1e-5)
+    noisy(policy)
+    tokens = tokens.double()
+    close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [1, 65])
+def test_a_window_that_the_positions_do_not_allow(window):
+    with pytest.raises(UserError, match=f"2 to 64 tokens .* found {window}"):
+        small(window=window)
+
+
+def test_learned_positions_end():
+    policy = small("gpt2", positions=8)
+    tokens, refused = trials(policy, 2, 9), "8 learned positions; this trial has 9 steps"
+    with pytest.raises(UserError, match=refused):
+        policy.new_cache(2, 9)
+    with pytest.raises(UserError, match=refused):
+        policy(tokens)
+    _, cache = play(policy, tokens[:, :8], policy.new_cache(2, 8))
+    with pytest.raises(UserError, match=refused):
+        policy.read(tokens[:, 8], cache)
+
+
+def test_rotary_positions_do_not():
+    policy = small("llama", positions=8)
+    assert policy(trials(policy, 2, 30)).out.shape == (2, 30, 3)
+
+
+def test_a_cache_that_is_too_short_is_told():
+    """Without this, it would slide sooner than in training."""
+    policy = small(window=20)
+    tokens = trials(policy, 2, 5)
+    _, cache = play(policy, tokens[:, :4], policy.new_cache(2, 4))
+    with pytest.raises(ContractError, match="trials of 4 tokens has read 4 and is given 1 more"):
+        policy.read(tokens[:, 4], cache)
+    with pytest.raises(ContractError, match="has read 0 and is given 5 more"):
+        policy.absorb(tokens, policy.new_cache(2, 4))
+
+
+def test_a_config_is_json(tmp_path):
+    small().config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["backbone_config"]["model_type"] == "llama"
+    assert saved["observation"] == {"low": [0.0, -1.0], "high": [4.0, 1.0]}
+    assert AutoConfig.from_pretrained(tmp_path).window == WINDOW
