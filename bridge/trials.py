@@ -24,12 +24,13 @@ from bridge.tasks.base import TaskFamily, Tasks
 class Batch(NamedTuple):
     """Whole trials, one column each: their live steps, then padding to the length of the longest.
 
-    ``action``, ``reward`` and ``end`` are those of the step itself.
+    ``action``, ``reward``, ``next_obs`` and ``end`` are those of the step itself.
     """
 
     obs: Tensor
     action: Tensor
     reward: Float[Tensor, "T B"]
+    next_obs: Tensor
     end: Float[Tensor, "T B"]
     judged: Float[Tensor, "T B"]
     """What advantages are computed from: the reward, or its mean where the critic knows the task; 0 in padding."""
@@ -67,13 +68,14 @@ def play_trials(agent: Agent, family: TaskFamily, trial: Trial, noise: Rows, *, 
             agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon,
             visit=lambda _t, step: steps.append(step),
         )  # fmt: skip
-    obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
+    names = ("obs", "action", "reward", "next_obs")
+    obs, action, reward, next_obs = (torch.stack([getattr(s, name) for s in steps]) for name in names)
     end = torch.stack([s.terminated | s.truncated for s in steps])
     live = torch.stack([torch.ones_like(end[0]) if s.live is None else s.live for s in steps])
     judged = reward
     if means:
         judged = torch.where(live, torch.stack([family.expected_reward(tasks, step) for step in steps]), 0.0)
-    return packed(Batch(obs, action, reward, end.to(reward.dtype), judged, live, task_features(tasks)))
+    return packed(Batch(obs, action, reward, next_obs, end.to(reward.dtype), judged, live, task_features(tasks)))
 
 
 def packed(batch: Batch) -> Batch:

@@ -19,6 +19,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Space
 from experiments.progress import Progress
+from llm_adapt import icl_ad, icl_dpt, icl_rl
 from rl_algos import maml, mtrl, mtrl_finetune, mtrl_sac, pearl, rl2
 
 
@@ -38,6 +39,9 @@ _EVALUATION_SHARE = 0.1
 """Steps that evaluations while training may play, as a share of the budget."""
 
 LEARNERS: dict[str, Learned] = {
+    "icl_ad": Learned(icl_ad.Config, icl_ad.SPACE, icl_ad.IclAdLearner),
+    "icl_dpt": Learned(icl_dpt.Config, icl_dpt.SPACE, icl_dpt.IclDptLearner),
+    "icl_rl": Learned(icl_rl.Config, icl_rl.SPACE, icl_rl.IclRlLearner),
     "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
     "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),
     "mtrl_finetune": Learned(mtrl_finetune.Config, mtrl_finetune.SPACE, mtrl_finetune.MtrlFinetuneLearner),

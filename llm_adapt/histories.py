@@ -2,8 +2,8 @@
 
 A source is a reference agent (``bridge/references/table.py``) that knows no more of a task than its history shows. It
 must not: an agent that imitates somebody who knew more takes its own guesses for evidence (Ortega et al. 2021,
-arXiv 2110.10819). Beside each step stands the informed oracle's action in that state: the same histories serve algorithm
-distillation, which learns what the source did, and decision pretraining, which learns what it should have done.
+arXiv 2110.10819). Beside each step stands the informed oracle's action in that state: the same histories serve
+algorithm distillation, which learns what the source did, and decision pretraining: what it should have done.
 
 Shape letters: B trials, T steps of the longest trial.
 """
@@ -27,7 +27,7 @@ from llm_adapt.tokens import Transition
 
 
 class Histories(NamedTuple):
-    """Whole trials: their live steps, then padding to the length of the longest."""
+    """Whole trials: their live steps, then zeros up to the length of the longest."""
 
     steps: Transition
     """``[B, T, ...]``; ``end`` is 1 where a step ended its episode."""
@@ -59,6 +59,19 @@ def play(sources: tuple[str, ...], family: TaskFamily, trial: Trial, noise: Rows
     return Histories(steps, best, length)
 
 
+def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
+    """Who makes histories for a method where nobody was named: the best learner there is, and for decision pretraining
+    random play, too, which shows what no learner would do."""
+    learner = next(name for name in ("thompson", "psrl", "random") if _plays(name, family))
+    if method == "icl_ad" or learner == "random":
+        return (learner,)
+    return (learner, "random")
+
+
+def _plays(name: str, family: TaskFamily) -> bool:
+    return any(isinstance(family, kind) for kind in REFERENCES[name])
+
+
 def _source(name: str, family: TaskFamily) -> Agent:
     source = reference(name, family, "train")
     if source.card.clue == "task":
@@ -85,7 +98,10 @@ def _played(source: Agent, family: TaskFamily, trial: Trial, tasks: Tasks, noise
     row = torch.arange(len(length), device=length.device)[:, None]
     columns = zip(*(Transition.of(step) for step in steps), strict=True)
     packed = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
-    return Histories(packed, torch.stack(best, 1)[row, order], length)
+    beyond = torch.arange(order.shape[1], device=length.device) >= length[:, None]
+    for part in (*packed, best_action := torch.stack(best, 1)[row, order]):
+        part[beyond] = 0
+    return Histories(packed, best_action, length)
 
 
 def _live(step: Step) -> Tensor:

@@ -76,6 +76,8 @@ class Output(NamedTuple):
     out: Float[Tensor, "*batch A"]
     """What the distribution of the next action is made of (``TransformerPolicy.actions``)."""
     value: Float[Tensor, "*batch"]
+    hidden: Float[Tensor, "*batch H"]
+    """What both are made of."""
 
 
 class Reading(NamedTuple):
@@ -125,7 +127,7 @@ class TransformerPolicy(PreTrainedModel):
     def read(self, token: Float[Tensor, "B D"], cache: Cache) -> Reading:
         """What the policy says at one more token of each row. The cache stays as it is; ``entry`` can be written."""
         hidden, entry = self._decode_after(token[:, None], cache)
-        out, value = self._say(hidden[:, 0])
+        out, value, _ = self._say(hidden[:, 0])
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
@@ -161,7 +163,7 @@ class TransformerPolicy(PreTrainedModel):
         ).last_hidden_state  # fmt: skip
 
     def _say(self, hidden: Float[Tensor, "*batch H"]) -> Output:
-        return Output(self.actor(hidden), self.critic(hidden).squeeze(-1))
+        return Output(self.actor(hidden), self.critic(hidden).squeeze(-1), hidden)
 
     def _check_span(self, span: int) -> None:
         most = backbones.positions(self.config.backbone_config)

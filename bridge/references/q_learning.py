@@ -64,12 +64,9 @@ class QLearning(Reference):
                 "q_learning needs rate and greedy_from above 0 and up to 1, gamma and epsilon from 0 to 1; found "
                 f"rate={rate}, greedy_from={greedy_from}, gamma={gamma}, epsilon={epsilon}."
             )
-        if isinstance(family, GoalGrid):
-            self.states = len(family.grid.cells)
-        elif isinstance(family.observation, Discrete):
-            self.states = family.observation.n
-        else:
-            raise UserError(f"q_learning numbers states; {family.id} observes {family.observation}.")
+        self.states = _number_of_states(family)
+        if not isinstance(family.action, Discrete):
+            raise UserError(f"q_learning numbers actions; those of {family.id} are {family.action}.")
         self.actions = family.action.n
         self.card = Card(
             method="q_learning", reference=True, supervision="none", decode_rule="rule", exact_reference="heuristic"
@@ -108,3 +105,11 @@ class QLearning(Reference):
 
     def _number(self, obs: Tensor) -> Int[Tensor, " B"]:
         return self.family.grid.number(obs) if isinstance(self.family, GoalGrid) else obs
+
+
+def _number_of_states(family: TaskFamily) -> int:
+    if isinstance(family, GoalGrid):
+        return len(family.grid.cells)
+    if isinstance(family.observation, Discrete):
+        return family.observation.n
+    raise UserError(f"q_learning numbers states; {family.id} observes {family.observation}.")

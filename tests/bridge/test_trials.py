@@ -93,7 +93,7 @@ def test_live_steps_move_to_the_front_in_their_order():
     """Three trials of four steps, of which the first one skips its second step and nobody needs the fourth."""
     live = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 0]]).bool()
     step = torch.arange(4.0)[:, None].expand(4, 3)
-    batch = Batch(torch.stack([step, 10 * step], -1), step.long(), step, step, step, live, torch.ones(3, 1))
+    batch = Batch(torch.stack([step, 10 * step], -1), step.long(), step, step, step, step, live, torch.ones(3, 1))
     found = packed(batch)
     assert found.live.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
     for part in found[1:5]:

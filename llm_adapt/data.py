@@ -1,0 +1,220 @@
+"""Histories as Parquet: made once for all who learn from them, cached by what defines them, read by ``datasets``.
+
+A collection is an endless row of shards. What is in a shard is a function of its number and of the collection's
+definition alone: family (by hash), sources, seed, trial, rows of a shard. It lies in a folder that is named by the hash
+of the definition, beside a card that says what it is; a shard that is there is not made again. A row is one history,
+so that nothing that is cut from a row crosses a task's boundary.
+
+The folder is a dataset like any other: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
+
+Shape letters: B rows, T steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from datasets.exceptions import DatasetGenerationError
+from torch import Tensor
+
+from bridge import files
+from bridge.errors import UserError
+from bridge.protocol import Trial
+from bridge.rng import Rows
+from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
+from llm_adapt.histories import Histories, play
+from llm_adapt.tokens import Transition
+
+VERSION = 1
+"""Moves when what a shard holds moves."""
+
+CACHE = "METABRIDGE_CACHE"
+"""The environment variable that names another folder than ~/.cache/metabridge."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """All that decides what a collection holds."""
+
+    family: str
+    """Canonical name."""
+    family_hash: str
+    sources: tuple[str, ...]
+    seed: int
+    episodes: int
+    """Of each history."""
+    rows: int
+    """Of each shard."""
+    suite_version: int | str = SUITE_VERSION
+    version: int = VERSION
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where collections are kept unless told."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
+
+
+class Collection:
+    """The shards of one definition, made as they are asked for.
+
+    Args:
+        family: whose training tasks are played.
+        sources: who plays, in turn (``bridge/references/table.py``).
+        seed: of tasks and noise.
+        episodes: of each history; 0: as many as a trial of training has.
+        rows: histories of each shard.
+        folder: where the collection's own folder lies; None: ``cache_folder() / "histories"``.
+
+    Raises:
+        UserError: a collection of another definition lies where this one's should.
+    """
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        sources: Sequence[str],
+        *,
+        seed: int = 0,
+        episodes: int = 0,
+        rows: int = 256,
+        folder: Path | None = None,
+    ) -> None:
+        whole = family.trial("train")
+        self.family = family
+        self.trial = Trial(episodes or whole.episodes, whole.horizon)
+        self.definition = Definition(family.id, family.hash, tuple(sources), seed, self.trial.episodes, rows)
+        self.folder = (folder or cache_folder() / "histories") / self.definition.hash
+
+    def path(self, shard: int) -> Path:
+        """Where a shard lies, or will."""
+        return self.folder / f"shard-{shard:05d}.parquet"
+
+    def shard(self, number: int) -> datasets.Dataset:
+        """One shard, memory-mapped; it is made if it is not there."""
+        path = self.path(number)
+        if not path.exists():
+            self._make(number, path)
+        try:
+            return datasets.Dataset.from_parquet(
+                str(path), features=self.features, cache_dir=str(self.folder / "arrow")
+            )
+        except (OSError, ValueError, DatasetGenerationError) as error:
+            raise UserError(f"{path} cannot be read ({error}). Remove it; it will be made again.") from error
+
+    @cached_property
+    def features(self) -> datasets.Features:
+        """The columns: a list of steps each, but ``length`` and ``source``."""
+        obs, action = _feature(self.family.observation), _feature(self.family.action)
+        number, flag = datasets.List(datasets.Value("float32")), datasets.List(datasets.Value("bool"))
+        steps = {"obs": obs, "action": action, "reward": number, "next_obs": obs, "end": flag, "best": action}
+        return datasets.Features(
+            {"source": datasets.Value("string"), "length": datasets.Value("int64")}
+            | {name: datasets.List(kind) if name in _SPACED else kind for name, kind in steps.items()}
+        )
+
+    def _make(self, number: int, path: Path) -> None:
+        d = self.definition
+        ids = torch.arange(number * d.rows, (number + 1) * d.rows)
+        histories = play(d.sources, self.family, self.trial, Rows.of(f"histories/{d.seed}", ids))
+        names = [d.sources[row % len(d.sources)] for row in range(d.rows)]
+        lengths = histories.length.tolist()
+        columns: dict[str, Any] = {"source": names, "length": lengths}
+        for name, rows in (histories.steps._asdict() | {"best": histories.best}).items():
+            values = rows.bool() if name == "end" else rows
+            columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
+        made = datasets.Dataset.from_dict(columns, features=self.features)
+        with _no_bars():
+            files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
+        if not (self.folder / "README.md").exists():
+            files.write_text(self.folder / "README.md", self._card())
+
+    def _card(self) -> str:
+        d = self.definition
+        return _CARD.format(
+            family=d.family, hash=d.family_hash, sources=", ".join(d.sources), episodes=d.episodes,
+            horizon=self.trial.horizon, rows=d.rows, definition=json.dumps(asdict(d), indent=1, sort_keys=True),
+        )  # fmt: skip
+
+
+_SPACED = ("obs", "action", "next_obs", "best")
+
+_CARD = """---
+pretty_name: Learning histories on {family}
+tags: [meta-reinforcement-learning, in-context-learning]
+configs:
+- config_name: default
+  data_files: shard-*.parquet
+---
+# Learning histories on {family}
+
+Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one training task: {episodes}
+episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`, `reward`,
+`next_obs`, `end` (this step ended its episode), `best` (the informed oracle's action in that state). Rewards are as
+the task pays them. Nothing of the task's parameters is shown.
+
+What it holds is a function of this definition (family hash {hash}) and the shard's number:
+
+```json
+{definition}
+```
+"""
+
+
+def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily) -> Histories:
+    """Some rows as tensors, padded with zeros to the length of the longest."""
+    table = rows.with_format("arrow")[list(index)]
+    length = torch.from_numpy(table["length"].to_numpy())
+    at = torch.arange(int(length.max())) < length[:, None]
+
+    def column(name: str, space: Discrete | Box | None, dtype: torch.dtype) -> Tensor:
+        values = table[name].combine_chunks().flatten()
+        if isinstance(space, Box):
+            values = values.flatten()
+        flat = torch.from_numpy(values.to_numpy(zero_copy_only=False).copy()).to(dtype)
+        width = (len(space.low),) if isinstance(space, Box) else ()
+        out = torch.zeros(*at.shape, *width, dtype=dtype)
+        out[at] = flat.view(-1, *width)
+        return out
+
+    def spaced(name: str, space: Discrete | Box) -> Tensor:
+        return column(name, space, torch.int64 if isinstance(space, Discrete) else torch.float32)
+
+    obs, next_obs = (spaced(name, family.observation) for name in ("obs", "next_obs"))
+    action, best = (spaced(name, family.action) for name in ("action", "best"))
+    reward, end = (column(name, None, torch.float32) for name in ("reward", "end"))
+    return Histories(Transition(obs, action, reward, next_obs, end), best, length)
+
+
+@contextmanager
+def _no_bars() -> Generator[None]:
+    """Training shows its own progress."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _feature(space: Discrete | Box) -> Any:
+    """Of one step."""
+    if isinstance(space, Discrete):
+        return datasets.Value("int16")
+    return datasets.List(datasets.Value("float32"), length=len(space.low))

@@ -1,0 +1,71 @@
+"""The in-context agent: a transformer policy that adapts by what it has read. No weight moves at test.
+
+Its memory is the cache of its policy and the last transition, which the next token tells. Beyond the policy's window
+the oldest transitions are forgotten.
+
+Shape letters: B trials, T steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bridge import memory as tree
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from llm_adapt.cache import Cache, write
+from llm_adapt.policy import TransformerPolicy
+from llm_adapt.tokens import Transition
+
+
+class Memory(NamedTuple):
+    """Everything the agent knows of its task."""
+
+    cache: Cache
+    last: Transition
+
+
+class InContext(nn.Module):
+    """The frozen agent."""
+
+    def __init__(self, policy: TransformerPolicy, card: Card) -> None:
+        super().__init__()
+        self.policy, self.card = policy, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        span = trial.episodes * trial.horizon + 1  # one may ask what it would do next
+        return Memory(self.policy.new_cache(len(rng), span), self.policy.layout.nothing_yet(rng))
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        return memory
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
+        sampled = explore and self.card.decode_rule == "sample"
+        return self.policy.actions.decide(reading.out, rng if sampled else None)._replace(carry=reading.entry)
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        """One more token in the cache, that of this step's observation; the transition is for the next one."""
+        entry = carry
+        if entry is None:
+            entry = self.policy.read(self.policy.layout.token(step.obs, memory.last), memory.cache).entry
+        cache = write(memory.cache, entry, step.live)
+        return Memory(cache, tree.where(step.live, Transition.of(step), memory.last))
+
+    def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
+        """Steps read in one pass, those that a row lived."""
+        columns = zip(*(Transition.of(step) for step in steps), strict=True)
+        everyone = torch.ones_like(steps[0].terminated)
+        live = torch.stack([everyone if step.live is None else step.live for step in steps], 1)
+        count, row = live.sum(1), torch.arange(len(live), device=live.device)[:, None]
+        order = (~live).sort(dim=1, stable=True).indices
+        lived = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
+        cache = self.policy.absorb(self.policy.layout.trial(lived, memory.last), memory.cache, count)
+        newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in lived))
+        return Memory(cache, tree.where(count > 0, newest, memory.last))
+
+    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
+        return memory

@@ -1,0 +1,93 @@
+"""Collections of histories: the same whenever they are made, whole, and a dataset like any other."""
+
+import datasets
+import pytest
+import torch
+
+from bridge.errors import UserError
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from llm_adapt.data import Collection, cache_folder, read
+from llm_adapt.histories import play
+
+
+def collection(folder, spec="gridnavi", sources=("psrl",), **options):
+    return Collection(make_family(spec), sources, folder=folder, **({"rows": 4} | options))
+
+
+@pytest.mark.parametrize(
+    ("spec", "sources"),
+    [("gridnavi", ("psrl", "random")), ("bandit:k=3,n=6,arms=gaussian", ("thompson",)), ("point_nav", ("random",))],
+)
+def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
+    made = collection(tmp_path, spec, sources, episodes=2)
+    found = read(made.shard(1), [3, 0, 1], made.family)
+    played = play(sources, made.family, made.trial, Rows.of("histories/0", torch.arange(4, 8)))
+    wide = int(found.length.max())
+    for mine, theirs in zip((*found.steps, found.best), (*played.steps, played.best), strict=True):
+        assert torch.equal(mine, theirs[[3, 0, 1], :wide])
+        assert mine.dtype == theirs.dtype
+    assert torch.equal(found.length, played.length[[3, 0, 1]])
+
+
+def test_a_shard_is_made_once(tmp_path):
+    made = collection(tmp_path)
+    made.shard(0)
+    before = made.path(0).stat().st_mtime_ns
+    collection(tmp_path).shard(0)
+    assert made.path(0).stat().st_mtime_ns == before
+
+
+def test_a_shard_does_not_depend_on_those_before_it(tmp_path):
+    one, two = collection(tmp_path / "1"), collection(tmp_path / "2")
+    one.shard(0)
+    assert one.shard(1).to_dict() == two.shard(1).to_dict()
+    assert one.shard(0).to_dict() != one.shard(1).to_dict()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"rows": 5}, {"episodes": 3}, {"sources": ("random",)}, {"spec": "gridnavi:train=inner"}],
+)
+def test_another_definition_lies_elsewhere(tmp_path, other):
+    assert collection(tmp_path, **other).folder != collection(tmp_path).folder
+    assert collection(tmp_path, **other).folder == collection(tmp_path, **other).folder
+
+
+def test_it_streams_and_resumes_as_any_dataset(tmp_path):
+    """Shuffled by seed; a stream that is taken up again gives what was left."""
+    made = collection(tmp_path)
+    for shard in range(3):
+        made.shard(shard)
+    files = [str(made.path(shard)) for shard in range(3)]
+    stream = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+    stream = stream.shuffle(seed=7, buffer_size=4)
+    rows = [row["reward"] for row in stream]
+    assert len(rows) == 12
+    again = iter(stream)
+    for _ in range(5):
+        next(again)
+    assert [row["reward"] for row in again] == rows[5:]
+
+
+def test_the_card_says_what_it_is(tmp_path):
+    made = collection(tmp_path, sources=("psrl", "random"))
+    made.shard(0)
+    card = (made.folder / "README.md").read_text()
+    assert card.startswith("---\n")
+    for word in ("gridnavi", made.family.hash, "psrl, random", "`best`", '"seed": 0'):
+        assert word in card
+
+
+def test_a_broken_shard_is_refused_with_the_remedy(tmp_path):
+    made = collection(tmp_path)
+    made.folder.mkdir(parents=True)
+    made.path(0).write_text("no parquet")
+    with pytest.raises(UserError, match="Remove it"):
+        made.shard(0)
+
+
+def test_the_cache_can_be_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    assert Collection(make_family("gridnavi"), ("psrl",)).folder.parent == tmp_path / "histories"

@@ -1,0 +1,90 @@
+"""Learning histories: whose they are, what stands beside each step, and that nobody in them knew more than he saw."""
+
+import pytest
+import torch
+
+from bridge.errors import UserError
+from bridge.protocol import Trial
+from bridge.references.table import REFERENCES
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from llm_adapt.histories import default_sources, play
+
+
+def histories(spec="gridnavi", sources=("psrl",), rows=6, episodes=4):
+    family = make_family(spec)
+    trial = Trial(episodes, family.trial("train").horizon)
+    return family, play(sources, family, trial, Rows.of("h", torch.arange(rows)))
+
+
+def test_steps_follow_one_another_and_ends_are_marked():
+    _, found = histories()
+    steps = found.steps
+    assert found.length.tolist() == [60] * 6
+    inside = steps.end[:, :-1] == 0
+    assert torch.equal(steps.obs[:, 1:][inside], steps.next_obs[:, :-1][inside])
+    assert steps.end.nonzero()[:, 1].unique().tolist() == [14, 29, 44, 59]
+
+
+def test_the_best_action_is_the_oracles():
+    """In every state of a bandit it is the arm with the highest mean, whatever the source pulls."""
+    family, found = histories("bandit:k=4,n=8", ("random", "thompson"), rows=8, episodes=8)
+    tasks = family.sample("train", Rows.of("h", torch.arange(8)).at("task").bits() & ((1 << 62) - 1))
+    best = family.mean_rewards(tasks).argmax(1)
+    assert torch.equal(found.best, best[:, None].expand(8, 8))
+    assert (found.steps.action != found.best).any()
+
+
+def test_the_best_action_leads_to_the_goal_from_wherever_the_source_is():
+    """It comes one cell nearer to the hidden goal, or stays there, wherever there is time left to reach it."""
+    family, found = histories("darkroom:variant=ad", ("random",), rows=5, episodes=2)
+    goal = family.sample("train", Rows.of("h", torch.arange(5)).at("task").bits() & ((1 << 62) - 1)).params["goal"]
+    moves = torch.tensor(family.grid.moves)
+    here = found.steps.obs
+    far = (here - goal[:, None]).abs().sum(-1)
+    nearer = ((here + moves[found.best]).clamp(0, 8) - goal[:, None]).abs().sum(-1)
+    left = 20 - torch.arange(40) % 20
+    in_time = far < left
+    assert in_time.float().mean() > 0.5
+    assert torch.equal(nearer[in_time], (far - 1).clamp(min=0)[in_time])
+
+
+def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
+    _, both = histories("bandit:k=3,n=6", ("random", "ucb1"), rows=6, episodes=6)
+    family = make_family("bandit:k=3,n=6")
+    for number, source in enumerate(("random", "ucb1")):
+        mine = torch.arange(number, 6, 2)
+        alone = play((source,), family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine])
+        assert torch.equal(both.steps.action[mine], alone.steps.action)
+        assert torch.equal(both.steps.reward[mine], alone.steps.reward)
+
+
+def test_histories_that_end_early_are_packed_and_padded():
+    _, found = histories("point_nav", ("random", "psrl"), rows=4, episodes=2)
+    assert found.length.min() < found.length.max() == found.best.shape[1]
+    beyond = torch.arange(found.best.shape[1]) >= found.length[:, None]
+    assert not found.steps.obs[beyond].any()
+    for row, length in enumerate(found.length.tolist()):
+        assert found.steps.end[row, length - 1] == 1
+        assert found.steps.end[row].sum() == 2
+
+
+def test_who_is_told_the_task_is_no_source():
+    with pytest.raises(UserError, match="nobody can imitate"):
+        histories(sources=("oracle",))
+    with pytest.raises(UserError, match="does not play"):
+        histories(sources=("ucb1",))
+
+
+@pytest.mark.parametrize(
+    "spec", ["bandit:k=3,n=6", "tabular_mdp:n=2", "gridnavi", "darkroom:episodes=2", "point_nav", "sparse_point"]
+)
+def test_every_family_has_sources_of_its_own(spec):
+    family = make_family(spec)
+    for method in ("icl_ad", "icl_dpt"):
+        found = default_sources(method, family)
+        for name in found:
+            assert any(isinstance(family, kind) for kind in REFERENCES[name])
+        _, made = histories(spec, found, rows=2, episodes=1)
+        assert len(made.length) == 2
+    assert default_sources("icl_ad", family) == default_sources("icl_dpt", family)[:1]
