@@ -61,7 +61,7 @@ class InContext(nn.Module):
         everyone = torch.ones_like(steps[0].terminated)
         live = torch.stack([everyone if step.live is None else step.live for step in steps], 1)
         count, row = live.sum(1), torch.arange(len(live), device=live.device)[:, None]
-        order = (~live).sort(dim=1, stable=True).indices
+        order = (~live).sort(dim=1, stable=True).indices[:, : int(count.max())]
         lived = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
         cache = self.policy.absorb(self.policy.layout.trial(lived, memory.last), memory.cache, count)
         newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in lived))
