@@ -1,6 +1,7 @@
 """One syntax for anything with parameters: ``name:key=value,key=value``, read into a frozen dataclass.
 
-``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass is the only place where a default stands.
+``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass is the only place where a default stands, and
+where a number's bounds do (``Bounded``).
 """
 
 from __future__ import annotations
@@ -8,12 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 from bridge.errors import UserError, unknown
 
 T = TypeVar("T")
+
+Bound = Literal["1 or more", "0 or more", "above 0", "from 0 to 1"]
+
+_KEPT: dict[Bound, Callable[[float], bool]] = {
+    "1 or more": lambda value: value >= 1,
+    "0 or more": lambda value: value >= 0,
+    "above 0": lambda value: value > 0,
+    "from 0 to 1": lambda value: 0 <= value <= 1,
+}
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
@@ -60,6 +70,25 @@ def convert(spec: str, key: str, text: str, hint: Any) -> Any:
     except ValueError:
         kind = {"int": "a whole number", "float": "a number"}.get(hint.__name__, hint.__name__)
         raise UserError(f"{key} in {spec!r} must be {kind}, found {text!r}.") from None
+
+
+class Bounded:
+    """The base of a configuration whose numbers have bounds: ``__post_init__`` says which."""
+
+    called: ClassVar[str] = ""
+    """The method that a refusal names; where empty it names the number alone."""
+
+    def need(self, bound: Bound, *names: str) -> None:
+        """Check some of the fields.
+
+        Raises:
+            UserError: one of them is not ``bound``.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if not _KEPT[bound](value):
+                wanted = f"{self.called} needs {name} {bound}" if self.called else f"{name} must be {bound}"
+                raise UserError(f"{wanted}; found {value!r}.")
 
 
 def split_list(texts: Iterable[str]) -> tuple[str, ...]:

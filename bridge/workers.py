@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from bridge.errors import UserError
@@ -37,6 +38,11 @@ class Workers:
         self.index = accelerator.process_index if accelerator else 0
         self.device = accelerator.device if accelerator else torch.device("cpu")
 
+    def rows(self, update: int, count: int) -> Int[Tensor, " n"]:
+        """The numbers of the ``count`` rows that this process plays in an update: it alone, and never again."""
+        first = (update * self.count + self.index) * count
+        return torch.arange(first, first + count, device=self.device)
+
     def mean(self, value: Tensor) -> Tensor:
         """The average of a tensor over the processes.
 
@@ -52,6 +58,10 @@ class Workers:
                 f"A process of this training ended ({str(error).splitlines()[0]}). Go on from the last checkpoint with "
                 "--resume."
             ) from error
+
+    def total(self, mine: Int[Tensor, ""]) -> int:
+        """A whole number, summed over the processes."""
+        return round(self.mean(mine.double()).item() * self.count)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its average over the processes, in one exchange."""

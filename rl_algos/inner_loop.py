@@ -21,6 +21,7 @@ from torch.func import functional_call, grad, vmap
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
@@ -36,7 +37,7 @@ _STEPS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
-class InnerConfig:
+class InnerConfig(Bounded):
     """How parameters are adapted to a task."""
 
     episodes_per_step: int = 0
@@ -61,16 +62,9 @@ class InnerConfig:
     """Steps longer than this (Euclidean, over all parameters) are refused."""
 
     def __post_init__(self) -> None:
-        self._need("episodes_per_step", "0 or more", self.episodes_per_step >= 0)
-        self._need("inner_lr", "0 or more", self.inner_lr >= 0)
-        self._need("inner_decay", "from 0 to 1", 0 <= self.inner_decay <= 1)
-        self._need("max_step", "above 0", self.max_step > 0)
-        for name in ("gamma", "lam"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"{name} must be {what}; found {getattr(self, name)!r}.")
+        self.need("0 or more", "episodes_per_step", "inner_lr")
+        self.need("above 0", "max_step")
+        self.need("from 0 to 1", "inner_decay", "gamma", "lam")
 
     def episodes(self, trial: Trial) -> int:
         """Episodes between gradient steps.

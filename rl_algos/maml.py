@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge.errors import DivergenceError, UserError
+from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.protocol import Card
@@ -81,12 +82,9 @@ class Config(InnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden", "tasks_per_update", "epochs"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        self._need("inner_steps", "0 or more", self.inner_steps >= 0)
-        self._need("entropy", "0 or more", self.entropy >= 0)
-        for name in ("lr", "clip", "max_kl", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
+        self.need("1 or more", "hidden", "tasks_per_update", "epochs")
+        self.need("0 or more", "inner_steps", "entropy")
+        self.need("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
             raise UserError("Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed.")
 
@@ -102,15 +100,15 @@ SPACE: Space = {
 """What is tuned."""
 
 
-class MamlLearner:
+class MamlLearner(Saved):
     """Meta-batches of tasks, each played, adapted to, and played again."""
+
+    parts = ("inner", "optimizer")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
         self.trial = family.trial("train")
-        self.env_steps = self.grad_steps = self.updates = 0
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.inner = InnerLoop(MlpPolicy(family.observation, family.action, config.hidden), config)
         self.inner.to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
@@ -140,9 +138,8 @@ class MamlLearner:
 
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
-        config, device = self.config, self.workers.device
-        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
-        noise = Rows.of(f"train/maml/{self.seed}", torch.arange(first, first + config.tasks_per_update, device=device))
+        config = self.config
+        noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
         tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
         params, kept = self.inner.start(config.tasks_per_update), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
@@ -156,7 +153,7 @@ class MamlLearner:
                 with torch.no_grad():
                     params, taken = self.inner.step(params, stages[-1], "fomaml", k)
                 kept &= taken
-        self.env_steps += sum(int(stage.live.sum()) for stage in stages) * self.workers.count
+        self.env_steps += self.workers.total(torch.stack([stage.live.sum() for stage in stages]).sum())
         if not kept.any():
             raise DivergenceError("Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step.")
         returns = {f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}
@@ -212,19 +209,3 @@ class MamlLearner:
             method="maml", supervision="reward", selection_rule="last", params_total=count, params_trained=count
         )
         return GradientAgent(self.inner, card)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, step sizes, optimiser and counters; all noise is counted, so there is no generator to save."""
-        return {
-            "inner": self.inner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.inner.load_state_dict(state["inner"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))

@@ -19,14 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.errors import UserError
+from bridge.config import Bounded
+from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
@@ -41,8 +42,10 @@ from rl_algos.task_table import Shared, TaskTable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How the multi-task policy is built and trained."""
+
+    called: ClassVar[str] = "Multi-task RL"
 
     hidden: int = 64
     """Units of each of two hidden layers."""
@@ -72,17 +75,10 @@ class Config:
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "tasks_per_update", "episodes_per_task", "epochs"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("lr", "clip", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "lam", "hidden_ids"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-        self._need("entropy", "0 or more", self.entropy >= 0)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"Multi-task RL needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", "hidden", "tasks_per_update", "episodes_per_task", "epochs")
+        self.need("above 0", "lr", "clip", "max_grad_norm")
+        self.need("from 0 to 1", "gamma", "lam", "hidden_ids")
+        self.need("0 or more", "entropy")
 
 
 SPACE: Space = {
@@ -128,14 +124,14 @@ class Mtrl(nn.Module):
         return memory
 
 
-class MtrlLearner:
+class MtrlLearner(Saved):
     """PPO on all tasks at once."""
+
+    parts = ("table", "optimizer")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
-        self.env_steps = self.grad_steps = self.updates = 0
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.table = TaskTable(
                 family, lambda: MlpPolicy(family.observation, family.action, config.hidden), config.shared,
                 ids=("body.0.bias",), heads=("head.",),
@@ -157,14 +153,13 @@ class MtrlLearner:
             self.optimizer.step()
             self.grad_steps += 1
         self.updates += 1
-        self.env_steps += int(self.workers.mean(episodes.live.sum().double()).item() * self.workers.count)
+        self.env_steps += self.workers.total(episodes.live.sum())
         return {"episode_return": episodes.reward.sum(-1).mean().item(), "entropy": entropy.item()}
 
     def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
-        config, family, device = self.config, self.family, self.workers.device
-        first = (self.updates * self.workers.count + self.workers.index) * config.tasks_per_update
-        slot = torch.arange(first, first + config.tasks_per_update, device=device)
+        config, family = self.config, self.family
+        slot = self.workers.rows(self.updates, config.tasks_per_update)
         noise = Rows.of(f"train/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
         hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
@@ -203,19 +198,3 @@ class MtrlLearner:
             params_total=count, params_trained=count,
         )  # fmt: skip
         return Mtrl(self.table, card)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
-        return {
-            "table": self.table.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.table.load_state_dict(state["table"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
+from bridge.learner import Saved, first_weights
 from bridge.protocol import Agent, Card
 from bridge.rng import Rows
 from bridge.tasks.base import Box, TaskFamily
@@ -43,8 +45,10 @@ from rl_algos.task_table import Shared, TaskTable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How the multi-task policy is built and trained."""
+
+    called: ClassVar[str] = "Multi-task SAC"
 
     hidden: int = 64
     """Units of each of two hidden layers of actor and critics."""
@@ -82,17 +86,10 @@ class Config:
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        whole = ("hidden", "tasks_per_update", "episodes_per_task", "meta_batch", "batch", "capacity", "train_tasks")
-        for name in whole:
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "target_share", "entropy_share", "hidden_ids"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"Multi-task SAC needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", "hidden", "tasks_per_update", "episodes_per_task", "meta_batch", "batch", "capacity")
+        self.need("1 or more", "train_tasks")
+        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
+        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "hidden_ids")
 
 
 SPACE: Space = {
@@ -140,8 +137,10 @@ class Losses(nn.Module):
         return critic, actor.mean(), soft.temperature_loss(entropy, self.aim).mean(), entropy.mean()
 
 
-class MtrlSacLearner:
+class MtrlSacLearner(Saved):
     """Soft actor-critic on all tasks at once."""
+
+    parts = ("table", "optimizer", "replay")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.workers = workers or Workers()
@@ -150,11 +149,9 @@ class MtrlSacLearner:
                 "Multi-task SAC trains in one process: a checkpoint holds what that one has played. Use --processes 1."
             )
         self.family, self.config, self.seed = family, config, seed
-        self.env_steps = self.grad_steps = self.updates = 0
         self.rings = family.tasks or config.train_tasks
         device = self.workers.device
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.table = TaskTable(
                 family, lambda: TaskSac(family, config), config.shared,
                 ids=("actor.biases.0", "critic.biases.0"), always=("target.biases.0", "log_temperature"),
@@ -273,24 +270,13 @@ class MtrlSacLearner:
         return Mtrl(self.table, card)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, what was played, and counters; all noise is counted: there is no generator to save."""
-        return {
-            "table": self.table.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "replay": self.replay.state_dict(),
-            "largest": self.largest,
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
+        """What was played is part of it."""
+        return super().state_dict() | {"largest": self.largest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.table.load_state_dict(state["table"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.replay.load_state_dict(state["replay"])
+        super().load_state_dict(state)
         self.largest.copy_(state["largest"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
 
 def _by_task(part: Tensor, tasks: int) -> Tensor:

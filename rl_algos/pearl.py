@@ -3,8 +3,7 @@
     q(z | context) = N(0, I) * product over transitions of N(mu(s, a, r, s'), sigma(s, a, r, s')^2),    a ~ pi(a | s, z)
 
 A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task
-were the one that was drawn, and see. The product of Gaussians does not depend on the order of transitions, and a memory
-of it is two running sums.
+were the one that was drawn, and see. A memory is two running sums (``rl_algos/posterior.py``).
 
 Deviations from the paper:
  1. The prior is one factor of the product, so that the posterior without a context is the prior and a factor can only
@@ -40,30 +39,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import UserError
+from bridge.learner import Saved, first_weights
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
+from rl_algos.posterior import Encoder, Posterior, Sums
 from rl_algos.replay import Replay, Stored, stored
-from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, target_entropy
+from rl_algos.scout import Scout
+from rl_algos.soft_actor_critic import SoftActorCritic, Transitions, target_entropy
 
-_PRECISION = (1e-7, 1e7)
-"""Bounds of a factor's precision."""
-
-_REPEAT = 0.9
-"""Probability with which a scout repeats its action."""
 _FORGET = 0.01
 """Share of a running variance that each step renews."""
 _LEAST_VARIANCE = 1e-6
@@ -71,8 +68,10 @@ _LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How PEARL is built and trained."""
+
+    called: ClassVar[str] = "PEARL"
 
     latent: int = 8
     """Size of z."""
@@ -130,18 +129,10 @@ class Config:
 
     def __post_init__(self) -> None:
         whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        for name in (*whole, "meta_batch", "recent", "contexts", "batch", "capacity"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("kl_weight", "actor_gain", "scout_episodes"):
-            self._need(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "target_share", "entropy_share", "good_share"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"PEARL needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity")
+        self.need("0 or more", "kl_weight", "actor_gain", "scout_episodes")
+        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
+        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
 SPACE: Space = {
@@ -156,58 +147,11 @@ SPACE: Space = {
 """What is tuned: not the sizes of the networks nor what the critic sees, which are other methods."""
 
 
-class Posterior(NamedTuple):
-    """N(mean, 1 / precision), each dimension apart."""
-
-    mean: Float[Tensor, "*batch D"]
-    precision: Float[Tensor, "*batch D"]
-
-    def draw(self, noise: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """z made of standard normal ``noise``."""
-        return self.mean + noise * self.precision.rsqrt()
-
-    def divergence(self) -> Float[Tensor, "*batch"]:
-        """Kullback-Leibler divergence from N(0, I), in nats."""
-        variance = 1 / self.precision
-        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum(-1)
-
-
-class Sums(NamedTuple):
-    """Sums over factors of precision, of precision * mean and of precision * mean^2."""
-
-    precision: Float[Tensor, "*batch D"]
-    weighted: Float[Tensor, "*batch D"]
-    square: Float[Tensor, "*batch D"]
-    """Together with the others: how far the factors' means lie apart."""
-
-    def posterior(self) -> Posterior:
-        """The product of the prior N(0, I) and the factors."""
-        precision = 1 + self.precision
-        return Posterior(self.weighted / precision, precision)
-
-
 class Memory(NamedTuple):
     """Everything PEARL knows of its task: the sums over all transitions, and the latent of this episode."""
 
     sums: Sums
     z: Float[Tensor, "B D"]
-
-
-class Encoder(nn.Module):
-    """A transition to a Gaussian factor."""
-
-    def __init__(self, inputs: int, config: Config) -> None:
-        super().__init__()
-        between = (config.encoder_hidden,) * 2
-        self.layers = Ensemble((inputs, *between, 2 * config.latent))
-        self.layers.biases[-1].data[..., config.latent :] = -4.0  # softplus(-4): a precision of about 1 / 50
-
-    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
-        """The sums of one factor each."""
-        mean, raw = self.layers(x)[0].chunk(2, -1)
-        precision = softplus(raw).clamp(*_PRECISION)
-        weighted = precision * mean
-        return Sums(precision, weighted, weighted * mean)
 
 
 class Network(nn.Module):
@@ -221,7 +165,7 @@ class Network(nn.Module):
         super().__init__()
         self.observation, self.space, self.latent = family.observation, family.action, config.latent
         inputs = 2 * spaces.width(self.observation) + spaces.width(self.space) + 1
-        self.encoder = Encoder(inputs, config)
+        self.encoder = Encoder(inputs, config.latent, config.encoder_hidden)
         self.soft = SoftActorCritic(
             self.observation, self.space, condition=config.latent, hidden=config.hidden, temperature=config.temperature,
             actor_gain=config.actor_gain,
@@ -255,8 +199,8 @@ class Pearl(nn.Module):
         self.network, self.card = network, card
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        zeros = torch.zeros(4, len(rng), self.network.latent, device=rng.device).unbind()
-        return Memory(Sums(*zeros[:3]), zeros[3])
+        precision, weighted, z = torch.zeros(3, len(rng), self.network.latent, device=rng.device).unbind()
+        return Memory(Sums(precision, weighted), z)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """A new draw from the posterior."""
@@ -269,51 +213,22 @@ class Pearl(nn.Module):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more factor."""
-        sums = Sums(*(a + b for a, b in zip(memory.sums, self.network.factors(step), strict=True)))
+        sums = memory.sums.plus(self.network.factors(step))
         return tree.where(step.live, memory._replace(sums=sums), memory)
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
         """A factor for each of many transitions, in one pass."""
         rows, live = stored(steps)
-        sums = _sum(self.network.factors(rows), live)
-        return memory._replace(sums=Sums(*(a + b for a, b in zip(memory.sums, sums, strict=True))))
+        return memory._replace(sums=memory.sums.plus(self.network.factors(rows).total(live)))
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
 
-class Scout:
-    """Repeats a random action for some ten steps, then another one: it comes farther than who draws at every step."""
-
-    card = Card(method="scout")
-
-    def __init__(self, space: Discrete | Box) -> None:
-        self.space = space
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
-        return self._any(rng)
-
-    def begin(self, memory: Tensor, rng: Rows, *, episode: int) -> Tensor:
-        return self._any(rng)
-
-    def act(self, memory: Tensor, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        return Decision(tree.where(rng.at("repeat").uniform() > _REPEAT, self._any(rng), memory))
-
-    def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
-        return step.action
-
-    def adapt(self, memory: Tensor, rng: Rows, *, episode: int, last: bool) -> Tensor:
-        return memory
-
-    def _any(self, rng: Rows) -> Tensor:
-        if isinstance(self.space, Discrete):
-            return rng.integers(self.space.n)
-        low, high = (torch.tensor(side, device=rng.device) for side in (self.space.low, self.space.high))
-        return low + (high - low) * rng.uniform(len(low))
-
-
-class PearlLearner:
+class PearlLearner(Saved):
     """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
+
+    parts = ("network", "replay", "recent")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.workers = workers or Workers()
@@ -322,15 +237,13 @@ class PearlLearner:
                 "PEARL trains in one process: a checkpoint holds what that one has played. Use --processes 1."
             )
         self.family, self.config, self.seed = family, config, seed
-        self.env_steps = self.grad_steps = self.updates = 0
         whole, device = family.trial("train"), self.workers.device
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
         if config.critic_reward == "dense" and not _has_dense_reward(family):
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.network = Network(family, config).to(device)
         steps = self.trial.episodes * self.trial.horizon
 
@@ -367,40 +280,25 @@ class PearlLearner:
 
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
-        return self._agent("sample")
-
-    def _agent(self, rule: str) -> Pearl:
         soft = self.network.soft
         count = sum(p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters())
         supervision = "reward" if self.config.critic_reward == "own" else "reward, dense in critic"
         card = Card(
-            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count,
-            decode_rule=rule,
-        )  # fmt: skip
+            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+        )
         return Pearl(self.network, card)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimisers, what was played, and counters; all noise is counted: there is no generator to save."""
-        return {
-            "network": self.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "replay": self.replay.state_dict(),
-            "recent": self.recent.state_dict(),
-            "ends": self.ends,
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
+        """What was played is part of it."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return super().state_dict() | {"optimizers": optimizers, "ends": self.ends}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        self.network.load_state_dict(state["network"])
+        super().load_state_dict(state)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.replay.load_state_dict(state["replay"])
-        self.recent.load_state_dict(state["recent"])
         self.ends.copy_(state["ends"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
 
     # --- playing -----------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -496,7 +394,7 @@ class PearlLearner:
         ring = task * self.config.recent + drawn
         rows, _ = self.recent.first(ring)
         count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
-        return _beginnings(self.network.factors(rows), count).posterior()
+        return self.network.factors(rows).beginnings(count).posterior()
 
     def _draws(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
         """Noise that continuous actions are made of."""
@@ -519,17 +417,6 @@ class PearlLearner:
         norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         optimizer.step()
         return norm
-
-
-def _sum(factors: Sums, known: Bool[Tensor, "*batch T"]) -> Sums:
-    """Over the transitions that count, the last dimension but one."""
-    return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in factors))
-
-
-def _beginnings(factors: Sums, count: Int[Tensor, "n c"]) -> Sums:
-    """Over the first ``count`` of T factors ``[n, T, D]``, for several counts of each row."""
-    index = count[..., None].expand(-1, -1, factors.precision.shape[-1])
-    return Sums(*(nn.functional.pad(part.cumsum(1), (0, 0, 1, 0)).gather(1, index) for part in factors))
 
 
 def _scaled(reward: Tensor, largest: Tensor) -> Tensor:

@@ -18,12 +18,8 @@ Deviations from the paper:
  7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
  8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
 
-Where episodes can end early, a trial is the sequence of its live steps, as it was for the memory that played it: the
-steps in which its row stood still are taken out, and it is padded at its end to the length of the longest. Padding is
-neither judged nor learned from, and is no environment step. Every live step of a batch weighs the same.
-
-Hidden states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first
-step.
+A trial is its live steps (``bridge/trials.py``), all of which weigh the same (``bridge/maths/trial_ppo.py``). Hidden
+states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first step.
 
 Shape letters: T steps of a trial, B trials, A actions, S state size, F task features.
 """
@@ -32,29 +28,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.errors import UserError
-from bridge.maths.returns import ReturnScale, trial_advantages
-from bridge.play import play_episode
+from bridge.config import Bounded
+from bridge.learner import Saved, first_weights
+from bridge.maths.returns import ReturnScale
+from bridge.maths.trial_ppo import Judged, Losses, judge, losses
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily
+from bridge.trials import Batch, play_trials, task_features
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos.nets import CORES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Bounded):
     """How RL² is built and trained."""
+
+    called: ClassVar[str] = "RL²"
 
     core: Literal["gru", "lstm", "linear"] = "gru"
     """The recurrence."""
@@ -90,18 +89,10 @@ class Config:
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "steps_per_update", "epochs", "minibatches"):
-            self._need(name, "1 or more", getattr(self, name) >= 1)
-        for name in ("policy_hidden", "episodes", "entropy", "value_weight"):
-            self._need(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("lr", "clip", "max_grad_norm"):
-            self._need(name, "above 0", getattr(self, name) > 0)
-        for name in ("gamma", "lam"):
-            self._need(name, "from 0 to 1", 0 <= getattr(self, name) <= 1)
-
-    def _need(self, name: str, what: str, kept: bool) -> None:
-        if not kept:
-            raise UserError(f"RL² needs {name} {what}; found {getattr(self, name)!r}.")
+        self.need("1 or more", "hidden", "steps_per_update", "epochs", "minibatches")
+        self.need("0 or more", "policy_hidden", "episodes", "entropy", "value_weight")
+        self.need("above 0", "lr", "clip", "max_grad_norm")
+        self.need("from 0 to 1", "gamma", "lam")
 
 
 SPACE: Space = {
@@ -197,25 +188,10 @@ class Rl2(nn.Module):
         return self.network.core.step(token, memory.state)
 
 
-class Batch(NamedTuple):
-    """Whole trials, one column each: their live steps, then padding to the length of the longest.
-
-    ``action``, ``reward`` and ``end`` are those of the step itself.
-    """
-
-    obs: Tensor
-    action: Tensor
-    reward: Float[Tensor, "T B"]
-    end: Float[Tensor, "T B"]
-    judged: Float[Tensor, "T B"]
-    """What advantages are computed from: the reward, or its mean where the critic knows the task; 0 in padding."""
-    live: Bool[Tensor, "T B"]
-    """False in padding."""
-    task: Float[Tensor, "B F"]
-
-
-class Rl2Learner:
+class Rl2Learner(Saved):
     """PPO on trials."""
+
+    parts = ("network", "scale", "optimizer")
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
@@ -224,11 +200,9 @@ class Rl2Learner:
         span = self.trial.episodes * self.trial.horizon
         trials = config.steps_per_update // span
         self.trials = max(config.minibatches, trials // self.workers.count)  # of each worker
-        self.env_steps = self.grad_steps = self.updates = 0
-        features = _task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
+        features = task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
         self.scale = ReturnScale(span).to(self.workers.device)
-        with torch.random.fork_rng(devices=[]):  # the only draws of torch's own generator, and none outside see them
-            torch.random.default_generator.manual_seed(seed)
+        with first_weights(seed):
             self.network = Network(family, config, span, features).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=1e-5)
 
@@ -236,54 +210,63 @@ class Rl2Learner:
         """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
         config, left = self.config, max(0.0, 1 - spent)
         batch, noise = self._play()
-        played = round(self.workers.mean(batch.live.sum().double()).item() * self.workers.count)
-        length = played / (self.trials * self.workers.count)  # of a trial, on average over all workers
-        old, target, advantage = self._judge(batch, length)
+        played = self.workers.total(batch.live.sum())
+        judged = self._judge(batch, played / (self.trials * self.workers.count))
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * left
-        sums = dict.fromkeys(("loss_policy", "loss_value", "entropy", "clipped"), 0.0)
+        bonus, sums = config.entropy * left, dict.fromkeys(Losses._fields, 0.0)
         for epoch in range(config.epochs):
             order = noise.at("order", epoch).uniform().argsort()
             for rows in order.tensor_split(config.minibatches):
-                part = _columns(batch, rows)
-                mean = partial(_mean, live=part.live, length=length)
+                part = batch.columns(rows)
                 out, score = self._evaluate(part)
                 log_prob, entropy = self.network.actions.log_prob_and_entropy(out, part.action)
-                ratio = torch.where(part.live, log_prob - old[:, rows], 0.0).exp()  # padding's might overflow
-                gain, limit = advantage[:, rows], ratio.clamp(1 - config.clip, 1 + config.clip)
-                loss_policy = -mean(torch.minimum(ratio * gain, limit * gain))
-                loss_value = mean((score - target[:, rows]).square())
-                bonus = mean(entropy)
-                loss = loss_policy + config.value_weight * loss_value - config.entropy * left * bonus
+                found = losses(log_prob, entropy, score, judged.columns(rows), clip=config.clip)
+                loss = found.loss_policy + config.value_weight * found.loss_value - bonus * found.entropy
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.workers.average_gradients(self.network.parameters())
                 nn.utils.clip_grad_norm_(self.network.parameters(), config.max_grad_norm)
                 self.optimizer.step()
                 self.grad_steps += 1
-                sums["loss_policy"] += loss_policy.item()
-                sums["loss_value"] += loss_value.item()
-                sums["entropy"] += bonus.item()
-                sums["clipped"] += mean((ratio - limit).abs().gt(0).float()).item()
+                for name, number in found._asdict().items():
+                    sums[name] += number.item()
         self.updates += 1
         self.env_steps += played
         steps = config.epochs * config.minibatches
         return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
 
+    def _play(self) -> tuple[Batch, Rows]:
+        """A batch of trials, played by the agent itself, so that training and evaluation cannot differ; its noise."""
+        noise = Rows.of(f"train/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
+        return play_trials(self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"), noise
+
     @torch.no_grad()
-    def _judge(
-        self, batch: Batch, length: float
-    ) -> tuple[Float[Tensor, "T B"], Float[Tensor, "T B"], Float[Tensor, "T B"]]:
-        """Log-probabilities of the actions played, the critic's targets as standard scores, standardised advantages."""
+    def _judge(self, batch: Batch, length: float) -> Judged:
+        """What the epochs hold fixed; ``length``: live steps of a trial, on average over all workers."""
         config, average = self.config, self.workers.mean
         self.scale.update(batch.judged, batch.live, gamma=config.gamma, average=average)
         out, score = self._evaluate(batch)
-        old, _ = self.network.actions.log_prob_and_entropy(out, batch.action)
-        value = torch.where(batch.live, self.scale.to_return(score), 0.0)
-        advantage = trial_advantages(batch.judged, value, gamma=config.gamma, lam=config.lam)
-        target = self.scale.to_score(advantage + value)
-        advantage = advantage - average(_mean(advantage, batch.live, length))
-        return old, target, advantage / (average(_mean(advantage.square(), batch.live, length)).sqrt() + 1e-8)
+        behaviour, _ = self.network.actions.log_prob_and_entropy(out, batch.action)
+        return judge(
+            behaviour, score, batch.judged, batch.live, self.scale,
+            length=length, gamma=config.gamma, lam=config.lam, average=average,
+        )  # fmt: skip
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
+        """The policy's output and the critic's standard score before every step.
+
+        Hidden states are recomputed from the trial's start, in float32 whatever the precision of the rest: errors of a
+        recurrence add up.
+        """
+        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64)))
+        hidden = self.network.core.unroll(self.network.token(batch.obs, *batch.before(*start[1:])), start.state)
+        seen = [hidden]
+        if self.config.critic == "task":
+            seen.append(batch.task.expand(len(hidden), -1, -1))
+        with self.workers.autocast():
+            out, score = self.network.act(hidden, batch.obs), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+        return out.float(), score.float()
 
     def agent(self) -> Rl2:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -293,81 +276,3 @@ class Rl2Learner:
             method="rl2", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
         )
         return Rl2(self.network, card)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and counters; all noise is counted, so there is no generator to save."""
-        return {
-            "network": self.network.state_dict(),
-            "scale": self.scale.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "env_steps": self.env_steps,
-            "grad_steps": self.grad_steps,
-            "updates": self.updates,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.network.load_state_dict(state["network"])
-        self.scale.load_state_dict(state["scale"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.env_steps, self.grad_steps, self.updates = (state[key] for key in ("env_steps", "grad_steps", "updates"))
-
-    @torch.no_grad()
-    def _play(self) -> tuple[Batch, Rows]:
-        """Play one batch of trials with the agent itself, so that training and evaluation cannot differ."""
-        first = (self.updates * self.workers.count + self.workers.index) * self.trials
-        ids = torch.arange(first, first + self.trials, device=self.workers.device)
-        noise = Rows.of(f"train/rl2/{self.seed}", ids)
-        tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
-        agent, steps = self.agent(), []
-        memory = agent.start(Clues(), self.trial, noise)
-        for episode in range(self.trial.episodes):
-            memory, _ = play_episode(
-                agent, self.family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon,
-                visit=lambda _t, step: steps.append(step),
-            )  # fmt: skip
-        obs, action, reward = (torch.stack([getattr(s, name) for s in steps]) for name in ("obs", "action", "reward"))
-        end = torch.stack([s.terminated | s.truncated for s in steps])
-        live = torch.stack([torch.ones_like(end[0]) if s.live is None else s.live for s in steps])
-        if self.config.critic == "task":
-            judged = torch.where(live, torch.stack([self.family.expected_reward(tasks, step) for step in steps]), 0.0)
-        else:
-            judged = reward
-        return _packed(Batch(obs, action, reward, end.to(reward.dtype), judged, live, _task_features(tasks))), noise
-
-    def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
-        """The policy's output and the critic's standard score before every step.
-
-        Hidden states are recomputed from the trial's start, in float32 whatever the precision of the rest: errors of a
-        recurrence add up.
-        """
-        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64)))
-        last = [torch.cat([before[None], rows[:-1]]) for before, rows in zip(start[1:], batch[1:4], strict=True)]
-        hidden = self.network.core.unroll(self.network.token(batch.obs, *last), start.state)
-        seen = [hidden]
-        if self.config.critic == "task":
-            seen.append(batch.task.expand(len(hidden), -1, -1))
-        with self.workers.autocast():
-            out, score = self.network.act(hidden, batch.obs), self.network.value(torch.cat(seen, -1)).squeeze(-1)
-        return out.float(), score.float()
-
-
-def _columns(batch: Batch, rows: Int[Tensor, " b"]) -> Batch:
-    """Some of a batch's trials."""
-    return Batch(*(part[:, rows] for part in batch[:-1]), batch.task[rows])
-
-
-def _packed(batch: Batch) -> Batch:
-    """Every trial's live steps first, in their order; steps that no trial needs are left out."""
-    order = (~batch.live).sort(dim=0, stable=True).indices[: int(batch.live.sum(0).max())]
-    return Batch(*(part[order, torch.arange(len(batch.task), device=order.device)] for part in batch[:-1]), batch.task)
-
-
-def _mean(each: Float[Tensor, "T b"], live: Bool[Tensor, "T b"], length: float) -> Float[Tensor, ""]:
-    """Over the live steps of b trials, as if each had ``length``: the average over equal parts is then the whole's."""
-    return torch.where(live, each, 0.0).sum() / (length * each.shape[1])
-
-
-def _task_features(tasks: Tasks) -> Float[Tensor, "B F"]:
-    """A task's parameters as one vector, for a critic that may see them."""
-    return torch.cat([value.reshape(len(value), -1).float() for _, value in sorted(tasks.params.items())], -1)

@@ -26,6 +26,7 @@ from torch import Tensor
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
 
 GAUSSIAN_SD = 0.3
@@ -37,15 +38,13 @@ _SHARED_AXES = {
     "gap": Axis(
         "factor on every arm's distance from 1/2", (1.0, 0.8, 0.6, 0.4, 0.2), "all, by less than the gap itself"
     ),
-    "reward_scale": Axis(
-        "factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), "nets fed raw rewards; exact agents below 1/2"
-    ),
+    "reward_scale": shifts.reward_scale("exact agents below 1/2"),
 }
 _INDEPENDENT_AXES = {
     "prior": Axis(
         "tilt b of the prior Beta(1, 1+b)", (0.0, 0.5, 1.0, 2.0, 4.0), "all Bayes-like agents, early and little"
     ),
-    "reward_sign": Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"),
+    "reward_sign": shifts.REWARD_SIGN,
 }
 _GAUSSIAN_AXES = {
     "reward_noise": Axis("reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"),
@@ -102,9 +101,7 @@ class Bandit(TaskFamily):
 
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
-        n = self.n
-        pulls = (float(n), float(max(1, n // 2)), float(n * 3 // 2), 2.0 * n, 4.0 * n)
-        axes = _SHARED_AXES | {"horizon": Axis("pulls", pulls, "nets past their length")}
+        axes = _SHARED_AXES | {"horizon": shifts.horizon(self.n, "pulls")}
         if not self.dependent:
             axes |= _INDEPENDENT_AXES
         if self.arms == "gaussian":
@@ -130,11 +127,7 @@ class Bandit(TaskFamily):
         means = self._means(prior, index, noise.at("mean"))
         if prior.gap != 1:
             means = 0.5 + prior.gap * (means - 0.5)
-        params = {"means": means}
-        if prior.scale != 1:
-            params["factor"] = torch.full_like(means[:, 0], prior.scale)
-        if prior.flipped:
-            params["factor"] = torch.where(noise.at("flip").uniform() < prior.flipped, -1.0, 1.0)
+        params = {"means": means} | shifts.factor(self, split, noise)
         if self.arms == "gaussian":
             params["sd"] = torch.full_like(means[:, 0], prior.sd)
         return params
@@ -173,18 +166,18 @@ class Bandit(TaskFamily):
             reward = mean + tasks.params["sd"] * draw.normal()
         else:
             reward = (draw.uniform() < mean).to(torch.float32)
-        return Outcome(state, state, _scaled(reward, tasks), torch.ones_like(action, dtype=torch.bool))
+        return Outcome(state, state, shifts.paid(reward, tasks.params), torch.ones_like(action, dtype=torch.bool))
 
     @staticmethod
     def mean_rewards(tasks: Tasks) -> Float[Tensor, "B k"]:
         """What each arm pays on average, scaled and signed as this task does."""
-        return _scaled(tasks.params["means"], tasks)
+        return shifts.paid(tasks.params["means"], tasks.params)
 
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
         return self.mean_rewards(tasks).amax(-1)
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        return _scaled(_of_arm(tasks.params["means"], step.action), tasks)
+        return shifts.paid(_of_arm(tasks.params["means"], step.action), tasks.params)
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
         """Pulling an arm of the highest mean."""
@@ -193,9 +186,3 @@ class Bandit(TaskFamily):
 
 def _of_arm(per_arm: Float[Tensor, "B k"], arm: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     return per_arm.gather(-1, arm[:, None]).squeeze(-1)
-
-
-def _scaled(reward: Tensor, tasks: Tasks) -> Tensor:
-    """Rewards (or means) as this task pays them: scaled, perhaps negated."""
-    factor = tasks.params.get("factor")
-    return reward if factor is None else reward * (factor if reward.dim() == 1 else factor[:, None])

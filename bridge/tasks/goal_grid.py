@@ -28,6 +28,7 @@ from torch import Tensor
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, TaskFamily, Tasks
 
 Cell = tuple[int, int]
@@ -35,10 +36,8 @@ Goals = tuple[Cell, ...]
 
 _SHARED_AXES = {
     "action_permutation": Axis("actions displaced", (0.0, 2.0, 3.0, 4.0, 5.0), "all that trust what actions do"),
-    "reward_scale": Axis(
-        "factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), "nets fed raw rewards; exact agents below 1/2"
-    ),
-    "reward_sign": Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"),
+    "reward_scale": shifts.reward_scale("exact agents below 1/2"),
+    "reward_sign": shifts.REWARD_SIGN,
     "slip": Axis("probability of a random action", (0.0, 0.05, 0.1, 0.2, 0.4), "plans that are not closed loops"),
 }
 
@@ -160,10 +159,8 @@ class GoalGrid(TaskFamily):
     # --- splits ------------------------------------------------------------------------------------------------------
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
-        h = float(self.grid.horizon)
-        horizon = Axis("steps an episode", (h, h // 2, h * 3 // 2, h * 2, h * 4), "nets past their length")
-        axes = _SHARED_AXES | {"horizon": horizon} | {name: moved.axis for name, moved in self.goal_axes.items()}
-        return dict(sorted(axes.items()))
+        axes = _SHARED_AXES | {name: moved.axis for name, moved in self.goal_axes.items()}
+        return dict(sorted({**axes, "horizon": shifts.horizon(self.grid.horizon)}.items()))
 
     def goals(self, split: str) -> Goals:
         """The goals that ``split`` draws its tasks from: task i has goal ``i mod G``."""
@@ -198,11 +195,7 @@ class GoalGrid(TaskFamily):
             params["permutation"] = _cycle(displaced, noise.at("permutation").uniform(len(self.grid.moves)))
         if slip := self.value(split, "slip", 0.0):
             params["slip"] = torch.full(index.shape, slip, device=index.device)
-        if (scale := self.value(split, "reward_scale", 1.0)) != 1:
-            params["factor"] = torch.full(index.shape, scale, device=index.device)
-        if negated := self.value(split, "reward_sign", 0.0):
-            params["factor"] = torch.where(noise.at("flip").uniform() < negated, -1.0, 1.0)
-        return params
+        return params | shifts.factor(self, split, noise)
 
     # --- the simulator -----------------------------------------------------------------------------------------------
     @property
@@ -230,7 +223,7 @@ class GoalGrid(TaskFamily):
         state = (state + move_table(self.grid, state.device)[action]).clamp_(0, self.grid.size - 1)
         found = (state == tasks.params["goal"]).all(-1)
         reward = torch.where(found, self.grid.at_goal, self.grid.elsewhere)
-        return Outcome(state, state.float(), reward * tasks.params["factor"] if "factor" in tasks.params else reward)
+        return Outcome(state, state.float(), shifts.paid(reward, tasks.params))
 
     # --- what the evaluator asks -------------------------------------------------------------------------------------
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Outcome, Split, TaskFamily, Tasks, device_zeros
 
 STEP = 0.1
@@ -39,8 +40,8 @@ _SHARED_AXES = {
         (0.0, 0.25, 0.5, 0.75, 1.0),
         "all that trust what actions do",
     ),
-    "reward_scale": Axis("factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), "nets fed raw rewards; exact posteriors"),
-    "reward_sign": Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"),
+    "reward_scale": shifts.reward_scale("exact posteriors"),
+    "reward_sign": shifts.REWARD_SIGN,
     "wind": Axis("drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "plans in open loop"),
 }
 OWN_VARIABLES = ("action_turn", "reward_sign", "wind")
@@ -91,9 +92,7 @@ class GoalPlane(TaskFamily):
     # --- splits ------------------------------------------------------------------------------------------------------
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
-        h = float(self.horizon)
-        horizon = Axis("steps an episode", (h, h // 2, h * 3 // 2, h * 2, h * 4), "nets past their length")
-        return dict(sorted({**_SHARED_AXES, "horizon": horizon, **self.own_axes}.items()))
+        return dict(sorted({**_SHARED_AXES, "horizon": shifts.horizon(self.horizon), **self.own_axes}.items()))
 
     def signature(self) -> Any:
         return {"step": STEP, "wall": WALL, "horizon": self.horizon}
@@ -105,11 +104,7 @@ class GoalPlane(TaskFamily):
             params["turn"] = torch.tensor(_QUARTER_TURNS, device=index.device)[quarter]
         if drift := self.value(split, "wind", 0.0):
             params["wind"] = shell(noise.at("wind").uniform(2), drift, drift)
-        if (scale := self.value(split, "reward_scale", 1.0)) != 1:
-            params["factor"] = torch.full(index.shape, scale, device=index.device)
-        if negated := self.value(split, "reward_sign", 0.0):
-            params["factor"] = torch.where(noise.at("flip").uniform() < negated, -1.0, 1.0)
-        return params
+        return params | shifts.factor(self, split, noise)
 
     # --- the simulator -----------------------------------------------------------------------------------------------
     @property
@@ -143,8 +138,7 @@ class GoalPlane(TaskFamily):
         return (position + move).clamp(-WALL, WALL)
 
     def _reward(self, position: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
-        reward = self.pay(length(position - params["goal"]), params)
-        return reward * params["factor"] if "factor" in params else reward
+        return shifts.paid(self.pay(length(position - params["goal"]), params), params)
 
     # --- how to walk -------------------------------------------------------------------------------------------------
     def towards(

@@ -25,6 +25,7 @@ from bridge.maths.blocks import row_blocks
 from bridge.maths.planning import value_iteration
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
 
 STATES, ACTIONS = 10, 5
@@ -33,10 +34,10 @@ PRIOR_MEAN = 1.0
 
 _AXES = {
     "concentration": Axis("Dirichlet concentration of transitions", (1.0, 0.1, 0.3, 3.0, 10.0), "posteriors, little"),
-    "horizon": Axis("steps an episode", (10.0, 5.0, 15.0, 20.0, 40.0), "nets past their length"),
+    "horizon": shifts.horizon(10),
     "reward_noise": Axis("reward standard deviation", (1.0, 2.0, 3.0, 5.0, 10.0), "over-confident posteriors"),
-    "reward_scale": Axis("factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), "nets fed raw rewards; exact agents below 1"),
-    "reward_sign": Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"),
+    "reward_scale": shifts.reward_scale("exact agents below 1"),
+    "reward_sign": shifts.REWARD_SIGN,
 }
 
 
@@ -62,16 +63,9 @@ class TabularMdp(TaskFamily):
         reward_mean = PRIOR_MEAN + noise.at("reward_mean").normal(STATES, ACTIONS)
         concentration = self.value(split, "concentration", 1.0)
         params = {"transition": _transition(noise.at("transition"), concentration), "reward_mean": reward_mean}
-        scale = self.value(split, "reward_scale", 1.0)
-        flipped = self.value(split, "reward_sign", 0.0)
-        sd = self.value(split, "reward_noise", 1.0)
-        if scale != 1:
-            params["factor"] = torch.full_like(reward_mean[:, 0, 0], scale)
-        if flipped:
-            params["factor"] = torch.where(noise.at("flip").uniform() < flipped, -1.0, 1.0)
-        if sd != 1:
+        if (sd := self.value(split, "reward_noise", 1.0)) != 1:
             params["sd"] = torch.full_like(reward_mean[:, 0, 0], sd)
-        return params
+        return params | shifts.factor(self, split, noise)
 
     @property
     def observation(self) -> Discrete:
@@ -92,13 +86,13 @@ class TabularMdp(TaskFamily):
         draw = noise.at("reward").normal()
         if "sd" in tasks.params:
             draw = tasks.params["sd"] * draw
-        reward = _scaled(_at(tasks.params["reward_mean"], state, action) + draw, tasks)
+        reward = shifts.paid(_at(tasks.params["reward_mean"], state, action) + draw, tasks.params)
         state = noise.at("next").categorical(_at(tasks.params["transition"], state, action))
         return Outcome(state, state, reward)
 
     def mean_reward(self, tasks: Tasks) -> Float[Tensor, "B S A"]:
         """The mean reward of each state and action as these tasks pay it."""
-        return _scaled(tasks.params["reward_mean"], tasks)
+        return shifts.paid(tasks.params["reward_mean"], tasks.params)
 
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
         """The value of state 0 under exact finite-horizon value iteration."""
@@ -109,7 +103,7 @@ class TabularMdp(TaskFamily):
         return best
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        return _scaled(_at(tasks.params["reward_mean"], step.obs, step.action), tasks)
+        return shifts.paid(_at(tasks.params["reward_mean"], step.obs, step.action), tasks.params)
 
 
 def _transition(noise: Rows, concentration: float) -> Float[Tensor, "B S A S"]:
@@ -123,9 +117,3 @@ def _transition(noise: Rows, concentration: float) -> Float[Tensor, "B S A S"]:
 def _at(table: Float[Tensor, "B S A *more"], state: Int[Tensor, " B"], action: Int[Tensor, " B"]) -> Tensor:
     """Each row's entry for its state and action."""
     return table[torch.arange(len(table), device=table.device), state, action]
-
-
-def _scaled(reward: Float[Tensor, "B *more"], tasks: Tasks) -> Float[Tensor, "B *more"]:
-    """Rewards (or their means) as this task pays them: scaled, perhaps negated."""
-    factor = tasks.params.get("factor")
-    return reward if factor is None else reward * factor.view(-1, *[1] * (reward.dim() - 1))

@@ -1,13 +1,14 @@
 """``name:key=value``: what is read, what is refused and in which words, and that the canonical spelling comes back."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config import build, spec_of, split_spec
+from bridge.config import Bounded, build, spec_of, split_spec
 from bridge.errors import UserError
 
 
@@ -73,3 +74,46 @@ def test_the_canonical_spelling_shows_what_differs_and_what_it_always_shows() ->
 )
 def test_a_spelling_reads_back_as_the_same_options(options: Options) -> None:
     assert read(spec_of("m", options)) == options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Bounded):
+    count: int = 1
+    extra: int = 0
+    rate: float = 0.1
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.need("1 or more", "count")
+        self.need("0 or more", "count", "extra")
+        self.need("above 0", "rate")
+        self.need("from 0 to 1", "rate", "share")
+
+
+class Called(Numbers):
+    called: ClassVar[str] = "The method"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"count": 0}, "count 1 or more; found 0."),
+        ({"extra": -1}, "extra 0 or more; found -1."),
+        ({"rate": 0.0}, "rate above 0; found 0.0."),
+        ({"rate": 1.5}, "rate from 0 to 1; found 1.5."),
+        ({"share": -0.5}, "share from 0 to 1; found -0.5."),
+        ({"share": math.nan}, "share from 0 to 1; found nan."),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused_by_name(values: dict, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        Called(**values)
+    assert str(error.value) == f"The method needs {said}"
+    with pytest.raises(UserError) as error:
+        Numbers(**values)
+    name, rest = said.split(" ", 1)
+    assert str(error.value) == f"{name} must be {rest}"
+
+
+def test_bounds_themselves_are_within() -> None:
+    Numbers(count=1, extra=0, rate=1.0, share=0.0)

@@ -22,8 +22,17 @@ def test_alone_nothing_is_exchanged_and_accelerate_is_not_imported():
     assert team.mean(value) is value
 
 
+def test_no_two_processes_and_no_two_updates_play_the_same_row():
+    alone, two = workers.Workers(), [workers.Workers(), workers.Workers()]
+    assert alone.rows(3, 5).tolist() == [15, 16, 17, 18, 19]
+    for index, worker in enumerate(two):
+        worker.count, worker.index = 2, index
+    seen = [row for update in range(3) for worker in two for row in worker.rows(update, 5).tolist()]
+    assert seen == list(range(30))
+
+
 def share(out: Path, rounds: int) -> None:
-    """What each process does: average its index, and gradients that are its index plus one."""
+    """What each process does: average its index, gradients that are its index plus one, and add up whole numbers."""
     with workers.joined() as team:
         layer = nn.Linear(2, 1)
         for parameter in layer.parameters():
@@ -32,14 +41,16 @@ def share(out: Path, rounds: int) -> None:
             mean = team.mean(torch.tensor([float(team.index)]))
         team.average_gradients(layer.parameters())
         grads = torch.cat([parameter.grad.flatten() for parameter in layer.parameters()])
-        (out / f"{team.index}").write_text(f"{team.count} {mean.item()} {grads.unique().tolist()}")
+        total = team.total(torch.tensor(10**9 + team.index**2))
+        (out / f"{team.index}").write_text(f"{team.count} {mean.item()} {grads.unique().tolist()} {total}")
 
 
-def test_three_processes_average_and_end(tmp_path):
+def test_three_processes_average_add_up_and_end(tmp_path):
     before = dict(os.environ)
     with workers.helpers(3, share, tmp_path, 5):
         share(tmp_path, 5)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {str(i): "3 1.0 [2.0]" for i in range(3)}
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {str(i): "3 1.0 [2.0] 3000000005" for i in range(3)}
     assert dict(os.environ) == before
     assert not torch.distributed.is_initialized()
     with workers.joined() as team:  # the next training of this process is alone again

@@ -14,9 +14,10 @@ from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from bridge.trials import Batch
 from bridge.workers import Workers
 from rl_algos.nets import CORES
-from rl_algos.rl2 import Batch, Config, Rl2Learner, _packed
+from rl_algos.rl2 import Config, Rl2Learner
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {"hidden": 8, "steps_per_update": 240, "minibatches": 2, "epochs": 2}
@@ -84,26 +85,13 @@ def test_recomputed_policy_is_the_policy_that_played_where_episodes_end_early(co
     assert len(out) == max(lengths) < len(steps) <= 18
 
 
-def test_live_steps_move_to_the_front_in_their_order():
-    """Three trials of four steps, of which the first one skips its second step and nobody needs the fourth."""
-    live = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 0, 1], [1, 0, 0]]).bool()
-    step = torch.arange(4.0)[:, None].expand(4, 3)
-    batch = Batch(torch.stack([step, 10 * step], -1), step.long(), step, step, step, live, torch.ones(3, 1))
-    packed = _packed(batch)
-    assert packed.live.tolist() == [[True, True, True], [True, False, False], [True, False, False]]
-    for part in packed[1:5]:
-        assert part.shape == (3, 3)
-        assert [part[:, 0].tolist(), part[0, 1].item(), part[0, 2].item()] == [[0, 2, 3], 0, 2]
-    assert packed.obs[:, 0].tolist() == [[0, 0], [2, 20], [3, 30]]
-
-
 @pytest.mark.parametrize("critic", ["history", "task"])
 def test_advantages_run_over_the_live_steps_of_a_trial(critic):
     """Worked out trial by trial in plain loops, across early ends of episodes but not beyond the trial's last step."""
     made = learner("corridor", critic=critic, gamma=0.9, lam=0.8)
     batch, steps = watched(made, "observe", lambda args, _memory: args[1])
     tasks = made.family.sample("train", Rows.of("train/rl2/0", torch.arange(made.trials)).at("task").bits() % 2**62)
-    _, target, advantage = made._judge(batch, batch.live.sum().item() / made.trials)
+    judged = made._judge(batch, batch.live.sum().item() / made.trials)
     values = made.scale.to_return(made._evaluate(batch)[1]).tolist()
     found, wanted = [], []
     for b in range(made.trials):
@@ -115,10 +103,10 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
             after = values[t][b]
             mine.insert(0, running)
         wanted += mine
-        found += advantage[: len(paid), b].tolist()
+        found += judged.advantage[: len(paid), b].tolist()
         raw = torch.tensor(mine) + torch.tensor([values[t][b] for t in range(len(paid))])
         score = (raw - made.scale.mean[: len(paid), 0]) / made.scale.square.sqrt()
-        torch.testing.assert_close(target[: len(paid), b], score, atol=1e-4, rtol=0)
+        torch.testing.assert_close(judged.target[: len(paid), b], score, atol=1e-4, rtol=0)
     assert found == pytest.approx(((np.array(wanted) - np.mean(wanted)) / np.std(wanted)).tolist(), abs=1e-4)
 
 
@@ -135,8 +123,8 @@ def test_more_padding_changes_nothing(core, critic):
     judge = two._judge
 
     def judged(*args):
-        old, target, advantage = judge(*args)
-        return old.where(longer.live, -1000.0), target, advantage  # nothing keeps a ratio of padding near 1
+        found = judge(*args)
+        return found._replace(behaviour=found.behaviour.where(longer.live, -1000.0))  # a ratio of padding may be any
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(two, "_play", lambda: (longer, noise))
