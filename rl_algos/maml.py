@@ -153,7 +153,7 @@ class MamlLearner(Saved):
                 with torch.no_grad():
                     params, taken = self.inner.step(params, stages[-1], "fomaml", k)
                 kept &= taken
-        self.env_steps += sum(int(stage.live.sum()) for stage in stages) * self.workers.count
+        self.env_steps += self.workers.total(torch.stack([stage.live.sum() for stage in stages]).sum())
         if not kept.any():
             raise DivergenceError("Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step.")
         returns = {f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}

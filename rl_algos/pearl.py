@@ -3,8 +3,7 @@
     q(z | context) = N(0, I) * product over transitions of N(mu(s, a, r, s'), sigma(s, a, r, s')^2),    a ~ pi(a | s, z)
 
 A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task
-were the one that was drawn, and see. The product of Gaussians does not depend on the order of transitions, and a memory
-of it is two running sums.
+were the one that was drawn, and see. A memory is two running sums (``rl_algos/posterior.py``).
 
 Deviations from the paper:
  1. The prior is one factor of the product, so that the posterior without a context is the prior and a factor can only
@@ -45,7 +44,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from bridge import memory as tree
 from bridge import spaces
@@ -55,17 +53,14 @@ from bridge.learner import Saved, first_weights
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
+from rl_algos.posterior import Encoder, Posterior, Sums
 from rl_algos.replay import Replay, Stored, stored
-from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, target_entropy
+from rl_algos.scout import Scout
+from rl_algos.soft_actor_critic import SoftActorCritic, Transitions, target_entropy
 
-_PRECISION = (1e-7, 1e7)
-"""Bounds of a factor's precision."""
-
-_REPEAT = 0.9
-"""Probability with which a scout repeats its action."""
 _FORGET = 0.01
 """Share of a running variance that each step renews."""
 _LEAST_VARIANCE = 1e-6
@@ -152,58 +147,11 @@ SPACE: Space = {
 """What is tuned: not the sizes of the networks nor what the critic sees, which are other methods."""
 
 
-class Posterior(NamedTuple):
-    """N(mean, 1 / precision), each dimension apart."""
-
-    mean: Float[Tensor, "*batch D"]
-    precision: Float[Tensor, "*batch D"]
-
-    def draw(self, noise: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """z made of standard normal ``noise``."""
-        return self.mean + noise * self.precision.rsqrt()
-
-    def divergence(self) -> Float[Tensor, "*batch"]:
-        """Kullback-Leibler divergence from N(0, I), in nats."""
-        variance = 1 / self.precision
-        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum(-1)
-
-
-class Sums(NamedTuple):
-    """Sums over factors of precision, of precision * mean and of precision * mean^2."""
-
-    precision: Float[Tensor, "*batch D"]
-    weighted: Float[Tensor, "*batch D"]
-    square: Float[Tensor, "*batch D"]
-    """Together with the others: how far the factors' means lie apart."""
-
-    def posterior(self) -> Posterior:
-        """The product of the prior N(0, I) and the factors."""
-        precision = 1 + self.precision
-        return Posterior(self.weighted / precision, precision)
-
-
 class Memory(NamedTuple):
     """Everything PEARL knows of its task: the sums over all transitions, and the latent of this episode."""
 
     sums: Sums
     z: Float[Tensor, "B D"]
-
-
-class Encoder(nn.Module):
-    """A transition to a Gaussian factor."""
-
-    def __init__(self, inputs: int, config: Config) -> None:
-        super().__init__()
-        between = (config.encoder_hidden,) * 2
-        self.layers = Ensemble((inputs, *between, 2 * config.latent))
-        self.layers.biases[-1].data[..., config.latent :] = -4.0  # softplus(-4): a precision of about 1 / 50
-
-    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
-        """The sums of one factor each."""
-        mean, raw = self.layers(x)[0].chunk(2, -1)
-        precision = softplus(raw).clamp(*_PRECISION)
-        weighted = precision * mean
-        return Sums(precision, weighted, weighted * mean)
 
 
 class Network(nn.Module):
@@ -217,7 +165,7 @@ class Network(nn.Module):
         super().__init__()
         self.observation, self.space, self.latent = family.observation, family.action, config.latent
         inputs = 2 * spaces.width(self.observation) + spaces.width(self.space) + 1
-        self.encoder = Encoder(inputs, config)
+        self.encoder = Encoder(inputs, config.latent, config.encoder_hidden)
         self.soft = SoftActorCritic(
             self.observation, self.space, condition=config.latent, hidden=config.hidden, temperature=config.temperature,
             actor_gain=config.actor_gain,
@@ -251,8 +199,8 @@ class Pearl(nn.Module):
         self.network, self.card = network, card
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        zeros = torch.zeros(4, len(rng), self.network.latent, device=rng.device).unbind()
-        return Memory(Sums(*zeros[:3]), zeros[3])
+        precision, weighted, z = torch.zeros(3, len(rng), self.network.latent, device=rng.device).unbind()
+        return Memory(Sums(precision, weighted), z)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """A new draw from the posterior."""
@@ -265,47 +213,16 @@ class Pearl(nn.Module):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more factor."""
-        sums = Sums(*(a + b for a, b in zip(memory.sums, self.network.factors(step), strict=True)))
+        sums = memory.sums.plus(self.network.factors(step))
         return tree.where(step.live, memory._replace(sums=sums), memory)
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
         """A factor for each of many transitions, in one pass."""
         rows, live = stored(steps)
-        sums = _sum(self.network.factors(rows), live)
-        return memory._replace(sums=Sums(*(a + b for a, b in zip(memory.sums, sums, strict=True))))
+        return memory._replace(sums=memory.sums.plus(self.network.factors(rows).total(live)))
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
-
-
-class Scout:
-    """Repeats a random action for some ten steps, then another one: it comes farther than who draws at every step."""
-
-    card = Card(method="scout")
-
-    def __init__(self, space: Discrete | Box) -> None:
-        self.space = space
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
-        return self._any(rng)
-
-    def begin(self, memory: Tensor, rng: Rows, *, episode: int) -> Tensor:
-        return self._any(rng)
-
-    def act(self, memory: Tensor, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        return Decision(tree.where(rng.at("repeat").uniform() > _REPEAT, self._any(rng), memory))
-
-    def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
-        return step.action
-
-    def adapt(self, memory: Tensor, rng: Rows, *, episode: int, last: bool) -> Tensor:
-        return memory
-
-    def _any(self, rng: Rows) -> Tensor:
-        if isinstance(self.space, Discrete):
-            return rng.integers(self.space.n)
-        low, high = (torch.tensor(side, device=rng.device) for side in (self.space.low, self.space.high))
-        return low + (high - low) * rng.uniform(len(low))
 
 
 class PearlLearner(Saved):
@@ -363,16 +280,12 @@ class PearlLearner(Saved):
 
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
-        return self._agent("sample")
-
-    def _agent(self, rule: str) -> Pearl:
         soft = self.network.soft
         count = sum(p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters())
         supervision = "reward" if self.config.critic_reward == "own" else "reward, dense in critic"
         card = Card(
-            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count,
-            decode_rule=rule,
-        )  # fmt: skip
+            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+        )
         return Pearl(self.network, card)
 
     def state_dict(self) -> dict[str, Any]:
@@ -481,7 +394,7 @@ class PearlLearner(Saved):
         ring = task * self.config.recent + drawn
         rows, _ = self.recent.first(ring)
         count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
-        return _beginnings(self.network.factors(rows), count).posterior()
+        return self.network.factors(rows).beginnings(count).posterior()
 
     def _draws(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
         """Noise that continuous actions are made of."""
@@ -504,17 +417,6 @@ class PearlLearner(Saved):
         norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         optimizer.step()
         return norm
-
-
-def _sum(factors: Sums, known: Bool[Tensor, "*batch T"]) -> Sums:
-    """Over the transitions that count, the last dimension but one."""
-    return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in factors))
-
-
-def _beginnings(factors: Sums, count: Int[Tensor, "n c"]) -> Sums:
-    """Over the first ``count`` of T factors ``[n, T, D]``, for several counts of each row."""
-    index = count[..., None].expand(-1, -1, factors.precision.shape[-1])
-    return Sums(*(nn.functional.pad(part.cumsum(1), (0, 0, 1, 0)).gather(1, index) for part in factors))
 
 
 def _scaled(reward: Tensor, largest: Tensor) -> Tensor:

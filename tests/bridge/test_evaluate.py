@@ -1,7 +1,4 @@
-"""The books of the evaluator, on families and agents small enough to keep them by hand.
-
-In ``Echo`` a reward is the action itself, so an agent that knows what it wants to earn writes the expected sums.
-"""
+"""The books of the evaluator, against books kept by hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,133 +13,13 @@ from torch import Tensor
 from bridge import evaluate as module
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import METRICS, Plan, evaluate
-from bridge.play import play_episode, record_context
-from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.protocol import Card, Step
 from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
-from bridge.tasks.base import Box, Discrete, Outcome, TaskFamily, Tasks, device_zeros
+from bridge.tasks.base import Outcome, Tasks
+from tests.bridge.books import Brief, Clerk, Echo, H, K, earned, wage
 from tests.bridge.toys import Corridor, Tally
-
-K, H = 3, 4
-
-
-# --- hand-made families and agents ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Echo(TaskFamily):
-    """Pays the action; three episodes of four steps."""
-
-    size: int = 0
-    """Distinct tasks (0: a continuum)."""
-
-    name: ClassVar[str] = "echo"
-    axes: ClassVar[dict] = {}
-    observation: ClassVar[Any] = Discrete(H + 1)
-    action: ClassVar[Any] = Box((-1e6,), (1e6,))
-
-    def _support(self, split: Any) -> int | None:
-        return self.size or None
-
-    def _sample(self, split: Any, index: Tensor, noise: Rows) -> dict[str, Tensor]:
-        return {"number": index}
-
-    def trial(self, split: str) -> Trial:
-        return Trial(K, H)
-
-    def reset(self, tasks: Tasks, noise: Rows) -> tuple[Tensor, Tensor]:
-        clock = device_zeros(tasks)
-        return clock, clock
-
-    def step(self, tasks: Tasks, state: Tensor, action: Tensor, noise: Rows) -> Outcome:
-        return Outcome(state + 1, state + 1, action[:, 0])
-
-    def optimal_return(self, tasks: Tasks, trial: Trial) -> Tensor:
-        return 1000.0 + tasks.index
-
-
-@dataclass(frozen=True, kw_only=True)
-class Brief(Echo):
-    """Ends after 1 to 4 steps, by task; every other task succeeds with an action of 100 or more."""
-
-    name: ClassVar[str] = "brief"
-    ends_early: ClassVar[bool] = True
-
-    def step(self, tasks: Tasks, state: Tensor, action: Tensor, noise: Rows) -> Outcome:
-        outcome = super().step(tasks, state, action, noise)
-        return outcome._replace(terminated=outcome.state > tasks.params["number"] % H)
-
-    def success(self, tasks: Tasks, step: Step) -> Tensor:
-        return (step.action[:, 0] >= 100) & (tasks.params["number"] % 2 == 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Race(Echo):
-    """Half of the tasks succeed in one step; the others run out of time."""
-
-    name: ClassVar[str] = "race"
-    ends_early: ClassVar[bool] = True
-
-    def step(self, tasks: Tasks, state: Tensor, action: Tensor, noise: Rows) -> Outcome:
-        quick = tasks.params["number"] % 2 == 0
-        return Outcome(state + 1, state + 1, quick.float(), quick)
-
-    def success(self, tasks: Tasks, step: Step) -> Tensor:
-        return step.terminated
-
-
-class Clerk:
-    """Earns what ``wage(task, episode, step)`` says, and logs every call."""
-
-    def __init__(self, wage: Callable[[Tensor, int, int], Tensor]) -> None:
-        self.wage = wage
-        self.card = Card(method="clerk", clue="task", reference=True, exact_reference="exact")
-        self.log: list[tuple] = []
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> dict[str, Tensor]:
-        self.log.append(("start", trial))
-        return {"number": clues.task.index, "steps": torch.zeros_like(clues.task.index)}
-
-    def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
-        self.log.append(("begin", episode))
-        self.episode = episode
-        return memory
-
-    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        self.log.append(("act", explore))
-        return Decision(self.wage(memory["number"], self.episode, int(obs.max())).float()[:, None])
-
-    def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
-        self.log.append(("observe",))
-        memory["steps"] += 1 if step.live is None else step.live.long()  # in place: a memory handed over is consumed
-        return memory
-
-    def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
-        self.log.append(("adapt", episode, last))
-        return memory
-
-    def calls(self, *names: str) -> list[tuple]:
-        return [call for call in self.log if call[0] in names]
-
-
-class Counter(Clerk):
-    """Acts the number of steps that it has seen in this trial."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda number, episode, step: number)
-
-    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        return Decision(memory["steps"].float()[:, None])
-
-
-def wage(number: Tensor, episode: int, step: int) -> Tensor:
-    return number + 10 * episode + 100 * step
-
-
-def earned(task: int, episode: int, steps: int = H) -> int:
-    return sum(task + 10 * episode + 100 * step for step in range(steps))
-
 
 # --- track O, against a ledger kept by hand ---------------------------------------------------------------------------
 
@@ -202,32 +79,19 @@ def test_pooled_and_mean_are_over_all_trials() -> None:
     assert found.mean("episode_return", point=0) == np.mean([earned(task, 0) for task in (0, 1, 0, 1, 0)])
 
 
-def test_a_row_that_ended_earns_nothing_more_and_its_memory_rests() -> None:
-    family, agent = Brief(size=4), Clerk(wage)
-    seen: list[Step] = []
-    tasks, rng = family.sample("id", torch.arange(4)), Rows.of(0, torch.arange(4))
-    memory = agent.start(Clues(task=tasks), Trial(1, H), rng)
-    memory, totals = play_episode(
-        agent, family, tasks, memory, rng, episode=0, horizon=H, visit=lambda t, step: seen.append(step)
-    )
-    assert totals.reward.tolist() == [earned(task, 0, task + 1) for task in range(4)]
-    assert torch.equal(totals.expected, totals.reward)
-    assert totals.success is not None
-    assert totals.success.tolist() == [False, False, True, False]  # task 0 acts 100 only after its end
-    assert memory["steps"].tolist() == [1, 2, 3, 4]
-    for t, step in enumerate(seen):
-        assert step.live is not None
-        assert step.live.tolist() == [task >= t for task in range(4)]
-        assert step.terminated.tolist() == [task == t for task in range(4)]
-        dead = ~step.live
-        assert not bool((step.reward[dead] != 0).any() | step.truncated.any())
-        assert torch.equal(step.next_obs[dead], step.obs[dead])
+@dataclass(frozen=True, kw_only=True)
+class Race(Echo):
+    """Half of the tasks succeed in one step; the others run out of time."""
 
+    name: ClassVar[str] = "race"
+    ends_early: ClassVar[bool] = True
 
-def test_an_episode_stops_once_every_row_has_ended() -> None:
-    agent = Clerk(wage)
-    evaluate(agent, Brief(size=2), Plan(trials=2))
-    assert len(agent.calls("act")) == K * 2
+    def step(self, tasks: Tasks, state: Tensor, action: Tensor, noise: Rows) -> Outcome:
+        quick = tasks.params["number"] % 2 == 0
+        return Outcome(state + 1, state + 1, quick.float(), quick)
+
+    def success(self, tasks: Tasks, step: Step) -> Tensor:
+        return step.terminated
 
 
 def test_quick_successes_are_not_over_counted() -> None:
@@ -252,6 +116,13 @@ def _first_to_finish(family: Race, rows: int, episodes: int) -> float:
         finished += outcome.reward[over].tolist()
         state = torch.where(over, 0, outcome.state)
     return float(np.mean(finished[:episodes]))
+
+
+def test_the_verbs_of_track_o_come_in_order() -> None:
+    agent = Clerk(wage)
+    evaluate(agent, Echo(), Plan(trials=1))
+    episodes = [[("begin", k), *[("act", True)] * H, ("adapt", k, False)] for k in range(K)]
+    assert agent.calls("begin", "act", "adapt") == list(chain(*episodes))[:-1]  # nothing follows the last episode
 
 
 # --- chunks, and the detail of the first trials -----------------------------------------------------------------------
@@ -312,105 +183,6 @@ def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatc
     assert evaluate(Clerk(wage), Echo(), Plan(trials=3, track="F")).detail == {}
 
 
-# --- tracks C and F: frozen scoring -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("track", ["C", "F"])
-def test_nothing_passes_between_scored_episodes(track: Any) -> None:
-    """A counter has seen H steps a shot when it is scored, and never a step of an earlier score."""
-    found = evaluate(Counter(), Echo(), Plan(trials=2, track=track), behaviour=Clerk(wage))
-    assert found.points == (0, 1, 2, 3)
-    expected = [sum(shots * H + t for t in range(H)) for shots in found.points]
-    assert [found.mean("episode_return", point) for point in range(K + 1)] == expected
-    regret = [1000 + 0.5 - value for value in expected]
-    assert [found.mean("regret", point) for point in range(K + 1)] == regret
-    assert found.pooled("trial_return") == (0, 0, 0)
-
-
-def test_the_verbs_of_track_f_come_in_order() -> None:
-    agent = Clerk(wage)
-    evaluate(agent, Echo(), Plan(trials=1, track="F", shots=2))
-    score, own = [("act", False)] * H, [("act", True)] * H
-    told = ("start", Trial(3, H))  # two shots, and the scored episode
-    assert agent.calls("start", "begin", "act", "adapt") == [
-        told, told,  # once to measure a row
-        ("begin", 0), *score,
-        ("begin", 0), *own,
-        ("adapt", 0, True), ("begin", 1), *score,
-        ("adapt", 0, False), ("begin", 1), *own,
-        ("adapt", 1, True), ("begin", 2), *score,
-    ]  # fmt: skip
-
-
-def test_the_verbs_of_track_c_come_in_order() -> None:
-    agent = Clerk(wage)
-    evaluate(agent, Echo(), Plan(trials=1, track="C", shots=1), behaviour=Clerk(wage))
-    assert agent.log[2:] == [
-        ("begin", 0), *[("act", False), ("observe",)] * H,
-        ("begin", 0), *[("observe",)] * H,
-        ("adapt", 0, True), ("begin", 1), *[("act", False), ("observe",)] * H,
-    ]  # fmt: skip
-
-
-def test_the_verbs_of_track_o_come_in_order() -> None:
-    agent = Clerk(wage)
-    evaluate(agent, Echo(), Plan(trials=1))
-    episodes = [[("begin", k), *[("act", True)] * H, ("adapt", k, False)] for k in range(K)]
-    assert agent.calls("begin", "act", "adapt") == list(chain(*episodes))[:-1]  # nothing follows the last episode
-
-
-class Witness(Clerk):
-    """Keeps what it was shown (of one chunk)."""
-
-    def __init__(self, price: Callable) -> None:
-        super().__init__(price)
-        self.shown: list[Step] = []
-
-    def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
-        self.shown.append(step)
-        return super().observe(memory, step, carry)
-
-
-class Absorber(Witness):
-    def absorb(self, memory: Any, steps: list[Step]) -> Any:
-        self.shown += [step._replace(live=None) for step in steps]
-        return memory | {"steps": memory["steps"] + len(steps)}
-
-
-def test_track_c_shows_every_method_the_same_context() -> None:
-    family, rng = Echo(), Rows.of(5, torch.arange(3))
-    behaviour = Clerk(lambda number, episode, step: number * 7 + episode)
-    plan = Plan(trials=3, track="C", eval_seed=5, shots=2)
-    tasks = family.sample("id", torch.arange(3))
-    context = record_context(behaviour, family, "id", tasks, rng.at("context"), Trial(2, H))
-    for witness in (Witness(wage), Witness(lambda *where: -wage(*where)), Absorber(wage)):
-        evaluate(witness, family, plan, behaviour=behaviour)
-        scored = [witness.shown[i * 2 * H : i * 2 * H + H] for i in range(3)]  # score, show, score, show, score
-        shown = [witness.shown[i * 2 * H + H : (i + 1) * 2 * H] for i in range(2)]
-        assert all(torch.equal(a.action, b.action) for a, b in zip(chain(*shown), chain(*context), strict=True))
-        assert all(step.action[0] != other.action[0] for step, other in zip(scored[0][1:], context[0][1:], strict=True))
-
-
-def test_a_behaviour_is_told_what_the_split_allows() -> None:
-    class AsksWho(Clerk):
-        def __init__(self) -> None:
-            super().__init__(wage)
-            self.card = Card(method="asks", clue="id")
-
-        def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
-            assert clues.task is None
-            self.log.append(("told", None if clues.task_id is None else clues.task_id.tolist()))
-            return {
-                "number": torch.zeros(len(rng), dtype=torch.int64),
-                "steps": torch.zeros(len(rng), dtype=torch.int64),
-            }
-
-    for split, told in (("train", [0, 1]), ("id", None)):
-        behaviour = AsksWho()
-        evaluate(Clerk(wage), Echo(tasks=2), Plan(split=split, trials=2, track="C"), behaviour=behaviour)
-        assert behaviour.calls("told") == [("told", told)]
-
-
 # --- what was paid ----------------------------------------------------------------------------------------------------
 
 
@@ -452,67 +224,7 @@ def test_two_methods_meet_the_same_noise() -> None:
     np.testing.assert_array_equal(found[0], found[1])
 
 
-# --- the boundary -----------------------------------------------------------------------------------------------------
-
-
-AnyEcho: Any = Echo  # what breaks the contract does not fit its types
-
-
-def broken_wage(value: float, shape: tuple[int, ...] | None = None) -> Clerk:
-    """A clerk who fails in row 2 at episode 1, step 3."""
-
-    def price(number: Tensor, episode: int, step: int) -> Tensor:
-        if (episode, step) != (1, 3):
-            return number
-        return torch.where(number == 2, value, number.float())
-
-    return Clerk(price)
-
-
-class Misshapen(Clerk):
-    def act(self, *args: Any, **kwargs: Any) -> Decision:
-        decision = super().act(*args, **kwargs)
-        return Decision(decision.action[:, 0])
-
-
-class TooMany(Random):
-    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        action = super().act(memory, obs, rng, explore=explore).action
-        return Decision(torch.where(torch.arange(len(obs)) == 2, 3, action))
-
-
-class HalfArms(Random):
-    def act(self, *args: Any, **kwargs: Any) -> Decision:
-        return Decision(super().act(*args, **kwargs).action.float())
-
-
-class Unpaid(AnyEcho):
-    def step(self, *args: Any) -> Outcome:
-        outcome = super().step(*args)
-        return outcome._replace(reward=outcome.reward[:1])
-
-
-class NotANumber(AnyEcho):
-    def step(self, tasks: Tasks, state: Tensor, *args: Any) -> Outcome:
-        outcome = super().step(tasks, state, *args)
-        lost = (tasks.params["number"] == 2) & (state == 3)
-        return outcome._replace(reward=torch.where(lost, torch.inf, outcome.reward))
-
-
-@pytest.mark.parametrize(
-    ("agent", "family", "message"),
-    [
-        (broken_wage(float("nan")), Echo(), "act returned a NaN or infinite action in row 2 at episode 1, step 3"),
-        (Misshapen(wage), Echo(), r"actions of shape \(4,\) at episode 0, step 0; echo expects \(4, 1\)"),
-        (TooMany(Bandit(k=3)), Bandit(k=3), "action 3 in row 2 at episode 0, step 0; bandit:k=3,n=10 has actions 0..2"),
-        (HalfArms(Bandit(k=3)), Bandit(k=3), r"torch.float32 actions; bandit:k=3,n=10 expects int64 in 0..2"),
-        (Clerk(wage), Unpaid(), r"rewards of shape \(1,\) at episode 0, step 0; expected \(4,\)"),
-        (Clerk(wage), NotANumber(), "reward inf in row 2 at episode 0, step 3; rewards must be finite"),
-    ],
-)
-def test_a_breach_at_play_names_the_row_and_the_step(agent: Any, family: Any, message: str) -> None:
-    with pytest.raises(ContractError, match=message):
-        evaluate(agent, family, Plan(trials=4))
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def test_a_learned_agent_may_not_be_told_the_task() -> None:

@@ -66,6 +66,15 @@ def test_steps_after_the_end_of_an_episode_are_not_counted():
     assert made.env_steps == sum(int(stage.live.sum()) for stage in stages) < 3 * 4 * 3 * 6
 
 
+def test_steps_of_all_processes_are_counted_though_their_episodes_differ_in_length():
+    """So that all processes end after the same update. Here another one has played ten steps more."""
+    made = learner(Corridor())
+    made.workers.count = 2
+    made.workers.mean = lambda value: value + 5
+    stages, _ = made._play()
+    assert made.env_steps == 2 * sum(int(stage.live.sum()) for stage in stages) + 10
+
+
 def test_no_global_generator_moves():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     learner().update()

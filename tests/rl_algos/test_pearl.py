@@ -1,4 +1,4 @@
-"""PEARL: its posterior, the contract, what each loss trains, and that it learns."""
+"""PEARL: its memory, the contract, what each loss trains, and that it learns."""
 
 import itertools
 import math
@@ -17,8 +17,8 @@ from bridge.rng import Rows
 from bridge.run_folder import refuse_nan
 from bridge.tasks import family as make_family
 from bridge.workers import Workers
-from rl_algos import pearl
-from rl_algos.pearl import Config, PearlLearner, Posterior, Sums
+from rl_algos.pearl import Config, PearlLearner
+from rl_algos.posterior import Sums
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
@@ -32,44 +32,7 @@ def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner
     return PearlLearner(family, Config(**(SMALL | settings)), seed=seed)
 
 
-# --- the posterior ----------------------------------------------------------------------------------------------------
-
-
-def sums(mean: torch.Tensor, sd: torch.Tensor) -> Sums:
-    """Of the factors N(mean, sd^2), ``[T, D]``."""
-    precision = sd**-2
-    return Sums(precision.sum(0), (precision * mean).sum(0), (precision * mean**2).sum(0))
-
-
-@pytest.mark.parametrize("n", [0, 1, 7])
-def test_equal_factors_give_their_variance_divided_by_their_number_up_to_the_prior(n):
-    mean, sd = torch.tensor([0.5, -2.0]), torch.tensor([0.1, 3.0])
-    found = sums(mean.expand(n, 2), sd.expand(n, 2)).posterior()
-    torch.testing.assert_close(1 / found.precision, 1 / (1 + n / sd**2))
-    torch.testing.assert_close(found.mean, n / sd**2 * mean / (1 + n / sd**2))
-    assert n > 0 or (found.mean == 0).all()
-
-
-def test_the_posterior_is_the_normalised_product():
-    """Against a numerical product of densities."""
-    rng = Rows.of(0, torch.arange(4))
-    mean, sd = rng.at("m").normal(1, dtype=torch.float64), rng.at("s").uniform(1, dtype=torch.float64) + 0.3
-    grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
-    log_density = -0.5 * grid**2 - (0.5 * ((grid - mean) / sd) ** 2).sum(0)
-    weight = log_density.softmax(0)
-    found = sums(mean, sd).posterior()
-    torch.testing.assert_close(found.mean[0], (weight * grid).sum())
-    torch.testing.assert_close(1 / found.precision[0], (weight * grid**2).sum() - (weight * grid).sum() ** 2)
-
-
-def test_divergence_is_torchs_and_draws_are_from_the_posterior():
-    made = Posterior(torch.tensor([0.3, -1.0]), torch.tensor([2.0, 9.0]))
-    theirs = torch.distributions.Normal(made.mean, made.precision.rsqrt())
-    want = torch.distributions.kl_divergence(theirs, torch.distributions.Normal(0.0, 1.0)).sum()
-    torch.testing.assert_close(made.divergence(), want)
-    z = made.draw(Rows.of(0, torch.arange(20_000)).normal(2))
-    assert ((z.mean(0) - made.mean).abs() < 4 * made.precision.rsqrt() / 20_000**0.5).all()
-    assert ((z.var(0) * made.precision - 1).abs() < 4 * (2 / 20_000) ** 0.5).all()
+# --- the memory -------------------------------------------------------------------------------------------------------
 
 
 def context(made: PearlLearner, rows: int = 5) -> list[Step]:
@@ -306,7 +269,7 @@ def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
     made = learner(Corridor(), collect_tasks=6)
     made._play()
     counts = []
-    monkeypatch.setattr(pearl, "_beginnings", lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 3))
+    monkeypatch.setattr(Sums, "beginnings", lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 2))
     for i in range(200):
         made._posteriors(torch.arange(6), Rows.of(i, torch.arange(6)))
     found, episodes = torch.cat(counts, 1), made.trial.episodes
@@ -317,16 +280,6 @@ def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
         ends = (rows.terminated[task, :n] | (rows.obs[task].roll(-1)[:n] == 2)).nonzero().flatten() + 1
         assert {0, n} <= set(found[task].tolist()) <= {0, n, *ends.tolist()}
         assert abs((found[task] == 0).float().mean() - 0.25) < 4 * (0.25 * 0.75 / found.shape[1]) ** 0.5
-
-
-def test_beginnings_are_sums_of_so_many():
-    factors = Sums(*Rows.of(0, torch.arange(2)).normal(3, 7, 4).unbind(1))
-    count = torch.tensor([[0, 3, 7], [1, 7, 0]])
-    found = pearl._beginnings(factors, count)
-    for i in range(2):
-        for j in range(3):
-            for part, whole in zip(found, factors, strict=True):
-                torch.testing.assert_close(part[i, j], whole[i, : count[i, j]].sum(0), atol=1e-5, rtol=0)
 
 
 def test_the_latent_tells_nothing_but_the_context():
@@ -356,16 +309,6 @@ def test_dense_rewards_are_for_the_critic_alone():
     AGENT_CHECKS["card_is_sane"](made.agent(), made.family)
     with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
         learner(critic_reward="dense")
-
-
-def test_grids_tell_the_way():
-    family = make_family("gridnavi")
-    tasks = family.sample("train", torch.arange(4))
-    goal = tasks.params["goal"]
-    at = torch.tensor([[0.0, 0.0]]).expand(4, 2)
-    never = torch.zeros(4, dtype=torch.bool)
-    step = Step(at, never.long(), never.float(), at, never, never)
-    assert family.dense_reward(tasks, step).tolist() == (-goal.sum(-1)).tolist()
 
 
 def test_rewards_are_scaled_by_the_largest_seen_and_play_does_not_move_that():

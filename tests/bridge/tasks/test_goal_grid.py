@@ -10,7 +10,7 @@ import torch
 
 from bridge.errors import UserError
 from bridge.play import transition
-from bridge.protocol import Trial
+from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Tasks
 from bridge.tasks.darkroom import Darkroom
@@ -331,3 +331,13 @@ def test_a_family_names_its_grid_and_its_goals() -> None:
     assert (
         TINY.number(torch.tensor(TINY.cells)).tolist() == [TINY.number_of(cell) for cell in TINY.cells] == [*range(9)]
     )
+
+
+def test_the_dense_reward_tells_the_way() -> None:
+    family = GridNavi()
+    tasks = family.sample("train", torch.arange(4))
+    goal = tasks.params["goal"]
+    at = torch.tensor([[0.0, 0.0]]).expand(4, 2)
+    never = torch.zeros(4, dtype=torch.bool)
+    step = Step(at, never.long(), never.float(), at, never, never)
+    assert family.dense_reward(tasks, step).tolist() == (-goal.sum(-1)).tolist()

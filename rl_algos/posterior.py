@@ -1,0 +1,87 @@
+"""A posterior over a latent that is a product of Gaussian factors, one a transition, and the prior N(0, I).
+
+    q(z | context) = N(0, I) * product over transitions of N(mean, 1 / precision)
+
+A product of Gaussians is one, whose precision and precision * mean are the sums of the factors'. So the order of
+transitions does not matter, and all that is known of a context is two running sums.
+
+Source: Rakelly et al. 2019, arXiv 1903.08254, section 4.1; how this differs is told in ``pearl.py``.
+
+Shape letters: D size of the latent, T transitions, n contexts, c beginnings of each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
+
+from rl_algos.soft_actor_critic import Ensemble
+
+_PRECISION = (1e-7, 1e7)
+"""Bounds of a factor's precision."""
+
+
+class Posterior(NamedTuple):
+    """N(mean, 1 / precision), each dimension apart."""
+
+    mean: Float[Tensor, "*batch D"]
+    precision: Float[Tensor, "*batch D"]
+
+    def draw(self, noise: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """z made of standard normal ``noise``."""
+        return self.mean + noise * self.precision.rsqrt()
+
+    def divergence(self) -> Float[Tensor, "*batch"]:
+        """Kullback-Leibler divergence from N(0, I), in nats."""
+        variance = 1 / self.precision
+        return 0.5 * (variance + self.mean.square() - 1 - variance.log()).sum(-1)
+
+
+class Sums(NamedTuple):
+    """Sums over factors of their precision, and of their precision * mean."""
+
+    precision: Float[Tensor, "*batch D"]
+    weighted: Float[Tensor, "*batch D"]
+
+    def posterior(self) -> Posterior:
+        """The product of the prior N(0, I) and the factors."""
+        precision = 1 + self.precision
+        return Posterior(self.weighted / precision, precision)
+
+    def plus(self, more: Sums) -> Sums:
+        """Over the factors of both."""
+        return Sums(*(a + b for a, b in zip(self, more, strict=True)))
+
+    def total(self, known: Bool[Tensor, "*batch T"]) -> Sums:
+        """Over those of T factors ``[*batch, T, D]`` that count."""
+        return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in self))
+
+    def beginnings(self, count: Int[Tensor, "n c"]) -> Sums:
+        """Over the first ``count`` of T factors ``[n, T, D]``, for several counts of each row: ``[n, c, D]``."""
+        index = count[..., None].expand(-1, -1, self.precision.shape[-1])
+        return Sums(*(pad(part.cumsum(1), (0, 0, 1, 0)).gather(1, index) for part in self))
+
+
+class Encoder(nn.Module):
+    """A transition to a Gaussian factor.
+
+    Args:
+        inputs: numbers that describe a transition.
+        latent: D.
+        hidden: units of each of two hidden layers.
+    """
+
+    def __init__(self, inputs: int, latent: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = Ensemble((inputs, hidden, hidden, 2 * latent))
+        self.layers.biases[-1].data[..., latent:] = -4.0  # softplus(-4): a precision of about 1 / 50
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
+        """The sums of one factor each."""
+        mean, raw = self.layers(x)[0].chunk(2, -1)
+        precision = softplus(raw).clamp(*_PRECISION)
+        return Sums(precision, precision * mean)
