@@ -111,9 +111,9 @@ class Collection:
         if not path.exists():
             self._make(number, path)
         try:
-            return datasets.Dataset.from_parquet(
-                str(path), features=self.features, cache_dir=str(self.folder / "arrow")
-            )
+            with _no_bars():
+                mapped = str(self.folder / "arrow")
+                return datasets.Dataset.from_parquet(str(path), features=self.features, cache_dir=mapped)
         except (OSError, ValueError, DatasetGenerationError) as error:
             raise UserError(f"{path} cannot be read ({error}). Remove it; it will be made again.") from error
 
