@@ -36,7 +36,7 @@ class IclAdLearner(ImitationLearner):
     """The source's own actions are the labels."""
 
     method = "icl_ad"
-    supervision = "learners' actions"
+    supervision = "histories"
 
     def label(self, histories: Histories) -> Tensor:
         """What the source did."""

@@ -36,7 +36,7 @@ class IclDptLearner(ImitationLearner):
     """The oracle's actions are the labels."""
 
     method = "icl_dpt"
-    supervision = "oracle's actions"
+    supervision = "optimal_actions"
 
     def label(self, histories: Histories) -> Tensor:
         """The best action in the state of each step."""
