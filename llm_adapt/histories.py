@@ -22,6 +22,7 @@ from bridge.play import record_context
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
+from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily, Tasks
 from llm_adapt.tokens import Transition
 
@@ -60,12 +61,17 @@ def play(sources: tuple[str, ...], family: TaskFamily, trial: Trial, noise: Rows
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
-    """Who makes histories for a method where nobody was named: the best learner there is, and for decision pretraining
-    random play, too, which shows what no learner would do."""
+    """Who makes histories for a method where nobody was named.
+
+    Algorithm distillation has a learner to imitate. For decision pretraining, who acts should know little: what a good
+    learner does tells what is best more plainly than what it was paid, and who reads that in its own actions believes
+    itself. On bandits it is random play alone; where it takes skill to meet what pays, a learner, too.
+    """
     learner = next(name for name in ("thompson", "psrl", "random") if _plays(name, family))
-    if method == "icl_ad" or learner == "random":
+    blind = "skewed" if _plays("skewed", family) else "random"
+    if method == "icl_ad":
         return (learner,)
-    return (learner, "random")
+    return (blind,) if isinstance(family, Bandit) else (blind, learner)
 
 
 def _plays(name: str, family: TaskFamily) -> bool:

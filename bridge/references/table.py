@@ -23,6 +23,7 @@ from bridge.references import (
     plane_walkers,
     q_learning,
     random,
+    skewed,
     thompson,
     trilateration,
 )
@@ -62,6 +63,7 @@ REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
     "beb": {TabularMdp: mdp_optimism.Beb},
     "search": {GoalGrid: goal_search.Search},
     "q_learning": {GoalGrid: q_learning.QLearning, TabularMdp: q_learning.QLearning},
+    "skewed": dict.fromkeys((Bandit, GoalGrid, TabularMdp), skewed.Skewed),
     "blind": {GoalPlane: plane_walkers.Blind},
 }
 

@@ -115,7 +115,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
 
 
 def test_sources_are_named_or_the_familys_own():
-    assert learner().sources == ("thompson", "random")
+    assert learner().sources == ("skewed", "thompson")
     assert learner(kind=IclAdLearner).sources == ("thompson",)
     assert learner(sources="psrl+search").sources == ("psrl", "search")
     with pytest.raises(UserError, match="nobody can imitate"):
