@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bridge import checkpoint, files, run_folder
 from bridge.budget import Budget, Cost
 from bridge.evaluate import Plan, evaluate
+from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.workers import Workers
@@ -84,7 +83,7 @@ def train(
     first = workers.index == 0
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
     about |= {"schedule": asdict(schedule), "processes": workers.count}
-    with files.locked(folder) if first else nullcontext(), _asked_to_stop() if first else nullcontext(_never) as asked:
+    with files.locked(folder) if first else nullcontext(), asked_to_stop() if first else nullcontext(_never) as asked:
         if first:
             run_folder.claim(folder, about, resume=resume)
         restored = run_folder.restore(folder, learner, tell) if resume else None
@@ -185,21 +184,3 @@ class _Recorder:
 def _never() -> bool:
     """A helper is not asked to stop: the first process is, and tells."""
     return False
-
-
-@contextmanager
-def _asked_to_stop() -> Generator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to stop after the update that is running; a second one stops at once."""
-    asked: list[int] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, before[name])
-
-    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
