@@ -68,15 +68,18 @@ def started(tmp_path):
         (tmp_path / "script.py").write_text(SCRIPT)
         command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), kind]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while interrupt_at and len(list(tmp_path.glob(interrupt_at))) < 2:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
-        if interrupt_at:
-            os.killpg(process.pid, signal.SIGINT)
-        begun = len(list(tmp_path.glob("begun-*")))
-        said = process.communicate(timeout=60)[1].decode()
+        try:
+            deadline = time.monotonic() + 60
+            while interrupt_at and len(list(tmp_path.glob(interrupt_at))) < 2:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.01)
+            if interrupt_at:
+                os.killpg(process.pid, signal.SIGINT)
+            begun = len(list(tmp_path.glob("begun-*")))
+            said = process.communicate(timeout=60)[1].decode()
+        finally:
+            process.kill()
         assert process.returncode == 1
         return said, begun
 
