@@ -15,8 +15,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bridge import checkpoint, files, run_folder
 from bridge.budget import Budget, Cost
+from bridge.errors import DivergenceError
 from bridge.evaluate import Plan, evaluate
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
@@ -76,8 +77,8 @@ def train(
         progress: called with the share of the budget that is spent, before the first update and after each.
 
     Raises:
-        UserError: the folder holds another run or is being written to, or a loss is no longer a number (the last good
-            checkpoint is kept).
+        UserError: the folder holds another run or is being written to.
+        DivergenceError: the learner gave up, or a metric is no longer a number; the last good checkpoint is kept.
     """
     workers = workers or Workers()
     first = workers.index == 0
@@ -87,14 +88,16 @@ def train(
         if first:
             run_folder.claim(folder, about, resume=resume)
         restored = run_folder.restore(folder, learner, tell) if resume else None
-        cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
+        with _told_where_it_ends(folder, learner):
+            cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
         recorder = _Recorder(learner, family, schedule, folder, workers, flops_per_step, progress) if first else None
         if progress:
             progress(min(cost.share(schedule.budget), 1.0))
         stop = False
         while (spent := cost.share(schedule.budget)) < 1 and not stop:
             before = learner.env_steps
-            metrics, seconds, stop = _update(learner, spent, workers, asked)
+            with _told_where_it_ends(folder, learner):
+                metrics, seconds, stop = _update(learner, spent, workers, asked)
             steps = learner.env_steps - before
             flops = cost.flops + flops_per_step * steps
             cost = Cost(learner.env_steps, learner.grad_steps, cost.seconds + seconds, flops)
@@ -103,9 +106,22 @@ def train(
             run_folder.refuse_nan(folder, line)
             if recorder:
                 recorder.record(line, cost, spent)
+        whole = cost.share(schedule.budget) >= 1
         if recorder:
             recorder.finish(cost)
-        return cost.share(schedule.budget) >= 1
+            left_out = run_folder.left_out(folder) if whole else ""
+            if left_out:
+                tell(left_out)
+        return whole
+
+
+@contextmanager
+def _told_where_it_ends(folder: Path, learner: Learner) -> Generator[None]:
+    """A learner that gives up says why; this adds where it was and what is kept."""
+    try:
+        yield
+    except DivergenceError as error:
+        raise run_folder.diverged(folder, learner.env_steps, str(error)) from None
 
 
 def _update(

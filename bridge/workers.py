@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge import interrupts
-from bridge.errors import UserError
+from bridge.errors import DivergenceError, UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -188,6 +188,8 @@ def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple
     ready.set()
     try:
         work(*args)
+    except DivergenceError as error:  # the first process, which has not diverged, can only say that this one ended
+        sys.exit(f"Process {env['RANK']}: {error}")
     except UserError:
         sys.exit(1)
 

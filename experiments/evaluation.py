@@ -11,8 +11,9 @@ from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.protocol import Trial
-from bridge.report.summary import Key, Results
-from bridge.report.tables import number
+from bridge.report.summary import Key, Line, Results
+from bridge.report.tables import number, refusals
+from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods
@@ -82,8 +83,6 @@ def show(found: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bridge.stats import Interval
-
     if not found:
         raise UserError("Nothing was played.")
     table = Table(
@@ -91,8 +90,19 @@ def show(found: list[dict]) -> None:
     )
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
         table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left")
-    for line in found:
-        numbers = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
-        interval = Interval(*numbers, line["n"], line["interval"], 0.95)
-        table.add_row(line["split"], line["metric"], number(interval), f"{line['n']:,}", line["interval"])
-    Console().print(table, highlight=False)
+    read = [_read(line) for line in found]
+    for line in read:
+        if line.metric != "refused_steps":
+            interval = line.interval
+            table.add_row(line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind)
+    console = Console()
+    console.print(table, highlight=False)
+    for sentence in refusals(read):
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _read(line: dict) -> Line:
+    """The line that ``_line`` made an object of."""
+    mean, low, high = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
+    key = Key(*(line[part] for part in Key._fields))
+    return Line(key, line["metric"], Interval(mean, low, high, line["n"], line["interval"], 0.95), 1, line["n"])

@@ -133,6 +133,37 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     assert state["learner"]["env_steps"] == 60
 
 
+def test_a_learner_that_gives_up_says_why_and_where(tmp_path):
+    class Broken(Counter):
+        def update(self, spent=0.0):
+            metrics = super().update(spent)
+            if self.env_steps == 70:
+                raise DivergenceError("Every step exploded.")
+            return metrics
+
+    with pytest.raises(DivergenceError, match=r"at 70 environment steps: Every step exploded\. The last good .* kept"):
+        run(tmp_path, Broken())
+
+
+def test_what_training_left_out_is_told_at_its_end_in_one_line(tmp_path):
+    """Two of a hundred updates leave out half of their tasks, one of them all of its outer steps, too."""
+
+    class Refusing(Counter):
+        def update(self, spent=0.0):
+            half = 0.5 * (self.env_steps in (300, 700))
+            return super().update(spent) | {"refused": half, "skipped": float(self.env_steps == 710)}
+
+    heard: list[str] = []
+    run(tmp_path, Refusing(), tell=heard.append)
+    assert heard == [
+        f"{tmp_path}: left out of training, as no number or too long: 1.00% of the tasks (an inner step was refused), "
+        "in 2 of 100 updates; 1.00% of the outer steps (skipped), in 1 of 100 updates."
+    ]
+    silent: list[str] = []
+    run(tmp_path / "fine", tell=silent.append)
+    assert silent == []
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     class Broken(Counter):
         def update(self, spent=0.0):
