@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         files.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
         return
     found, ours = _flat(read_config(folder)), _flat(about)
-    for key in sorted(found.keys() | ours.keys()):
+    for key in sorted(found.keys() | ours.keys(), key=lambda key: (key not in ("method", "family"), key)):
         if found.get(key) != ours.get(key):
             raise UserError(
                 f"{folder} holds another run: its {key} is {found.get(key)!r}, this one's is {ours.get(key)!r}. "
@@ -88,7 +89,8 @@ def restore(folder: Path, learner: Learner, tell: Callable[[str], None]) -> tupl
         learner.load_state_dict(state["learner"])
         return Cost(**state["cost"]), state["flops_per_step"]
     except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{folder} was written by another version of its method ({error!r}). Train it again.") from None
+        why = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{folder} was written by another version of its method ({why}). Train it again.") from None
 
 
 def read_cost(folder: Path, tell: Callable[[str], None]) -> Cost:
@@ -132,7 +134,7 @@ def left_out(folder: Path) -> str:
         shares = [line[name] for line in lines if line.get(name)]
         if shares:
             parts.append(f"{sum(shares) / len(lines):.2%} {what}, in {len(shares):,} of {len(lines):,} updates")
-    return f"{folder}: left out of training, as no number or too long: {'; '.join(parts)}." if parts else ""
+    return f"left out of training, as no number or too long: {'; '.join(parts)}." if parts else ""
 
 
 def refuse_nan(folder: Path, line: dict[str, float | int]) -> None:

@@ -33,6 +33,8 @@ from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.workers import Workers
 
+_FAR = 0.1
+"""Share of a budget by which it may be exceeded without a word."""
 CLOCKS = ("seconds", "steps_per_second")
 """Columns of train.jsonl that differ between equal runs."""
 
@@ -109,10 +111,15 @@ def train(
         whole = cost.share(schedule.budget) >= 1
         if recorder:
             recorder.finish(cost)
-            left_out = run_folder.left_out(folder) if whole else ""
-            if left_out:
-                tell(left_out)
+            for said in filter(None, (_overrun(cost, schedule.budget), run_folder.left_out(folder))) if whole else ():
+                tell(f"{folder}: {said}")
         return whole
+
+
+def _overrun(cost: Cost, budget: Budget) -> str:
+    """What is to be said where the last update went far past the budget."""
+    past, steps = cost.share(budget) - 1, f"{cost.env_steps:,} environment steps"
+    return "" if past < _FAR else f"trained for {steps}, {past:.0%} past the budget of {budget}: updates are that long."
 
 
 @contextmanager

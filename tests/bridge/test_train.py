@@ -125,6 +125,27 @@ def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
+def test_where_all_checkpoints_are_damaged_training_begins_anew_and_says_so(tmp_path):
+    run(tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    heard: list[str] = []
+    assert run(tmp_path, resume=True, tell=heard.append)
+    assert [text.split("; ")[1] for text in heard] == [
+        "going on from the checkpoint before it.",
+        "there is none before it.",
+    ]
+    assert len(lines(tmp_path)) == 100
+
+
+def test_updates_that_go_far_past_the_budget_are_told(tmp_path):
+    heard: list[str] = []
+    schedule = train.Schedule(budget=Budget(8.0), evaluation_trials=10)
+    train.train(Counter(), FAMILY, schedule, {}, tmp_path, tell=heard.append)
+    said = "trained for 10 environment steps, 25% past the budget of 8 environment steps: updates are that long."
+    assert heard == [f"{tmp_path}: {said}"]
+
+
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"at 70 environment steps: weight is no longer a number.*lower learning rate"):
         run(tmp_path, Counter(nan_at=70))
@@ -217,6 +238,8 @@ def test_a_folder_of_another_run_is_refused_by_name(tmp_path):
         run(tmp_path)
     with pytest.raises(UserError, match="its seed is 0, this one's is 1"):
         train.train(Counter(), FAMILY, SCHEDULE, {"method": "counter", "seed": 1}, tmp_path, resume=True)
+    with pytest.raises(UserError, match="its method is 'counter', this one's is 'other'"):
+        train.train(Counter(), FAMILY, SCHEDULE, {"method": "other", "lr": 1, "seed": 1}, tmp_path, resume=True)
     with pytest.raises(UserError, match="its family is 'bandit:k=2,n=3'"):
         train.train(
             Counter(), make_family("gridnavi"), SCHEDULE, {"method": "counter", "seed": 0}, tmp_path, resume=True
