@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bridge.report.tables import number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods
+from experiments import methods, training, tuning
 from experiments.compare import expand_splits
 from experiments.progress import Progress
 
@@ -29,6 +30,7 @@ def lines(
 ) -> list[dict]:
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
+    _refuse_other_folders(method)
     names = expand_splits(family, splits)
     plans = [Plan(split=name, **settings) for name in names]
     methods.agent(method, family, names[0])  # refused before anything is played
@@ -50,6 +52,14 @@ def lines(
             key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)
             found += [_line(read, key, line.metric, line.interval) for line in read.lines_of(key)]
         return found
+
+
+def _refuse_other_folders(method: str) -> None:
+    """A folder, or what looks like one, must be a run's."""
+    if tuning.is_search(method):
+        raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
+    if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
+        raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bridge import config
@@ -78,8 +76,6 @@ def constructor(method: str, family: TaskFamily) -> Constructor | None:
             f"{method} is trained first: metabridge train {method} --out RUN. Then give the folder RUN instead."
         )
     if method not in METHODS:
-        if Path(method).is_dir() or os.sep in method:
-            raise UserError(f"{method} is no run folder (it has no config.json). Make one: metabridge train --out RUN")
         raise unknown("method", method, METHODS)
     return next((make for kind, make in METHODS[method].items() if isinstance(family, kind)), None)
 
