@@ -65,7 +65,8 @@ def train(
     tell: Callable[[str], None] = print,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """Train until the budget is spent; True then, False where a signal asked to stop first (the state is saved).
+    """Train until the budget is spent; True then, False where a signal asked to stop (the state is saved), even if that
+    was in the last update: whoever has more to train should not begin it.
 
     Args:
         learner: who learns; its state is replaced by the checkpoint's where a run is resumed.
@@ -113,7 +114,7 @@ def train(
             recorder.finish(cost)
             for said in filter(None, (_overrun(cost, schedule.budget), run_folder.left_out(folder))) if whole else ():
                 tell(f"{folder}: {said}")
-        return whole
+        return whole and not asked()
 
 
 def _overrun(cost: Cost, budget: Budget) -> str:

@@ -114,6 +114,18 @@ def test_a_stop_asked_for_is_saved(tmp_path):
     assert len(lines(tmp_path)) == 100
 
 
+def test_a_stop_asked_for_in_the_last_update_is_heard(tmp_path):
+    class Stopper(Counter):
+        def update(self, spent=0.0):
+            if self.env_steps == 990:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().update(spent)
+
+    assert not run(tmp_path, Stopper())
+    assert (tmp_path / "model.safetensors").exists()
+    assert run(tmp_path, resume=True)
+
+
 def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
     run(tmp_path / "whole")
     run(tmp_path / "run")
