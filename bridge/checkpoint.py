@@ -73,9 +73,12 @@ def save_step(folder: Path, env_steps: int, state: dict[str, Any]) -> None:
 
 def load_last(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     """The last checkpoint that can be read, None where there is none; ``tell`` hears of every damaged one."""
-    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+    paths = sorted(folder.glob("*.safetensors"))
+    while paths:
+        path = paths.pop()
         try:
             return load(path)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            tell(f"{path.name} is damaged ({error}); going on from the checkpoint before it.")
+            instead = "going on from the checkpoint before it" if paths else "there is none before it"
+            tell(f"{path} is damaged ({error}); {instead}.")
     return None

@@ -47,7 +47,7 @@ COLUMNS: dict[str, pa.DataType] = {
     # what came of it
     **{f"{metric}_{part}": _REAL for metric in METRICS for part in ("n", "sum", "sum_sq")},
     # what it cost
-    "test_grad_steps": _INT, "test_refused_steps": _REAL, "test_seconds": _REAL, "test_flops": _REAL, "tokens": _INT,
+    "test_grad_steps": _REAL, "test_refused_steps": _REAL, "test_seconds": _REAL, "test_flops": _REAL, "tokens": _INT,
     "train_env_steps": _INT, "train_grad_steps": _INT, "train_seconds": _REAL, "train_flops": _REAL,
     "params_total": _INT, "params_trained": _INT,
     # diagnostics of later parts
@@ -99,7 +99,7 @@ def rows(
         "k_episodes": episodes,
         "k_transitions": np.rint(evaluation.cost["transitions"][point]).astype(int),
         "test_seconds": evaluation.seconds,
-        "test_grad_steps": np.rint(evaluation.cost["grad_steps"][point]).astype(int),
+        "test_grad_steps": evaluation.cost["grad_steps"][point],
         "test_refused_steps": evaluation.cost["refused_steps"][point],
         "train_env_steps": cost.env_steps,
         "train_grad_steps": cost.grad_steps,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         files.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
         return
     found, ours = _flat(read_config(folder)), _flat(about)
-    for key in sorted(found.keys() | ours.keys()):
+    for key in sorted(found.keys() | ours.keys(), key=lambda key: (key not in ("method", "family"), key)):
         if found.get(key) != ours.get(key):
             raise UserError(
                 f"{folder} holds another run: its {key} is {found.get(key)!r}, this one's is {ours.get(key)!r}. "
@@ -40,6 +41,10 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
             )
     if not resume:
         raise UserError(f"{folder} holds this run already. Add --resume to go on with it, or choose another --out.")
+
+
+_LEFT_OUT = {"refused": "of the tasks (an inner step was refused)", "skipped": "of the outer steps (skipped)"}
+"""Metrics of an update that are shares of it which came to no number, or to one too large, and so changed nothing."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def save(folder: Path, learner: Learner, cost: Cost, flops_per_step: float) -> N
     state = {"learner": learner.state_dict(), "cost": asdict(cost), "flops_per_step": flops_per_step}
     broken = [n for n, t in checkpoint.pack(state)[1].items() if t.is_floating_point() and not t.isfinite().all()]
     if broken:
-        raise _diverged(folder, cost.env_steps, broken[0].removeprefix("state.learner."))
+        raise diverged(folder, cost.env_steps, f"{broken[0].removeprefix('state.learner.')} is no longer a number.")
     checkpoint.save_step(folder / "checkpoints", learner.env_steps, state)
 
 
@@ -84,7 +89,8 @@ def restore(folder: Path, learner: Learner, tell: Callable[[str], None]) -> tupl
         learner.load_state_dict(state["learner"])
         return Cost(**state["cost"]), state["flops_per_step"]
     except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{folder} was written by another version of its method ({error!r}). Train it again.") from None
+        why = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{folder} was written by another version of its method ({why}). Train it again.") from None
 
 
 def read_cost(folder: Path, tell: Callable[[str], None]) -> Cost:
@@ -120,6 +126,17 @@ class Log:
         files.append_line(self.path, json.dumps(line))
 
 
+def left_out(folder: Path) -> str:
+    """What training has left out as it was no number or too long, as a sentence; empty where that is nothing."""
+    lines = [json.loads(text) for text in (folder / "train.jsonl").read_text().splitlines()]
+    parts = []
+    for name, what in _LEFT_OUT.items():
+        shares = [line[name] for line in lines if line.get(name)]
+        if shares:
+            parts.append(f"{sum(shares) / len(lines):.2%} {what}, in {len(shares):,} of {len(lines):,} updates")
+    return f"left out of training, as no number or too long: {'; '.join(parts)}." if parts else ""
+
+
 def refuse_nan(folder: Path, line: dict[str, float | int]) -> None:
     """Stop where a metric is no longer a number.
 
@@ -128,15 +145,16 @@ def refuse_nan(folder: Path, line: dict[str, float | int]) -> None:
     """
     bad = [key for key, value in line.items() if not math.isfinite(value)]
     if bad:
-        raise _diverged(folder, int(line["env_steps"]), ", ".join(bad))
+        raise diverged(folder, int(line["env_steps"]), f"{', '.join(bad)} is no longer a number.")
 
 
-def _diverged(folder: Path, env_steps: int, what: str) -> DivergenceError:
+def diverged(folder: Path, env_steps: int, why: str) -> DivergenceError:
+    """The error that ends a training: where it was, ``why`` (a sentence), what is kept and what to do."""
     kept = any((folder / "checkpoints").glob("*.safetensors"))
     said = f"The last good checkpoint is kept in {folder / 'checkpoints'}" if kept else "There was no checkpoint yet"
     return DivergenceError(
-        f"Training stopped at {env_steps:,} environment steps: {what} is no longer a number. {said}; "
-        "train again with a lower learning rate, in another folder."
+        f"Training stopped at {env_steps:,} environment steps: {why} {said}; train again with a lower learning rate, "
+        "in another folder."
     )
 
 

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -28,11 +26,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bridge import checkpoint, files, run_folder
 from bridge.budget import Budget, Cost
+from bridge.errors import DivergenceError
 from bridge.evaluate import Plan, evaluate
+from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.workers import Workers
 
+_FAR = 0.1
+"""Share of a budget by which it may be exceeded without a word."""
 CLOCKS = ("seconds", "steps_per_second")
 """Columns of train.jsonl that differ between equal runs."""
 
@@ -63,7 +65,8 @@ def train(
     tell: Callable[[str], None] = print,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """Train until the budget is spent; True then, False where a signal asked to stop first (the state is saved).
+    """Train until the budget is spent; True then, False where a signal asked to stop (the state is saved), even if that
+    was in the last update: whoever has more to train should not begin it.
 
     Args:
         learner: who learns; its state is replaced by the checkpoint's where a run is resumed.
@@ -77,25 +80,27 @@ def train(
         progress: called with the share of the budget that is spent, before the first update and after each.
 
     Raises:
-        UserError: the folder holds another run or is being written to, or a loss is no longer a number (the last good
-            checkpoint is kept).
+        UserError: the folder holds another run or is being written to.
+        DivergenceError: the learner gave up, or a metric is no longer a number; the last good checkpoint is kept.
     """
     workers = workers or Workers()
     first = workers.index == 0
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
     about |= {"schedule": asdict(schedule), "processes": workers.count}
-    with files.locked(folder) if first else nullcontext(), _asked_to_stop() if first else nullcontext(_never) as asked:
+    with files.locked(folder) if first else nullcontext(), asked_to_stop() if first else nullcontext(_never) as asked:
         if first:
             run_folder.claim(folder, about, resume=resume)
         restored = run_folder.restore(folder, learner, tell) if resume else None
-        cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
+        with _told_where_it_ends(folder, learner):
+            cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
         recorder = _Recorder(learner, family, schedule, folder, workers, flops_per_step, progress) if first else None
         if progress:
             progress(min(cost.share(schedule.budget), 1.0))
         stop = False
         while (spent := cost.share(schedule.budget)) < 1 and not stop:
             before = learner.env_steps
-            metrics, seconds, stop = _update(learner, spent, workers, asked)
+            with _told_where_it_ends(folder, learner):
+                metrics, seconds, stop = _update(learner, spent, workers, asked)
             steps = learner.env_steps - before
             flops = cost.flops + flops_per_step * steps
             cost = Cost(learner.env_steps, learner.grad_steps, cost.seconds + seconds, flops)
@@ -104,9 +109,27 @@ def train(
             run_folder.refuse_nan(folder, line)
             if recorder:
                 recorder.record(line, cost, spent)
+        whole = cost.share(schedule.budget) >= 1
         if recorder:
             recorder.finish(cost)
-        return cost.share(schedule.budget) >= 1
+            for said in filter(None, (_overrun(cost, schedule.budget), run_folder.left_out(folder))) if whole else ():
+                tell(f"{folder}: {said}")
+        return whole and not asked()
+
+
+def _overrun(cost: Cost, budget: Budget) -> str:
+    """What is to be said where the last update went far past the budget."""
+    past, steps = cost.share(budget) - 1, f"{cost.env_steps:,} environment steps"
+    return "" if past < _FAR else f"trained for {steps}, {past:.0%} past the budget of {budget}: updates are that long."
+
+
+@contextmanager
+def _told_where_it_ends(folder: Path, learner: Learner) -> Generator[None]:
+    """A learner that gives up says why; this adds where it was and what is kept."""
+    try:
+        yield
+    except DivergenceError as error:
+        raise run_folder.diverged(folder, learner.env_steps, str(error)) from None
 
 
 def _update(
@@ -185,21 +208,3 @@ class _Recorder:
 def _never() -> bool:
     """A helper is not asked to stop: the first process is, and tells."""
     return False
-
-
-@contextmanager
-def _asked_to_stop() -> Generator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to stop after the update that is running; a second one stops at once."""
-    asked: list[int] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, before[name])
-
-    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

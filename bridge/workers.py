@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from bridge.errors import UserError
+from bridge import interrupts
+from bridge.errors import DivergenceError, UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -154,10 +155,11 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
         context.Process(target=_help, args=(env, event, work, args), daemon=True)
         for env, event in zip(theirs, ready, strict=True)
     ]
-    for process in started:
-        process.start()
-    os.environ.update(mine)
     try:
+        with interrupts.held():
+            for process in started:
+                process.start()
+        os.environ.update(mine)
         for process, event in zip(started, ready, strict=True):
             while not event.wait(0.05):
                 if process.exitcode is not None:
@@ -167,7 +169,7 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
                     )
         yield
     finally:
-        for process in started:
+        for process in (process for process in started if process.pid):
             process.join(timeout=5)  # they notice at their next exchange that nobody answers, and say what they must
             process.kill()
         os.environ.clear()
@@ -189,13 +191,15 @@ def end_with_parent() -> None:
 def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """A helper's life. What a user should hear is heard from the first process; a fault of ours is shown."""
     os.environ.update(env)
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    interrupts.take(signal.SIG_IGN)
     end_with_parent()
     torch.set_num_threads(1)
     ready.set()
     try:
         work(*args)
+    except DivergenceError as error:  # the first process, which has not diverged, can only say that this one ended
+        sys.exit(f"Process {env['RANK']}: {error}")
     except UserError:
         sys.exit(1)
 

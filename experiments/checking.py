@@ -14,7 +14,8 @@ from bridge.errors import UserError, unknown
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods
+from experiments import methods, training
+from rl_algos.inner_loop import GradientAgent
 
 
 def check(target: str, family_spec: str) -> int:
@@ -34,10 +35,13 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     name = config.split_spec(target)[0] if "=" in target or ":" not in target else ""
     if name in FAMILIES:
         return make_family(target), "family"
-    if name in methods.REFERENCES:
+    if training.is_run(target):
+        agent = training.load_agent(target, family)
+        return (agent.double() if isinstance(agent, GradientAgent) else agent), "agent"  # steps enlarge rounding errors
+    if name in methods.REFERENCES or name in training.LEARNERS:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:
-        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES])
+        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES, *training.LEARNERS])
     thing = _load(target)
     is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
     try:

@@ -236,7 +236,7 @@ class Check:
     """Does a family or an agent keep the contract? One line a rule."""
 
     target: Positional[str]
-    """A registered family or method, or your own: module:name or path/to/file.py:name."""
+    """A registered family or method, the folder of a trained run, or your own: module:name or path/to/file.py:name."""
     family: str = "bandit:k=5,n=10"
     """The family that an agent is checked on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.protocol import Trial
-from bridge.report.summary import Key, Results
-from bridge.report.tables import number
+from bridge.report.summary import Key, Line, Results
+from bridge.report.tables import number, refusals
+from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods
+from experiments import methods, training, tuning
 from experiments.compare import expand_splits
 from experiments.progress import Progress
 
@@ -28,6 +30,7 @@ def lines(
 ) -> list[dict]:
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
+    _refuse_other_folders(method)
     names = expand_splits(family, splits)
     plans = [Plan(split=name, **settings) for name in names]
     methods.agent(method, family, names[0])  # refused before anything is played
@@ -49,6 +52,14 @@ def lines(
             key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)
             found += [_line(read, key, line.metric, line.interval) for line in read.lines_of(key)]
         return found
+
+
+def _refuse_other_folders(method: str) -> None:
+    """A folder, or what looks like one, must be a run's."""
+    if tuning.is_search(method):
+        raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
+    if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
+        raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:
@@ -82,8 +93,6 @@ def show(found: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bridge.stats import Interval
-
     if not found:
         raise UserError("Nothing was played.")
     table = Table(
@@ -91,8 +100,19 @@ def show(found: list[dict]) -> None:
     )
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
         table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left")
-    for line in found:
-        numbers = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
-        interval = Interval(*numbers, line["n"], line["interval"], 0.95)
-        table.add_row(line["split"], line["metric"], number(interval), f"{line['n']:,}", line["interval"])
-    Console().print(table, highlight=False)
+    read = [_read(line) for line in found]
+    for line in read:
+        if line.metric != "refused_steps":
+            interval = line.interval
+            table.add_row(line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind)
+    console = Console()
+    console.print(table, highlight=False)
+    for sentence in refusals(read):
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _read(line: dict) -> Line:
+    """The line that ``_line`` made an object of."""
+    mean, low, high = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
+    key = Key(*(line[part] for part in Key._fields))
+    return Line(key, line["metric"], Interval(mean, low, high, line["n"], line["interval"], 0.95), 1, line["n"])

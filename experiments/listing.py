@@ -117,7 +117,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return config.joined(value)
+        return config.joined(value).replace(",", ", ")
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
+from bridge import interrupts
+from bridge.errors import UserError
 from bridge.workers import end_with_parent
 from experiments.progress import Progress
 
@@ -50,6 +52,7 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
 
     Raises:
         KeyboardInterrupt: this process or one of the workers was asked to stop; then all do.
+        UserError: a worker is gone.
     """
     workers = min(os.cpu_count() or 1, len(jobs))
     if workers < 2 or sum(job.env_steps * (_TRAINING if job.learns else 1) for job in jobs) < _WORTH_PROCESSES:
@@ -60,23 +63,32 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
     count, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count, stop))
-    try:
-        job_of = {pool.submit(_work, job): job for job in jobs}
-        waiting = set(job_of)
-        while waiting:
-            progress.what = f"[{len(jobs) - len(waiting)}/{len(jobs)} done]"
-            ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            progress.advance(count.value - progress.count)
-            for future in ended:
-                error = future.exception() or future.result()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield job_of[future], error
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with interrupts.asked_to_stop() as asked:  # an interrupt that breaks into a wait may leave its lock in disorder
+        try:
+            with interrupts.held():
+                job_of = {pool.submit(_work, job): job for job in jobs}
+            waiting = set(job_of)
+            while waiting:
+                progress.what = f"[{len(jobs) - len(waiting)}/{len(jobs)} done]"
+                ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                progress.advance(count.value - progress.count)
+                if asked():
+                    raise KeyboardInterrupt
+                for future in ended:
+                    error = future.exception() or future.result()
+                    if isinstance(error, BrokenProcessPool):
+                        raise UserError(
+                            "A worker process was ended from outside: perhaps memory ran out. What was finished is "
+                            "kept; run the same command again to go on."
+                        )
+                    if error is not None and not isinstance(error, Exception):
+                        raise error
+                    yield job_of[future], error
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
@@ -90,26 +102,37 @@ def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
 
 
 def _start_worker(count: Any, stop: Any) -> None:
-    """Prepare a worker process: one torch thread, Ctrl-C left to the parent, a counter of steps and a word to stop."""
+    """Prepare a worker process: one torch thread, a counter of steps and a word to stop."""
     import torch
 
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
     global _count, _stop
     _count, _stop = count, stop
+    torch.set_num_threads(1)
+    end_with_parent()
+    interrupts.take(_hear)
 
 
 _count: Any = None
 _stop: Any = None
+_asked = False
+"""Whether this worker has heard an interrupt itself. The parent hears the same one, but perhaps later."""
+
+
+def _hear(_number: int = 0, _frame: Any = None) -> None:
+    global _asked
+    _asked = True
 
 
 def _work(job: Job) -> Exception | None:
     def advance(steps: int) -> None:
-        if _stop.is_set():
+        if _asked or _stop.is_set():
             raise KeyboardInterrupt
         with _count.get_lock():
             _count.value += steps
 
     advance(0)
-    return _attempt(job, advance)
+    try:
+        return _attempt(job, advance)
+    except KeyboardInterrupt:
+        _hear()  # a training hears interrupts in our stead; the next job is not begun
+        raise

@@ -171,6 +171,11 @@ def settings(spec: str) -> Any:
     return config.build(LEARNERS[name].config, spec, values)
 
 
+def check(spec: str, family: TaskFamily) -> None:
+    """Refuse what cannot be trained: unknown names and values, and a method that makes no sense on this family."""
+    LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
+
+
 def is_run(place: str) -> bool:
     """Whether ``place`` is a run folder."""
     return (Path(place) / "config.json").is_file()
@@ -184,6 +189,9 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     """
     folder = Path(place)
     about = run_folder.read_config(folder)
+    missing = {"family", "family_hash", "method", "config", "seed"} - about.keys()
+    if missing:
+        raise UserError(f"{folder} is not a run folder: its config.json does not say {', '.join(sorted(missing))}.")
     if about["family"] != family.id:
         raise UserError(
             f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
@@ -199,7 +207,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
     learner = learned.learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, _say) is None:
-        raise UserError(f"{folder} has no checkpoint yet. Train it: metabridge train ... --out {folder} --resume")
+        raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
     agent.card = dataclasses.replace(
         agent.card,

@@ -83,6 +83,7 @@ def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budg
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)
     family = make_family(family_spec)
+    training.check(specs[0], family)
     about: dict[str, Any] = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash}
     about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
     about |= {"training_seed": training.TUNING_SEED, "rule": "best mean trial return on id_val"}

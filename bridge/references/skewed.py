@@ -2,7 +2,7 @@
 
     pi = (1 - c) Dirichlet(1, .., 1) + c one-hot,    c in {0, .1, .., 1}
 
-The behaviour of Lee et al. 2023 (arXiv 2306.14892) on bandits. It knows nothing, so that rewards alone tell what is good
+The behaviour of Lee et al. 2023 (arXiv 2306.14892) on bandits. It knows nothing: rewards alone tell what is good
 in what it does; and it goes where uniform play does not come. Where episodes have several steps it is drawn anew for
 each of them.
 

@@ -259,7 +259,8 @@ class Results:
         )
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
-        """An interval of a score; None where a resample's ceiling is not above random: too few trials for a score."""
+        """An interval; None where a resample has no value: a ceiling that is not above random, too few trials for a
+        score, or an interquartile mean of failures and successes."""
         try:
             return stats.interval(statistic, *tables, reps=REPS)
         except UserError:
@@ -277,11 +278,23 @@ class Results:
         )
 
     def iqm(self, key: Key) -> Interval | None:
-        """The interquartile mean of the trial return over seeds and tasks, for learned methods."""
+        """The interquartile mean of the trial return over seeds and tasks, for learned methods; None where it has none:
+        all are 0 or 1."""
         sums = self.sums(key, "trial_return")
         if sums is None or len(sums.table) < 2:
             return None
-        return stats.interval(Resampled.iqm, sums.table, reps=REPS)
+        return self._resampled(Resampled.iqm, sums.table)
+
+    def refused(self, key: Key) -> Interval | None:
+        """The share of gradient steps at test that were refused, of all that were due; None where none was."""
+        ((refused, due),) = self._query(
+            "SELECT sum(refused), sum(due) FROM (SELECT max(refused) AS refused, max(refused + taken) AS due FROM ("
+            "SELECT seed, any_value(test_refused_steps) * sum(episode_return_n) AS refused, "
+            "any_value(test_grad_steps) * sum(episode_return_n) AS taken FROM rows "
+            "WHERE family = ? AND split = ? AND method = ? AND track = ? GROUP BY seed, curve_point) GROUP BY seed)",
+            *key,
+        )
+        return Interval(refused / due, np.nan, np.nan, round(due), "all steps", 0.95) if refused else None
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
@@ -306,6 +319,7 @@ class Results:
             "minus_bayes": self.difference(key, "bayes"),
             "cvar20": self.cvar(key),
             "iqm": self.iqm(key),
+            "refused_steps": self.refused(key),
         }
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0

@@ -25,6 +25,8 @@ HEADINGS = {
 """The columns of the table that people read; the CSV has every metric."""
 NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
 """Those that fit a terminal of 80 columns."""
+_NAMED = 4
+"""Splits named where steps were refused on many."""
 _MARKS = {"exact": "=", "near": "≈"}
 _LETTERS = {"task": "T", "id": "I", "text": "W", "prior": "p", "reward": "r", "histories": "h", "optimal_actions": "a"}
 LEGEND = (
@@ -115,6 +117,24 @@ def terminal(results: Results, family: str, split: str, *, wide: bool = False) -
     return table
 
 
+def refusals(lines: Iterable[Line]) -> list[str]:
+    """``maml on point_nav: gradient steps refused at test, as no number or too long: 14 of 60,000 on id.`` A sentence
+    for each method on a family that had any; of many splits those with most are named."""
+    by_method: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for line in lines:
+        if line.metric == "refused_steps":
+            key, share, due = line.key, line.interval.mean, line.interval.n
+            counted = f"{round(share * due):,} of {due:,} on {key.split}"
+            by_method.setdefault((key.method, key.family), []).append((share, counted))
+    said = []
+    for (method, family), splits in by_method.items():
+        worst = [counted for _, counted in sorted(splits, key=lambda pair: -pair[0])]
+        worst[_NAMED:] = [f"some on {len(worst) - _NAMED} more splits"] if len(worst) > _NAMED else []
+        counts = ", ".join(worst)
+        said.append(f"{method} on {family}: gradient steps refused at test, as no number or too long: {counts}.")
+    return said
+
+
 def markdown(results: Results) -> str:
     """Every table of a results folder as one Markdown page."""
     parts = [
@@ -135,6 +155,7 @@ def markdown(results: Results) -> str:
                 "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
             )
             parts.extend("| " + " | ".join(row) + " |" for row in rows)
+            parts.extend(f"\n{line}" for line in refusals(results.lines(family, split)))
     return "\n".join(parts) + "\n"
 
 

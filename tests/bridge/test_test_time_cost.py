@@ -78,7 +78,7 @@ def test_rows_carry_every_cost():
     played = evaluate(Stepper(), Corridor(), Plan(trials=10))
     rows = results.rows(played, Corridor(), Stepper.card)
     at = {point: row for row in rows.to_pylist() for point in [row["curve_point"]]}
-    assert [at[p]["test_grad_steps"] for p in range(3)] == [0, 0, 1]  # means, to the nearest whole number
+    assert [at[p]["test_grad_steps"] for p in range(3)] == [0, 0.5, 1]
     assert [at[p]["test_refused_steps"] for p in range(3)] == [0, 0.5, 1]
     assert [at[p]["k_transitions"] for p in range(3)] == played.cost["transitions"].round().tolist()
     assert set(played.cost) == set(COSTS)

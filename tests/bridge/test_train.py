@@ -114,6 +114,18 @@ def test_a_stop_asked_for_is_saved(tmp_path):
     assert len(lines(tmp_path)) == 100
 
 
+def test_a_stop_asked_for_in_the_last_update_is_heard(tmp_path):
+    class Stopper(Counter):
+        def update(self, spent=0.0):
+            if self.env_steps == 990:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().update(spent)
+
+    assert not run(tmp_path, Stopper())
+    assert (tmp_path / "model.safetensors").exists()
+    assert run(tmp_path, resume=True)
+
+
 def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
     run(tmp_path / "whole")
     run(tmp_path / "run")
@@ -125,12 +137,64 @@ def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
+def test_where_all_checkpoints_are_damaged_training_begins_anew_and_says_so(tmp_path):
+    run(tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    heard: list[str] = []
+    assert run(tmp_path, resume=True, tell=heard.append)
+    assert [text.split("; ")[1] for text in heard] == [
+        "going on from the checkpoint before it.",
+        "there is none before it.",
+    ]
+    assert len(lines(tmp_path)) == 100
+
+
+def test_updates_that_go_far_past_the_budget_are_told(tmp_path):
+    heard: list[str] = []
+    schedule = train.Schedule(budget=Budget(8.0), evaluation_trials=10)
+    train.train(Counter(), FAMILY, schedule, {}, tmp_path, tell=heard.append)
+    said = "trained for 10 environment steps, 25% past the budget of 8 environment steps: updates are that long."
+    assert heard == [f"{tmp_path}: {said}"]
+
+
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"at 70 environment steps: weight is no longer a number.*lower learning rate"):
         run(tmp_path, Counter(nan_at=70))
     state = checkpoint.load_last(tmp_path / "checkpoints", print)
     assert state is not None
     assert state["learner"]["env_steps"] == 60
+
+
+def test_a_learner_that_gives_up_says_why_and_where(tmp_path):
+    class Broken(Counter):
+        def update(self, spent=0.0):
+            metrics = super().update(spent)
+            if self.env_steps == 70:
+                raise DivergenceError("Every step exploded.")
+            return metrics
+
+    with pytest.raises(DivergenceError, match=r"at 70 environment steps: Every step exploded\. The last good .* kept"):
+        run(tmp_path, Broken())
+
+
+def test_what_training_left_out_is_told_at_its_end_in_one_line(tmp_path):
+    """Two of a hundred updates leave out half of their tasks, one of them all of its outer steps, too."""
+
+    class Refusing(Counter):
+        def update(self, spent=0.0):
+            half = 0.5 * (self.env_steps in (300, 700))
+            return super().update(spent) | {"refused": half, "skipped": float(self.env_steps == 710)}
+
+    heard: list[str] = []
+    run(tmp_path, Refusing(), tell=heard.append)
+    assert heard == [
+        f"{tmp_path}: left out of training, as no number or too long: 1.00% of the tasks (an inner step was refused), "
+        "in 2 of 100 updates; 1.00% of the outer steps (skipped), in 1 of 100 updates."
+    ]
+    silent: list[str] = []
+    run(tmp_path / "fine", tell=silent.append)
+    assert silent == []
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
@@ -186,6 +250,8 @@ def test_a_folder_of_another_run_is_refused_by_name(tmp_path):
         run(tmp_path)
     with pytest.raises(UserError, match="its seed is 0, this one's is 1"):
         train.train(Counter(), FAMILY, SCHEDULE, {"method": "counter", "seed": 1}, tmp_path, resume=True)
+    with pytest.raises(UserError, match="its method is 'counter', this one's is 'other'"):
+        train.train(Counter(), FAMILY, SCHEDULE, {"method": "other", "lr": 1, "seed": 1}, tmp_path, resume=True)
     with pytest.raises(UserError, match="its family is 'bandit:k=2,n=3'"):
         train.train(
             Counter(), make_family("gridnavi"), SCHEDULE, {"method": "counter", "seed": 0}, tmp_path, resume=True

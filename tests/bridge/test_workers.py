@@ -1,6 +1,7 @@
 """Workers: alone by default, averages over real processes, and no process left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,31 @@ def test_a_helper_that_cannot_start_is_reported(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
     assert "ended as it started" in done.stdout
+
+
+def test_an_interrupt_while_a_helper_starts_shows_no_traceback(tmp_path):
+    """As from a terminal, it goes to both."""
+    script, importing = tmp_path / "script.py", tmp_path / "importing"
+    script.write_text(f"""
+import sys, time
+from pathlib import Path
+from bridge import workers
+if __name__ == "__main__":
+    try:
+        with workers.helpers(2, print):
+            pass
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+else:
+    Path({str(importing)!r}).touch()
+    time.sleep(1)
+""")
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
+    while not importing.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == b"interrupted\n"
 
 
 def test_helpers_end_with_the_first_process(tmp_path):

@@ -125,6 +125,9 @@ def test_evaluate_as_a_table(capsys):
         (["compare", "--tuning", "0", "--out", "x"], "--tuning must be 1 or more"),
         (["report", "no/such/folder"], "There is no folder"),
         (["check", "nobody"], "Unknown family or method"),
+        (["check", "maml"], "maml is trained first"),
+        (["evaluate", "no/where"], "no/where is no run folder"),
+        (["tune", "mtrl:shared=nothing", "--family", "gridnavi", "--out", "x"], "Specialists need known tasks"),
         (["check", "no_such_module:thing"], "cannot be imported"),
         (["check", "no_such_file.py:thing"], "There is no file"),
     ],
@@ -216,6 +219,32 @@ def test_compare_trains_what_is_missing(tmp_path, capsys):
     assert {t["supervision"][0].as_py() for t in rows} == {"reward"}
     run(*base, capsys=capsys)
     assert models == [(r / "model.safetensors").stat().st_mtime_ns for r in runs]  # not trained again
+
+
+def test_refused_inner_steps_are_said_where_training_ends_and_where_it_is_played(tmp_path, capsys):
+    method, out = "maml:inner_lr=3.0,max_step=1.5,hidden=8,tasks_per_update=4", str(tmp_path / "run")
+    _, err = run("train", method, "--family", "gridnavi", "--budget", "2000", "--out", out, capsys=capsys)
+    assert f"{out}: left out of training, as no number or too long: " in err
+    assert "of the tasks (an inner step was refused), in" in err
+    played = ["evaluate", out, "--family", "gridnavi", "--track", "F", "--trials", "42"]
+    said, _ = run(*played, capsys=capsys)
+    share = json.loads(run(*played, "--json", capsys=capsys)[0].splitlines()[-1])
+    assert share["metric"] == "refused_steps"
+    assert share["n"] == 42 * 2  # a step after every second one of four episodes
+    count = round(share["mean"] * share["n"])
+    assert 0 < count < 84
+    assert said.endswith(
+        f"maml (run) on gridnavi: gradient steps refused at test, as no number or too long: {count} of 84 on id.\n"
+    )
+    assert "refused_steps" not in said
+    assert "refused" not in run("evaluate", "random", "--family", "gridnavi", "--trials", "42", capsys=capsys)[0]
+
+
+def test_a_run_folder_is_checked_like_any_agent(tmp_path, capsys):
+    flags, out = ["--family", "bandit:k=2,n=4"], str(tmp_path / "run")
+    run("train", "maml:hidden=8,tasks_per_update=2", *flags, "--budget", "100", "--out", out, capsys=capsys)
+    assert f"{out} keeps the contract" in run("check", out, *flags, capsys=capsys)[0]
+    assert "was trained on bandit:k=2,n=4" in run("check", out, code=2, capsys=capsys)[1]
 
 
 def test_two_comparisons_do_not_share_a_folder(tmp_path, capsys):

@@ -93,6 +93,15 @@ def test_two_processes_killed_end_as_if_they_never_were(tmp_path, stop):
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
+    run(tmp_path, budget=Budget(240.0))
+    about = json.loads((tmp_path / "config.json").read_text())
+    del about["method"], about["seed"]
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"its config\.json does not say method, seed"):
+        training.load_agent(str(tmp_path), make_family(FAMILY))
+
+
 def test_another_number_of_processes_is_another_run(tmp_path):
     run(tmp_path)
     with pytest.raises(UserError, match="its processes is 1, this one's is 2"):

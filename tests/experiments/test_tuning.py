@@ -146,6 +146,9 @@ def test_one_interrupt_ends_all_workers(tmp_path):
 def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, capsys):
     tune(tmp_path / "tuned")
     with pytest.raises(SystemExit):
+        cli.main(["evaluate", str(tmp_path / "tuned"), "--family", FAMILY])
+    assert "is a tuning folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         cli.main(
             ["train", str(tmp_path / "tuned"), "--family", FAMILY, "--budget", "480", "--out", str(tmp_path / "run")]
         )

@@ -11,7 +11,7 @@ import scipy.stats
 from bridge import results
 from bridge.errors import UserError
 from bridge.report import figures, tables
-from bridge.report.summary import Key, Results
+from bridge.report.summary import Key, Line, Results
 from bridge.stats import Interval
 
 FAMILY = "tabular_mdp"
@@ -141,6 +141,17 @@ def test_iqm_only_for_several_seeds(folder):
     assert read.iqm(Key(FAMILY, "id", "learner")).mean == pytest.approx(4.0, abs=0.05)
 
 
+def test_a_method_that_earned_nothing_at_all_is_reported(folder):
+    """Of zeros alone there is no interquartile mean; all other numbers stand."""
+    rows = synthetic("lost", "id", 0.0, seeds=2, tasks=1)
+    for name in ("trial_return_sum", "episode_return_sum"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array([0.0] * len(rows)))
+    results.write_table(results.cell_path(folder, rows), rows)
+    read, key = Results(folder), Key(FAMILY, "id", "lost")
+    assert read.iqm(key) is None
+    assert {line.metric: line.interval.mean for line in read.lines_of(key)}["trial_return"] == 0
+
+
 def test_markdown_and_csv_hold_the_same_means(folder):
     read = Results(folder)
     page = tables.markdown(read)
@@ -152,6 +163,48 @@ def test_markdown_and_csv_hold_the_same_means(folder):
     assert found["id", "oracle"] == 5.0
     assert found["shift/reward_noise/3", "learner"] == pytest.approx(3.0)
     assert {r["interval"] for r in written} >= {"bootstrap over tasks", "t over seeds"}
+
+
+def refusing(method: str, split: str, by_seed: list[list[tuple[float, float]]]) -> pa.Table:
+    """Rows whose trials (two a task) have taken and refused so many gradient steps on average at each curve point."""
+    lines = []
+    for seed, points in enumerate(by_seed):
+        for point, (taken, refused) in enumerate(points):
+            counted = {"seed": seed, "curve_point": point, "test_grad_steps": taken, "test_refused_steps": refused}
+            lines += [row | counted for row in synthetic(method, split, 1.0, 1, trials=2).to_pylist()]
+    return pa.Table.from_pylist(lines, schema=results.SCHEMA)
+
+
+def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):
+    """At the last curve point the two seeds have refused 1.5 and 0 of the 3 steps that each of their 48 trials had."""
+    assert not any("refused" in text for text in (tables.markdown(Results(folder)), *tables.refusals([])))
+    for split, by_seed in (
+        ("id", [[(0.5, 0.5), (1.5, 1.5)], [(1.0, 0.0), (3.0, 0.0)]]),
+        ("shift/reward_noise/3", [[(0.0, 2.0)]]),
+    ):
+        rows = refusing("maml", split, by_seed)
+        results.write_table(results.cell_path(folder, rows), rows)
+    read = Results(folder)
+    share = read.refused(Key(FAMILY, "id", "maml"))
+    assert (share.mean, share.n) == (0.25, 288)
+    assert read.refused(Key(FAMILY, "id", "learner")) is None
+    lines = [line for split in read.splits(FAMILY) for line in read.lines(FAMILY, split)]
+    sentence = "maml on tabular_mdp: gradient steps refused at test, as no number or too long: "
+    worst = "96 of 96 on shift/reward_noise/3"
+    assert tables.refusals(lines) == [f"{sentence}{worst}, 72 of 288 on id."]
+    assert f"\n\n{sentence}72 of 288 on id.\n" in tables.markdown(read)
+    assert "maml,O,refused_steps,0.25," in tables.comma_separated(lines)
+
+
+def test_of_many_splits_those_with_most_refusals_are_named():
+    lines = [
+        Line(Key("f", f"shift/{i}", "m"), "refused_steps", Interval(i / 10, 0.0, 0.0, 10, "all steps", 0.95), 1, 1)
+        for i in range(1, 7)
+    ]
+    (said,) = tables.refusals(lines)
+    assert said.endswith(
+        ": 6 of 10 on shift/6, 5 of 10 on shift/5, 4 of 10 on shift/4, 3 of 10 on shift/3, some on 2 more splits."
+    )
 
 
 def test_terminal_table_fits_eighty_columns(folder):
