@@ -195,6 +195,13 @@ def test_reading_writes_nothing():
         cache = write(cache, once.entry, torch.tensor([True, t % 2 == 0, False]))
 
 
+def test_tokens_are_read_in_the_precision_of_the_weights():
+    policy = small()
+    tokens = trials(policy, 2, 3).float()
+    close(policy(tokens), policy(tokens.double()))
+    close(policy.read(tokens[:, 0], policy.new_cache(2, 3))[:2], [part[:, 0] for part in policy(tokens.double())])
+
+
 def test_all_weights_are_trained():
     """None is counted that nothing depends on."""
     policy = small(action=PLANE)
@@ -281,6 +288,13 @@ def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
         close(policy(tokens)[:1], [policy.actor(hidden)], atol=1e-5)
     noisy(policy)
     tokens = tokens.double()
+    close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
+
+
+def test_another_model_made_of_its_config_changes_no_policy():
+    policy = small()
+    tokens = trials(policy, 2, 9)
+    AutoModel.from_config(policy.config.backbone_config, attn_implementation="eager")
     close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
 
 
