@@ -113,9 +113,9 @@ def reach(config: PreTrainedConfig) -> int:
     return min(config.max_position_embeddings, sliding or config.max_position_embeddings)
 
 
-def positions(config: PreTrainedConfig) -> int | None:
-    """How long a sequence may become; None: as long as you like, since only distances count."""
-    return config.max_position_embeddings if config.model_type in _LEARNED else None
+def last_position(config: PreTrainedConfig) -> int | None:
+    """The last one that a token can have, counted from 0; None: there is none, since only distances count."""
+    return config.max_position_embeddings - 1 if config.model_type in _LEARNED else None
 
 
 def _kind(folder: Path) -> str | None:

@@ -35,7 +35,7 @@ def test_a_new_backbone_has_its_sizes_and_no_words(name):
 
 def test_only_learned_positions_end():
     made = {name: backbones.new_config(name, hidden=24, layers=1, heads=2, positions=10) for name in ("gpt2", "llama")}
-    assert {name: backbones.positions(config) for name, config in made.items()} == {"gpt2": 10, "llama": None}
+    assert {name: backbones.last_position(config) for name, config in made.items()} == {"gpt2": 9, "llama": None}
 
 
 def test_a_backbone_with_a_window_of_its_own_reaches_no_farther():

@@ -314,7 +314,7 @@ def test_learned_positions_end():
         policy.new_cache(2, 9)
     with pytest.raises(UserError, match=refused):
         policy(tokens)
-    _, cache = play(policy, tokens[:, :8], policy.new_cache(2, 8))
+    _, cache = play(policy, tokens, policy.new_cache(2, 8))
     with pytest.raises(UserError, match=refused):
         policy.read(tokens[:, 8], cache)
 
@@ -328,11 +328,24 @@ def test_a_cache_that_is_too_short_is_told():
     """Without this, it would slide sooner than in training."""
     policy = small(window=20)
     tokens = trials(policy, 2, 5)
-    _, cache = play(policy, tokens[:, :4], policy.new_cache(2, 4))
-    with pytest.raises(ContractError, match="trials of 4 tokens has read 4 and is given 1 more"):
-        policy.read(tokens[:, 4], cache)
-    with pytest.raises(ContractError, match="has read 0 and is given 5 more"):
-        policy.absorb(tokens, policy.new_cache(2, 4))
+    caches = play(policy, tokens, policy.new_cache(2, 4))[1], policy.absorb(tokens, policy.new_cache(2, 4))
+    for cache in caches:
+        with pytest.raises(ContractError, match=r"trials of 4 tokens was given 5 .* the window is of 20"):
+            policy.read(tokens[:, 4], cache)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_rows_that_have_lived_their_trial_stand_by(name):
+    """The first row has read all that its trial has, and more than its window; the second goes on to the same end."""
+    policy = small(name, positions=8)
+    tokens = trials(policy, 2, 8)
+    live = torch.tensor([[True] * 8 + [False] * 8, [False] * 8 + [True] * 8])
+    said, _ = play(policy, torch.cat([tokens, tokens], 1), policy.new_cache(2, 8), live)
+    close([part[0, :8] for part in said], [part[0] for part in policy(tokens)])
+    close([part[1, 8:] for part in said], [part[1] for part in policy(tokens)])
+    cache = policy.absorb(tokens, policy.new_cache(2, 8), torch.tensor([7, 0]))
+    cache = policy.absorb(tokens.roll(1, 1), cache, torch.tensor([1, 8]))
+    assert cache.length.tolist() == [8, 8]
 
 
 def test_a_config_is_json(tmp_path):
