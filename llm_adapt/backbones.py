@@ -118,6 +118,13 @@ def last_position(config: PreTrainedConfig) -> int | None:
     return config.max_position_embeddings - 1 if config.model_type in _LEARNED else None
 
 
+def keys_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """In how many layers a token leaves keys (and as many values), for how many heads, and of how many numbers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers, heads, size
+
+
 def _kind(folder: Path) -> str | None:
     """What kind of model a folder says that it holds."""
     try:

@@ -114,12 +114,9 @@ class TransformerPolicy(PreTrainedModel):
     def new_cache(self, rows: int, span: int) -> Cache:
         """An empty cache for trials of at most ``span`` tokens."""
         self._check_span(span)
-        config = self.config.backbone_config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        layers, heads, size = backbones.keys_shape(self.config.backbone_config)
         shape = (rows, heads, min(span, self.config.window - 1), size)
-        layers = range(config.num_hidden_layers)
-        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in layers) for _ in range(2))
+        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in range(layers)) for _ in range(2))
         return Cache(keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device))
 
     @torch.no_grad()
@@ -143,8 +140,8 @@ class TransformerPolicy(PreTrainedModel):
         past, window = Past(cache), self.config.window
         if past.longest > cache.capacity < window - 1:
             raise ContractError(
-                f"A cache for trials of {cache.capacity} tokens was given {past.longest} and has lost the first, though "
-                f"the window is of {window}. Ask new_cache for the whole span of a trial."
+                f"A cache for trials of {cache.capacity} tokens was given {past.longest} and lost the first, though "
+                f"the window is {window}. Ask new_cache for the whole span of a trial."
             )
         self._check_span(past.longest)
         return self._decode(tokens, past), past.entry

@@ -330,7 +330,7 @@ def test_a_cache_that_is_too_short_is_told():
     tokens = trials(policy, 2, 5)
     caches = play(policy, tokens, policy.new_cache(2, 4))[1], policy.absorb(tokens, policy.new_cache(2, 4))
     for cache in caches:
-        with pytest.raises(ContractError, match=r"trials of 4 tokens was given 5 .* the window is of 20"):
+        with pytest.raises(ContractError, match=r"trials of 4 tokens was given 5 .* the window is 20"):
             policy.read(tokens[:, 4], cache)
 
 
