@@ -151,12 +151,11 @@ class TransformerPolicy(PreTrainedModel):
         number = torch.arange(steps, device=device)[None]
         if past is not None:
             number = past.start[:, None] + number
-        dtype, last = self.embed.weight.dtype, backbones.last_position(self.config.backbone_config)
-        seen = visible(steps, self.config.window, past, device)
-        mask = None if seen is None else torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, -torch.inf)[:, None]
+        last = backbones.last_position(self.config.backbone_config)
+        mask = visible(steps, self.config.window, past, device)
         return self.backbone(
-            inputs_embeds=self.embed(tokens.to(dtype)),
-            attention_mask=mask,
+            inputs_embeds=self.embed(tokens.to(self.embed.weight.dtype)),
+            attention_mask=None if mask is None else mask[:, None],
             position_ids=number if last is None else number.clamp(max=last),
             use_cache=False,
             past=past,

@@ -202,6 +202,19 @@ def test_tokens_are_read_in_the_precision_of_the_weights():
     close(policy.read(tokens[:, 0], policy.new_cache(2, 3))[:2], [part[:, 0] for part in policy(tokens.double())])
 
 
+def test_reduced_precision_says_nearly_the_same():
+    policy = small(dtype=torch.float32)
+    tokens = trials(policy, 2, 9)
+    expected = policy(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        whole, stepped = policy(tokens), play(policy, tokens, policy.new_cache(2, 9))[0]
+        absorbed = policy.absorb(tokens[:, :8], policy.new_cache(2, 9))
+        last = policy.read(tokens[:, 8], absorbed)
+    assert whole.out.dtype == torch.bfloat16
+    for said in (whole, stepped, (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value)):
+        close([part.float() for part in said], expected, atol=0.1)
+
+
 def test_all_weights_are_trained():
     """None is counted that nothing depends on."""
     policy = small(action=PLANE)
