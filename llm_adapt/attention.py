@@ -71,13 +71,13 @@ def attend(
     query: Float[Tensor, "B H T E"],
     key: Float[Tensor, "B G T E"],
     value: Float[Tensor, "B G T E"],
-    attention_mask: Float[Tensor, "b 1 T S"] | None,
+    attention_mask: Bool[Tensor, "b 1 T S"] | None,
     *,
     scaling: float,
     past: Past | None = None,
     **options: Any,
 ) -> tuple[Float[Tensor, "B T H E"], None]:
-    """The mask is added to the scores; without one a token attends to all of ``past`` and to the new ones up to it."""
+    """A token attends where the mask is true; without one to all of ``past``, and to the new tokens up to itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
     if not keys.shape[2]:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
@@ -93,14 +93,16 @@ def _attend_from_one(
     value: Float[Tensor, "B G 1 E"],
     keys: Float[Tensor, "B G C E"],
     values: Float[Tensor, "B G C E"],
-    mask: Float[Tensor, "b 1 1 S"] | None,
+    mask: Bool[Tensor, "b 1 1 S"] | None,
     scaling: float,
 ) -> Float[Tensor, "B 1 H E"]:
     """One softmax over the cached tokens and the new one, not laid side by side: that would copy them all."""
     rows, heads, _, size = query.shape
     query = query.reshape(rows, key.shape[1], -1, size) * scaling
     score = torch.cat([query @ keys.transpose(2, 3), query @ key.transpose(2, 3)], -1)
-    weight = (score if mask is None else score + mask).softmax(-1)
+    if mask is not None:
+        score = score.masked_fill(~mask, -torch.inf)
+    weight = score.softmax(-1)
     return (weight[..., :-1] @ values + weight[..., -1:] * value).reshape(rows, 1, heads, size)
 
 

@@ -32,7 +32,8 @@ _DROPOUT = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
 def new_config(name: str, *, hidden: int, layers: int, heads: int, positions: int) -> PreTrainedConfig:
     """A decoder of ``layers`` layers that are ``hidden`` wide, for at most ``positions`` tokens at a time.
 
-    Its feed-forward layers have about 8 x hidden² weights, gated or not.
+    Its feed-forward layers have about 8 x hidden² weights, gated or not. New weights have the spread of transformers,
+    0.02, at a width of 1,024, and more the narrower they are (by the square root): they learn sooner so.
     """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
@@ -48,6 +49,7 @@ def new_config(name: str, *, hidden: int, layers: int, heads: int, positions: in
     fields: dict[str, Any] = {
         "vocab_size": 1, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
         "max_position_embeddings": positions, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+        "initializer_range": min(0.5, 0.02 * (1024 / hidden) ** 0.5),
     }  # fmt: skip
     if name not in _LEARNED:
         fields |= {"num_key_value_heads": heads, "head_dim": hidden // heads, "sliding_window": None}
@@ -111,9 +113,16 @@ def reach(config: PreTrainedConfig) -> int:
     return min(config.max_position_embeddings, sliding or config.max_position_embeddings)
 
 
-def positions(config: PreTrainedConfig) -> int | None:
-    """How long a sequence may become; None: as long as you like, since only distances count."""
-    return config.max_position_embeddings if config.model_type in _LEARNED else None
+def last_position(config: PreTrainedConfig) -> int | None:
+    """The last one that a token can have, counted from 0; None: there is none, since only distances count."""
+    return config.max_position_embeddings - 1 if config.model_type in _LEARNED else None
+
+
+def keys_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """In how many layers a token leaves keys (and as many values), for how many heads, and of how many numbers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers, heads, size
 
 
 def _kind(folder: Path) -> str | None:

@@ -48,7 +48,7 @@ def write(cache: Cache, entry: Entry, live: Bool[Tensor, " B"] | None = None) ->
     slot = cache.length % cache.capacity
     rows = torch.arange(len(slot), device=slot.device) if live is None else live.nonzero()[:, 0]
     for ring, new in zip(cache.keys + cache.values, entry.keys + entry.values, strict=True):
-        ring[rows, :, slot[rows]] = new[rows]
+        ring[rows, :, slot[rows]] = new[rows].to(ring.dtype)
     return cache._replace(length=cache.length + (1 if live is None else live))
 
 
@@ -61,5 +61,5 @@ def extend(cache: Cache, entry: Entry, count: Int[Tensor, " B"]) -> Cache:
     rows, t = ((t < count[:, None]) & (t >= count[:, None] - cache.capacity)).nonzero().unbind(1)
     slot = (cache.length[rows] + t) % cache.capacity
     for ring, new in zip(cache.keys + cache.values, entry.keys + entry.values, strict=True):
-        ring[rows, :, slot] = new[rows, :, t]
+        ring[rows, :, slot] = new[rows, :, t].to(ring.dtype)
     return cache._replace(length=cache.length + count)

@@ -110,17 +110,15 @@ class TransformerPolicy(PreTrainedModel):
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
         """What the policy says at every token of B trials, given those before it."""
-        return self._say(self._decode(tokens, None))
+        self._check_span(tokens.shape[1])
+        return self._say(self._decode(tokens))
 
     def new_cache(self, rows: int, span: int) -> Cache:
         """An empty cache for trials of at most ``span`` tokens."""
         self._check_span(span)
-        config = self.config.backbone_config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        layers, heads, size = backbones.keys_shape(self.config.backbone_config)
         shape = (rows, heads, min(span, self.config.window - 1), size)
-        layers = range(config.num_hidden_layers)
-        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in layers) for _ in range(2))
+        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in range(layers)) for _ in range(2))
         return Cache(keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device))
 
     @torch.no_grad()
@@ -140,36 +138,39 @@ class TransformerPolicy(PreTrainedModel):
         return extend(cache, entry, torch.full_like(cache.length, tokens.shape[1]) if count is None else count)
 
     def _decode_after(self, tokens: Float[Tensor, "B T D"], cache: Cache) -> tuple[Float[Tensor, "B T H"], Entry]:
-        past, capacity = Past(cache), cache.capacity
-        if past.longest + tokens.shape[1] > capacity < self.config.window - 1:
+        """The new tokens are not counted: some may be padding, or of rows that have lived their trials and stand by."""
+        past, window = Past(cache), self.config.window
+        if past.longest > cache.capacity < window - 1:
             raise ContractError(
-                f"A cache for trials of {capacity} tokens has read {past.longest} and is given {tokens.shape[1]} more. "
-                "Ask new_cache for the whole span of a trial."
+                f"A cache for trials of {cache.capacity} tokens was given {past.longest} and lost the first, though "
+                f"the window is {window}. Ask new_cache for the whole span of a trial."
             )
+        self._check_span(past.longest)
         return self._decode(tokens, past), past.entry
 
-    def _decode(self, tokens: Float[Tensor, "B T D"], past: Past | None) -> Float[Tensor, "B T H"]:
+    def _decode(self, tokens: Float[Tensor, "B T D"], past: Past | None = None) -> Float[Tensor, "B T H"]:
         steps, device = tokens.shape[1], tokens.device
         number = torch.arange(steps, device=device)[None]
         if past is not None:
             number = past.start[:, None] + number
-        self._check_span(steps + (past.longest if past else 0))
-        dtype = self.embed.weight.dtype
-        seen = visible(steps, self.config.window, past, device)
-        mask = None if seen is None else torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, -torch.inf)[:, None]
+        last = backbones.last_position(self.config.backbone_config)
+        mask = visible(steps, self.config.window, past, device)
         return self.backbone(
-            inputs_embeds=self.embed(tokens.to(dtype)), attention_mask=mask, position_ids=number, use_cache=False,
+            inputs_embeds=self.embed(tokens.to(self.embed.weight.dtype)),
+            attention_mask=None if mask is None else mask[:, None],
+            position_ids=number if last is None else number.clamp(max=last),
+            use_cache=False,
             past=past,
-        ).last_hidden_state  # fmt: skip
+        ).last_hidden_state
 
     def _say(self, hidden: Float[Tensor, "*batch H"]) -> Output:
         return Output(self.actor(hidden), self.critic(hidden).squeeze(-1), hidden)
 
     def _check_span(self, span: int) -> None:
-        most = backbones.positions(self.config.backbone_config)
-        if most is not None and span > most:
+        last = backbones.last_position(self.config.backbone_config)
+        if last is not None and span > last + 1:
             raise UserError(
-                f"A {self.config.backbone_config.model_type} backbone has {most} learned positions; this trial has "
+                f"A {self.config.backbone_config.model_type} backbone has {last + 1} learned positions; this trial has "
                 f"{span} steps. Give it more positions, or take one whose positions are rotary (llama)."
             )
 

@@ -35,13 +35,22 @@ def test_a_new_backbone_has_its_sizes_and_no_words(name):
 
 def test_only_learned_positions_end():
     made = {name: backbones.new_config(name, hidden=24, layers=1, heads=2, positions=10) for name in ("gpt2", "llama")}
-    assert {name: backbones.positions(config) for name, config in made.items()} == {"gpt2": 10, "llama": None}
+    assert {name: backbones.last_position(config) for name, config in made.items()} == {"gpt2": 9, "llama": None}
 
 
 def test_a_backbone_with_a_window_of_its_own_reaches_no_farther():
     config = backbones.new_config("mistral", hidden=24, layers=1, heads=2, positions=10)
     config.sliding_window = 7
     assert backbones.reach(config) == 7
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_new_weights_are_spread_by_width(name):
+    for hidden, sd in ((16, 0.16), (64, 0.08), (1024, 0.02)):
+        torch.manual_seed(0)
+        model = backbones.make(backbones.new_config(name, hidden=hidden, layers=1, heads=1, positions=1))
+        weight = next(p for key, p in model.named_parameters() if "q_proj" in key or "c_attn.weight" in key)
+        assert abs(weight.std().item() / sd - 1) < 0.15
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,26 @@ def test_reading_writes_nothing():
         cache = write(cache, once.entry, torch.tensor([True, t % 2 == 0, False]))
 
 
+def test_tokens_are_read_in_the_precision_of_the_weights():
+    policy = small()
+    tokens = trials(policy, 2, 3).float()
+    close(policy(tokens), policy(tokens.double()))
+    close(policy.read(tokens[:, 0], policy.new_cache(2, 3))[:2], [part[:, 0] for part in policy(tokens.double())])
+
+
+def test_reduced_precision_says_nearly_the_same():
+    policy = small(dtype=torch.float32)
+    tokens = trials(policy, 2, 9)
+    expected = policy(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        whole, stepped = policy(tokens), play(policy, tokens, policy.new_cache(2, 9))[0]
+        absorbed = policy.absorb(tokens[:, :8], policy.new_cache(2, 9))
+        last = policy.read(tokens[:, 8], absorbed)
+    assert whole.out.dtype == torch.bfloat16
+    for said in (whole, stepped, (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value)):
+        close([part.float() for part in said], expected, atol=0.1)
+
+
 def test_all_weights_are_trained():
     """None is counted that nothing depends on."""
     policy = small(action=PLANE)
@@ -284,6 +304,13 @@ def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
     close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
 
 
+def test_another_model_made_of_its_config_changes_no_policy():
+    policy = small()
+    tokens = trials(policy, 2, 9)
+    AutoModel.from_config(policy.config.backbone_config, attn_implementation="eager")
+    close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -300,7 +327,7 @@ def test_learned_positions_end():
         policy.new_cache(2, 9)
     with pytest.raises(UserError, match=refused):
         policy(tokens)
-    _, cache = play(policy, tokens[:, :8], policy.new_cache(2, 8))
+    _, cache = play(policy, tokens, policy.new_cache(2, 8))
     with pytest.raises(UserError, match=refused):
         policy.read(tokens[:, 8], cache)
 
@@ -314,11 +341,24 @@ def test_a_cache_that_is_too_short_is_told():
     """Without this, it would slide sooner than in training."""
     policy = small(window=20)
     tokens = trials(policy, 2, 5)
-    _, cache = play(policy, tokens[:, :4], policy.new_cache(2, 4))
-    with pytest.raises(ContractError, match="trials of 4 tokens has read 4 and is given 1 more"):
-        policy.read(tokens[:, 4], cache)
-    with pytest.raises(ContractError, match="has read 0 and is given 5 more"):
-        policy.absorb(tokens, policy.new_cache(2, 4))
+    caches = play(policy, tokens, policy.new_cache(2, 4))[1], policy.absorb(tokens, policy.new_cache(2, 4))
+    for cache in caches:
+        with pytest.raises(ContractError, match=r"trials of 4 tokens was given 5 .* the window is 20"):
+            policy.read(tokens[:, 4], cache)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_rows_that_have_lived_their_trial_stand_by(name):
+    """The first row has read all that its trial has, and more than its window; the second goes on to the same end."""
+    policy = small(name, positions=8)
+    tokens = trials(policy, 2, 8)
+    live = torch.tensor([[True] * 8 + [False] * 8, [False] * 8 + [True] * 8])
+    said, _ = play(policy, torch.cat([tokens, tokens], 1), policy.new_cache(2, 8), live)
+    close([part[0, :8] for part in said], [part[0] for part in policy(tokens)])
+    close([part[1, 8:] for part in said], [part[1] for part in policy(tokens)])
+    cache = policy.absorb(tokens, policy.new_cache(2, 8), torch.tensor([7, 0]))
+    cache = policy.absorb(tokens.roll(1, 1), cache, torch.tensor([1, 8]))
+    assert cache.length.tolist() == [8, 8]
 
 
 def test_a_config_is_json(tmp_path):
