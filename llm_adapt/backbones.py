@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -81,7 +80,7 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
             folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
             output_loading_info=True,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # of any of the libraries that take part
         raise UserError(f"{folder} cannot be read as a {kind} model: {error}") from error
     config, weights = model.config, _wordless(model).state_dict()
     if missing := sorted(weights.keys() & report["missing_keys"]):

@@ -109,12 +109,16 @@ class TransformerPolicy(PreTrainedModel):
         return spaces.actions(self.layout.action)
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
-        """What the policy says at every token of B trials, given those before it."""
+        """What the policy says at every token of B trials, given those before it.
+
+        Raises:
+            UserError: the trials are longer than learned positions allow; so do ``new_cache`` and ``read``.
+        """
         self._check_span(tokens.shape[1])
         return self._say(self._decode(tokens))
 
     def new_cache(self, rows: int, span: int) -> Cache:
-        """An empty cache for trials of at most ``span`` tokens."""
+        """An empty cache for trials of at most ``span`` tokens, as large as these or the window will ever need."""
         self._check_span(span)
         layers, heads, size = backbones.keys_shape(self.config.backbone_config)
         shape = (rows, heads, min(span, self.config.window - 1), size)
@@ -123,7 +127,11 @@ class TransformerPolicy(PreTrainedModel):
 
     @torch.no_grad()
     def read(self, token: Float[Tensor, "B D"], cache: Cache) -> Reading:
-        """What the policy says at one more token of each row. The cache stays as it is; ``entry`` can be written."""
+        """What the policy says at one more token of each row. The cache stays as it is; ``entry`` can be written.
+
+        Raises:
+            ContractError: the cache was made for shorter trials, and no longer holds what the window covers.
+        """
         hidden, entry = self._decode_after(token[:, None], cache)
         out, value, _ = self._say(hidden[:, 0])
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))

@@ -227,6 +227,7 @@ def test_play_starts_out_nearly_uniform():
     policy = build("llama", PLANE, Discrete(4))
     chance = policy(trials(policy, 3, 10)).out.softmax(-1)
     assert (chance - 0.25).abs().max() < 0.02
+    assert abs(policy.embed.weight.std().item() * policy.layout.width**0.5 - 1) < 0.1
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -289,11 +290,12 @@ def test_an_adapter_fits(name, options, tmp_path):
 
 
 def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
+    folder, saved = tmp_path / "pretrained", tmp_path / "policy"
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = LlamaConfig(vocab_size=50, intermediate_size=32, max_position_embeddings=32, **sizes)
     original = LlamaForCausalLM(config)
-    original.save_pretrained(tmp_path)
-    policy = build(str(tmp_path), PLANE, THREE, hidden=999)
+    original.save_pretrained(folder)
+    policy = build(str(folder), PLANE, THREE, hidden=999)
     assert policy.config.window == 32
     tokens = trials(policy, 2, 9)
     with torch.no_grad():
@@ -302,6 +304,13 @@ def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
     noisy(policy)
     tokens = tokens.double()
     close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
+    policy.save_pretrained(saved)
+    assert str(tmp_path) not in (saved / "config.json").read_text()
+    loaded = AutoModel.from_pretrained(saved).state_dict()
+    assert all(
+        weight.dtype == torch.float64 and torch.equal(weight, loaded[key])
+        for key, weight in policy.state_dict().items()
+    )
 
 
 def test_another_model_made_of_its_config_changes_no_policy():
