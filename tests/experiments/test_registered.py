@@ -4,17 +4,20 @@ import importlib
 import inspect
 import pkgutil
 
+import numpy as np
 import pytest
 
 import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
+from bridge.evaluate import Plan, evaluate
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods, training
 from experiments.sizes import SIZES
+from rl_algos.inner_loop import GradientAgent
 
 SMALL = {
     "bandit": "bandit:k=3,n=6",
@@ -77,6 +80,50 @@ def test_agents_keep_the_contract_under_shift(method, spec, split):
     agent = methods.agent(method, family, split)
     for check in AGENT_CHECKS.values():
         check(agent, family, split)
+
+
+LEARNED = {
+    "maml": "hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
+    "mtrl": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
+    "mtrl_finetune": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1,episodes_per_step=2",
+    "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=2,scout_episodes=1,"
+    "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
+    "rl2": "hidden=8,steps_per_update=400,minibatches=1,epochs=1",
+}
+"""Every learned method as small as it trains; it adapts after every second episode."""
+LEARNED_ON = (
+    "bandit:k=3,n=6", "tabular_mdp:n=3", "darkroom:variant=ad,episodes=3", "gridnavi", "point_nav:episodes=3",
+    "sparse_point:episodes=3",
+)  # fmt: skip
+
+
+LONG = ("gridnavi", "point_nav:episodes=3")
+"""Long trials, on which each agent is checked where its method is tested."""
+
+
+def test_every_learned_method_and_family_is_tried_here():
+    assert set(LEARNED) == set(training.LEARNERS)
+    assert {spec.partition(":")[0] for spec in LEARNED_ON} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("spec", LEARNED_ON)
+@pytest.mark.parametrize("method", LEARNED)
+def test_learned_methods_train_play_and_keep_the_contract(method, spec):
+    """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
+    by gradient, steps that were taken."""
+    family = make_family(spec)
+    learner = training.LEARNERS[method].learner(family, training.settings(f"{method}:{LEARNED[method]}"), seed=0)
+    for _ in range(2):
+        assert np.isfinite(list(learner.update().values())).all()
+    agent = learner.agent()
+    for split in ("id", "shift/horizon/2"):
+        played = evaluate(agent, family, Plan(split=split, trials=4))
+        assert np.isfinite([played.mean(metric) for metric in ("trial_return", "regret")]).all()
+        assert (played.cost["grad_steps"][-1] > 0) == isinstance(agent, GradientAgent)
+    if isinstance(agent, GradientAgent):
+        agent.double()  # gradient steps enlarge rounding errors
+    for check in AGENT_CHECKS.values() if spec not in LONG else ():
+        check(agent, family)
 
 
 def everything_in(package, kind: type) -> set[type]:

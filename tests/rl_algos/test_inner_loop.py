@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from bridge import memory as tree
+from bridge import spaces
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.maths.baselines import standardised
+from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.surrogates import ESTIMATORS
 from bridge.protocol import Card, Clues, Step, Trial
 from bridge.rng import Rows
@@ -307,3 +309,103 @@ def test_a_step_before_scoring_does_not_see_episodes_that_were_used():
     one, two = (who.adapt(m, rng, episode=4, last=True) for m in (memory, memory._replace(episodes=other)))
     for name, p in one.params.items():
         assert torch.equal(p, two.params[name])
+
+
+def test_a_step_is_refused_where_it_is_longer_than_allowed_over_all_parameters():
+    """The bound lies between the lengths of the tasks' steps, and above each of their parts."""
+    free = inner_loop(inner_lr=0.5)
+    episodes, start = some_episodes(free), free.start(3)
+    after, _ = free.step(start, episodes, "fomaml")
+    parts = torch.stack([(after[name] - p).flatten(1).norm(dim=1) for name, p in start.items()])
+    length = parts.norm(dim=0)
+    shortest, middle, longest = length.sort().values.tolist()
+    for bound, count in ((0.99 * shortest, 0), ((middle + longest) / 2, 2), (1.01 * longest, 3)):
+        _, taken = inner_loop(inner_lr=0.5, max_step=bound).step(start, episodes, "fomaml")
+        assert torch.equal(taken, length <= bound)
+        assert taken.sum() == count
+    assert parts.max() < 0.99 * longest
+
+
+def test_each_further_step_is_shorter_by_the_same_share():
+    inner = inner_loop(inner_decay=0.3)
+    episodes, start = some_episodes(inner), inner.start(3)
+    first, *later = (inner.step(start, episodes, "lvc", number)[0] for number in range(3))
+    for number, after in enumerate(later, 1):
+        for name, p in start.items():
+            torch.testing.assert_close(after[name] - p, 0.3**number * (first[name] - p), atol=1e-12, rtol=0)
+
+
+def test_episodes_are_judged_as_configured():
+    inner = inner_loop(SQUARE, SQUARE, gamma=0.8, lam=0.3, baseline="time")
+    seen = some_episodes(inner)
+    obs = spaces.features(seen.obs, SQUARE)
+    found = episode_advantages(seen.reward, obs, seen.live, gamma=0.8, lam=0.3, baseline="time")
+    assert torch.equal(seen.advantage, found)
+
+
+def test_step_sizes_are_learned_only_by_who_asks_for_it():
+    assert not any(rate.requires_grad for rate in inner_loop().rates)
+
+
+def test_without_a_step_lived_parameters_stay():
+    inner = inner_loop()
+    episodes, start = some_episodes(inner), inner.start(3)
+    nothing = torch.zeros_like(episodes.reward)
+    none = episodes._replace(reward=nothing, live=nothing.bool(), behaviour=nothing, advantage=nothing)
+    after, taken = inner.step(start, inner.judge(none), "fomaml")
+    assert taken.all()
+    for name, p in start.items():
+        assert torch.equal(after[name], p)
+
+
+def test_refused_steps_are_counted_apart_and_change_nothing():
+    """With a bound that no step keeps: two steps were due, both of them refused."""
+    who = agent(Corridor(half=1), episodes_per_step=2, max_step=1e-9)
+    memory, _ = played(who, 4)
+    assert {name: value.tolist() for name, value in who.tally(memory).items()} == {
+        "grad_steps": [0, 0, 0],
+        "refused_steps": [2, 2, 2],
+    }
+    for name, p in who.inner.start(3).items():
+        assert torch.equal(memory.params[name], p)
+
+
+def test_a_memory_keeps_no_more_episodes_than_a_step_or_a_trial_has():
+    for asked, kept in ((2, 2), (50, 6)):
+        who = agent(Corridor(half=1), episodes_per_step=asked)
+        memory = who.start(Clues(), Trial(6, 4), Rows.of(0, torch.arange(3)))
+        assert memory.episodes.live.shape == (3, kept, 4)
+
+
+def test_an_episode_takes_the_place_of_an_older_one_whole():
+    """Nobody adapts: of a longer episode in the same place nothing is left. After a step nothing is left of any."""
+    who, rng = agent(Corridor(half=1), episodes_per_step=2), Rows.of(0, torch.arange(3))
+    memory, _ = played(who, 2, adapt=False)
+    used = who.adapt(tree.fork(memory), rng, episode=1, last=False)
+    assert not used.episodes.live.any()
+    assert not used.episodes.reward.any()
+    assert memory.episodes.reward[:, 1].any()
+    memory = who.begin(memory, rng, episode=3)
+    assert memory.episodes.live.any(2).tolist() == [[True, False]] * 3
+    assert not memory.episodes.reward[:, 1].any()
+
+
+@pytest.mark.parametrize("space", [MOVES, SQUARE], ids=["discrete", "continuous"])
+def test_frozen_scoring_asks_for_the_mode(space):
+    who = GradientAgent(inner_loop(PLACES, space), Card(method="toy", supervision="reward"))
+    rng = Rows.of(0, torch.arange(200))
+    memory, obs = who.start(Clues(), Trial(6, 4), rng), torch.zeros(200, dtype=torch.int64)
+    frozen, explored = (who.act(memory, obs, rng, explore=explore).action for explore in (False, True))
+    assert len(frozen.unique(dim=0)) == 1
+    assert len(explored.unique(dim=0)) > 1
+
+
+@pytest.mark.parametrize(("settings", "what"), [({"lam": -0.1}, "lam"), ({"max_step": 0.0}, "max_step")])
+def test_more_impossible_settings_are_refused(settings, what):
+    with pytest.raises(UserError, match=what):
+        InnerConfig(**settings)
+
+
+def test_two_episodes_are_the_fewest_unless_one_is_asked_for():
+    assert InnerConfig().episodes(Trial(5, 10)) == 2
+    assert InnerConfig(episodes_per_step=1).episodes(Trial(5, 2)) == 1

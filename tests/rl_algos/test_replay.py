@@ -6,7 +6,7 @@ import torch
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos.replay import Replay, stored
+from rl_algos.replay import Replay, Stored, stored
 
 DEVICE = torch.device("cpu")
 
@@ -137,3 +137,37 @@ def test_critics_may_be_paid_otherwise():
     assert rows.reward.tolist() == [[1], [2]]
     assert rows.judged.tolist() == [[-1], [-2]]
     assert torch.equal(stored(steps)[0].judged, rows.reward)
+
+
+def test_no_place_is_written_twice_in_one_call():
+    """Of writes to the same place in one call it is not said which one stays."""
+
+    class Room:
+        def __setitem__(self, place, values):
+            written = list(zip(*(at.tolist() for at in place), strict=True))
+            assert len(written) == len(set(written)) == len(values) == 5 + 5 + 3
+
+    replay = ring()
+    replay.rows = Stored(*(Room() for _ in Stored._fields))
+    live = [[True, True, i < 3] for i in range(13)]
+    add(replay, [0, 1, 2], [step([i, 10 + i, 20 + i], live=live[i]) for i in range(13)])
+    assert replay.written.tolist() == [13, 13, 3]
+
+
+def test_paid_well_is_above_the_mean_of_what_is_held():
+    """Exactly the mean is not above it; what was held before the task was cleared counts for nothing."""
+    replay, task = ring(), torch.tensor([0])
+    add(replay, [0], [step([1000]) for _ in range(5)])
+    for rewards, good in (([1, 2, 6], {6}), ([1, 2, 3], {3}), ([-3, -1], {-1})):
+        replay.clear(task)
+        add(replay, [0], [step([reward]) for reward in rewards])
+        got = replay.draw(task, 50, Rows.of(0, torch.arange(1)), good=50).reward
+        assert set(got.flatten().tolist()) == good
+
+
+def test_the_first_transitions_are_as_many_as_the_fullest_of_the_asked_has():
+    replay = ring()
+    add(replay, [0, 1], [step([i, i], live=[True, i < 2]) for i in range(4)])
+    for task, longest in (([0, 1], 4), ([1, 2], 2), ([2], 1)):
+        rows, _ = replay.first(torch.tensor(task))
+        assert rows.reward.shape == (len(task), longest)

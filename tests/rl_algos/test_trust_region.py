@@ -1,5 +1,8 @@
 """A trust region step where everything is known: a quadratic divergence and a linear gain."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import nn
 
@@ -55,3 +58,78 @@ def test_nothing_moves_where_no_step_gains():
 
     assert trust_region_step(where, objective, 0.01) == 0.0
     assert not torch.cat([p.detach() for p in where]).any()
+
+
+def test_the_step_that_is_taken_is_the_longest_of_those_halved():
+    """The one twice as long breaks the bound; how much so decides how often it is halved."""
+    for weight, halvings in ((1e3, 1), (1e5, 3), (1e7, 5)):
+        where = point()
+
+        def objective(where=where, weight=weight) -> tuple[torch.Tensor, torch.Tensor]:
+            x = torch.cat(where)
+            quadratic = 0.5 * x @ MATRIX @ x
+            return SLOPE @ x, quadratic + weight * quadratic**2
+
+        assert trust_region_step(where, objective, 0.01) == 0.5**halvings
+        with torch.no_grad():
+            for p in where:
+                p.mul_(2)
+            assert float(objective()[1]) > 0.01
+
+
+def test_nothing_moves_where_nothing_is_gained_or_lost():
+    where = point()
+
+    def objective() -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.cat(where)
+        return 0.0 * x.sum(), 0.5 * x @ MATRIX @ x
+
+    assert trust_region_step(where, objective, 0.01) == 0.0
+
+
+def test_where_nothing_is_asked_nothing_is_the_solution():
+    assert torch.equal(conjugate_gradients(lambda v: MATRIX @ v, torch.zeros_like(SLOPE), 10), torch.zeros_like(SLOPE))
+
+
+class Exchange:
+    """Two threads that average what they have, as two processes do."""
+
+    def __init__(self) -> None:
+        self.barrier, self.values = threading.Barrier(2, timeout=20), [torch.zeros(()), torch.zeros(())]
+
+    def average(self, index: int):
+        def mean(mine: torch.Tensor) -> torch.Tensor:
+            self.values[index] = mine
+            self.barrier.wait()
+            both = (self.values[0] + self.values[1]) / 2
+            self.barrier.wait()  # nobody writes before both have read
+            return both
+
+        return mean
+
+
+def test_processes_that_see_different_tasks_take_the_step_of_their_mean():
+    """Each has a gain, a divergence and a bump of its own that only the other would stop at."""
+    slopes, matrices = (SLOPE, SLOPE.flip(0) - 1), (MATRIX, 3 * torch.eye(3, dtype=torch.float64))
+
+    def objective(where, parts):
+        def value() -> tuple[torch.Tensor, torch.Tensor]:
+            x = torch.cat(where)
+            quadratic = [0.5 * x @ matrices[i] @ x for i in parts]
+            gain = torch.stack([slopes[i] @ x + (4.0 if i else -4.0) for i in parts]).mean()
+            return gain, torch.stack([q + 2e3 * i * q**2 for i, q in zip(parts, quadratic, strict=True)]).mean()
+
+        return value
+
+    alone = point()
+    share = trust_region_step(alone, objective(alone, (0, 1)), 0.01)
+    exchange, both = Exchange(), (point(), point())
+    with ThreadPoolExecutor(2) as pool:
+        shares = [
+            pool.submit(trust_region_step, where, objective(where, (i,)), 0.01, exchange.average(i))
+            for i, where in enumerate(both)
+        ]
+        assert [found.result(60) for found in shares] == [share, share]
+    assert 0 < share < 1
+    for where in both:
+        torch.testing.assert_close(torch.cat([*where]), torch.cat([*alone]), atol=1e-12, rtol=0)

@@ -79,3 +79,39 @@ def test_standard_scores_of_the_steps_lived():
         np.testing.assert_allclose(found[n][live[n]].numpy(), expected, atol=1e-4)
     assert (found[~live] == 0).all()
     assert (standardised(torch.full((1, 2), 7.0), torch.ones(1, 2).bool(), (0, 1)) == 0).all()
+
+
+def test_powers_of_time_up_to_the_third_are_fitted():
+    """With a fourth power something is left: five times are enough to tell."""
+    _, obs, _ = some_episodes()
+    live = torch.ones(N, E, H, dtype=torch.bool)
+    time = torch.linspace(0, 1, H, dtype=torch.float64)
+    for power, fitted in ((1, True), (2, True), (3, True), (4, False)):
+        reward = (time**power).expand(N, E, H)
+        left = episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="linear").abs().max()
+        assert (left < 1e-3) == fitted
+
+
+def test_episodes_seen_twice_are_fitted_as_if_seen_once():
+    reward, obs, live = some_episodes()
+    once = episode_advantages(reward, obs, live, gamma=0.9, lam=0.8, baseline="linear")
+    twice = episode_advantages(
+        *(torch.cat([part, part], 1) for part in (reward, obs, live)), gamma=0.9, lam=0.8, baseline="linear"
+    )
+    torch.testing.assert_close(twice, torch.cat([once, once], 1), atol=1e-12, rtol=0)
+
+
+def test_observations_that_say_nothing_are_fitted_as_if_there_were_none():
+    reward, obs, live = some_episodes()
+    silent, none = (
+        episode_advantages(reward, seen, live, gamma=0.9, lam=0.8, baseline="linear")
+        for seen in (torch.zeros_like(obs), obs[..., :0])
+    )
+    torch.testing.assert_close(silent, none, atol=1e-6, rtol=0)
+
+
+def test_what_steps_not_lived_would_have_earned_is_not_averaged():
+    advantage, _, live = some_episodes()
+    found = standardised(advantage, live, (1, 2))
+    again = standardised(torch.where(live, advantage, 100.0), live, (1, 2))
+    torch.testing.assert_close(found, again, atol=1e-12, rtol=0)

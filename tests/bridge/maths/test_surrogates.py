@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev
 
-from bridge.maths.surrogates import ESTIMATORS, clipped_surrogate, surrogate
+from bridge.maths.surrogates import ESTIMATORS, clipped_surrogate, spread, surrogate
 from tests.bridge.maths import two_steps
 
 THETA = torch.tensor([[0.2, -0.5], [0.9, 0.1], [-0.3, 0.4]], dtype=torch.float64)
@@ -118,3 +118,32 @@ def test_an_infinite_clip_is_none():
     log_prob, advantage = torch.tensor([2.0, -3.0]), torch.tensor([-1.0, 2.0])
     value = clipped_surrogate(log_prob, torch.zeros(2), advantage, float("inf"))
     torch.testing.assert_close(value, log_prob.exp() * advantage)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_spread_and_how_it_changes_with_the_policy(estimator):
+    """Of three steps, one not lived, where the policy has moved since: lvc weighs squares by the ratio, dice by none,
+    and both have the derivative of the weighed squares; for the others it is a constant."""
+    behaviour = torch.tensor([-0.7, -1.2, 0.0], dtype=torch.float64)
+    log_prob = torch.tensor([-0.3, -1.4, 0.0], dtype=torch.float64, requires_grad=True)
+    advantage = torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64)
+    live = torch.tensor([True, True, False])
+    found = spread(log_prob, behaviour, advantage, live, estimator)
+    ratio = (log_prob.detach() - behaviour).exp() if estimator == "lvc" else torch.ones(3, dtype=torch.float64)
+    square = ratio * advantage**2
+    expected = (square.sum() / 2).sqrt()
+    torch.testing.assert_close(found.detach(), expected, atol=1e-9, rtol=0)
+    slope = square / 2 / (2 * expected) if estimator in ("lvc", "dice") else torch.zeros(3, dtype=torch.float64)
+    if found.requires_grad:
+        found.backward()
+    torch.testing.assert_close(log_prob.grad if found.requires_grad else 0 * slope, slope, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("lived", [True, False])
+def test_the_spread_of_equal_advantages_is_small_and_not_nothing(lived):
+    log_prob = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    nothing, live = torch.zeros(2, dtype=torch.float64), torch.tensor([lived, lived])
+    found = spread(log_prob, nothing, nothing, live, "lvc")
+    found.backward()
+    assert found.item() == pytest.approx(1e-5)
+    assert log_prob.grad.tolist() == [0, 0]
