@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call
 
-from bridge import play
+from bridge import play, spaces
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.maths.baselines import episode_advantages, standardised
 from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
@@ -152,3 +154,80 @@ def test_one_policy_learns_three_tasks_and_needs_to_be_told_which():
     untold = evaluate(made.agent(), make_family("gridnavi"), plan)
     assert told.mean("trial_return") > 0.8 * 4 * 10.5
     assert told.mean("trial_return") - untold.mean("trial_return") > 10 * 15 / 300**0.5
+
+
+# --- one update, written out ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spent", [0.0, 0.25, 1.5])
+def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
+    """Episodes end early, gradients are scaled down, and rate and bonus have fallen to what is left of the budget."""
+    settings = {"shared": "trunk", "epochs": 3, "entropy": 0.5, "clip": 0.05, "lr": 0.01, "max_grad_norm": 0.02}
+    made, twin = (learner(Corridor(tasks=3), **settings) for _ in range(2))
+    task, played = twin._play()
+    assert not played.live.all()
+    left, policy, parameters = max(0.0, 1 - spent), twin.table.policy, list(twin.table.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=0.01 * left, eps=1e-5)
+    for _ in range(3):
+        losses, entropies = [], []
+        for slot, number in enumerate(task.tolist()):
+            own = {name: table[number] for name, table in zip(twin.table.names, twin.table.tables, strict=True)}
+            out = functional_call(policy, own, (played.obs[slot],))
+            log_prob, entropy = policy.actions.log_prob_and_entropy(out, played.action[slot])
+            lived, gain = played.live[slot], played.advantage[slot]
+            ratio = (log_prob - played.behaviour[slot]).exp()
+            clipped = torch.minimum(ratio * gain, ratio.clamp(0.95, 1.05) * gain)
+            losses.append(-(clipped + 0.5 * left * entropy)[lived].mean())
+            entropies.append(entropy[lived])
+        optimizer.zero_grad()
+        torch.stack(losses).mean().backward()
+        assert torch.nn.utils.clip_grad_norm_(parameters, 0.02) > 0.02
+        optimizer.step()
+    metrics = made.update(spent)
+    torch.testing.assert_close(weights(made), weights(twin), atol=1e-6, rtol=0)
+    assert torch.equal(weights(made), weights(learner(Corridor(tasks=3), **settings))) == (left == 0)
+    assert metrics["entropy"] == pytest.approx(torch.cat(entropies).mean().item(), abs=1e-5)
+
+
+def test_advantages_are_judged_as_configured_and_standardised_within_each_task():
+    made = learner(Corridor(tasks=3), gamma=0.8, lam=0.3, baseline="time")
+    _, played = made._play()
+    obs = spaces.features(played.obs, made.family.observation)
+    judged = episode_advantages(played.reward, obs, played.live, gamma=0.8, lam=0.3, baseline="time")
+    assert torch.equal(played.advantage, standardised(judged, played.live, (1, 2)))
+
+
+def test_two_workers_play_the_slots_that_one_plays():
+    """The second update of two workers of six slots each: the second one of a single worker of twelve."""
+    whole, *halves = (learner("bandit:k=3,n=6,tasks=50", tasks_per_update=n, hidden_ids=0.0) for n in (12, 6, 6))
+    for index, half in enumerate(halves):
+        half.workers.count, half.workers.index = 2, index
+    for made in (whole, *halves):
+        made.updates = 1
+    task, _ = whole._play()
+    assert task.tolist() == list(range(12, 24))
+    assert torch.equal(torch.cat([half._play()[0] for half in halves]), task)
+
+
+def test_each_update_plays_further_slots():
+    made = learner("bandit:k=3,n=6,tasks=50", hidden_ids=0.0)
+    for first in (0, 6, 12):
+        assert made._play()[0].tolist() == list(range(first, first + 6))
+        made.update()
+
+
+def test_specialists_start_differently_and_are_told_every_id():
+    made = learner(shared="nothing", hidden_ids=1.0)
+    for name, table in zip(made.table.names, made.table.tables, strict=True):
+        if name.endswith("weight"):
+            assert len({tuple(row.flatten().tolist()) for row in table}) == 4
+    assert made._play()[0].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_frozen_scoring_asks_for_the_mode():
+    made, rng = learner(), Rows.of(0, torch.arange(200))
+    agent, obs = made.agent(), made.family.reset(made.family.sample("id", torch.arange(200)), rng)[1]
+    memory = agent.start(Clues(), made.family.trial("id"), rng)
+    frozen, explored = (agent.act(memory, obs, rng, explore=explore).action for explore in (False, True))
+    assert len(frozen.unique()) == 1
+    assert len(explored.unique()) > 1
