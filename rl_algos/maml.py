@@ -65,8 +65,8 @@ class Config(InnerConfig):
     """The outer step."""
     score: Literal["last", "every"] = "last"
     """Whose return counts: that after the last inner step, or the mean over all stages, the first one included."""
-    tasks_per_update: int = 20
-    """Tasks of a meta-batch (of each process)."""
+    tasks_per_update: int = 0
+    """Tasks of a meta-batch (of each process); 0: 20, or more where trials are short."""
     epochs: int = 2
     """Outer steps on each meta-batch (ppo)."""
     lr: float = 3e-3
@@ -82,8 +82,8 @@ class Config(InnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need("1 or more", "hidden", "tasks_per_update", "epochs")
-        self.need("0 or more", "inner_steps", "entropy")
+        self.need("1 or more", "hidden", "epochs")
+        self.need("0 or more", "tasks_per_update", "inner_steps", "entropy")
         self.need("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
             raise UserError("Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed.")
@@ -108,6 +108,7 @@ class MamlLearner(Saved):
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
         self.trial = family.trial("train")
+        self.tasks = per_task.enough_tasks(config.tasks_per_update, self.trial.episodes * self.trial.horizon)
         with first_weights(seed):
             self.inner = InnerLoop(MlpPolicy(family.observation, family.action, config.hidden), config)
         self.inner.to(self.workers.device)
@@ -139,9 +140,9 @@ class MamlLearner(Saved):
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
         config = self.config
-        noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
+        noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks))
         tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
-        params, kept = self.inner.start(config.tasks_per_update), torch.ones_like(tasks.index, dtype=torch.bool)
+        params, kept = self.inner.start(self.tasks), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
         for k in range(config.inner_steps + (config.outer != "reptile")):
             episodes = per_task.roll_out(

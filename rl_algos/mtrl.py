@@ -53,8 +53,8 @@ class Config(Bounded):
     """What tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: float = 0.1
     """Share of slots that are played and learned from as an unknown task's."""
-    tasks_per_update: int = 20
-    """Slots of a batch (of each process)."""
+    tasks_per_update: int = 0
+    """Slots of a batch (of each process); 0: 20, or more where episodes are short."""
     episodes_per_task: int = 10
     """Episodes of each slot."""
     epochs: int = 8
@@ -75,10 +75,10 @@ class Config(Bounded):
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "hidden", "tasks_per_update", "episodes_per_task", "epochs")
+        self.need("1 or more", "hidden", "episodes_per_task", "epochs")
         self.need("above 0", "lr", "clip", "max_grad_norm")
         self.need("from 0 to 1", "gamma", "lam", "hidden_ids")
-        self.need("0 or more", "entropy")
+        self.need("0 or more", "tasks_per_update", "entropy")
 
 
 SPACE: Space = {
@@ -131,6 +131,8 @@ class MtrlLearner(Saved):
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+        steps = config.episodes_per_task * family.trial("train").horizon
+        self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
         with first_weights(seed):
             self.table = TaskTable(
                 family, lambda: MlpPolicy(family.observation, family.action, config.hidden), config.shared,
@@ -159,7 +161,7 @@ class MtrlLearner(Saved):
     def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
         config, family = self.config, self.family
-        slot = self.workers.rows(self.updates, config.tasks_per_update)
+        slot = self.workers.rows(self.updates, self.slots)
         noise = Rows.of(f"train/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
         hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)

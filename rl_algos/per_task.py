@@ -25,6 +25,14 @@ Parameters = dict[str, Tensor]
 """By name; every tensor leads with N."""
 
 
+def enough_tasks(asked: int, steps: int) -> int:
+    """As many tasks as were asked for; where that is 0, as many as play 2,000 steps at ``steps`` each, and 20 at least.
+
+    Where trials are a few steps, a batch of twenty is noise, and the time of an update is all overhead.
+    """
+    return asked or max(20, -(-2_000 // steps))
+
+
 class Episodes(NamedTuple):
     """Episodes of N tasks; what was not lived has reward, log-probability and advantage 0."""
 

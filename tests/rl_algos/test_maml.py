@@ -173,7 +173,7 @@ def test_an_outer_gradient_that_is_not_a_number_is_skipped_and_counted():
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"inner_steps": -1}, "inner_steps"), ({"tasks_per_update": 0}, "tasks_per_update"), ({"clip": 0.0}, "clip"),
+        ({"inner_steps": -1}, "inner_steps"), ({"tasks_per_update": -1}, "tasks_per_update"), ({"clip": 0.0}, "clip"),
         ({"outer": "reptile", "rates": "learned"}, "Reptile"), ({"outer": "reptile", "inner_steps": 0}, "Reptile"),
     ],
 )  # fmt: skip

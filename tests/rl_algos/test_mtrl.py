@@ -166,7 +166,7 @@ def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
     made, twin = (learner(Corridor(tasks=3), **settings) for _ in range(2))
     task, played = twin._play()
     assert not played.live.all()
-    left, policy, parameters = max(0.0, 1 - spent), twin.table.policy, list(twin.table.parameters())
+    left, policy, parameters = max(0.0, 1 - spent), twin.table.net, list(twin.table.parameters())
     optimizer = torch.optim.Adam(parameters, lr=0.01 * left, eps=1e-5)
     for _ in range(3):
         losses, entropies = [], []

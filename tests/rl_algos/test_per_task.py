@@ -80,3 +80,10 @@ def test_what_was_not_lived_is_nothing():
     for part in (played.reward, played.behaviour, played.advantage):
         assert (part[~played.live] == 0).all()
     assert (played.behaviour[played.live] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "found"), [(7, 1, 7), (0, 1, 2_000), (0, 40, 50), (0, 99, 21), (0, 8_000, 20)]
+)
+def test_enough_tasks(asked, steps, found):
+    assert per_task.enough_tasks(asked, steps) == found
