@@ -181,11 +181,11 @@ class IclRlLearner(Saved):
         steps = Transition(batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
         by_trial = Transition(*(part.transpose(0, 1) for part in steps))
         with self.workers.autocast():
-            said = self.policy(layout.trial(by_trial, layout.nothing_yet(nothing)))
-            hidden = said.hidden.transpose(0, 1)
+            by_token = self.policy.hidden(layout.trial(by_trial, layout.nothing_yet(nothing)))
+            hidden, out = by_token.transpose(0, 1), self.policy.actor(by_token).transpose(0, 1)
             seen = [hidden, batch.task.expand(len(hidden), -1, -1)] if self.config.critic == "task" else [hidden]
             score = self.critic(torch.cat(seen, -1)).squeeze(-1)
-        return said.out.transpose(0, 1).float(), score.float()
+        return out.float(), score.float()
 
     def agent(self) -> InContext:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

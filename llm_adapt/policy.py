@@ -76,8 +76,6 @@ class Output(NamedTuple):
     out: Float[Tensor, "*batch A"]
     """What the distribution of the next action is made of (``TransformerPolicy.actions``)."""
     value: Float[Tensor, "*batch"]
-    hidden: Float[Tensor, "*batch H"]
-    """What both are made of."""
 
 
 class Reading(NamedTuple):
@@ -114,8 +112,12 @@ class TransformerPolicy(PreTrainedModel):
         Raises:
             UserError: the trials are longer than learned positions allow; so do ``new_cache`` and ``read``.
         """
+        return self._say(self.hidden(tokens))
+
+    def hidden(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
+        """What distribution and value at every token are made of."""
         self._check_span(tokens.shape[1])
-        return self._say(self._decode(tokens))
+        return self._decode(tokens)
 
     def new_cache(self, rows: int, span: int) -> Cache:
         """An empty cache for trials of at most ``span`` tokens, as large as these or the window will ever need."""
@@ -133,7 +135,7 @@ class TransformerPolicy(PreTrainedModel):
             ContractError: the cache was made for shorter trials, and no longer holds what the window covers.
         """
         hidden, entry = self._decode_after(token[:, None], cache)
-        out, value, _ = self._say(hidden[:, 0])
+        out, value = self._say(hidden[:, 0])
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
@@ -172,7 +174,7 @@ class TransformerPolicy(PreTrainedModel):
         ).last_hidden_state
 
     def _say(self, hidden: Float[Tensor, "*batch H"]) -> Output:
-        return Output(self.actor(hidden), self.critic(hidden).squeeze(-1), hidden)
+        return Output(self.actor(hidden), self.critic(hidden).squeeze(-1))
 
     def _check_span(self, span: int) -> None:
         last = backbones.last_position(self.config.backbone_config)

@@ -1,4 +1,4 @@
-"""What every test shares: one thread, no display, no network, and the device to run on."""
+"""What every test shares: one thread, no display, no network, a cache of its own, and the device to run on."""
 
 import os
 
@@ -26,6 +26,12 @@ def pytest_report_header() -> str:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Histories are not kept where a user's are, in subprocesses neither."""
+    os.environ["METABRIDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

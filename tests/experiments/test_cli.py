@@ -329,7 +329,7 @@ def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
         ("random", "bayes", TINY),
         ("id",),
         {"bandit": 300},
-        {"bandit": Budget(600.0)},
+        lambda _method, _family: Budget(600.0),
         (0, 1),
         1,
     )

@@ -20,7 +20,7 @@ def test_a_size_names_what_exists_and_counts_what_every_family_plays(name):
         assert any(split == pattern or split.startswith(f"{pattern}/") for f in families for split in f.splits)
 
 
-@pytest.mark.parametrize("name", ["quick", "small", "full"])
+@pytest.mark.parametrize("name", ["small", "full"])
 def test_every_kind_of_learner_takes_part(name):
     assert {"maml", "pearl", "rl2", "mtrl_finetune"} <= set(SIZES[name].methods)
 
