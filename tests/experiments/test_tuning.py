@@ -60,6 +60,12 @@ def test_another_search_in_the_folder_is_refused(tmp_path):
         tune(tmp_path / "none", configs=0)
 
 
+def test_what_cannot_be_trained_on_the_family_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="Specialists need known tasks"):
+        tune(tmp_path / "none", method="mtrl:shared=nothing")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_configuration_that_fails_is_passed_over(tmp_path, monkeypatch):
     real = training.train_rest
 

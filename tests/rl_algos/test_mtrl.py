@@ -189,11 +189,12 @@ def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
     assert metrics["entropy"] == pytest.approx(torch.cat(entropies).mean().item(), abs=1e-5)
 
 
-def test_advantages_are_judged_as_configured_and_standardised_within_each_task():
-    made = learner(Corridor(tasks=3), gamma=0.8, lam=0.3, baseline="time")
+@pytest.mark.parametrize("baseline", ["time", "linear"])
+def test_advantages_are_judged_as_configured_and_standardised_within_each_task(baseline):
+    made = learner(Corridor(tasks=3), gamma=0.8, lam=0.3, baseline=baseline)
     _, played = made._play()
     obs = spaces.features(played.obs, made.family.observation)
-    judged = episode_advantages(played.reward, obs, played.live, gamma=0.8, lam=0.3, baseline="time")
+    judged = episode_advantages(played.reward, obs, played.live, gamma=0.8, lam=0.3, baseline=baseline)
     assert torch.equal(played.advantage, standardised(judged, played.live, (1, 2)))
 
 
@@ -231,3 +232,9 @@ def test_frozen_scoring_asks_for_the_mode():
     frozen, explored = (agent.act(memory, obs, rng, explore=explore).action for explore in (False, True))
     assert len(frozen.unique()) == 1
     assert len(explored.unique()) > 1
+
+
+@pytest.mark.parametrize("shared", ["all", "nothing"])
+def test_the_card_counts_all_tasks_parameters(shared):
+    card = learner(shared=shared).agent().card
+    assert card.params_total == card.params_trained == weights(learner(shared=shared)).numel()
