@@ -102,8 +102,7 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
 
 def make(config: PreTrainedConfig) -> PreTrainedModel:
     """A decoder with new weights; it has a copy of the config."""
-    model = AutoModel.from_config(copy.deepcopy(config), attn_implementation=ATTENTION, dtype=torch.get_default_dtype())
-    return _wordless(model)
+    return _wordless(AutoModel.from_config(copy.deepcopy(config), attn_implementation=ATTENTION))
 
 
 def reach(config: PreTrainedConfig) -> int:
