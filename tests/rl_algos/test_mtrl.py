@@ -234,9 +234,7 @@ def test_frozen_scoring_asks_for_the_mode():
     assert len(explored.unique()) > 1
 
 
-@pytest.mark.parametrize(
-    ("shared", "count"), [("all", 141 + 24), ("trunk", 141 + 159), ("nothing", 4 * 141)]
-)
+@pytest.mark.parametrize(("shared", "count"), [("all", 141 + 24), ("trunk", 141 + 159), ("nothing", 4 * 141)])
 def test_the_card_counts_what_plays(shared, count):
     """A policy has 3 * 8 + 9 * 8 + 9 * 5 parameters; each further task has some of its own."""
     card = learner(shared=shared).agent().card
