@@ -55,7 +55,8 @@ class TaskTable(nn.Module, Generic[Net]):
     ) -> None:
         super().__init__()
         if shared == "nothing" and not family.tasks:
-            raise UserError(f"Specialists need known tasks. Name how many: --family {family.id} with tasks=N.")
+            known = f"{family.id}{',' if ':' in family.id else ':'}tasks=N"
+            raise UserError(f"Specialists need known tasks. Name how many: --family {known}")
         self.known, self.shared = family.tasks, shared
         nets = [make() for _ in range(1 + (self.known if shared == "nothing" else 0))]
         self.net = nets[0]

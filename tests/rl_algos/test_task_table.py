@@ -98,5 +98,7 @@ def test_a_shared_gradient_is_scaled_down_as_one_and_only_what_was_named():
 
 
 def test_specialists_need_known_tasks():
-    with pytest.raises(UserError, match="tasks=N"):
+    with pytest.raises(UserError, match="--family gridnavi:tasks=N"):
         table("gridnavi", shared="nothing")
+    with pytest.raises(UserError, match="--family gridnavi:train=inner,tasks=N"):
+        table("gridnavi:train=inner", shared="nothing")
