@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, LlamaConfig, LlamaForCausalLM
 
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
+from bridge.learner import first_weights
 from bridge.tasks.base import Box, Discrete
 from llm_adapt.backbones import BACKBONES
 from llm_adapt.cache import write
@@ -31,7 +32,9 @@ def noisy(policy, dtype=torch.float64):
 
 def small(name="llama", *, window=WINDOW, dtype=torch.float64, layers=2, action=THREE, **sizes):
     sizes = {"hidden": 16, "heads": 2, "positions": 64} | sizes
-    return noisy(build(name, PLANE, action, layers=layers, window=window, **sizes), dtype)
+    with first_weights(0):
+        policy = build(name, PLANE, action, layers=layers, window=window, **sizes)
+    return noisy(policy, dtype)
 
 
 def trials(policy, rows, steps, seed=0):
@@ -212,8 +215,7 @@ def test_reduced_precision_says_nearly_the_same():
         last = policy.read(tokens[:, 8], absorbed)
     assert whole.out.dtype == torch.bfloat16
     for said in (whole, stepped, (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value)):
-        for part, exact in zip(said, expected, strict=True):  # single numbers may be far off, on some machines' kernels
-            assert (part.float() - exact).square().mean().sqrt() < 0.1 * exact.std()
+        close([part.float() for part in said], expected, atol=0.1)
 
 
 def test_all_weights_are_trained():
