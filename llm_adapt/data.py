@@ -36,7 +36,7 @@ from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
 from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
 
-VERSION = 1
+VERSION = 2
 """Moves when what a shard holds moves."""
 
 CACHE = "METABRIDGE_CACHE"
@@ -122,7 +122,8 @@ class Collection:
         """The columns: a list of steps each, but ``length`` and ``source``."""
         obs, action = _feature(self.family.observation), _feature(self.family.action)
         number, flag = datasets.List(datasets.Value("float32")), datasets.List(datasets.Value("bool"))
-        steps = {"obs": obs, "action": action, "reward": number, "next_obs": obs, "end": flag, "best": action}
+        steps = {"obs": obs, "action": action, "reward": number, "next_obs": obs, "end": flag}
+        steps |= {"asked": obs, "best": action}
         return datasets.Features(
             {"source": datasets.Value("string"), "length": datasets.Value("int64")}
             | {name: datasets.List(kind) if name in _SPACED else kind for name, kind in steps.items()}
@@ -135,7 +136,7 @@ class Collection:
         names = [d.sources[row % len(d.sources)] for row in range(d.rows)]
         lengths = histories.length.tolist()
         columns: dict[str, Any] = {"source": names, "length": lengths}
-        for name, rows in (histories.steps._asdict() | {"best": histories.best}).items():
+        for name, rows in (histories.steps._asdict() | {"asked": histories.asked, "best": histories.best}).items():
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
@@ -152,7 +153,7 @@ class Collection:
         )  # fmt: skip
 
 
-_SPACED = ("obs", "action", "next_obs", "best")
+_SPACED = ("obs", "action", "next_obs", "asked", "best")
 
 _CARD = """---
 pretty_name: Learning histories on {family}
@@ -165,8 +166,8 @@ configs:
 
 Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one training task: {episodes}
 episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`, `reward`,
-`next_obs`, `end` (this step ended its episode), `best` (the informed oracle's action in that state). Rewards are as
-the task pays them. Nothing of the task's parameters is shown.
+`next_obs`, `end` (this step ended its episode), `asked` (a state drawn at random from those of the shard), `best` (the
+informed oracle's action there). Rewards are as the task pays them. Nothing of the task's parameters is shown.
 
 What it holds is a function of this definition (family hash {hash}) and the shard's number:
 
@@ -195,10 +196,10 @@ def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: Task
     def spaced(name: str, space: Discrete | Box) -> Tensor:
         return column(name, space, torch.int64 if isinstance(space, Discrete) else torch.float32)
 
-    obs, next_obs = (spaced(name, family.observation) for name in ("obs", "next_obs"))
+    obs, next_obs, asked = (spaced(name, family.observation) for name in ("obs", "next_obs", "asked"))
     action, best = (spaced(name, family.action) for name in ("action", "best"))
     reward, end = (column(name, None, torch.float32) for name in ("reward", "end"))
-    return Histories(Transition(obs, action, reward, next_obs, end), best, length)
+    return Histories(Transition(obs, action, reward, next_obs, end), asked, best, length)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 A source is a reference agent (``bridge/references/table.py``) that knows no more of a task than its history shows. It
 must not: an agent that imitates somebody who knew more takes its own guesses for evidence (Ortega et al. 2021,
-arXiv 2110.10819). Beside each step stands the informed oracle's action in that state: the same histories serve
-algorithm distillation, which learns what the source did, and decision pretraining: what it should have done.
+arXiv 2110.10819). Beside each step stand a state drawn at random and the informed oracle's action in it: the same
+histories serve algorithm distillation, which learns what the source did, and decision pretraining: what is best.
 
 Shape letters: B trials, T steps of the longest trial.
 """
@@ -32,8 +32,10 @@ class Histories(NamedTuple):
 
     steps: Transition
     """``[B, T, ...]``; ``end`` is 1 where a step ended its episode."""
+    asked: Tensor
+    """A state to be asked about at each step, drawn evenly from all that these trials came to, ``[B, T, ...]``."""
     best: Tensor
-    """The oracle's action in the state of each step, ``[B, T, ...]``."""
+    """The oracle's action there, with as many steps left as at this step, ``[B, T, ...]``."""
     length: Int[Tensor, " B"]
     """Live steps."""
 
@@ -47,17 +49,22 @@ def play(sources: tuple[str, ...], family: TaskFamily, trial: Trial, noise: Rows
     """
     tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
     rows = torch.arange(len(noise), device=noise.device)
-    parts = []
-    for number, name in enumerate(sources):
-        mine = rows[rows % len(sources) == number]
-        if len(mine):
-            parts.append((mine, _played(_source(name, family), family, trial, memory.select(tasks, mine), noise[mine])))
-    longest = max(int(part.length.max()) for _, part in parts)
-    found = [_padded(part, longest) for _, part in parts]
-    order = torch.cat([mine for mine, _ in parts]).argsort()
+    groups = [rows[rows % len(sources) == number] for number in range(min(len(sources), len(rows)))]
+    played = [
+        record_context(_source(name, family), family, "train", memory.select(tasks, mine), noise[mine], trial)
+        for name, mine in zip(sources, groups, strict=False)
+    ]
+    states = torch.cat([step.obs[_live(step)] for episodes in played for steps in episodes for step in steps])
+    states = states.unique(dim=0)
+    parts = [
+        _labelled(family, trial, memory.select(tasks, mine), episodes, states, noise[mine])
+        for mine, episodes in zip(groups, played, strict=True)
+    ]
+    longest = max(int(part.length.max()) for part in parts)
+    found = [_padded(part, longest) for part in parts]
+    order = torch.cat(groups).argsort()
     steps = Transition(*(torch.cat(columns)[order] for columns in zip(*(part.steps for part in found), strict=True)))
-    best, length = (torch.cat([getattr(part, name) for part in found])[order] for name in ("best", "length"))
-    return Histories(steps, best, length)
+    return Histories(steps, *(torch.cat(columns)[order] for columns in zip(*(part[1:] for part in found), strict=True)))
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
@@ -86,28 +93,34 @@ def _source(name: str, family: TaskFamily) -> Agent:
     return source
 
 
-def _played(source: Agent, family: TaskFamily, trial: Trial, tasks: Tasks, noise: Rows) -> Histories:
-    """One source's trials."""
-    episodes = record_context(source, family, "train", tasks, noise, trial)
+def _labelled(
+    family: TaskFamily, trial: Trial, tasks: Tasks, episodes: list[list[Step]], states: Tensor, noise: Rows
+) -> Histories:
+    """One source's trials, with what the oracle would do in states drawn from ``states``."""
     oracle = reference("oracle", family, "train")
     told = oracle.start(Clues(task=tasks), trial, noise.at("oracle"))
-    best = []
+    asked, best = [], []
     for number, steps in enumerate(episodes):
         known = oracle.begin(told, noise.at("oracle", number), episode=number)
         for t, step in enumerate(steps):
-            best.append(oracle.act(known, step.obs, noise.at("oracle", number, t), explore=True).action)
+            asked.append(states[noise.at("asked", number, t).integers(len(states))])
+            best.append(oracle.act(known, asked[-1], noise.at("oracle", number, t), explore=True).action)
             known = oracle.observe(known, step)
     steps = [step for episode in episodes for step in episode]
     live = torch.stack([_live(step) for step in steps], 1)
     length = live.sum(1)
     order = (~live).sort(dim=1, stable=True).indices[:, : int(length.max())]
     row = torch.arange(len(length), device=length.device)[:, None]
-    columns = zip(*(Transition.of(step) for step in steps), strict=True)
-    packed = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
     beyond = torch.arange(order.shape[1], device=length.device) >= length[:, None]
-    for part in (*packed, best_action := torch.stack(best, 1)[row, order]):
-        part[beyond] = 0
-    return Histories(packed, best_action, length)
+
+    def packed(column: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+        """Live steps first, zeros after them."""
+        rows = torch.stack(list(column), 1)[row, order]
+        rows[beyond] = 0
+        return rows
+
+    columns = zip(*(Transition.of(step) for step in steps), strict=True)
+    return Histories(Transition(*map(packed, columns)), packed(asked), packed(best), length)
 
 
 def _live(step: Step) -> Tensor:
@@ -121,4 +134,5 @@ def _padded(part: Histories, longest: int) -> Histories:
         more = rows.new_zeros(rows.shape[0], longest - rows.shape[1], *rows.shape[2:])
         return torch.cat([rows, more], 1)
 
-    return Histories(Transition(*(pad(column) for column in part.steps)), pad(part.best), part.length)
+    steps = Transition(*(pad(column) for column in part.steps))
+    return Histories(steps, pad(part.asked), pad(part.best), part.length)

@@ -38,6 +38,6 @@ class IclAdLearner(ImitationLearner):
     method = "icl_ad"
     supervision = "histories"
 
-    def label(self, histories: Histories) -> Tensor:
-        """What the source did."""
-        return histories.steps.action
+    def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """What did the source do in the state that it had come to?"""
+        return histories.steps.obs, histories.steps.action

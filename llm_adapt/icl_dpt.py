@@ -1,11 +1,11 @@
 """Decision-pretrained transformer (Lee et al. 2023, arXiv 2306.14892): name the best action, given a history.
 
-Trained to say what the informed oracle would do, a policy that sees only the history says how probable each action is
-to be the best one. To draw from that is posterior sampling, and it explores.
+Trained to say what the informed oracle would do in a state drawn at random, a policy that sees only the history says
+how probable each action is to be the best one. To draw from that is posterior sampling, and it explores.
 
 Deviations from the paper:
- 1. A context is a history in its order, and the state asked about is the one that it has come to; every step of a
- history is asked about. (The original: a set of transitions and one random state.)
+ 1. A context is a history in its order, and a state is asked about at every step of it. (The original: a set of
+ transitions, in any order, and one state.)
  2. Histories come from several learners and from random play, which know no more than the history shows.
  3. A token tells a transition and asks about a state at once (``llm_adapt/tokens.py``).
  4. At play the context grows with every step and slides beyond its window. (The original: whole episodes.)
@@ -38,6 +38,6 @@ class IclDptLearner(ImitationLearner):
     method = "icl_dpt"
     supervision = "optimal_actions"
 
-    def label(self, histories: Histories) -> Tensor:
-        """The best action in the state of each step."""
-        return histories.best
+    def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """What is best in a state that may be any?"""
+        return histories.asked, histories.best

@@ -26,7 +26,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Bounded
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, Losses, judge, losses
@@ -37,26 +36,18 @@ from bridge.trials import Batch, play_trials, task_features
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from llm_adapt.in_context import InContext
-from llm_adapt.policy import build
+from llm_adapt.policy import Decoder
 from llm_adapt.tokens import Transition
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Bounded):
+class Config(Decoder):
     """How the policy is built and trained."""
 
     called: ClassVar[str] = "In-context RL"
 
-    backbone: str = "llama"
-    """A new decoder of this kind, or a local folder of pretrained weights."""
-    hidden: int = 64
-    """Width of a new decoder."""
     layers: int = 2
-    """How many it has."""
-    heads: int = 4
-    """Heads of attention in each."""
     window: int = 1024
-    """Steps that a token attends to, its own included."""
     critic: Literal["history", "task"] = "history"
     """What the critic sees: what the policy has read, or the task too (in training only): its parameters, and the mean
     of each reward in place of the reward."""
@@ -119,10 +110,7 @@ class IclRlLearner(Saved):
         features = task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
         self.scale = ReturnScale(span).to(device)
         with first_weights(seed):
-            self.policy = build(
-                config.backbone, family.observation, family.action, hidden=config.hidden, layers=config.layers,
-                heads=config.heads, window=config.window, positions=config.window,
-            ).to(device)  # fmt: skip
+            self.policy = config.policy(family).to(device)
             width = self.policy.config.backbone_config.hidden_size
             self.critic = nn.Sequential(nn.Linear(width + features, width), nn.ReLU(), nn.Linear(width, 1)).to(device)
         self.learned = [*self.policy.parameters(), *self.critic.parameters()]

@@ -1,12 +1,13 @@
 """Pretraining on histories: at every step, raise the likelihood of a label given all that was known by then.
 
-    loss = - mean over steps of log pi(label_t | token_0..t),    token_t = (obs_t, transition_{t-1})
+    loss = - mean over steps of log pi(label_t | token_0..t),    token_t = (state_t, transition_{t-1})
 
-What the label is makes the method: the source's own action (``llm_adapt/icl_ad.py``), or the oracle's
-(``llm_adapt/icl_dpt.py``). Histories come shard by shard (``llm_adapt/data.py``); every one is an environment step paid
-for once and read several times, in windows that begin anywhere in it and never go beyond its ends.
+Which state is asked about and what the label is makes the method: the state come to and the source's own action
+(``llm_adapt/icl_ad.py``), or any state and the oracle's action in it (``llm_adapt/icl_dpt.py``). Histories come shard
+by shard (``llm_adapt/data.py``); each of their steps is an environment step paid for once and read several times, in
+windows (``llm_adapt/windows.py``).
 
-Shape letters: b windows of a step, W steps of a window, A actions.
+Shape letters: b windows of a step, T steps of a history, W of a window.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from typing import ClassVar
 
 import datasets
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Bounded
 from bridge.learner import Saved, first_weights
 from bridge.protocol import Card
 from bridge.rng import Rows
@@ -30,26 +30,16 @@ from bridge.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
-from llm_adapt.policy import build
-from llm_adapt.tokens import Transition
+from llm_adapt.policy import Decoder
+from llm_adapt.windows import Windows, cut
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Bounded):
+class Config(Decoder):
     """How the policy is built and trained, and on what."""
 
     called: ClassVar[str] = "Imitation"
 
-    backbone: str = "llama"
-    """A new decoder of this kind, or a local folder of pretrained weights."""
-    hidden: int = 64
-    """Width of a new decoder."""
-    layers: int = 3
-    """How many it has."""
-    heads: int = 4
-    """Heads of attention in each."""
-    window: int = 256
-    """Steps that a token attends to, its own included, in training and at test."""
     sources: str = ""
     """Who makes the histories, joined by +: ``psrl+random``; empty: the family's own choice."""
     episodes: int = 0
@@ -103,10 +93,7 @@ class ImitationLearner(Saved):
         self.width = min(config.window, span)
         self.pool: list[datasets.Dataset] = []
         with first_weights(seed):
-            self.policy = build(
-                config.backbone, family.observation, family.action, hidden=config.hidden, layers=config.layers,
-                heads=config.heads, window=config.window, positions=config.window,
-            ).to(self.workers.device)  # fmt: skip
+            self.policy = config.policy(family).to(self.workers.device)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
@@ -136,33 +123,16 @@ class ImitationLearner(Saved):
         self.env_steps += fresh
         return {name: total / steps for name, total in sums.items()}
 
-    def label(self, histories: Histories) -> Tensor:
-        """What is imitated at each step, ``[b, T, ...]``."""
+    def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """Which state each step asks about, and what is to be said there; both ``[b, T, ...]``."""
         raise NotImplementedError
 
-    def _windows(self, pool: datasets.Dataset, noise: Rows) -> tuple[Tensor, Tensor, Float[Tensor, "b W"]]:
-        """Tokens and labels of a window of each of some histories, and the weight of each step: 0 beyond its end.
-
-        A window that would begin before its history begins with it, so that beginnings are seen as often as the rest.
-        """
+    def _windows(self, pool: datasets.Dataset, noise: Rows) -> Windows:
+        """One of each of some histories."""
         row = (noise.at("row").uniform().double() * len(pool)).long().tolist()
         found = data.read(pool, row, self.family)
-        first = (-(self.width // 2) + self._choices(found.length) * noise.at("first").uniform()).floor().long()
-        at = first.clamp(min=0)[:, None] + torch.arange(self.width)
-        inside = at < found.length[:, None]
-        at, b = at.clamp(max=found.best.shape[1] - 1), torch.arange(len(row))[:, None]
-        steps, layout = found.steps, self.policy.layout
-        before = Transition(*(part[b, (at - 1).clamp(min=0)] for part in steps))
-        none = layout.nothing_yet(Rows(torch.zeros(len(row), dtype=torch.int64)))
-        start = at == 0
-        last = Transition(*(_where(start, new[:, None], old) for new, old in zip(none, before, strict=True)))
-        tokens = layout.token(steps.obs[b, at], last)
-        device = self.workers.device
-        return tokens.to(device), self.label(found)[b, at].to(device), inside.float().to(device)
-
-    def _choices(self, length: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Places where a window may begin."""
-        return (length - self.width + self.width // 2 + 1).clamp(min=1).float()
+        windows = cut(found, *self.questions(found), self.width, self.policy.layout, noise.at("first"))
+        return Windows(*(part.to(self.workers.device) for part in windows))
 
     def _loss(
         self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]
@@ -183,7 +153,3 @@ class ImitationLearner(Saved):
             params_trained=count,
         )  # fmt: skip
         return InContext(self.policy, card)
-
-
-def _where(here: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(here.view(*here.shape, *[1] * (old.dim() - 2)), new, old)

@@ -15,7 +15,7 @@ Shape letters: B trials, T tokens, D features of a token, A numbers that a distr
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -26,8 +26,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers import initialization as init
 
 from bridge import spaces
+from bridge.config import Bounded
 from bridge.errors import ContractError, UserError
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Box, Discrete, TaskFamily
 from llm_adapt import backbones
 from llm_adapt.attention import Past, visible
 from llm_adapt.cache import Cache, Entry, extend
@@ -233,6 +234,29 @@ def build(
     if weights is not None:
         policy.backbone.load_state_dict(weights)
     return policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder(Bounded):
+    """What a method of this track builds its policy on: the first fields of its ``Config``."""
+
+    backbone: str = "llama"
+    """A new decoder of this kind, or a local folder of pretrained weights."""
+    hidden: int = 64
+    """Width of a new decoder."""
+    layers: int = 3
+    """How many it has."""
+    heads: int = 4
+    """Heads of attention in each."""
+    window: int = 256
+    """Steps that a token attends to, its own included, in training and at test."""
+
+    def policy(self, family: TaskFamily) -> TransformerPolicy:
+        """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""
+        return build(
+            self.backbone, family.observation, family.action, hidden=self.hidden, layers=self.layers, heads=self.heads,
+            window=self.window, positions=self.window,
+        )  # fmt: skip
 
 
 def _space(fields: dict[str, Any]) -> Discrete | Box:

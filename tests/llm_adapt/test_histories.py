@@ -35,18 +35,31 @@ def test_the_best_action_is_the_oracles():
     assert (found.steps.action != found.best).any()
 
 
-def test_the_best_action_leads_to_the_goal_from_wherever_the_source_is():
+def test_the_best_action_leads_to_the_goal_from_wherever_is_asked_about():
     """It comes one cell nearer to the hidden goal, or stays there, wherever there is time left to reach it."""
     family, found = histories("darkroom:variant=ad", ("random",), rows=5, episodes=2)
     goal = family.sample("train", Rows.of("h", torch.arange(5)).at("task").bits() & ((1 << 62) - 1)).params["goal"]
     moves = torch.tensor(family.grid.moves)
-    here = found.steps.obs
+    here = found.asked
     far = (here - goal[:, None]).abs().sum(-1)
     nearer = ((here + moves[found.best]).clamp(0, 8) - goal[:, None]).abs().sum(-1)
     left = 20 - torch.arange(40) % 20
     in_time = far < left
     assert in_time.float().mean() > 0.5
     assert torch.equal(nearer[in_time], (far - 1).clamp(min=0)[in_time])
+
+
+def test_states_asked_about_are_drawn_evenly_from_those_of_all_trials():
+    """Whatever the row, the step, or how often it was come to."""
+    _, found = histories("darkroom:variant=ad", ("random", "psrl"), rows=40, episodes=4)
+    been = found.steps.obs.flatten(0, 1).unique(dim=0)
+    asked, count = found.asked.flatten(0, 1).unique(dim=0, return_counts=True)
+    assert torch.equal(asked, been)
+    assert len(been) == 79
+    expected = 40 * 80 / 79
+    assert (count - expected).square().sum() / expected < 122  # chi-square with 78 degrees of freedom: 1 in 1,000
+    same = (found.asked == found.steps.obs).all(-1).float().mean()
+    assert same < 0.03
 
 
 def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
@@ -64,6 +77,8 @@ def test_histories_that_end_early_are_packed_and_padded():
     assert found.length.min() < found.length.max() == found.best.shape[1]
     beyond = torch.arange(found.best.shape[1]) >= found.length[:, None]
     assert not found.steps.obs[beyond].any()
+    assert not found.asked[beyond].any()
+    assert found.asked[~beyond].any(-1).float().mean() > 0.9
     for row, length in enumerate(found.length.tolist()):
         assert found.steps.end[row, length - 1] == 1
         assert found.steps.end[row].sum() == 2

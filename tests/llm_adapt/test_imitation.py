@@ -13,7 +13,6 @@ from llm_adapt import data, icl_ad, icl_dpt
 from llm_adapt.icl_ad import IclAdLearner
 from llm_adapt.icl_dpt import IclDptLearner
 from llm_adapt.imitation import ImitationLearner
-from llm_adapt.tokens import Transition
 
 SMALL = {"hidden": 16, "layers": 1, "heads": 2, "window": 8, "steps_per_update": 240, "batch": 64, "passes": 1.0}
 
@@ -73,7 +72,9 @@ def test_windows_are_pieces_of_a_history(kind):
     tokens, label, inside = made._windows(pool, Rows.of("w", torch.arange(200)))
     whole = data.read(pool, range(len(pool)), made.family)
     none = made.policy.layout.nothing_yet(Rows(torch.zeros(len(pool), dtype=torch.int64)))
-    rows = made.policy.layout.trial(Transition(*whole.steps), none)
+    shown = whole.steps if kind is IclAdLearner else whole.steps._replace(obs=whole.asked)
+    past = made.policy.layout.trial(whole.steps, none)[..., 2:]  # gridnavi observes two numbers
+    rows = torch.cat([made.policy.layout.trial(shown, none)[..., :2], past], -1)
     labels = whole.best if kind is IclDptLearner else whole.steps.action
     assert (inside == 1).all()
     found = 0
