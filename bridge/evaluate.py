@@ -29,9 +29,10 @@ from bridge.errors import ContractError, UserError
 from bridge.play import EpisodeTotals, Visit, clues, play_episode, record_context, show
 from bridge.protocol import Agent, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import CONTEXT_AXES, TaskFamily, Tasks
 
-METRICS = ("episode_return", "trial_return", "regret", "success")
+METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
+"""``informed_return``: on track C, the return of an episode of those trials whose shown context holds a success."""
 COSTS = ("transitions", "grad_steps", "refused_steps")
 """What a trial has cost by a curve point; gradient steps are known of agents that have ``tally(memory)``."""
 DETAILED_TRIALS = 256
@@ -132,6 +133,8 @@ def evaluate(
         raise ContractError(f"{agent.card.method} asks to be told the task; only references may. Use another clue.")
     if plan.track == "C" and behaviour is None:
         raise UserError("Track C shows every method the same context: name the behaviour agent that makes it.")
+    if plan.track != "C" and family.split(plan.split).axis in CONTEXT_AXES:
+        raise UserError(f"{plan.split} moves what is shown, and only track C shows anything. Ask for track C.")
     trial = family.trial(plan.split)
     points = family.curve_points(trial)
     if plan.track != "O":
@@ -165,7 +168,8 @@ def evaluate(
         for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
-                stack = torch.stack([torch.ones_like(value), value, value * value])
+                counted, value = ~value.isnan(), value.nan_to_num()
+                stack = torch.stack([counted, value, value * value])
                 sums[metric][:, :, point].index_add_(1, key, stack)
             for name, value in costs.items():
                 spent[name][point] += value.double().sum().item() / plan.trials
@@ -230,6 +234,7 @@ def _frozen(
     """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
     lived, paid = torch.zeros_like(optimal), 0
+    informed = torch.zeros_like(optimal, dtype=torch.bool)
     for shots in range(trial.episodes + 1):
         own = rng.at("agent", shots)
         if shots in points:
@@ -240,6 +245,8 @@ def _frozen(
                 agent, family, tasks, scorer, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
             )
             values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
+            if contexts:
+                values["informed_return"] = torch.where(informed, totals.reward, torch.nan)
             costs = _costs(agent, scorer, lived)
             yield points.index(shots), paid + trial.horizon, _with_success(values, totals), costs
             paid = 0
@@ -250,6 +257,7 @@ def _frozen(
         if contexts:
             memory = show(agent, memory, contexts[shots], own.at("begin"), episode=shots)
             lived += sum(step.live.float() if step.live is not None else 1.0 for step in contexts[shots])
+            informed |= _holds_success(family, tasks, contexts[shots])
         else:
             memory, totals = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
             lived += totals.steps
@@ -312,6 +320,16 @@ def _costs(agent: Agent, memory: Any, lived: Tensor) -> dict[str, Tensor]:
 
 def _with_success(values: dict[str, Tensor], totals: EpisodeTotals) -> dict[str, Tensor]:
     return values if totals.success is None else values | {"success": totals.success.double()}
+
+
+def _holds_success(family: TaskFamily, tasks: Tasks, steps: list[Step]) -> Tensor:
+    """Of each row: whether a live step of an episode succeeded; never, where the family knows no such thing."""
+    found = torch.zeros_like(steps[0].terminated)
+    for step in steps:
+        success = family.success(tasks, step)
+        if success is not None:
+            found |= success if step.live is None else success & step.live
+    return found
 
 
 class _Detail:

@@ -9,6 +9,7 @@ Shape letters: B trials, K episodes, H steps, A actions, D features. Every leaf 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -71,7 +72,7 @@ class Card:
     """What training saw: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
     task distribution itself)."""
     decode_rule: str = "sample"
-    """How a distribution became an action: sample, argmax, or rule (a reference's own)."""
+    """How a distribution became an action: sample, argmax, a temperature (0.5), or rule (a reference's own)."""
     exact_reference: str = ""
     """References only: exact (proved optimal for its model), near (an approximation) or heuristic."""
     reference: bool = False
@@ -80,6 +81,22 @@ class Card:
     tuning_configs: int = 1
     params_total: int = 0
     params_trained: int = 0
+
+    @property
+    def temperature(self) -> float:
+        """Of the draws: 1 where a distribution is sampled as it is, 0 for its likeliest action."""
+        return _TEMPERATURES[self.decode_rule] if self.decode_rule in _TEMPERATURES else float(self.decode_rule)
+
+
+_TEMPERATURES = {"sample": 1.0, "argmax": 0.0}
+
+
+def decodes(rule: str) -> bool:
+    """Whether ``rule`` says how to decode a distribution: by one of its names, or by a temperature of 0 or more."""
+    try:
+        return rule in _TEMPERATURES or 0 <= float(rule) < math.inf
+    except ValueError:
+        return False
 
 
 @runtime_checkable

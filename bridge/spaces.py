@@ -50,8 +50,8 @@ class Actions(Protocol):
 
     outputs: int
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
-        """A draw; the most likely action where there is no noise."""
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+        """A draw from the density to the power of 1 / temperature; the most likely action at 0 or without noise."""
         ...
 
     def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,8 +65,10 @@ class Categorical:
     def __init__(self, space: Discrete) -> None:
         self.outputs = space.n
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
-        return Decision(out.argmax(-1) if rng is None else rng.categorical(out.softmax(-1)), logits=out)
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+        if rng is None or not temperature:
+            return Decision(out.argmax(-1), logits=out)
+        return Decision(rng.categorical((out / temperature).softmax(-1)), logits=out)
 
     def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
         log_p = out.log_softmax(-1)
@@ -83,9 +85,12 @@ class ScaledBeta:
         self.outputs = 2 * len(space.low)
         self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
         a, b = self._parameters(out)
-        share = (a - 1) / (a + b - 2) if rng is None else rng.beta(a, b)
+        if rng is None or not temperature:
+            share = (a - 1) / (a + b - 2)
+        else:
+            share = rng.beta(1 + (a - 1) / temperature, 1 + (b - 1) / temperature)
         low, high = self.low.to(out.device), self.high.to(out.device)
         return Decision(low + (high - low) * share, params=torch.stack([a, b], -1))
 
@@ -112,9 +117,10 @@ class ClippedGaussian:
         self.outputs = 2 * len(space.low)
         self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+        """Tempered before it is clipped."""
         mean, log_sd = self._parameters(out)
-        share = mean if rng is None else mean + log_sd.exp() * rng.normal(mean.shape[-1])
+        share = mean if rng is None else mean + temperature**0.5 * log_sd.exp() * rng.normal(mean.shape[-1])
         low, high = self.low.to(out.device), self.high.to(out.device)
         action = ((low + high) / 2 + (high - low) / 2 * share.float()).clamp(low, high)
         return Decision(action, params=torch.stack([mean, log_sd], -1))
@@ -152,9 +158,12 @@ class SquashedGaussian:
         self._nodes = torch.tensor(nodes, dtype=torch.float32)
         self._weights = torch.tensor(weights / math.sqrt(2 * math.pi), dtype=torch.float32)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None) -> Decision:
+    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+        """Tempered before the tanh."""
         mean, log_sd = self.parameters(out)
-        inner = mean if rng is None else mean + log_sd.exp() * rng.normal(mean.shape[-1], dtype=mean.dtype)
+        inner = mean
+        if rng is not None:
+            inner = mean + temperature**0.5 * log_sd.exp() * rng.normal(mean.shape[-1], dtype=mean.dtype)
         return Decision(self._into_box(inner), params=torch.stack([mean, log_sd], -1))
 
     def draw(

@@ -60,13 +60,16 @@ class Evaluate:
     track: Literal["O", "C", "F"] = "O"
     """O: own exploration; C: a context shown to every method, then frozen; F: free adaptation, then frozen."""
     behaviour: str = "random"
-    """Who makes the context of track C."""
+    """Who makes the context of track C: a reference (graded:noise=0.5), or a run's folder; splits of the axis
+    context_quality make their own."""
     shots: int = 0
     """Tracks C and F: episodes shown or adapted on (0: the whole trial)."""
     trials_per_task: int = 0
     """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
     eval_seed: int = 0
     """Seed of the evaluation's noise."""
+    decode: str = ""
+    """How a trained run's distributions become actions: sample (as it was trained), argmax, or a temperature: 0.5."""
     json: bool = False
     """Print JSON lines: method, family, split, metric, mean, low, high, n."""
 
@@ -77,7 +80,7 @@ class Evaluate:
         _one_thread()
         plan = {name: getattr(self, name) for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")}
         splits = _named("splits", self.splits, ("id",))
-        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour)
+        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour, self.decode)
         if self.json:
             for line in lines:
                 print(json.dumps(line, allow_nan=False))

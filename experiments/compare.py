@@ -20,7 +20,7 @@ from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
 from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from experiments import methods, pool, training, tuning
 from experiments.progress import Progress
 from experiments.sizes import is_off_policy
@@ -83,7 +83,8 @@ def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool
             if strict or pattern.split("/")[1] in family.axes:
                 found[family.split(pattern).name] = None
             continue
-        hits = [s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
+        shown = tuple(f"shift/{axis}/{level}" for axis in CONTEXT_AXES if axis in pattern for level in range(1, 5))
+        hits = [s for s in family.splits + shown if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
         if not hits and strict:
             family.split(pattern if pattern.count("/") != 1 else f"{pattern}/1")  # names the nearest axis or split
             raise unknown(f"split of {family.id}:", pattern, family.splits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
-from bridge.protocol import Trial
+from bridge.protocol import Agent, Trial, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import number, refusals
 from bridge.stats import Interval
@@ -26,11 +27,17 @@ ANCHORS = ("random", "oracle", "bayes")
 
 
 def lines(
-    method: str, family_spec: str, splits: tuple[str, ...], settings: dict[str, Any], behaviour: str
+    method: str,
+    family_spec: str,
+    splits: tuple[str, ...],
+    settings: dict[str, Any],
+    behaviour: str,
+    decode: str = "",
 ) -> list[dict]:
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
     _refuse_other_folders(method)
+    _refuse_decoding(method, decode)
     names = expand_splits(family, splits)
     plans = [Plan(split=name, **settings) for name in names]
     methods.agent(method, family, names[0])  # refused before anything is played
@@ -42,7 +49,9 @@ def lines(
             for plan in plans:
                 progress.describe(f"{name} on {plan.split}")
                 agent = methods.agent(name, family, plan.split)
-                maker = methods.agent(behaviour, family, plan.split) if plan.track == "C" else None
+                if decode and name == method:
+                    agent.card = dataclasses.replace(agent.card, decode_rule=decode)
+                maker = _shows(behaviour, family, plan.split) if plan.track == "C" else None
                 played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance)
                 table = results.rows(played, family, agent.card)
                 results.write_table(results.cell_path(out, table), table)
@@ -54,12 +63,27 @@ def lines(
         return found
 
 
+def _shows(behaviour: str, family: TaskFamily, split: str) -> Agent:
+    """Who makes the context: the one who was named, unless the split says how good it is."""
+    parsed = family.split(split)
+    graded = parsed.axis == "context_quality"
+    return methods.agent(f"graded:noise={parsed.value}" if graded else behaviour, family, split)
+
+
 def _refuse_other_folders(method: str) -> None:
     """A folder, or what looks like one, must be a run's."""
     if tuning.is_search(method):
         raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
     if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
         raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
+
+
+def _refuse_decoding(method: str, decode: str) -> None:
+    """Only what a run has learned is decoded, and only by a rule that there is."""
+    if decode and not decodes(decode):
+        raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
+    if decode and not training.is_run(method):
+        raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:

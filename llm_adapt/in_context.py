@@ -44,8 +44,9 @@ class InContext(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
-        sampled = explore and self.card.decode_rule == "sample"
-        return self.policy.actions.decide(reading.out, rng if sampled else None)._replace(carry=reading.entry)
+        return self.policy.actions.decide(reading.out, rng if explore else None, self.card.temperature)._replace(
+            carry=reading.entry
+        )
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more token in the cache, that of this step's observation; the transition is for the next one."""

@@ -179,9 +179,10 @@ class GradientAgent(nn.Module):
         return memory._replace(slot=torch.full_like(memory.slot, slot), time=torch.zeros_like(memory.time))
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        sampled = explore and self.card.decode_rule == "sample"
         policy = self.inner.policy
-        return policy.actions.decide(per_task.out(policy, memory.params, obs), rng if sampled else None)
+        return policy.actions.decide(
+            per_task.out(policy, memory.params, obs), rng if explore else None, self.card.temperature
+        )
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         lived = torch.ones_like(memory.slot, dtype=torch.bool) if step.live is None else step.live

@@ -113,9 +113,8 @@ class Mtrl(nn.Module):
         return memory
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        sampled = explore and self.card.decode_rule == "sample"
         out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
-        return self.table.net.actions.decide(out, rng if sampled else None)
+        return self.table.net.actions.decide(out, rng if explore else None, self.card.temperature)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         return memory

@@ -208,8 +208,7 @@ class Pearl(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         out = self.network.act(memory.z, obs)
-        sampled = explore and self.card.decode_rule == "sample"
-        return self.network.soft.actions.decide(out, rng if sampled else None)
+        return self.network.soft.actions.decide(out, rng if explore else None, self.card.temperature)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more factor."""

@@ -172,8 +172,7 @@ class Rl2(nn.Module):
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
         out = self.network.act(state[:, : self.network.core.output_size], obs)
-        sampled = explore and self.card.decode_rule == "sample"
-        return self.network.actions.decide(out, rng if sampled else None)._replace(carry=state)
+        return self.network.actions.decide(out, rng if explore else None, self.card.temperature)._replace(carry=state)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         state = self._read(memory, step.obs) if carry is None else carry

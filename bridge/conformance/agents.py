@@ -11,11 +11,10 @@ from bridge import memory as tree
 from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play, rows_of
 from bridge.conformance.rules import demand, space_bounds
 from bridge.conformance.snapshot import changed, global_noise, other_python_noise, snapshot
-from bridge.protocol import ClueKind, Decision, Trial
+from bridge.protocol import ClueKind, Decision, Trial, decodes
 from bridge.tasks.base import Discrete, TaskFamily
 
 VERBS = ("start", "begin", "act", "observe", "adapt")
-_DECODE_RULES = ("sample", "argmax", "rule")
 _SUPERVISIONS = ("none", "reward", "histories", "optimal_actions", "prior")
 _EXACTNESS = ("exact", "near", "heuristic")
 
@@ -37,13 +36,16 @@ def card_is_sane(probe: AgentProbe) -> None:
     card = probe.agent.card
     known = {
         "clue": typing.get_args(ClueKind),
-        "decode_rule": _DECODE_RULES,
         "supervision": _SUPERVISIONS,
         "exact_reference": _EXACTNESS if card.reference else ("",),
     }
     for name, values in known.items():
         found = getattr(card, name).partition(", ")[0]  # what more the critic saw
         demand(found in values, expected=f"card.{name} in {values}", found=repr(found), remedy="Choose one of them.")
+    demand(
+        card.decode_rule == "rule" or decodes(card.decode_rule), expected="card.decode_rule sample, argmax, rule, or a "
+        "temperature of 0 or more", found=repr(card.decode_rule), remedy="Say how the agent draws its actions.",
+    )  # fmt: skip
     demand(
         bool(card.method) and card.tuning_configs >= 1 and 0 <= card.params_trained <= card.params_total,
         expected="a method's name, tuning_configs >= 1 and 0 <= params_trained <= params_total", found=card,

@@ -12,11 +12,10 @@ from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references import (
     arc_posterior,
-    bandit_oracle,
     bayes_bandit,
     gittins,
     goal_search,
-    grid_oracle,
+    graded,
     index_rules,
     mdp_optimism,
     mdp_posterior,
@@ -27,6 +26,7 @@ from bridge.references import (
     thompson,
     trilateration,
 )
+from bridge.references.oracles import ORACLES
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
 from bridge.tasks.goal_grid import GoalGrid
@@ -39,12 +39,8 @@ Constructor = Callable[..., Agent]
 
 REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
     "random": {TaskFamily: random.Random},
-    "oracle": {
-        Bandit: bandit_oracle.BanditOracle,
-        GoalGrid: grid_oracle.Oracle,
-        GoalPlane: plane_walkers.Oracle,
-        TabularMdp: mdp_posterior.MdpOracle,
-    },
+    "oracle": dict(ORACLES),
+    "graded": dict.fromkeys(ORACLES, graded.Graded),
     "bayes": {Bandit: bayes_bandit.bayes, GoalGrid: goal_search.bayes},
     "bayes_train": {Bandit: bayes_bandit.bayes_train, GoalGrid: goal_search.bayes_train},
     "ucb1": {Bandit: index_rules.UCB1},

@@ -57,6 +57,13 @@ class Axis:
     """What we expect to break first, written down before anything is trained."""
 
 
+CONTEXT_AXES = {
+    "context_quality": Axis("share of random actions in what is shown", (0.0, 0.25, 0.5, 0.75, 1.0), "all that imitate")
+}
+"""Axes of every family that leave its tasks as they are and move what is shown of them, on track C; level 0: the
+oracle's own play."""
+
+
 class Split(NamedTuple):
     """A named source of tasks. ``stream`` is where its tasks are drawn; a shifted split draws the tasks of ``id``."""
 
@@ -130,7 +137,7 @@ class TaskFamily(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Every split by name, level 0 of each axis left out (it is ``id``)."""
+        """Every split of tasks by name, level 0 of each axis left out (it is ``id``)."""
         return STREAMS + tuple(f"shift/{axis}/{level}" for axis in self.axes for level in range(1, 5))
 
     def split(self, name: str) -> Split:
@@ -139,12 +146,13 @@ class TaskFamily(ABC):
             return Split(name, name)
         parts = name.split("/")
         if len(parts) == 3 and parts[0] == "shift":
-            if parts[1] not in self.axes:
-                raise unknown(f"axis of {self.id}:", parts[1], self.axes)
+            axes = {**self.axes, **CONTEXT_AXES}
+            if parts[1] not in axes:
+                raise unknown(f"axis of {self.id}:", parts[1], axes)
             if parts[2] not in tuple("01234"):
                 raise UserError(f"A level is 0 (trained) to 4, found {parts[2]!r} in split {name!r} of {self.id}.")
             level = int(parts[2])
-            return Split(name, "id", parts[1], level, self.axes[parts[1]].values[level])
+            return Split(name, "id", parts[1], level, axes[parts[1]].values[level])
         raise unknown(f"split of {self.id}:", name, self.splits)
 
     def value(self, split: Split, axis: str, default: float) -> float:

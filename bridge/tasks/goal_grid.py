@@ -160,7 +160,11 @@ class GoalGrid(TaskFamily):
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
         axes = _SHARED_AXES | {name: moved.axis for name, moved in self.goal_axes.items()}
-        return dict(sorted({**axes, "horizon": shifts.horizon(self.grid.horizon)}.items()))
+        lengths = {
+            "context_length": shifts.context_length(self.episodes or self.grid.episodes),
+            "horizon": shifts.horizon(self.grid.horizon),
+        }
+        return dict(sorted({**axes, **lengths}.items()))
 
     def goals(self, split: str) -> Goals:
         """The goals that ``split`` draws its tasks from: task i has goal ``i mod G``."""
@@ -207,8 +211,7 @@ class GoalGrid(TaskFamily):
         return Discrete(len(self.grid.moves))
 
     def trial(self, split: str) -> Trial:
-        horizon = self.value(self.split(split), "horizon", float(self.grid.horizon))
-        return Trial(self.episodes or self.grid.episodes, int(horizon))
+        return shifts.trial(self, split, self.episodes or self.grid.episodes, self.grid.horizon)
 
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[Int[Tensor, "B 2"], Float[Tensor, "B 2"]]:
         state = torch.tensor(self.grid.start, device=tasks.index.device).repeat(len(tasks.index), 1)

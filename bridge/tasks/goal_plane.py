@@ -92,7 +92,10 @@ class GoalPlane(TaskFamily):
     # --- splits ------------------------------------------------------------------------------------------------------
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
-        return dict(sorted({**_SHARED_AXES, "horizon": shifts.horizon(self.horizon), **self.own_axes}.items()))
+        lengths = {
+            "context_length": shifts.context_length(self.episodes), "horizon": shifts.horizon(self.horizon)
+        }  # fmt: skip
+        return dict(sorted({**_SHARED_AXES, **lengths, **self.own_axes}.items()))
 
     def signature(self) -> Any:
         return {"step": STEP, "wall": WALL, "horizon": self.horizon}
@@ -116,7 +119,7 @@ class GoalPlane(TaskFamily):
         return Box((-self.reach, -self.reach), (self.reach, self.reach))
 
     def trial(self, split: str) -> Trial:
-        return Trial(self.episodes, int(self.value(self.split(split), "horizon", float(self.horizon))))
+        return shifts.trial(self, split, self.episodes, self.horizon)
 
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
         origin = device_zeros(tasks, 2, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Shift axes that most families have: what rewards are multiplied by, and how long an episode is.
+"""Shift axes that most families have: what rewards are multiplied by, how long an episode is, and how many there are.
 
 A task that an axis of rewards moves has a parameter ``factor``; all other tasks have none.
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split, TaskFamily
 
@@ -28,6 +29,20 @@ def horizon(steps: int, unit: str = "steps an episode") -> Axis:
     """The axis ``horizon``: half of the trained ``steps``, one and a half times, twice and four times as many."""
     half, more = max(1, steps // 2), steps * 3 // 2
     return Axis(unit, (float(steps), float(half), float(more), 2.0 * steps, 4.0 * steps), "nets past their length")
+
+
+def context_length(episodes: int) -> Axis:
+    """The axis ``context_length``: half of the trained ``episodes``, one and a half times, twice and four times."""
+    values = horizon(episodes).values
+    return Axis("episodes a trial", values, "all that read their whole past, beyond its trained length")
+
+
+def trial(family: TaskFamily, split: str, episodes: int, horizon: int) -> Trial:
+    """The trial of ``split``: as trained, unless its axis is ``context_length`` or ``horizon``."""
+    moved = family.split(split)
+    return Trial(
+        int(family.value(moved, "context_length", float(episodes))), int(family.value(moved, "horizon", float(horizon)))
+    )
 
 
 def factor(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Float[Tensor, " B"]]:

@@ -28,13 +28,13 @@ from bridge.rng import Rows
 from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
 
-STATES, ACTIONS = 10, 5
+STATES, ACTIONS, HORIZON = 10, 5, 10
 PRIOR_MEAN = 1.0
 """Mean of the mean rewards; their standard deviation and that of the trained reward noise are 1."""
 
-_AXES = {
+_SHARED_AXES = {
     "concentration": Axis("Dirichlet concentration of transitions", (1.0, 0.1, 0.3, 3.0, 10.0), "posteriors, little"),
-    "horizon": shifts.horizon(10),
+    "horizon": shifts.horizon(HORIZON),
     "reward_noise": Axis("reward standard deviation", (1.0, 2.0, 3.0, 5.0, 10.0), "over-confident posteriors"),
     "reward_scale": shifts.reward_scale("exact agents below 1"),
     "reward_sign": shifts.REWARD_SIGN,
@@ -57,7 +57,7 @@ class TabularMdp(TaskFamily):
 
     @property
     def axes(self) -> Mapping[str, Axis]:
-        return _AXES
+        return dict(sorted({**_SHARED_AXES, "context_length": shifts.context_length(self.n)}.items()))
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         reward_mean = PRIOR_MEAN + noise.at("reward_mean").normal(STATES, ACTIONS)
@@ -76,7 +76,7 @@ class TabularMdp(TaskFamily):
         return Discrete(ACTIONS)
 
     def trial(self, split: str) -> Trial:
-        return Trial(self.n, int(self.value(self.split(split), "horizon", _AXES["horizon"].values[0])))
+        return shifts.trial(self, split, self.n, HORIZON)
 
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[Tensor, Tensor]:
         start = device_zeros(tasks)
