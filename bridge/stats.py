@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, sqrt
+from math import inf, nan, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,8 +46,8 @@ _BLOCK = 250
 class Interval(NamedTuple):
     """An estimate with its two-sided interval, in the units of the data; `level` in (0, 1) is the nominal coverage.
 
-    `n` counts what `kind` says: "trials" and "wilson" count trials; "t over seeds" and "crossed bootstrap" the training
-    seeds of the method that has fewest; "bootstrap over tasks" counts tasks.
+    `n` counts what `kind` says: "trials", "trials within tasks" and "wilson" count trials; "t over seeds" and "crossed
+    bootstrap" the training seeds of the method that has fewest; "bootstrap over tasks" counts tasks.
     """
 
     mean: float
@@ -77,6 +77,23 @@ def mean_interval(total: float, total_sq: float, n: int, *, shift: float = 0.0, 
             "Take both sums over the same n trials with the same shift, in float64."
         )
     return _t_interval(shift + total / n, max(spread, 0.0) / (n * (n - 1)), n - 1, n, "trials", level)
+
+
+def stratified_interval(n: PerTask, total: PerTask, total_sq: PerTask, *, level: float = 0.95) -> Interval:
+    """Normal interval of a mean over tasks that each count alike, however many independent trials each of them has.
+
+    From n, sum and sum of squares of each task's trials. It speaks for new trials on these tasks; those with fewer than
+    two trials, which tell no spread, are left out. With no other task left, ends are NaN.
+    """
+    told = n > 1
+    n, total, total_sq = n[told], total[told], total_sq[told]
+    if not len(n):
+        return Interval(nan, nan, nan, 0, "trials within tasks", level)
+    mean = total / n
+    middle = float(mean.mean())
+    variances = np.maximum(total_sq / n - mean**2, 0.0) / (n - 1)  # each of a task's mean
+    half = float(ndtri((1 + level) / 2)) * sqrt(variances.sum()) / len(n)
+    return Interval(middle, middle - half, middle + half, int(n.sum()), "trials within tasks", level)
 
 
 def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:

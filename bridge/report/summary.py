@@ -42,9 +42,10 @@ class Sums:
 
     @functools.cached_property
     def table(self) -> np.ndarray:
-        """Mean over a seed's trials on a task, ``[S, T]``."""
+        """Mean over a seed's trials on a task, ``[S, T]``; tasks on which some seed has none that counts are left out."""
         n, total, _ = self.parts.sum(-1)
-        return total / n
+        counted = (n > 0).all(0)
+        return total[:, counted] / n[:, counted]
 
     @functools.cached_property
     def replicates(self) -> np.ndarray:
@@ -213,13 +214,15 @@ class Results:
         One seed whose trials share tasks drawn from a continuum is resampled over tasks.
         """
         sums = self.sums(key, metric, point)
-        if sums is None:
+        if sums is None or not sums.table.size:
             return None
         several = len(sums.table) > 1
         if several or (self.about[key]["tasks"] and make_family(key.family).support(key.split) is None):
             return stats.interval(Resampled.mean, sums.table, reps=REPS)
         if metric == "success":
             return sums.rate_interval()
+        if metric == "informed_return":
+            return stats.stratified_interval(*sums.parts.sum((1, 3)))
         return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
     def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from bridge import evaluate as module
 from bridge.errors import ContractError, UserError
-from bridge.evaluate import METRICS, Plan, evaluate
-from bridge.protocol import Card, Step
+from bridge.evaluate import METRICS, Plan, evaluate, task_index
+from bridge.play import play_episode, record_context
+from bridge.protocol import Card, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
+from bridge.tasks import family as make_family
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import Outcome, Tasks
 from tests.bridge.books import Brief, Clerk, Echo, H, K, earned, wage
@@ -183,6 +185,46 @@ def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatc
     assert evaluate(Clerk(wage), Echo(), Plan(trials=3, track="F")).detail == {}
 
 
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_informed_return_is_that_of_trials_whose_context_holds_a_success() -> None:
+    """Counted again by hand, from the same contexts and the same frozen episodes."""
+    family = make_family("gridnavi:episodes=4")
+    plan = Plan(track="C", trials=210, shots=2)
+    found = evaluate(Random(family), family, plan, behaviour=Random(family))
+    ids = torch.arange(210)
+    rng, tasks = Rows.of(0, ids), family.sample("id", task_index(family, plan, ids))
+    shown = record_context(Random(family), family, "id", tasks, rng.at("context"), Trial(2, 15))
+    known = [torch.zeros(210, dtype=torch.bool)]
+    for steps in shown:
+        known.append(
+            known[-1] | torch.stack([(step.next_obs == tasks.params["goal"]).all(-1) for step in steps]).any(0)
+        )
+    assert 0 < known[1].sum() < known[2].sum() < 210
+    for point, informed in enumerate(known):
+        _, totals = play_episode(
+            Random(family),
+            family,
+            tasks,
+            torch.zeros(210, 0),
+            rng.at("score"),
+            episode=point,
+            horizon=15,
+            explore=False,
+        )
+        n, total, square = found.pooled("informed_return", point)
+        assert n == informed.sum()
+        assert total == pytest.approx(totals.reward[informed].sum().item(), abs=1e-3)
+        assert square == pytest.approx(totals.reward[informed].square().sum().item(), abs=1e-2)
+        assert found.pooled("episode_return", point)[0] == 210
+
+
+def test_nobody_is_informed_where_nothing_is_shown() -> None:
+    for track in ("O", "F"):
+        assert evaluate(Clerk(wage), Echo(), Plan(trials=4, track=track)).pooled("informed_return")[0] == 0
+
+
 # --- what was paid ----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +283,7 @@ def test_a_learned_agent_may_not_be_told_the_task() -> None:
         (lambda: Plan(shots=-1), "cannot be negative: 0, -1"),
         (lambda: evaluate(Clerk(wage), Echo(), Plan(track="C")), "name the behaviour agent"),
         (lambda: evaluate(Clerk(wage), Echo(), Plan(track="F", shots=4)), "shots=4 is more than the 3 episodes"),
+        (lambda: evaluate(Clerk(wage), Echo(), Plan(split="shift/context_quality/2")), "only track C shows anything"),
         (lambda: evaluate(Clerk(wage), Echo(), Plan(split="idd")), "Unknown split of echo: 'idd'. Did you mean 'id'"),
     ],
 )

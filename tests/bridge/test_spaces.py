@@ -53,6 +53,42 @@ def test_beta_is_drawn_as_it_is_judged():
     assert ((decision.action.mean(0) - mean).abs() < 4 * decision.action.std(0) / n**0.5).all()
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_temperature_is_a_power_of_the_density(temperature):
+    """Among n draws at a temperature T, the mean of any g is that of draws at 1 weighted by density^(1/T - 1)."""
+    n = 200_000
+    rng = Rows.of(0, torch.arange(n))
+    for made, out in (
+        (spaces.Categorical(Discrete(3)), torch.tensor([0.3, -1.0, 1.2])),
+        (spaces.ScaledBeta(BOX), torch.tensor([0.5, -1.0, 2.0, 0.0])),
+    ):
+        out = out.expand(n, -1)
+        plain, tempered = (made.decide(out, rng, heat).action.float() for heat in (1.0, temperature))
+        log_p, _ = made.log_prob_and_entropy(out, plain if out.shape[1] == 4 else plain.long())
+        weight = ((1 / temperature - 1) * log_p).softmax(0)
+        weight = weight if plain.dim() == 1 else weight[:, None]
+        expected = (weight * plain).sum(0)
+        spread = ((weight * (plain - expected)).square().sum(0) + tempered.var(0) / n).sqrt()
+        assert ((tempered.mean(0) - expected).abs() < 4 * spread).all()
+
+
+@pytest.mark.parametrize("kind", [spaces.ClippedGaussian, spaces.SquashedGaussian])
+def test_the_variance_of_a_gaussian_grows_with_the_temperature(kind):
+    """A density to the power of 1/T has T times the variance; in a wide box nothing is clipped or squashed."""
+    made, n = kind(Box((-1.0,), (1.0,))), 100_000
+    out = torch.tensor([0.0, -4.0]).expand(n, 2)
+    cool, warm = (made.decide(out, Rows.of(0, torch.arange(n)), heat).action.var() for heat in (0.5, 2.0))
+    assert (warm / cool).item() == pytest.approx(4.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "made", [spaces.Categorical(Discrete(4)), *(kind(BOX) for kind in (spaces.ScaledBeta, spaces.ClippedGaussian))]
+)
+def test_at_temperature_zero_the_likeliest_action_is_taken(made):
+    out, rng = torch.tensor([[0.5, -1.0, 2.0, 0.0]]).expand(6, 4), Rows.of(0, torch.arange(6))
+    assert torch.equal(made.decide(out, rng, 0.0).action, made.decide(out, None).action)
+
+
 def test_beta_density_integrates_to_one_in_the_units_of_the_box():
     made = spaces.ScaledBeta(BOX)
     sides = list(zip(BOX.low, BOX.high, strict=True))

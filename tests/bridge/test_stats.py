@@ -20,6 +20,7 @@ from bridge.stats import (
     performance_profile,
     probability_of_improvement,
     seed_interval,
+    stratified_interval,
     wilson,
 )
 from tests.bridge.studies import generator, seeded
@@ -187,3 +188,19 @@ def test_scores_are_rliables(rng: np.random.Generator) -> None:
 def test_improvements_of_two_methods_sum_to_one(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(3, 5)).round(), rng.normal(size=(4, 5)).round()
     assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == pytest.approx(1)
+
+
+def test_a_stratified_interval_is_that_of_the_mean_over_tasks():
+    """By hand, and by the share of intervals that hold the truth where tasks have very unequal numbers of trials."""
+    n, total, square = (np.array(x, float) for x in ([4, 2, 1], [8, 6, 100], [24, 20, 10_000]))
+    found = stratified_interval(n, total, square)
+    spread = (((24 / 4 - 4) / 3 + (20 / 2 - 9) / 1) ** 0.5) / 2
+    assert found[:4] == pytest.approx((2.5, 2.5 - 1.959964 * spread, 2.5 + 1.959964 * spread, 6))
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        draws = [rng.normal(task, 1 + task, size) for task, size in enumerate((100, 40, 20))]
+        sums = np.array([(len(x), x.sum(), (x**2).sum()) for x in draws]).T
+        _, low, high, *_ = stratified_interval(*sums)
+        held += low <= 1 <= high
+    assert 0.91 < held / 400 < 0.98
+    assert np.isnan(stratified_interval(*np.ones((3, 2))).mean)

@@ -82,6 +82,44 @@ def test_frozen_tracks(track, capsys):
     assert "trial_return" not in lines
 
 
+def test_the_better_a_context_the_better_who_reads_it(capsys):
+    """Posterior sampling on grids, shown one episode of the oracle's play, of play half random, and of random play."""
+    splits = "shift/context_quality/0,shift/context_quality/2,shift/context_quality/4"
+    flags = ["--family", "gridnavi", "--track", "C", "--shots", "1", "--trials", "420", "--json", "--splits", splits]
+    out, _ = run("evaluate", "psrl", *flags, capsys=capsys)
+    lines = [json.loads(line) for line in out.splitlines()]
+    plain, informed = (
+        [line["mean"] for line in lines if line["metric"] == metric] for metric in ("episode_return", "informed_return")
+    )
+    assert plain == sorted(plain, reverse=True)
+    assert plain[0] - plain[2] > 5
+    assert informed[2] > plain[2] + 2
+    _, said = run("evaluate", "psrl", "--family", "gridnavi", "--splits", splits, code=2, capsys=capsys)
+    assert "Ask for track C" in said
+
+
+def test_a_run_is_decoded_as_asked(tmp_path, capsys):
+    out, base = str(tmp_path / "run"), ["--family", "bandit:k=2,n=8"]
+    run(
+        "train",
+        "rl2:hidden=8,steps_per_update=300,minibatches=2",
+        *base,
+        "--budget",
+        "600",
+        "--out",
+        out,
+        capsys=capsys,
+    )
+    regret = {}
+    for rule in ("sample", "1", "0.05", "argmax"):
+        played, _ = run("evaluate", out, *base, "--trials", "2000", "--json", "--decode", rule, capsys=capsys)
+        regret[rule] = next(line["mean"] for line in map(json.loads, played.splitlines()) if line["metric"] == "regret")
+    assert regret["sample"] == regret["1"]
+    assert len({regret["sample"], regret["0.05"], regret["argmax"]}) == 3
+    for method, rule, message in ((out, "beam", "found 'beam'"), ("ucb1", "argmax", "a rule of its own")):
+        assert message in run("evaluate", method, *base, "--decode", rule, code=2, capsys=capsys)[1]
+
+
 def test_evaluate_as_a_table(capsys):
     out, _ = run("evaluate", "random", "--trials", "100", capsys=capsys)
     assert "trial_return" in out

@@ -209,6 +209,7 @@ class LosesTheLastReward(AnyTally):
 BROKEN_AGENTS: list[tuple[str, Any]] = [
     ("has_the_verbs", lambda family: NoAdapt()),
     ("card_is_sane", partial(Tally, decode_rule="beam")),
+    ("card_is_sane", partial(Tally, decode_rule="-0.5")),
     ("card_is_sane", partial(Tally, reference=True)),
     ("card_is_sane", partial(Tally, params_trained=2, params_total=1)),
     ("task_is_hidden", partial(Tally, clue="task")),

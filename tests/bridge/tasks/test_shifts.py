@@ -22,6 +22,21 @@ def test_horizons_are_whole_and_never_nothing(steps, expected):
     assert horizon(steps).values == expected
 
 
+def test_a_trial_is_as_long_as_its_axis_says(family):
+    """Of bandits, whose episodes are single steps, ``horizon`` is the length of the context."""
+    if "context_length" not in family.axes:
+        assert family.trial("id").horizon == 1
+        return
+    whole = family.trial("id")
+    for level, factor_ in enumerate((1, 0.5, 1.5, 2, 4)):
+        episodes, steps = family.trial(f"shift/context_length/{level}")
+        assert steps == whole.horizon
+        assert episodes == max(1, int(factor_ * whole.episodes))
+        episodes, steps = family.trial(f"shift/horizon/{level}")
+        assert steps == max(1, int(factor_ * whole.horizon))
+        assert episodes == whole.episodes
+
+
 def test_rewards_are_scaled_on_one_axis_and_negated_in_a_growing_share_of_tasks_on_another(family):
     tasks = Rows.of("tasks", torch.arange(N))
     assert factor(family, family.split("id"), tasks) == {}
