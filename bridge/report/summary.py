@@ -42,7 +42,7 @@ class Sums:
 
     @functools.cached_property
     def table(self) -> np.ndarray:
-        """Mean over a seed's trials on a task, ``[S, T]``; tasks on which some seed has none that counts are left out."""
+        """Mean over a seed's trials on a task, ``[S, T]``; tasks of which some seed has none are left out."""
         n, total, _ = self.parts.sum(-1)
         counted = (n > 0).all(0)
         return total[:, counted] / n[:, counted]
