@@ -180,7 +180,7 @@ What it holds is a function of this definition (family hash {hash}) and the shar
 def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily) -> Histories:
     """Some rows as tensors, padded with zeros to the length of the longest."""
     table = rows.with_format("arrow")[list(index)]
-    length = torch.from_numpy(table["length"].to_numpy())
+    length = torch.tensor(table["length"].to_pylist())
     at = torch.arange(int(length.max())) < length[:, None]
 
     def column(name: str, space: Discrete | Box | None, dtype: torch.dtype) -> Tensor:

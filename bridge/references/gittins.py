@@ -139,7 +139,7 @@ class GaussianGittins(Reference):
     def __init__(self, family: Bandit, prior: ArmPrior, horizon: int, card: Card) -> None:
         self.k, self.prior, self.horizon, self.card = family.k, prior, horizon, card
         a, b = 1.0, 1.0 + prior.tilt
-        self.mean = prior.scale * (0.5 + prior.gap * (a / (a + b) - 0.5))
+        self.mean = prior.scale * (0.5 + prior.offset + prior.gap * (a / (a + b) - 0.5))
         self.variance = (prior.scale * prior.gap) ** 2 * a * b / ((a + b) ** 2 * (a + b + 1))
         self.sd = max(prior.sd, _SD_FLOOR) * prior.scale
         self.bonus = gaussian_bonus(self.variance, self.sd, horizon)

@@ -47,6 +47,10 @@ _INDEPENDENT_AXES = {
     "reward_sign": shifts.REWARD_SIGN,
 }
 _GAUSSIAN_AXES = {
+    "bernoulli": Axis(
+        "share of tasks whose rewards are 0 or 1", (0.0, 0.25, 0.5, 0.75, 1.0), "little: as sd 0.3 to 0.5"
+    ),
+    "offset": Axis("added to every mean", (0.0, -0.5, -1.0, 0.5, 1.0), "all that know the prior, but for UCB"),
     "reward_noise": Axis("reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"),
 }
 
@@ -54,8 +58,8 @@ _GAUSSIAN_AXES = {
 class ArmPrior(NamedTuple):
     """The distribution that a split's arms are drawn from, as an exact reference needs it.
 
-    A mean is ``1/2 + gap * (m - 1/2)`` with ``m ~ Beta(1, 1 + tilt)``; a reward is ``scale`` times the arm's draw, and
-    negated in a share ``flipped`` of the tasks.
+    A mean is ``1/2 + offset + gap * (m - 1/2)`` with ``m ~ Beta(1, 1 + tilt)``; a reward is ``scale`` times the arm's
+    draw, and negated in a share ``flipped`` of the tasks.
     """
 
     tilt: float
@@ -63,6 +67,7 @@ class ArmPrior(NamedTuple):
     scale: float
     flipped: float
     sd: float
+    offset: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,7 @@ class Bandit(TaskFamily):
             scale=self.value(s, "reward_scale", 1.0),
             flipped=self.value(s, "reward_sign", 0.0),
             sd=self.value(s, "reward_noise", GAUSSIAN_SD) if self.arms == "gaussian" else 0.0,
+            offset=self.value(s, "offset", 0.0),
         )
 
     def _support(self, split: Split) -> int | None:
@@ -127,9 +133,11 @@ class Bandit(TaskFamily):
         means = self._means(prior, index, noise.at("mean"))
         if prior.gap != 1:
             means = 0.5 + prior.gap * (means - 0.5)
-        params = {"means": means} | shifts.factor(self, split, noise)
+        params = {"means": means + prior.offset if prior.offset else means} | shifts.factor(self, split, noise)
         if self.arms == "gaussian":
             params["sd"] = torch.full_like(means[:, 0], prior.sd)
+        if share := self.value(split, "bernoulli", 0.0):
+            params["bernoulli"] = noise.at("bernoulli").uniform() < share
         return params
 
     def _means(self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B k"]:
@@ -166,6 +174,8 @@ class Bandit(TaskFamily):
             reward = mean + tasks.params["sd"] * draw.normal()
         else:
             reward = (draw.uniform() < mean).to(torch.float32)
+        if "bernoulli" in tasks.params:
+            reward = torch.where(tasks.params["bernoulli"], (draw.uniform() < mean).to(reward.dtype), reward)
         return Outcome(state, state, shifts.paid(reward, tasks.params), torch.ones_like(action, dtype=torch.bool))
 
     @staticmethod

@@ -14,7 +14,7 @@ from bridge.references.gittins import BernoulliGittins, bernoulli_indices, gauss
 from bridge.references.random import Random
 from bridge.tasks.bandit import ArmPrior, Bandit
 
-UNIFORM = ArmPrior(tilt=0.0, gap=1.0, scale=1.0, flipped=0.0, sd=0.0)
+UNIFORM = ArmPrior(tilt=0.0, gap=1.0, scale=1.0, flipped=0.0, sd=0.0, offset=0.0)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,15 @@ def test_gaussian_index_beats_thompson_sampling():
     theirs = evaluate(thompson(family, "id"), family, Plan(trials=2_000)).mean("regret")
     assert 3.5 < ours < 4.5  # measured 3.81 +- 0.04 over 10,000 trials
     assert 5.5 < theirs < 6.4  # published re-computation 5.96
+
+
+def test_who_knows_the_offset_loses_nothing_by_it():
+    """And who does not, does."""
+    family = Bandit(k=5, n=30, arms="gaussian")
+    own, told = (evaluate(bayes(family, s), family, Plan(split=s, trials=2_000)) for s in ("id", "shift/offset/2"))
+    assert told.mean("regret") == pytest.approx(own.mean("regret"), rel=0.01)
+    untold = evaluate(bayes_train(family, "shift/offset/2"), family, Plan(split="shift/offset/2", trials=2_000))
+    assert untold.mean("regret") > 1.2 * own.mean("regret")
 
 
 def test_card_says_exact_or_near():

@@ -64,6 +64,27 @@ def test_gaussian_rewards(split, sd):
         assert stats.kstest(noise / sd, "norm").pvalue > 1e-3
 
 
+def test_offset_axis_moves_every_mean_and_no_difference():
+    made = Bandit(arms="gaussian")
+    for level, offset in enumerate((-0.5, -1.0, 0.5, 1.0), 1):
+        np.testing.assert_allclose(means(made, f"shift/offset/{level}"), means(made) + offset, atol=1e-6)
+        found = rewards(made, f"shift/offset/{level}")
+        np.testing.assert_allclose(found, rewards(made) + offset, atol=1e-5)
+
+
+def test_bernoulli_axis_pays_0_or_1_with_the_same_mean_in_a_nested_share_of_tasks():
+    made, before = Bandit(arms="gaussian"), np.zeros(N, bool)
+    for level, share in enumerate((0.25, 0.5, 0.75, 1.0), 1):
+        got, mean = rewards(made, f"shift/bernoulli/{level}"), means(made)[:, 0]
+        whole = np.isin(got, (0.0, 1.0))
+        assert whole.mean() == pytest.approx(share, abs=0.02)
+        assert whole[before].all()
+        np.testing.assert_array_equal(got[~whole], rewards(made)[~whole])
+        assert (got - mean)[whole].mean() == pytest.approx(0.0, abs=4 * 0.5 / np.sqrt(N * share))
+        assert np.corrcoef(got[whole], mean[whole])[0, 1] > 0.5
+        before = whole
+
+
 @pytest.mark.parametrize(("level", "factor"), [(1, 0.1), (4, 10.0)])
 def test_reward_scale_multiplies_the_very_same_rewards(level, factor):
     np.testing.assert_allclose(rewards(Bandit(), f"shift/reward_scale/{level}"), factor * rewards(Bandit()), rtol=1e-6)
