@@ -4,8 +4,8 @@
 
 Same policy, same histories, as many windows a step, the same kind of optimiser, one thread. The plain loop is what one
 would write: a ``torch.utils.data.Dataset`` that reads a row, cuts a window from it and makes its tokens; the default
-collator; a Trainer that neither logs nor saves. Ours cuts all windows of a step at once. What bounds both are forward and
-backward pass, which are measured alone, on tokens that are there already.
+collator; a Trainer that neither logs nor saves. Ours cuts all windows of a step at once. What bounds both are forward
+and backward pass, which are measured alone, on tokens that are there already.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Plain(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.items
 
-    def __getitem__(self, item: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         learner = self.learner
-        noise = Rows.of("plain", torch.tensor([item]))
-        found = data.read(self.rows, [item % len(self.rows)], learner.family)
+        noise = Rows.of("plain", torch.tensor([index]))
+        found = data.read(self.rows, [index % len(self.rows)], learner.family)
         window = cut(found, *learner.questions(found), learner.width, learner.policy.layout, noise)
         return {"tokens": window.tokens[0], "says": window.label[0], "inside": window.inside[0]}
 

@@ -1,4 +1,4 @@
-"""The command ``metabridge``: list, evaluate, train, tune, compare, report, check.
+"""The command ``metabridge``: list, evaluate, train, data, tune, compare, report, check.
 
 Each command is a frozen dataclass whose fields are its flags. Heavy packages are imported by the command that needs
 them, so that ``metabridge --help`` answers at once.
@@ -139,6 +139,38 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data:
+    """Let agents play training tasks and keep their histories as a Parquet dataset."""
+
+    sources: Positional[str]
+    """Who plays, in turn, joined by +: references (thompson+q_learning) and folders of trained runs."""
+    family: str = "bandit:k=5,n=10"
+    """A family, with parameters after a colon."""
+    shards: int = 1
+    """Parquet files; more can be added later by the same command."""
+    rows: int = 1_000
+    """Histories of each, on a task each."""
+    episodes: int = 0
+    """Episodes of a history (0: as many as a trial has)."""
+    seed: int = 0
+    """Of tasks and play."""
+    out: Path
+    """The collection gets a folder of its own in it, named by what it is; train on it: icl_dpt:data=FOLDER."""
+
+    def run(self) -> int:
+        """Play, write and say where."""
+        from experiments import collecting
+
+        _one_thread()
+        folder = collecting.collect(
+            self.sources, self.family, shards=self.shards, rows=self.rows, episodes=self.episodes, seed=self.seed,
+            out=self.out,
+        )  # fmt: skip
+        print(f"{self.shards} shard(s) of {self.rows} histories: {folder}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tune:
     """Train N configurations of a method, drawn by seed, and choose the best on id_val; then train that one."""
 
@@ -254,6 +286,7 @@ Command = (
     Annotated[List, subcommand("list")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Data, subcommand("data")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Report, subcommand("report")]

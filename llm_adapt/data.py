@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -30,7 +30,8 @@ from torch import Tensor
 
 from bridge import files
 from bridge.errors import UserError
-from bridge.protocol import Trial
+from bridge.protocol import Agent, Trial
+from bridge.references.table import reference
 from bridge.rng import Rows
 from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
 from llm_adapt.histories import Histories, play
@@ -75,14 +76,12 @@ class Collection:
 
     Args:
         family: whose training tasks are played.
-        sources: who plays, in turn (``bridge/references/table.py``).
+        sources: who plays, in turn, by name.
         seed: of tasks and noise.
         episodes: of each history; 0: as many as a trial of training has.
         rows: histories of each shard.
         folder: where the collection's own folder lies; None: ``cache_folder() / "histories"``.
-
-    Raises:
-        UserError: a collection of another definition lies where this one's should.
+        agents: the sources, each by a name that no other source has; None: references by these names.
     """
 
     def __init__(
@@ -94,12 +93,40 @@ class Collection:
         episodes: int = 0,
         rows: int = 256,
         folder: Path | None = None,
+        agents: Mapping[str, Agent] | None = None,
     ) -> None:
         whole = family.trial("train")
         self.family = family
         self.trial = Trial(episodes or whole.episodes, whole.horizon)
         self.definition = Definition(family.id, family.hash, tuple(sources), seed, self.trial.episodes, rows)
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
+        self.agents = agents
+        self.count: int | None = None
+        """How many shards there are, where no more can be made."""
+
+    @classmethod
+    def opened(cls, folder: Path, family: TaskFamily) -> Collection:
+        """A collection that somebody has made: only to be read.
+
+        Raises:
+            UserError: there is none, or it is of another family or version.
+        """
+        another = f"metabridge data SOURCES --family {family.id} --out FOLDER"
+        try:
+            found = json.loads((folder / _DEFINITION).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder} holds no collection of histories ({error}). Make one: {another}") from error
+        versions, ours = [found.get(name) for name in ("version", "suite_version")], [VERSION, SUITE_VERSION]
+        if versions != ours:
+            raise UserError(f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}")
+        if (found["family"], found["family_hash"]) != (family.id, family.hash):
+            raise UserError(
+                f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
+                f"({family.hash}). Make another: {another}"
+            )
+        made = cls(family, found["sources"], seed=found["seed"], episodes=found["episodes"], rows=found["rows"])
+        made.folder, made.count = folder, len(list(folder.glob("shard-*.parquet")))
+        return made
 
     def path(self, shard: int) -> Path:
         """Where a shard lies, or will."""
@@ -108,6 +135,11 @@ class Collection:
     def shard(self, number: int) -> datasets.Dataset:
         """One shard, memory-mapped; it is made if it is not there."""
         path = self.path(number)
+        if self.count is not None and number >= self.count:
+            raise UserError(
+                f"{self.folder} holds {self.count} shards, and they are used up. Make more by the command that made it "
+                "with a higher --shards, read them more often (passes), or train on a smaller budget."
+            )
         if not path.exists():
             self._make(number, path)
         try:
@@ -132,7 +164,8 @@ class Collection:
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
         ids = torch.arange(number * d.rows, (number + 1) * d.rows)
-        histories = play(d.sources, self.family, self.trial, Rows.of(f"histories/{d.seed}", ids))
+        agents = [self.agents[n] if self.agents else reference(n, self.family, "train") for n in d.sources]
+        histories = play(agents, self.family, self.trial, Rows.of(f"histories/{d.seed}", ids))
         names = [d.sources[row % len(d.sources)] for row in range(d.rows)]
         lengths = histories.length.tolist()
         columns: dict[str, Any] = {"source": names, "length": lengths}
@@ -142,8 +175,9 @@ class Collection:
         made = datasets.Dataset.from_dict(columns, features=self.features)
         with _no_bars():
             files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
-        if not (self.folder / "README.md").exists():
+        if not (self.folder / _DEFINITION).exists():
             files.write_text(self.folder / "README.md", self._card())
+            files.write_text(self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True))
 
     def _card(self) -> str:
         d = self.definition
@@ -153,6 +187,7 @@ class Collection:
         )  # fmt: skip
 
 
+_DEFINITION = "definition.json"
 _SPACED = ("obs", "action", "next_obs", "asked", "best")
 
 _CARD = """---

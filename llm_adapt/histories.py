@@ -1,15 +1,16 @@
 """Learning histories: what learners did on training tasks from their first step on, and what would have been best.
 
-A source is a reference agent (``bridge/references/table.py``) that knows no more of a task than its history shows. It
-must not: an agent that imitates somebody who knew more takes its own guesses for evidence (Ortega et al. 2021,
-arXiv 2110.10819). Beside each step stand a state drawn at random and the informed oracle's action in it: the same
-histories serve algorithm distillation, which learns what the source did, and decision pretraining: what is best.
+A source is an agent, a reference or a trained one, that knows no more of a task than its history shows. It must not: an
+agent that imitates somebody who knew more takes its own guesses for evidence (Ortega et al. 2021, arXiv 2110.10819).
+Beside each step stand a state drawn at random and the informed oracle's action in it: the same histories serve
+algorithm distillation, which learns what the source did, and decision pretraining: what is best.
 
 Shape letters: B trials, T steps of the longest trial.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,18 +42,23 @@ class Histories(NamedTuple):
 
 
 @torch.no_grad()
-def play(sources: tuple[str, ...], family: TaskFamily, trial: Trial, noise: Rows) -> Histories:
+def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows) -> Histories:
     """A trial on a training task for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:
-        UserError: a source that is told the task, or one that does not play this family.
+        UserError: a source is told the task.
     """
+    for source in sources:
+        if source.card.clue == "task":
+            raise UserError(
+                f"{source.card.method} is told the task, and nobody can imitate what he cannot know. Take a learner."
+            )
     tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
     rows = torch.arange(len(noise), device=noise.device)
     groups = [rows[rows % len(sources) == number] for number in range(min(len(sources), len(rows)))]
     played = [
-        record_context(_source(name, family), family, "train", memory.select(tasks, mine), noise[mine], trial)
-        for name, mine in zip(sources, groups, strict=False)
+        record_context(source, family, "train", memory.select(tasks, mine), noise[mine], trial)
+        for source, mine in zip(sources, groups, strict=False)
     ]
     states = torch.cat([step.obs[_live(step)] for episodes in played for steps in episodes for step in steps])
     states = states.unique(dim=0)
@@ -83,14 +89,6 @@ def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
 
 def _plays(name: str, family: TaskFamily) -> bool:
     return any(isinstance(family, kind) for kind in REFERENCES[name])
-
-
-def _source(name: str, family: TaskFamily) -> Agent:
-    source = reference(name, family, "train")
-    if source.card.clue == "task":
-        honest = [n for n in REFERENCES if n != name]
-        raise UserError(f"{name} is told the task, and nobody can imitate what he cannot know. Take one of {honest}.")
-    return source
 
 
 def _labelled(

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import datasets
@@ -21,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge.errors import UserError
 from bridge.learner import Saved, first_weights
 from bridge.protocol import Card
 from bridge.rng import Rows
@@ -40,6 +43,8 @@ class Config(Decoder):
 
     called: ClassVar[str] = "Imitation"
 
+    data: str = ""
+    """The folder of a collection (``metabridge data``): who makes the histories, and how many, is settled then."""
     sources: str = ""
     """Who makes the histories, joined by +: ``psrl+random``; empty: the family's own choice."""
     episodes: int = 0
@@ -84,23 +89,34 @@ class ImitationLearner(Saved):
 
     def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
         self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
-        whole = family.trial("train")
-        span = (config.episodes or whole.episodes) * whole.horizon
-        self.sources = tuple(config.sources.split("+")) if config.sources else default_sources(self.method, family)
-        self.collection = data.Collection(
-            family, self.sources, seed=seed, episodes=config.episodes, rows=max(1, config.steps_per_update // span)
-        )
-        self.width = min(config.window, span)
         self.pool: list[datasets.Dataset] = []
         with first_weights(seed):
             self.policy = config.policy(family).to(self.workers.device)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+    @cached_property
+    def collection(self) -> data.Collection:
+        """What is read: the collection that was given, or the family's own. Who only plays needs none."""
+        config, family = self.config, self.family
+        if config.data:
+            return data.Collection.opened(Path(config.data), family)
+        whole = family.trial("train")
+        span = (config.episodes or whole.episodes) * whole.horizon
+        sources = tuple(config.sources.split("+")) if config.sources else default_sources(self.method, family)
+        rows = max(1, config.steps_per_update // span)
+        return data.Collection(family, sources, seed=self.seed, episodes=config.episodes, rows=rows)
+
+    @property
+    def width(self) -> int:
+        """W: that of attention, but no longer than a history."""
+        return min(self.config.window, self.collection.trial.episodes * self.collection.trial.horizon)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """One more shard, then some steps on windows of all that there are."""
         config, left = self.config, max(0.0, 1 - spent)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * min(left, (spent + 1e-3) / config.warm_up if config.warm_up else left)
+        self._check_supply(spent)
         while len(self.pool) <= self.updates:
             self.pool.append(self.collection.shard(len(self.pool)))
         fresh = sum(self.pool[self.updates]["length"])
@@ -122,6 +138,15 @@ class ImitationLearner(Saved):
         self.updates += 1
         self.env_steps += fresh
         return {name: total / steps for name, total in sums.items()}
+
+    def _check_supply(self, spent: float) -> None:
+        """Say soon, not at the end, that what was given will not last."""
+        count, needed = self.collection.count, round(self.updates / spent) if spent else 0
+        if count is not None and needed > count:
+            raise UserError(
+                f"{self.collection.folder} holds {count} shards, and this budget would need about {needed}. Make more "
+                "by the command that made it with a higher --shards, raise passes, or lower the budget."
+            )
 
     def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:
         """Which state each step asks about, and what is to be said there; both ``[b, T, ...]``."""

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from bridge.errors import UserError
+from bridge.references.q_learning import QLearning
+from bridge.references.table import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt.data import Collection, cache_folder, read
@@ -22,7 +24,12 @@ def collection(folder, spec="gridnavi", sources=("psrl",), **options):
 def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
     made = collection(tmp_path, spec, sources, episodes=2)
     found = read(made.shard(1), [3, 0, 1], made.family)
-    played = play(sources, made.family, made.trial, Rows.of("histories/0", torch.arange(4, 8)))
+    played = play(
+        [reference(name, made.family, "train") for name in sources],
+        made.family,
+        made.trial,
+        Rows.of("histories/0", torch.arange(4, 8)),
+    )
     wide = int(found.length.max())
     for mine, theirs in zip((*found.steps, *found[1:3]), (*played.steps, *played[1:3]), strict=True):
         assert torch.equal(mine, theirs[[3, 0, 1], :wide])
@@ -91,3 +98,38 @@ def test_the_cache_can_be_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     assert Collection(make_family("gridnavi"), ("psrl",)).folder.parent == tmp_path / "histories"
+
+
+def test_sources_may_be_any_agents(tmp_path):
+    family = make_family("gridnavi")
+    slow, fast = (QLearning(family, "train", rate=rate) for rate in (0.01, 1.0))
+    made = collection(tmp_path, sources=("slow", "fast"), agents={"slow": slow, "fast": fast}, rows=6)
+    found = made.shard(0)
+    assert found["source"] == ["slow", "fast"] * 3
+    played = play([slow, fast], family, made.trial, Rows.of("histories/0", torch.arange(6)))
+    assert torch.equal(read(found, range(6), family).steps.action, played.steps.action)
+
+
+def test_an_opened_collection_is_the_one_that_was_made_and_comes_to_an_end(tmp_path):
+    made = collection(tmp_path, sources=("psrl", "random"), seed=3, episodes=2)
+    rows = [made.shard(shard).to_dict() for shard in range(2)]
+    found = Collection.opened(made.folder, make_family("gridnavi"))
+    assert found.definition == made.definition
+    assert found.trial == made.trial
+    assert [found.shard(shard).to_dict() for shard in range(2)] == rows
+    with pytest.raises(UserError, match=r"holds 2 shards.*--shards"):
+        found.shard(2)
+
+
+def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_remedy(tmp_path):
+    made = collection(tmp_path)
+    made.shard(0)
+    remedy = "metabridge data SOURCES --family"
+    with pytest.raises(UserError, match=f"holds no collection.*{remedy}"):
+        Collection.opened(tmp_path, made.family)
+    with pytest.raises(UserError, match=rf"histories on gridnavi \({made.family.hash}\), not on darkroom.*{remedy}"):
+        Collection.opened(made.folder, make_family("darkroom"))
+    definition = made.folder / "definition.json"
+    definition.write_text(definition.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(UserError, match=rf"version \[1, 1\]; this program reads \[2, 1\].*{remedy}"):
+        Collection.opened(made.folder, made.family)

@@ -5,7 +5,7 @@ import torch
 
 from bridge.errors import UserError
 from bridge.protocol import Trial
-from bridge.references.table import REFERENCES
+from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt.histories import default_sources, play
@@ -14,7 +14,8 @@ from llm_adapt.histories import default_sources, play
 def histories(spec="gridnavi", sources=("psrl",), rows=6, episodes=4):
     family = make_family(spec)
     trial = Trial(episodes, family.trial("train").horizon)
-    return family, play(sources, family, trial, Rows.of("h", torch.arange(rows)))
+    agents = [reference(name, family, "train") for name in sources]
+    return family, play(agents, family, trial, Rows.of("h", torch.arange(rows)))
 
 
 def test_steps_follow_one_another_and_ends_are_marked():
@@ -67,7 +68,7 @@ def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
     family = make_family("bandit:k=3,n=6")
     for number, source in enumerate(("random", "ucb1")):
         mine = torch.arange(number, 6, 2)
-        alone = play((source,), family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine])
+        alone = play([reference(source, family, "train")], family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine])
         assert torch.equal(both.steps.action[mine], alone.steps.action)
         assert torch.equal(both.steps.reward[mine], alone.steps.reward)
 

@@ -116,9 +116,9 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
 
 
 def test_sources_are_named_or_the_familys_own():
-    assert learner().sources == ("skewed", "thompson")
-    assert learner(kind=IclAdLearner).sources == ("thompson",)
-    assert learner(sources="psrl+search").sources == ("psrl", "search")
+    assert learner().collection.definition.sources == ("skewed", "thompson")
+    assert learner(kind=IclAdLearner).collection.definition.sources == ("thompson",)
+    assert learner(sources="psrl+search").collection.definition.sources == ("psrl", "search")
     with pytest.raises(UserError, match="nobody can imitate"):
         learner(sources="oracle").update()
 
@@ -142,3 +142,21 @@ def test_it_learns_to_tell_arms_apart_from_what_they_paid():
         made.update(made.env_steps / 8_000)
     found = evaluate(made.agent(), made.family, Plan(trials=2_000))
     assert found.mean("trial_return") > 2.5 + 8 * (5 * 0.25 / 2_000) ** 0.5
+
+
+def test_given_data_are_read_in_place_of_new_ones(tmp_path):
+    """A learner that is given what it would have made learns the same, and is told early where that will not last."""
+    own = learner(episodes=2)
+    made = data.Collection(own.family, ("skewed", "thompson"), seed=0, episodes=2, rows=8, folder=tmp_path)
+    for shard in range(2):
+        made.shard(shard)
+    given = learner(data=str(made.folder))
+    assert [given.update(spent) for spent in (0.0, 0.5)] == [own.update(spent) for spent in (0.0, 0.5)]
+    assert given.env_steps == own.env_steps == 2 * 240
+    short = learner(data=str(made.folder))
+    short.update(0.0)
+    with pytest.raises(UserError, match=r"holds 2 shards.*about 3"):
+        short.update(0.34)
+    learner(data="nowhere").agent()  # who only plays needs no data
+    with pytest.raises(UserError, match="holds no collection"):
+        learner(data="nowhere").update()

@@ -1,0 +1,66 @@
+"""``metabridge data``: who plays, what is written, and that a learner can be trained on it."""
+
+import datasets
+import pytest
+
+from bridge.tasks import family as make_family
+from experiments import cli
+from llm_adapt.data import Collection
+
+SMALL = "hidden=8,layers=1,heads=2,window=8,batch=64,passes=1"
+
+
+def run(*arguments: str, capsys, code: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    assert stop.value.code == code, err
+    return out, err
+
+
+def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, capsys):
+    base = ["--family", "gridnavi:episodes=2"]
+    trained, out = tmp_path / "rl2", str(tmp_path / "data")
+    rl2 = "rl2:hidden=8,steps_per_update=300,minibatches=2"
+    run("train", rl2, *base, "--budget", "300", "--out", str(trained), capsys=capsys)
+    command = ["data", f"q_learning:rate=0.9+{trained}", *base, "--rows", "8", "--out", out]
+    said, _ = run(*command, "--shards", "2", capsys=capsys)
+    folder = next((tmp_path / "data").iterdir())
+    assert said.strip().endswith(str(folder))
+    made = datasets.load_dataset("parquet", data_files=str(folder / "*.parquet"), split="train", streaming=True)
+    names = [row["source"] for row in made]
+    assert len(names) == 16
+    assert names[0] == "q_learning:rate=0.9"
+    assert names[1].startswith("rl2 ")
+    before = (folder / "shard-00001.parquet").stat().st_mtime_ns
+    run(*command, "--shards", "3", capsys=capsys)
+    assert (folder / "shard-00001.parquet").stat().st_mtime_ns == before
+    steps = 3 * 8 * 30
+    imitator = tmp_path / "ad"
+    run("train", f"icl_ad:{SMALL},data={folder}", *base, "--budget", str(steps), "--out", str(imitator), capsys=capsys)
+    for shard in folder.glob("*.parquet"):
+        shard.unlink()
+    assert "trial_return" in run("evaluate", str(imitator), *base, "--trials", "42", capsys=capsys)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["psrl", "--rows", "0"], "--rows must be 1 or more, found 0"),
+        (["nobody"], "Unknown method 'nobody'"),
+        (["ucb1"], "does not play gridnavi"),
+        (["oracle"], "told the task"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):
+    _, err = run("data", *arguments, "--family", "gridnavi", "--out", str(tmp_path), code=2, capsys=capsys)
+    assert message in err
+
+
+def test_a_dataset_of_another_family_is_refused(tmp_path, capsys):
+    run("data", "ucb1", "--family", "bandit:k=2,n=3", "--rows", "2", "--out", str(tmp_path / "d"), capsys=capsys)
+    folder = next((tmp_path / "d").iterdir())
+    assert Collection.opened(folder, make_family("bandit:k=2,n=3")).count == 1
+    flags = ["--family", "bandit:k=3,n=3", "--budget", "100", "--out", str(tmp_path / "r")]
+    _, err = run("train", f"icl_dpt:data={folder}", *flags, code=2, capsys=capsys)
+    assert "not on bandit:k=3,n=3" in err
