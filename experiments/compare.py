@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import files, results
+from bridge import config, files, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
@@ -23,7 +23,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from experiments import methods, pool, training, tuning
 from experiments.progress import Progress
-from experiments.sizes import is_off_policy
+from experiments.sizes import share
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,8 @@ def _settings(
     for family in {f.name for f in families}:
         found[f"trials a split on {family}"] = trials[family]
         for method in filter(methods.is_learned, method_specs):
-            kind = "off-policy " if is_off_policy(method) else ""
-            found[f"{kind}training budget on {family}"] = str(budget(method, family))
+            whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
+            found[f"{whose}training budget on {family}"] = str(budget(method, family))
     return found
 
 

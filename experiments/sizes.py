@@ -1,7 +1,8 @@
 """The four sizes of a comparison.
 
 ``smoke`` and ``quick`` are fixed for ever: results of two days must mean the same. Any method can be named in place of
-a size's own (``--methods``).
+a size's own (``--methods``), those of the transformer track too: they are in no size by themselves, since a split of
+long trials takes them an hour.
 
 Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured); small about
 eight hours and full about a week (both reckoned from rates of training: 50,000 steps a second and core on policy, 900
@@ -32,14 +33,14 @@ _REFERENCES = (
 _LEARNED = ("maml", "mtrl_finetune", "pearl", "rl2")  # fmt: skip
 _QUICK = (*(name for name in _REFERENCES if name != "blind"), "rl2")
 
-OFF_POLICY = ("mtrl_sac", "pearl")
-"""Methods that learn many times from each step, and slower: they are given fewer."""
-_OFF_POLICY_SHARE = 0.04
+SHARES = {"icl_ad": 0.2, "icl_dpt": 0.2, "icl_rl": 0.2, "mtrl_sac": 0.04, "pearl": 0.04}
+"""What part of a budget in environment steps is given to methods that take longer over each of them: those that learn
+many times from it, and transformers."""
 
 
-def is_off_policy(method: str) -> bool:
-    """Whether a learned method (``pearl:latent=4``) learns from what was played before."""
-    return method.partition(":")[0] in OFF_POLICY
+def share(method: str) -> float:
+    """Of a learned method (``pearl:latent=4``)."""
+    return SHARES.get(method.partition(":")[0], 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +63,10 @@ class Size:
     def steps(self, family: str, method: str) -> int:
         """The budget of a learned method on a family (its name), the smallest for one that is not listed.
 
-        Methods that learn off policy have a twenty-fifth: about as much time.
+        Slower methods have a share of it: about as much time.
         """
         steps = self.budget.get(family, min(self.budget.values()))
-        return round(_OFF_POLICY_SHARE * steps) if is_off_policy(method) else steps
+        return round(share(method) * steps)
 
 
 SIZES: dict[str, Size] = {

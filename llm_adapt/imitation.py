@@ -48,7 +48,7 @@ class Config(Decoder):
     sources: str = ""
     """Who makes the histories, joined by +: ``psrl+random``; empty: the family's own choice."""
     episodes: int = 0
-    """Of each history; 0: as many as a trial has."""
+    """Of each history; 0: as many as a trial has, or as fill two windows where these are fewer."""
     steps_per_update: int = 20_000
     """Environment steps of each new shard, in whole histories, of which there is at least one."""
     passes: float = 4.0
@@ -101,10 +101,10 @@ class ImitationLearner(Saved):
         if config.data:
             return data.Collection.opened(Path(config.data), family)
         whole = family.trial("train")
-        span = (config.episodes or whole.episodes) * whole.horizon
+        episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
         sources = tuple(config.sources.split("+")) if config.sources else default_sources(self.method, family)
-        rows = max(1, config.steps_per_update // span)
-        return data.Collection(family, sources, seed=self.seed, episodes=config.episodes, rows=rows)
+        rows = max(1, config.steps_per_update // (episodes * whole.horizon))
+        return data.Collection(family, sources, seed=self.seed, episodes=episodes, rows=rows)
 
     @property
     def width(self) -> int:

@@ -160,3 +160,9 @@ def test_given_data_are_read_in_place_of_new_ones(tmp_path):
     learner(data="nowhere").agent()  # who only plays needs no data
     with pytest.raises(UserError, match="holds no collection"):
         learner(data="nowhere").update()
+
+
+@pytest.mark.parametrize(("window", "episodes", "expected"), [(8, 0, 2), (30, 0, 4), (8, 3, 3), (200, 0, 4)])
+def test_histories_are_no_longer_than_two_windows_unless_asked(window, episodes, expected):
+    """Trials of gridnavi have four episodes of fifteen steps."""
+    assert learner(window=window, episodes=episodes).collection.trial == (expected, 15)
