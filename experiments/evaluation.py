@@ -123,7 +123,7 @@ def show(found: list[dict]) -> None:
         title=f"{found[0]['method']} on {found[0]['family']}, track {found[0]['track']}", title_justify="left"
     )
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
-        table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left")
+        table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left", overflow="fold")
     read = [_read(line) for line in found]
     for line in read:
         if line.metric != "refused_steps":
