@@ -168,7 +168,9 @@ def evaluate(
         for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
-                counted, value = ~value.isnan(), value.nan_to_num()
+                counted = torch.ones_like(value)
+                if metric == "informed_return":
+                    counted, value = ~value.isnan(), value.nan_to_num()
                 stack = torch.stack([counted, value, value * value])
                 sums[metric][:, :, point].index_add_(1, key, stack)
             for name, value in costs.items():

@@ -68,7 +68,8 @@ class Categorical:
     def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
         if rng is None or not temperature:
             return Decision(out.argmax(-1), logits=out)
-        return Decision(rng.categorical((out / temperature).softmax(-1)), logits=out)
+        likely = (out - out.amax(-1, keepdim=True)) / temperature
+        return Decision(rng.categorical(likely.softmax(-1)), logits=out)
 
     def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
         log_p = out.log_softmax(-1)

@@ -69,7 +69,8 @@ class Evaluate:
     eval_seed: int = 0
     """Seed of the evaluation's noise."""
     decode: str = ""
-    """How a trained run's distributions become actions: sample (as it was trained), argmax, or a temperature: 0.5."""
+    """How a trained run's distributions become actions while it explores: sample (as it was trained), argmax, or a
+    temperature: 0.5. Frozen episodes (tracks C and F) are scored by the likeliest actions."""
     json: bool = False
     """Print JSON lines: method, family, split, metric, mean, low, high, n."""
 
@@ -148,8 +149,8 @@ class Data:
     """A family, with parameters after a colon."""
     shards: int = 1
     """Parquet files; more can be added later by the same command."""
-    rows: int = 1_000
-    """Histories of each, on a task each."""
+    rows: int = 0
+    """Histories of each, on a task each (0: 20,000 steps of them)."""
     episodes: int = 0
     """Episodes of a history (0: as many as a trial has)."""
     seed: int = 0
@@ -166,7 +167,7 @@ class Data:
             self.sources, self.family, shards=self.shards, rows=self.rows, episodes=self.episodes, seed=self.seed,
             out=self.out,
         )  # fmt: skip
-        print(f"{self.shards} shard(s) of {self.rows} histories: {folder}")
+        print(f"{self.shards} shard(s) of histories: {folder}")
         return 0
 
 
@@ -204,7 +205,7 @@ class Compare:
     """Play methods side by side; what is done already in OUT is not done again."""
 
     size: SizeName = "quick"
-    """smoke: under a minute; quick: under ten; small: about eight hours; full: about a week."""
+    """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
     families: tuple[str, ...] = ()
     """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
     methods: tuple[str, ...] = ()

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from torch import nn
+
 from bridge.errors import UserError
 from bridge.protocol import Agent
+from bridge.run_folder import read_config
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, training
+from experiments import methods
 from experiments.progress import Progress
 from llm_adapt.data import Collection
+
+_STEPS = 20_000
+"""Of a shard, unless told: as many as learners ask for at a time."""
 
 
 def collect(sources: str, family_spec: str, *, shards: int, rows: int, episodes: int, seed: int, out: Path) -> Path:
@@ -20,12 +26,15 @@ def collect(sources: str, family_spec: str, *, shards: int, rows: int, episodes:
     Raises:
         UserError: a source that is unknown, told the task or of another family; a count below its least.
     """
-    for name, value, least in (("shards", shards, 1), ("rows", rows, 1), ("episodes", episodes, 0)):
+    for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
     family = make_family(family_spec)
-    agents = dict(_named(source, family) for source in sources.split("+"))
-    made = Collection(family, tuple(agents), seed=seed, episodes=episodes, rows=rows, folder=out, agents=agents)
+    whole = family.trial("train")
+    rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
+    named = [_named(source, family) for source in sources.split("+")]
+    names = tuple(name for name, _ in named)
+    made = Collection(family, names, seed=seed, episodes=episodes, rows=rows, folder=out, agents=dict(named))
     with Progress(shards * rows, "histories") as progress:
         for number in range(shards):
             made.shard(number)
@@ -36,7 +45,9 @@ def collect(sources: str, family_spec: str, *, shards: int, rows: int, episodes:
 def _named(source: str, family: TaskFamily) -> tuple[str, Agent]:
     """A source and its name: a run's tells its weights."""
     agent = methods.agent(source, family, "train")
-    if not training.is_run(source):
+    if not isinstance(agent, nn.Module):
         return source, agent
-    weights = (Path(source) / "model.safetensors").read_bytes()
-    return f"{agent.card.method} {hashlib.sha256(weights).hexdigest()[:8]}", agent
+    digest = hashlib.sha256()
+    for _, weights in sorted(agent.state_dict().items()):
+        digest.update(weights.cpu().numpy().tobytes())
+    return f"{read_config(Path(source))['method']} {digest.hexdigest()[:8]}", agent

@@ -71,20 +71,34 @@ class Cell:
             results.write_table(path, table)
 
 
-def expand_splits(family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True) -> tuple[str, ...]:
+def expand_splits(
+    family: TaskFamily, patterns: tuple[str, ...], *, strict: bool = True, shown: bool = False
+) -> tuple[str, ...]:
     """Split names from patterns: ``shift`` is every shifted split, ``shift/gap`` an axis, ``shift/*/4`` a level.
 
+    Args:
+        family: whose splits.
+        patterns: which of them.
+        strict: refuse a pattern that matches nothing (sizes name axes that only some families have).
+        shown: whether anything is shown, so that axes of what is shown make sense; they are meant only by their names.
+
     Raises:
-        UserError: a pattern matches nothing (unless not ``strict``: sizes name axes that only some families have).
+        UserError: a pattern matches nothing, or moves what is shown where nothing is.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
+        axis = (*pattern.split("/"), "")[1]
+        if axis in CONTEXT_AXES:
+            if not shown:
+                raise UserError(f"{pattern} moves what is shown on track C: metabridge evaluate ... --track C.")
+            names = [pattern] if pattern.count("/") > 1 else [f"shift/{axis}/{level}" for level in range(5)]
+            found |= {family.split(name).name: None for name in names}
+            continue
         if pattern.endswith("/0"):
             if strict or pattern.split("/")[1] in family.axes:
                 found[family.split(pattern).name] = None
             continue
-        shown = tuple(f"shift/{axis}/{level}" for axis in CONTEXT_AXES if axis in pattern for level in range(1, 5))
-        hits = [s for s in family.splits + shown if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
+        hits = [s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
         if not hits and strict:
             family.split(pattern if pattern.count("/") != 1 else f"{pattern}/1")  # names the nearest axis or split
             raise unknown(f"split of {family.id}:", pattern, family.splits)

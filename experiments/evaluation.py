@@ -37,8 +37,8 @@ def lines(
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
     _refuse_other_folders(method)
-    _refuse_decoding(method, decode)
-    names = expand_splits(family, splits)
+    _refuse_decoding(method, decode, settings["track"])
+    names = expand_splits(family, splits, shown=settings["track"] == "C")
     plans = [Plan(split=name, **settings) for name in names]
     methods.agent(method, family, names[0])  # refused before anything is played
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
@@ -78,8 +78,10 @@ def _refuse_other_folders(method: str) -> None:
         raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
-def _refuse_decoding(method: str, decode: str) -> None:
-    """Only what a run has learned is decoded, and only by a rule that there is."""
+def _refuse_decoding(method: str, decode: str, track: str) -> None:
+    """Only what a run has learned is decoded, only by a rule that there is, and only where it explores."""
+    if decode and track == "C":
+        raise UserError("Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out.")
     if decode and not decodes(decode):
         raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
     if decode and not training.is_run(method):

@@ -9,7 +9,7 @@ from typing import Any
 from bridge import config
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from experiments import methods
 from experiments.sizes import SIZES
 from experiments.training import LEARNERS
@@ -89,7 +89,7 @@ def _axes(family: TaskFamily) -> list[Entry]:
             "values": axis.values,
             "predicted to break first": axis.predicts,
         }
-        for name, axis in family.axes.items()
+        for name, axis in {**family.axes, **CONTEXT_AXES}.items()
     ]
 
 

@@ -5,7 +5,7 @@ a size's own (``--methods``), those of the transformer track too: they are in no
 long trials takes them an hour.
 
 Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured); small about
-eight hours and full about a week (both reckoned from rates of training: 50,000 steps a second and core on policy, 900
+ten hours and full about nine days (both reckoned from rates of training: 50,000 steps a second and core on policy, 900
 off policy). A comparison can be stopped and taken up again; what is done already is not done again.
 """
 

@@ -26,6 +26,7 @@ import datasets
 import numpy as np
 import torch
 from datasets.exceptions import DatasetGenerationError
+from pyarrow import parquet
 from torch import Tensor
 
 from bridge import files
@@ -101,8 +102,8 @@ class Collection:
         self.definition = Definition(family.id, family.hash, tuple(sources), seed, self.trial.episodes, rows)
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
         self.agents = agents
-        self.count: int | None = None
-        """How many shards there are, where no more can be made."""
+        self.steps: int | None = None
+        """How many there are, where no more can be made."""
 
     @classmethod
     def opened(cls, folder: Path, family: TaskFamily) -> Collection:
@@ -125,7 +126,9 @@ class Collection:
                 f"({family.hash}). Make another: {another}"
             )
         made = cls(family, found["sources"], seed=found["seed"], episodes=found["episodes"], rows=found["rows"])
-        made.folder, made.count = folder, len(list(folder.glob("shard-*.parquet")))
+        made.folder = folder
+        shards = sorted(folder.glob("shard-*.parquet"))
+        made.steps = sum(sum(parquet.read_table(path, columns=["length"])["length"].to_pylist()) for path in shards)
         return made
 
     def path(self, shard: int) -> Path:
@@ -135,12 +138,12 @@ class Collection:
     def shard(self, number: int) -> datasets.Dataset:
         """One shard, memory-mapped; it is made if it is not there."""
         path = self.path(number)
-        if self.count is not None and number >= self.count:
-            raise UserError(
-                f"{self.folder} holds {self.count} shards, and they are used up. Make more by the command that made it "
-                "with a higher --shards, read them more often (passes), or train on a smaller budget."
-            )
         if not path.exists():
+            if self.steps is not None:
+                raise UserError(
+                    f"{self.folder} has no {path.name}. Make it by the command that made the others, with --shards "
+                    f"{number + 1} or more."
+                )
             self._make(number, path)
         try:
             with _no_bars():
@@ -173,11 +176,11 @@ class Collection:
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
-        with _no_bars():
-            files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
         if not (self.folder / _DEFINITION).exists():
             files.write_text(self.folder / "README.md", self._card())
             files.write_text(self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True))
+        with _no_bars():
+            files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
 
     def _card(self) -> str:
         d = self.definition

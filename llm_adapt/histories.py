@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bridge import memory
 from bridge.errors import UserError
-from bridge.play import record_context
+from bridge.play import clue_given, record_context
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
@@ -46,12 +46,13 @@ def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows
     """A trial on a training task for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:
-        UserError: a source is told the task.
+        UserError: a source is told the task, or its number.
     """
     for source in sources:
-        if source.card.clue == "task":
+        if (clue := clue_given(source.card, family, "train")) != "nothing":
             raise UserError(
-                f"{source.card.method} is told the task, and nobody can imitate what he cannot know. Take a learner."
+                f"{source.card.method} is told the task ({clue}), and nobody can imitate what he cannot know. Take one "
+                "who is told nothing."
             )
     tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
     rows = torch.arange(len(noise), device=noise.device)

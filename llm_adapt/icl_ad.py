@@ -7,8 +7,9 @@ Deviations from the paper:
  1. One token a step (``llm_adapt/tokens.py``; the original: one each for observation, action and reward).
  2. The learners are the references that ``bridge/references`` has: posterior sampling, UCB, Q-learning. (The original:
  actor-critics and DQN.)
- 3. A window that would begin before its history begins with it, so that beginnings are seen as often as the rest.
- 4. At play the context grows with every step and slides beyond its window.
+ 3. Histories are cut to two windows: later learning is not seen, unless ``episodes`` asks for it.
+ 4. A window that would begin before its history begins with it, so that beginnings are seen as often as the rest.
+ 5. At play the context grows with every step and slides beyond its window.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Config(Decoder):
     sources: str = ""
     """Who makes the histories, joined by +: ``psrl+random``; empty: the family's own choice."""
     episodes: int = 0
-    """Of each history; 0: as many as a trial has, or as fill two windows where these are fewer."""
+    """Of each history; 0: as many as a trial has, or as fill two windows, at full length, where these are fewer."""
     steps_per_update: int = 20_000
     """Environment steps of each new shard, in whole histories, of which there is at least one."""
     passes: float = 4.0
@@ -67,6 +67,8 @@ class Config(Decoder):
     def __post_init__(self) -> None:
         self.need("1 or more", "steps_per_update", "batch")
         self.need("0 or more", "episodes", "weight_decay")
+        if self.data and (self.sources or self.episodes):
+            raise UserError(f"{self.called}: data={self.data} settles sources and episodes. Leave these out.")
         self.need("above 0", "lr", "max_grad_norm", "passes")
         self.need("from 0 to 1", "warm_up")
 
@@ -125,7 +127,8 @@ class ImitationLearner(Saved):
         steps = max(1, round(config.passes * fresh / (count * self.width * self.workers.count)))
         sums = {"loss": 0.0, "hits": 0.0}
         for _ in range(steps):
-            noise = Rows.of(f"learn/{self.method}/{self.seed}", self.workers.rows(self.grad_steps, count))
+            rows = self.workers.rows(self.grad_steps, count).cpu()  # windows are cut where data lie
+            noise = Rows.of(f"learn/{self.method}/{self.seed}", rows)
             loss, hits = self._loss(*self._windows(pool, noise))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -141,11 +144,11 @@ class ImitationLearner(Saved):
 
     def _check_supply(self, spent: float) -> None:
         """Say soon, not at the end, that what was given will not last."""
-        count, needed = self.collection.count, round(self.updates / spent) if spent else 0
-        if count is not None and needed > count:
+        supply, needed = self.collection.steps, self.env_steps / spent if spent else 0
+        if supply is not None and needed > supply:
             raise UserError(
-                f"{self.collection.folder} holds {count} shards, and this budget would need about {needed}. Make more "
-                "by the command that made it with a higher --shards, raise passes, or lower the budget."
+                f"{self.collection.folder} holds {supply:,} steps, and this budget would need about {needed:,.0f}. "
+                "Make more by the command that made it with a higher --shards, or lower the budget."
             )
 
     def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:

@@ -222,7 +222,8 @@ class Results:
         if metric == "success":
             return sums.rate_interval()
         if metric == "informed_return":
-            return stats.stratified_interval(*sums.parts.sum((1, 3)))
+            found = stats.stratified_interval(*sums.parts.sum((1, 3)))
+            return found if found.n else None
         return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
     def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:

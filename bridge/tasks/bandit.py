@@ -14,6 +14,7 @@ Flipping Bernoulli rewards with some probability would only squeeze the means to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,9 +122,16 @@ class Bandit(TaskFamily):
             gap=self.value(s, "gap", 1.0),
             scale=self.value(s, "reward_scale", 1.0),
             flipped=self.value(s, "reward_sign", 0.0),
-            sd=self.value(s, "reward_noise", GAUSSIAN_SD) if self.arms == "gaussian" else 0.0,
+            sd=self._sd(s),
             offset=self.value(s, "offset", 0.0),
         )
+
+    def _sd(self, split: Split) -> float:
+        """Of rewards about their means, over all tasks: 0/1 rewards of uniform means have a variance of 1/6."""
+        if self.arms != "gaussian":
+            return 0.0
+        share = self.value(split, "bernoulli", 0.0)
+        return math.sqrt((1 - share) * self.value(split, "reward_noise", GAUSSIAN_SD) ** 2 + share / 6)
 
     def _support(self, split: Split) -> int | None:
         return 2 if self.arms in _TWO_POINT else None
@@ -135,7 +143,7 @@ class Bandit(TaskFamily):
             means = 0.5 + prior.gap * (means - 0.5)
         params = {"means": means + prior.offset if prior.offset else means} | shifts.factor(self, split, noise)
         if self.arms == "gaussian":
-            params["sd"] = torch.full_like(means[:, 0], prior.sd)
+            params["sd"] = torch.full_like(means[:, 0], self.value(split, "reward_noise", GAUSSIAN_SD))
         if share := self.value(split, "bernoulli", 0.0):
             params["bernoulli"] = noise.at("bernoulli").uniform() < share
         return params

@@ -84,18 +84,22 @@ def test_frozen_tracks(track, capsys):
 
 def test_the_better_a_context_the_better_who_reads_it(capsys):
     """Posterior sampling on grids, shown one episode of the oracle's play, of play half random, and of random play."""
-    splits = "shift/context_quality/0,shift/context_quality/2,shift/context_quality/4"
+    splits = "shift/context_quality"
     flags = ["--family", "gridnavi", "--track", "C", "--shots", "1", "--trials", "420", "--json", "--splits", splits]
     out, _ = run("evaluate", "psrl", *flags, capsys=capsys)
     lines = [json.loads(line) for line in out.splitlines()]
     plain, informed = (
         [line["mean"] for line in lines if line["metric"] == metric] for metric in ("episode_return", "informed_return")
     )
+    assert len(plain) == 5
     assert plain == sorted(plain, reverse=True)
-    assert plain[0] - plain[2] > 5
-    assert informed[2] > plain[2] + 2
-    _, said = run("evaluate", "psrl", "--family", "gridnavi", "--splits", splits, code=2, capsys=capsys)
-    assert "Ask for track C" in said
+    assert plain[0] - plain[4] > 5
+    assert informed[4] > plain[4] + 2
+    for command in (["evaluate", "psrl"], ["compare", "--methods", "psrl", "--out", "nowhere"]):
+        for named in (splits, f"{splits}/0"):
+            name = "--family" if command[0] == "evaluate" else "--families"
+            _, said = run(*command, name, "gridnavi", "--splits", named, code=2, capsys=capsys)
+            assert "moves what is shown on track C" in said
 
 
 def test_a_run_is_decoded_as_asked(tmp_path, capsys):
@@ -118,6 +122,8 @@ def test_a_run_is_decoded_as_asked(tmp_path, capsys):
     assert len({regret["sample"], regret["0.05"], regret["argmax"]}) == 3
     for method, rule, message in ((out, "beam", "found 'beam'"), ("ucb1", "argmax", "a rule of its own")):
         assert message in run("evaluate", method, *base, "--decode", rule, code=2, capsys=capsys)[1]
+    frozen = ["--track", "C", "--decode", "argmax"]
+    assert "Leave --decode out" in run("evaluate", out, *base, *frozen, code=2, capsys=capsys)[1]
 
 
 def test_evaluate_as_a_table(capsys):

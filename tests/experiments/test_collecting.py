@@ -1,5 +1,9 @@
 """``metabridge data``: who plays, what is written, and that a learner can be trained on it."""
 
+import itertools
+import re
+import shutil
+
 import datasets
 import pytest
 
@@ -31,7 +35,7 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
     names = [row["source"] for row in made]
     assert len(names) == 16
     assert names[0] == "q_learning:rate=0.9"
-    assert names[1].startswith("rl2 ")
+    assert re.fullmatch("rl2 [0-9a-f]{8}", names[1])
     before = (folder / "shard-00001.parquet").stat().st_mtime_ns
     run(*command, "--shards", "3", capsys=capsys)
     assert (folder / "shard-00001.parquet").stat().st_mtime_ns == before
@@ -46,7 +50,8 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["psrl", "--rows", "0"], "--rows must be 1 or more, found 0"),
+        (["psrl", "--rows", "-1"], "--rows must be 0 or more, found -1"),
+        (["psrl", "--shards", "0"], "--shards must be 1 or more, found 0"),
         (["nobody"], "Unknown method 'nobody'"),
         (["ucb1"], "does not play gridnavi"),
         (["oracle"], "told the task"),
@@ -57,10 +62,25 @@ def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):
     assert message in err
 
 
+def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, capsys):
+    base, folders = ["--family", "bandit:k=2,n=4"], [tmp_path / "one", tmp_path / "two"]
+    rl2 = "rl2:hidden=8,steps_per_update=300,minibatches=2"
+    run("train", rl2, *base, "--budget", "300", "--out", str(folders[0]), capsys=capsys)
+    shutil.copytree(folders[0], folders[1])
+    (folders[1] / "model.safetensors").unlink()  # written when a run is over
+    out = tmp_path / "data"
+    for folder in folders:
+        run("data", f"{folder}+random+random", *base, "--out", str(out), capsys=capsys)
+    made = list(out.iterdir())
+    assert len(made) == 1
+    rows = datasets.load_dataset("parquet", data_files=str(made[0] / "*.parquet"), split="train", streaming=True)
+    assert [row["source"] for row in itertools.islice(rows, 6)][1:3] == ["random", "random"]
+
+
 def test_a_dataset_of_another_family_is_refused(tmp_path, capsys):
     run("data", "ucb1", "--family", "bandit:k=2,n=3", "--rows", "2", "--out", str(tmp_path / "d"), capsys=capsys)
     folder = next((tmp_path / "d").iterdir())
-    assert Collection.opened(folder, make_family("bandit:k=2,n=3")).count == 1
+    assert Collection.opened(folder, make_family("bandit:k=2,n=3")).steps == 6
     flags = ["--family", "bandit:k=3,n=3", "--budget", "100", "--out", str(tmp_path / "r")]
     _, err = run("train", f"icl_dpt:data={folder}", *flags, code=2, capsys=capsys)
     assert "not on bandit:k=3,n=3" in err

@@ -117,8 +117,12 @@ def test_an_opened_collection_is_the_one_that_was_made_and_comes_to_an_end(tmp_p
     assert found.definition == made.definition
     assert found.trial == made.trial
     assert [found.shard(shard).to_dict() for shard in range(2)] == rows
-    with pytest.raises(UserError, match=r"holds 2 shards.*--shards"):
+    assert found.steps == 2 * 4 * 30
+    with pytest.raises(UserError, match=r"has no shard-00002.parquet.*--shards 3"):
         found.shard(2)
+    made.path(0).unlink()
+    with pytest.raises(UserError, match=r"has no shard-00000.parquet"):
+        Collection.opened(made.folder, make_family("gridnavi")).shard(0)
 
 
 def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_remedy(tmp_path):

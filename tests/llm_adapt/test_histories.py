@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.protocol import Trial
+from bridge.protocol import Card, Trial
+from bridge.references.random import Random
 from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
@@ -90,6 +91,20 @@ def test_who_is_told_the_task_is_no_source():
         histories(sources=("oracle",))
     with pytest.raises(UserError, match="does not play"):
         histories(sources=("ucb1",))
+
+
+def test_nor_is_who_is_told_its_number():
+    """Only where tasks are numbered: elsewhere the same agent is told nothing."""
+    for spec, told in (("gridnavi", False), ("gridnavi:tasks=4", True)):
+        family = make_family(spec)
+        agent = Random(family)
+        agent.card = Card(method="multi-task", clue="id")
+        rows = Rows.of("h", torch.arange(4))
+        if told:
+            with pytest.raises(UserError, match=r"multi-task is told the task \(id\)"):
+                play([agent], family, Trial(1, 15), rows)
+        else:
+            assert len(play([agent], family, Trial(1, 15), rows).length) == 4
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,14 @@ def test_sources_are_named_or_the_familys_own():
 
 
 @pytest.mark.parametrize(
-    ("settings", "what"), [({"batch": 0}, "batch"), ({"passes": 0.0}, "passes"), ({"warm_up": 1.5}, "warm_up")]
+    ("settings", "what"),
+    [
+        ({"batch": 0}, "batch"),
+        ({"passes": 0.0}, "passes"),
+        ({"warm_up": 1.5}, "warm_up"),
+        ({"data": "x", "sources": "psrl"}, "settles sources"),
+        ({"data": "x", "episodes": 2}, "settles sources"),
+    ],
 )
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
@@ -153,10 +160,11 @@ def test_given_data_are_read_in_place_of_new_ones(tmp_path):
     given = learner(data=str(made.folder))
     assert [given.update(spent) for spent in (0.0, 0.5)] == [own.update(spent) for spent in (0.0, 0.5)]
     assert given.env_steps == own.env_steps == 2 * 240
-    short = learner(data=str(made.folder))
-    short.update(0.0)
-    with pytest.raises(UserError, match=r"holds 2 shards.*about 3"):
-        short.update(0.34)
+    for spent in (0.34, 0.49):  # a third shard would be needed, or a part of one
+        short = learner(data=str(made.folder))
+        short.update(0.0)
+        with pytest.raises(UserError, match=rf"holds 480 steps.*about {240 / spent:.0f}"):
+            short.update(spent)
     learner(data="nowhere").agent()  # who only plays needs no data
     with pytest.raises(UserError, match="holds no collection"):
         learner(data="nowhere").update()
