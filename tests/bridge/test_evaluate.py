@@ -220,6 +220,17 @@ def test_informed_return_is_that_of_trials_whose_context_holds_a_success() -> No
         assert found.pooled("episode_return", point)[0] == 210
 
 
+def test_a_row_that_stands_still_meets_no_success() -> None:
+    family = make_family("gridnavi")
+    goal = torch.tensor([[3, 3], [3, 3], [1, 1]])
+    idle, flags = torch.tensor([True, False, True]), torch.zeros(3, dtype=torch.bool)
+    there = torch.tensor([[3.0, 3.0]]).repeat(3, 1)
+    steps = [Step(there, flags.long(), torch.zeros(3), there, flags, flags, live) for live in (idle, None)]
+    tasks = Tasks(torch.arange(3), {"goal": goal})
+    assert module._holds_success(family, tasks, steps[:1]).tolist() == [True, False, False]
+    assert module._holds_success(family, tasks, steps).tolist() == [True, True, False]
+
+
 def test_nobody_is_informed_where_nothing_is_shown() -> None:
     for track in ("O", "F"):
         assert evaluate(Clerk(wage), Echo(), Plan(trials=4, track=track)).pooled("informed_return")[0] == 0

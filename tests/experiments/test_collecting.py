@@ -73,6 +73,9 @@ def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, 
         run("data", f"{folder}+random+random", *base, "--out", str(out), capsys=capsys)
     made = list(out.iterdir())
     assert len(made) == 1
+    run("train", rl2, *base, "--budget", "300", "--seed", "1", "--out", str(tmp_path / "three"), capsys=capsys)
+    run("data", f"{tmp_path / 'three'}+random+random", *base, "--out", str(out), capsys=capsys)
+    assert len(list(out.iterdir())) == 2
     rows = datasets.load_dataset("parquet", data_files=str(made[0] / "*.parquet"), split="train", streaming=True)
     assert [row["source"] for row in itertools.islice(rows, 6)][1:3] == ["random", "random"]
 

@@ -49,6 +49,8 @@ def test_the_best_action_leads_to_the_goal_from_wherever_is_asked_about():
     in_time = far < left
     assert in_time.float().mean() > 0.5
     assert torch.equal(nearer[in_time], (far - 1).clamp(min=0)[in_time])
+    too_late = far > left  # nothing can be earned any more: any action is best
+    assert (nearer[too_late] >= far[too_late]).float().mean() > 0.4
 
 
 def test_states_asked_about_are_drawn_evenly_from_those_of_all_trials():

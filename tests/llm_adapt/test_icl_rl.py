@@ -133,3 +133,14 @@ def test_it_learns_to_tell_two_arms_apart():
         made.update(made.env_steps / 30_000)
     found = evaluate(made.agent(), made.family, Plan(trials=2_000))
     assert found.mean("trial_return") > 2.5 + 8 * (5 * 0.25 / 2_000) ** 0.5
+
+
+def test_every_update_plays_tasks_of_its_own():
+    made = learner()
+    batches = []
+    for _ in range(3):
+        batches.append(made._play()[0].task)
+        made.update()
+    assert made.updates == 3
+    seen = torch.cat(batches)
+    assert len(seen.unique(dim=0)) == len(seen)

@@ -174,3 +174,40 @@ def test_given_data_are_read_in_place_of_new_ones(tmp_path):
 def test_histories_are_no_longer_than_two_windows_unless_asked(window, episodes, expected):
     """Trials of gridnavi have four episodes of fifteen steps."""
     assert learner(window=window, episodes=episodes).collection.trial == (expected, 15)
+
+
+@pytest.mark.parametrize(
+    ("spent", "share"), [(0.0, 0.05), (0.01, 0.55), (0.019, 0.981), (0.3, 0.7), (0.99, 0.01), (1.2, 0.0)]
+)
+def test_the_learning_rate_rises_for_a_fiftieth_of_the_budget_and_falls_to_nothing(spent, share):
+    made = learner(lr=2e-3)
+    before = weights(made)
+    made.update(spent)
+    assert [group["lr"] for group in made.optimizer.param_groups] == [pytest.approx(2e-3 * share)]
+    assert torch.equal(weights(made), before) == (share == 0)
+
+
+def test_gradients_are_clipped_and_weights_decay():
+    """Gradients of a norm far below Adam's epsilon move nothing; decay then shrinks every weight by 1 - lr * decay."""
+    moved = {}
+    for norm, decay in ((1.0, 0.0), (1e-14, 0.0), (1e-14, 50.0)):
+        made = learner(lr=1e-3, max_grad_norm=norm, weight_decay=decay, warm_up=0.0, steps_per_update=60, batch=64)
+        before = made.policy.actor.weight.detach().clone()
+        made.update(0.0)
+        assert made.grad_steps == 1
+        moved[norm, decay] = (made.policy.actor.weight.detach() - before, before)
+    assert moved[1.0, 0.0][0].abs().max() > 5e-4
+    assert moved[1e-14, 0.0][0].abs().max() < 1e-6
+    change, before = moved[1e-14, 50.0]
+    torch.testing.assert_close(change, -0.05 * before, atol=2e-6, rtol=1e-3)
+
+
+def test_gradients_are_those_of_all_processes(monkeypatch):
+    """What the processes agree on is what is stepped by: nothing moves where they agree on nothing."""
+    made = learner(weight_decay=0.0)
+    before = weights(made)
+    monkeypatch.setattr(
+        made.workers, "average_gradients", lambda learned: [p.grad.zero_() for p in learned if p.grad is not None]
+    )
+    made.update(0.1)
+    assert torch.equal(weights(made), before)

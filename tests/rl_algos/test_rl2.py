@@ -287,3 +287,14 @@ def test_learns_to_remember_the_side_that_paid():
         steps.append((made.env_steps - before) / made.trials)
     assert sum(steps[-5:]) / 5 < 10.5 < 13 < steps[0]
     assert sum(returns[-5:]) / 5 > 3.4 > 3 > returns[0]
+
+
+def test_every_update_plays_tasks_of_its_own():
+    made = learner()
+    batches = []
+    for _ in range(3):
+        batches.append(made._play()[0].task)
+        made.update()
+    assert made.updates == 3
+    seen = torch.cat(batches)
+    assert len(seen.unique(dim=0)) == len(seen)

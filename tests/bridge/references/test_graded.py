@@ -31,6 +31,14 @@ def test_without_noise_it_earns_what_the_oracle_earns(spec):
     assert mine == pytest.approx(oracles, rel=0.02)
 
 
+def test_it_knows_how_many_steps_are_left():
+    """Where the best action depends on that and is never tied, it is the oracle's to the last step."""
+    family = make_family("tabular_mdp:n=2")
+    agents = Graded(family, "id", noise=0.0), reference("oracle", family, "id")
+    mine, oracles = (evaluate(agent, family, Plan(trials=400)).detail["action"] for agent in agents)
+    assert (mine == oracles).all()
+
+
 def test_the_worse_the_noisier():
     family = make_family("gridnavi:episodes=2")
     earned = [

@@ -11,7 +11,7 @@ import scipy.stats
 from bridge import results
 from bridge.errors import UserError
 from bridge.report import figures, tables
-from bridge.report.summary import Key, Line, Results
+from bridge.report.summary import Key, Line, Results, Sums
 from bridge.stats import Interval
 
 FAMILY = "tabular_mdp"
@@ -281,3 +281,11 @@ def test_a_million_rows_are_comfortable(tmp_path):
 )
 def test_narrow_tables_mark_what_a_method_was_told_or_trained_on(exact, clue, supervision, mark):
     assert tables._mark({"exact": exact, "clue": clue, "supervision": supervision}) == mark
+
+
+def test_tasks_of_which_a_seed_has_no_trial_are_left_out_of_the_table():
+    """Two seeds, three tasks, two parts; the second seed has no trial of the last task that counts."""
+    parts = np.zeros((3, 2, 3, 2))
+    parts[0] = [[[1, 1], [2, 0], [1, 1]], [[1, 1], [1, 1], [0, 0]]]
+    parts[1] = [[[1, 3], [8, 0], [5, 5]], [[0, 2], [6, 6], [0, 0]]]
+    assert Sums(parts).table.tolist() == [[2.0, 4.0], [1.0, 6.0]]

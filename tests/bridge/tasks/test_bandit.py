@@ -85,6 +85,14 @@ def test_bernoulli_axis_pays_0_or_1_with_the_same_mean_in_a_nested_share_of_task
         before = whole
 
 
+def test_the_prior_of_a_split_tells_the_spread_of_its_rewards():
+    """Of rewards about their own means, over all tasks of the split."""
+    made = Bandit(arms="gaussian")
+    for split in ("id", "shift/bernoulli/2", "shift/bernoulli/4", "shift/reward_noise/3"):
+        spread = (rewards(made, split) - means(made)[:, 0]).std()
+        assert made.prior(split).sd == pytest.approx(spread, rel=0.03)
+
+
 @pytest.mark.parametrize(("level", "factor"), [(1, 0.1), (4, 10.0)])
 def test_reward_scale_multiplies_the_very_same_rewards(level, factor):
     np.testing.assert_allclose(rewards(Bandit(), f"shift/reward_scale/{level}"), factor * rewards(Bandit()), rtol=1e-6)
