@@ -14,20 +14,12 @@ import pytest
 from bridge import files, results
 from bridge.budget import Budget
 from bridge.errors import UserError
-from experiments import cli, compare, methods, pool
+from experiments import compare, methods, pool
 from experiments.sizes import SIZES
+from tests.experiments.commands import run
 
 TINY = "rl2:hidden=8,steps_per_update=300,minibatches=2"
 SMALL = ["--families", "bandit:k=2,n=3", "--trials", "200"]
-
-
-def run(*arguments: str, capsys, code: int = 0) -> tuple[str, str]:
-    """Run the command in this process; returns what it printed."""
-    with pytest.raises(SystemExit) as stop:
-        cli.main(list(arguments))
-    out, err = capsys.readouterr()
-    assert stop.value.code == code, err
-    return out, err
 
 
 @pytest.mark.parametrize("what", ["families", "methods", "splits", "axes", "experiments"])
@@ -51,85 +43,6 @@ def test_list_of_one_variant(capsys):
     found = json.loads(run("list", "axes", "--family", "darkroom:train=hole", "--json", capsys=capsys)[0])
     assert "hole" in {entry["name"] for entry in found}
     assert run("list", "splits", capsys=capsys)[0]
-
-
-def test_evaluate_prints_json_lines(capsys):
-    flags = ["--family", "bandit:k=5,n=10", "--splits", "id,shift/gap/3", "--trials", "400", "--json"]
-    out, _ = run("evaluate", "ucb1:c=0.1", *flags, capsys=capsys)
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert {line["split"] for line in lines} == {"id", "shift/gap/3"}
-    assert {line["metric"] for line in lines} >= {
-        "trial_return",
-        "episode_return",
-        "regret",
-        "success",
-        "score_oracle",
-        "score_bayes",
-    }
-    for line in lines:
-        assert {"method", "family", "split", "metric", "mean", "low", "high", "n"} <= set(line)
-        assert line["low"] <= line["mean"] <= line["high"]
-        assert line["method"] == "ucb1:c=0.1"
-
-
-@pytest.mark.parametrize("track", ["C", "F"])
-def test_frozen_tracks(track, capsys):
-    out, _ = run(
-        "evaluate", "thompson", "--family", "gridnavi", "--track", track, "--trials", "210", "--json", capsys=capsys
-    )
-    lines = {line["metric"]: line for line in map(json.loads, out.splitlines())}
-    assert lines["episode_return"]["track"] == track
-    assert "trial_return" not in lines
-
-
-def test_the_better_a_context_the_better_who_reads_it(capsys):
-    """Posterior sampling on grids, shown one episode of the oracle's play, of play half random, and of random play."""
-    splits = "shift/context_quality"
-    flags = ["--family", "gridnavi", "--track", "C", "--shots", "1", "--trials", "420", "--json", "--splits", splits]
-    out, _ = run("evaluate", "psrl", *flags, capsys=capsys)
-    lines = [json.loads(line) for line in out.splitlines()]
-    plain, informed = (
-        [line["mean"] for line in lines if line["metric"] == metric] for metric in ("episode_return", "informed_return")
-    )
-    assert len(plain) == 5
-    assert plain == sorted(plain, reverse=True)
-    assert plain[0] - plain[4] > 5
-    assert informed[4] > plain[4] + 2
-    for command in (["evaluate", "psrl"], ["compare", "--methods", "psrl", "--out", "nowhere"]):
-        for named in (splits, f"{splits}/0"):
-            name = "--family" if command[0] == "evaluate" else "--families"
-            _, said = run(*command, name, "gridnavi", "--splits", named, code=2, capsys=capsys)
-            assert "moves what is shown on track C" in said
-
-
-def test_a_run_is_decoded_as_asked(tmp_path, capsys):
-    out, base = str(tmp_path / "run"), ["--family", "bandit:k=2,n=8"]
-    run(
-        "train",
-        "rl2:hidden=8,steps_per_update=300,minibatches=2",
-        *base,
-        "--budget",
-        "600",
-        "--out",
-        out,
-        capsys=capsys,
-    )
-    regret = {}
-    for rule in ("sample", "1", "0.05", "argmax"):
-        played, _ = run("evaluate", out, *base, "--trials", "2000", "--json", "--decode", rule, capsys=capsys)
-        regret[rule] = next(line["mean"] for line in map(json.loads, played.splitlines()) if line["metric"] == "regret")
-    assert regret["sample"] == regret["1"]
-    assert len({regret["sample"], regret["0.05"], regret["argmax"]}) == 3
-    for method, rule, message in ((out, "beam", "found 'beam'"), ("ucb1", "argmax", "a rule of its own")):
-        assert message in run("evaluate", method, *base, "--decode", rule, code=2, capsys=capsys)[1]
-    frozen = ["--track", "C", "--decode", "argmax"]
-    assert "Leave --decode out" in run("evaluate", out, *base, *frozen, code=2, capsys=capsys)[1]
-
-
-def test_evaluate_as_a_table(capsys):
-    out, _ = run("evaluate", "random", "--trials", "100", capsys=capsys)
-    assert "trial_return" in out
-    assert "random on bandit:k=5,n=10" in out
 
 
 @pytest.mark.parametrize(

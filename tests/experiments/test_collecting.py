@@ -8,18 +8,10 @@ import datasets
 import pytest
 
 from bridge.tasks import family as make_family
-from experiments import cli
 from llm_adapt.data import Collection
+from tests.experiments.commands import run
 
 SMALL = "hidden=8,layers=1,heads=2,window=8,batch=64,passes=1"
-
-
-def run(*arguments: str, capsys, code: int = 0) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(list(arguments))
-    out, err = capsys.readouterr()
-    assert stop.value.code == code, err
-    return out, err
 
 
 def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, capsys):
