@@ -33,3 +33,14 @@ def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
     if live is None:
         return new
     return optree.tree_map(lambda a, b: torch.where(live.view(-1, *[1] * (a.dim() - 1)), a, b), new, old)
+
+
+def detached(memory: Any) -> Any:
+    """Without a past that gradients could flow to."""
+    return optree.tree_map(Tensor.detach, memory)
+
+
+def put(memory: Any, index: Int[Tensor, " n"], rows: Any) -> None:
+    """Rows in the place of others, in place."""
+    for leaf, new in zip(leaves(memory), leaves(rows), strict=True):
+        leaf[index] = new

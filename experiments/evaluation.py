@@ -18,7 +18,7 @@ from bridge.report.tables import number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, training, tuning
+from experiments import methods, training, tuned, tuning
 from experiments.compare import expand_splits
 from experiments.progress import Progress
 
@@ -74,7 +74,7 @@ def _refuse_other_folders(method: str) -> None:
     """A folder, or what looks like one, must be a run's."""
     if tuning.is_search(method):
         raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
-    if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
+    if (os.sep in method or Path(method).is_dir()) and not (training.is_run(method) or tuned.is_tuned(method)):
         raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
@@ -84,7 +84,7 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError("Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out.")
     if decode and not decodes(decode):
         raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
-    if decode and not training.is_run(method):
+    if decode and not (training.is_run(method) or tuned.is_tuned(method)):
         raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
 
 

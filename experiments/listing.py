@@ -67,7 +67,7 @@ def _learner(name: str, families: list[TaskFamily]) -> Entry:
         "kind": "learned",
         "families": [family.name for family in families],
         "keys": {field.name: field.default for field in dataclasses.fields(learned.config)},
-        "summary": _first_sentence(inspect.getmodule(learned.learner)),
+        "summary": _first_sentence(inspect.getmodule(getattr(learned.learner, "func", learned.learner))),
     }
 
 

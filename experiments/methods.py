@@ -15,7 +15,7 @@ from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references.table import REFERENCES, Constructor
 from bridge.tasks.base import TaskFamily
-from experiments import training
+from experiments import training, tuned
 
 
 def constructor(method: str, family: TaskFamily) -> Constructor | None:
@@ -38,6 +38,8 @@ def applies(spec: str, family: TaskFamily) -> bool:
     """Whether a method plays this kind of family; a learned one plays every kind."""
     if is_learned(spec):
         return True
+    if tuned.is_tuned(spec):
+        return True
     return constructor(config.split_spec(spec)[0], family) is not None
 
 
@@ -45,6 +47,8 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     """The agent that ``spec`` names (``ucb1:c=0.1``, or a run folder), for ``split`` of ``family``."""
     if training.is_run(spec):
         return training.load_agent(spec, family)
+    if tuned.is_tuned(spec):
+        return tuned.agent(spec, family)
     name, values = config.split_spec(spec)
     make = constructor(name, family)
     if make is None:

@@ -7,19 +7,21 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bridge import config, run_folder, workers
 from bridge import train as loop
 from bridge.budget import Budget
 from bridge.errors import UserError, unknown
+from bridge.finetuning.agent import Signal
 from bridge.protocol import Agent, Learner
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Space
 from experiments.progress import Progress
-from llm_adapt import icl_ad, icl_dpt, icl_rl
+from llm_adapt import icl_ad, icl_dpt, icl_rl, lora, mt
 from rl_algos import maml, mtrl, mtrl_finetune, mtrl_sac, pearl, rl2
 
 
@@ -43,6 +45,7 @@ LEARNERS: dict[str, Learned] = {
     "icl_dpt": Learned(icl_dpt.Config, icl_dpt.SPACE, icl_dpt.IclDptLearner),
     "icl_rl": Learned(icl_rl.Config, icl_rl.SPACE, icl_rl.IclRlLearner),
     "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
+    "mt": Learned(mt.Config, mt.SPACE, mt.MtLearner),
     "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),
     "mtrl_finetune": Learned(mtrl_finetune.Config, mtrl_finetune.SPACE, mtrl_finetune.MtrlFinetuneLearner),
     "mtrl_sac": Learned(mtrl_sac.Config, mtrl_sac.SPACE, mtrl_sac.MtrlSacLearner),
@@ -50,6 +53,20 @@ LEARNERS: dict[str, Learned] = {
     "rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner),
 }
 """Learned methods by name."""
+
+
+def _with_lora(base: str, signal: Signal) -> Learned:
+    """A base, and how it is tuned at test."""
+    learned = LEARNERS[base]
+    tuned = partial(lora.LoraLearner, base=learned.learner, signal=signal)
+    return Learned(lora.with_base(learned.config), learned.space, tuned)
+
+
+LEARNERS |= {
+    f"lora_{signal}_{base}": _with_lora(base, signal)
+    for signal in get_args(Signal)
+    for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
+}
 
 
 @dataclass(frozen=True, kw_only=True)

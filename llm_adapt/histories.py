@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bridge import memory
 from bridge.errors import UserError
+from bridge.finetuning.lived import live_first
 from bridge.play import clue_given, record_context
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.table import REFERENCES, reference
@@ -108,7 +109,7 @@ def _labelled(
     steps = [step for episode in episodes for step in episode]
     live = torch.stack([_live(step) for step in steps], 1)
     length = live.sum(1)
-    order = (~live).sort(dim=1, stable=True).indices[:, : int(length.max())]
+    order = live_first(live)
     row = torch.arange(len(length), device=length.device)[:, None]
     beyond = torch.arange(order.shape[1], device=length.device) >= length[:, None]
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
+from bridge import spaces
+from bridge.finetuning.lived import Lived, live_first
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete
 from llm_adapt.cache import Cache, write
 from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tokens import Transition
@@ -61,8 +65,7 @@ class InContext(nn.Module):
         columns = zip(*(Transition.of(step) for step in steps), strict=True)
         everyone = torch.ones_like(steps[0].terminated)
         live = torch.stack([everyone if step.live is None else step.live for step in steps], 1)
-        count, row = live.sum(1), torch.arange(len(live), device=live.device)[:, None]
-        order = (~live).sort(dim=1, stable=True).indices[:, : int(count.max())]
+        count, row, order = live.sum(1), torch.arange(len(live), device=live.device)[:, None], live_first(live)
         lived = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
         cache = self.policy.absorb(self.policy.layout.trial(lived, memory.last), memory.cache, count)
         newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in lived))
@@ -70,3 +73,31 @@ class InContext(nn.Module):
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
+
+    @property
+    def network(self) -> TransformerPolicy:
+        """What decides."""
+        return self.policy
+
+    @property
+    def observation(self) -> Discrete | Box:
+        """The space of observations."""
+        return self.policy.layout.observation
+
+    @property
+    def action(self) -> Discrete | Box:
+        """The space of actions."""
+        return self.policy.layout.action
+
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.policy.actions
+
+    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+        """The policy's output at every step of a trial, read in one pass; differentiable."""
+        steps, layout = lived.packed(), self.policy.layout
+        end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
+        read = Transition(steps.obs, steps.action, steps.reward, steps.next_obs, end)
+        tokens = layout.trial(read, layout.nothing_yet(Rows(torch.zeros_like(end[:, 0], dtype=torch.int64))))
+        return lived.unpacked(self.policy.actor(self.policy.hidden(tokens)))

@@ -164,6 +164,11 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     return found, Adapters(rows("A"), rows("B"))
 
 
+def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
+    """What is adapted unless told: queries and values of attention, where a backbone keeps them apart."""
+    return ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
+
+
 def fingerprint(policy: TransformerPolicy) -> str:
     """Sixteen hex digits that say which weights these are."""
     digest = hashlib.sha256()

@@ -11,6 +11,7 @@ Shape letters: N tasks (or B trials), E episodes of each, H steps.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -156,12 +157,18 @@ class Memory(NamedTuple):
 class GradientAgent(nn.Module):
     """Plays, and takes a gradient step after every ``episodes_per_step`` episodes.
 
-    Episodes of another player that it is shown are used like its own: the plain score function, without weights.
+    Episodes of another player that it is shown are used like its own: the plain score function, without weights. With
+    a larger budget (``with_steps``) it takes several steps on the same episodes.
     """
 
-    def __init__(self, inner: InnerLoop, card: Card) -> None:
+    def __init__(self, inner: InnerLoop, card: Card, steps: int = 1) -> None:
         super().__init__()
-        self.inner, self.card = inner, card
+        self.inner, self.card, self.steps = inner, card, steps
+
+    def with_steps(self, steps: int) -> GradientAgent:
+        """The same agent, with so many gradient steps each time."""
+        card = dataclasses.replace(self.card, method=f"{self.card.method} + {steps} steps")
+        return GradientAgent(self.inner, card, steps)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         policy, kept = self.inner.policy, min(self.inner.config.episodes(trial), trial.episodes)
@@ -197,15 +204,19 @@ class GradientAgent(nn.Module):
         if not (due or last):
             return memory
         number = episode // memory.episodes.live.shape[1]
-        params, taken = self.inner.step(memory.params, self.inner.judge(memory.episodes), "fomaml", number)
+        params, judged = memory.params, self.inner.judge(memory.episodes)
+        count = torch.zeros_like(memory.grad_steps)
+        for _ in range(self.steps):
+            params, taken = self.inner.step(params, judged, "fomaml", number)
+            count += taken
         none = memory.episodes._replace(
             reward=torch.zeros_like(memory.episodes.reward), live=torch.zeros_like(memory.episodes.live)
         )
         return memory._replace(
             params=params,
             episodes=none,
-            grad_steps=memory.grad_steps + taken.long(),
-            refused=memory.refused + (~taken).long(),
+            grad_steps=memory.grad_steps + count,
+            refused=memory.refused + self.steps - count,
         )
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:

@@ -49,11 +49,12 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.errors import UserError
+from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos.posterior import Encoder, Posterior, Sums
@@ -222,6 +223,25 @@ class Pearl(nn.Module):
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
+
+    @property
+    def observation(self) -> Discrete | Box:
+        """The space of observations."""
+        return self.network.observation
+
+    @property
+    def action(self) -> Discrete | Box:
+        """The space of actions."""
+        return self.network.space
+
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.network.soft.actions
+
+    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+        """The actor's output at every step, at the latent that the last episode was played with."""
+        return self.network.act(memory.z[:, None, None].expand(*lived.live.shape, -1), lived.obs)
 
 
 class PearlLearner(Saved):

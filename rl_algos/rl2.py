@@ -37,12 +37,13 @@ from torch import Tensor, nn
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
+from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, Losses, judge, losses
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import Box, Discrete, TaskFamily
 from bridge.trials import Batch, play_trials, task_features
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
@@ -181,6 +182,34 @@ class Rl2(nn.Module):
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
+
+    @property
+    def observation(self) -> Discrete | Box:
+        """The space of observations."""
+        return self.network.observation
+
+    @property
+    def action(self) -> Discrete | Box:
+        """The space of actions."""
+        return self.network.space
+
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.network.actions
+
+    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+        """The policy's output at every step of a trial, read from its start, a step at a time; differentiable."""
+        steps, network = lived.packed(), self.network
+        nothing = self.start(Clues(), Trial(1, 1), Rows(torch.zeros_like(memory.reward, dtype=torch.int64)))
+        end, state = (steps.terminated | steps.truncated).to(steps.reward.dtype), nothing.state
+        own, first = (steps.action, steps.reward, end), nothing[1:]
+        before = (torch.cat([start[:, None], rows[:, :-1]], 1) for start, rows in zip(first, own, strict=True))
+        said = []
+        for token, obs in zip(network.token(steps.obs, *before).unbind(1), steps.obs.unbind(1), strict=True):
+            state = network.core.step(token, state)
+            said.append(network.act(state[:, : network.core.output_size], obs))
+        return lived.unpacked(torch.stack(said, 1))
 
     def _read(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B S"]:
         token = self.network.token(obs, memory.action, memory.reward, memory.end)

@@ -11,6 +11,7 @@ import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
 from bridge.evaluate import Plan, evaluate
+from bridge.finetuning.agent import FineTuned
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
@@ -93,7 +94,13 @@ LEARNED = {
     "mtrl_finetune": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1,episodes_per_step=2",
     "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=2,scout_episodes=1,"
     "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
+    "mt": "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
     "rl2": "hidden=8,steps_per_update=400,minibatches=1,epochs=1",
+}
+LEARNED |= {
+    f"lora_{signal}_{base}": f"{LEARNED[base]},rank=2,inner_steps=2,inner_every=2"
+    for signal in ("reward", "demos")
+    for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
 }
 """Every learned method as small as it trains; it adapts after every second episode."""
 LEARNED_ON = (
@@ -101,6 +108,9 @@ LEARNED_ON = (
     "sparse_point:episodes=3",
 )  # fmt: skip
 
+
+ALIKE = [name for name in LEARNED if name.startswith("lora_") and name != "lora_reward_icl_rl"]
+"""One agent and one learner for all; each is tried on one family."""
 
 LONG = ("gridnavi", "point_nav:episodes=3")
 """Long trials, on which each agent is checked where its method is tested."""
@@ -111,8 +121,9 @@ def test_every_learned_method_and_family_is_tried_here():
     assert {spec.partition(":")[0] for spec in LEARNED_ON} == set(FAMILIES)
 
 
-@pytest.mark.parametrize("spec", LEARNED_ON)
-@pytest.mark.parametrize("method", LEARNED)
+@pytest.mark.parametrize(
+    ("method", "spec"), [(m, spec) for m in LEARNED for spec in (LEARNED_ON[:1] if m in ALIKE else LEARNED_ON)]
+)
 def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
     by gradient, steps that were taken."""
@@ -124,8 +135,9 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     for split in ("id", "shift/horizon/2"):
         played = evaluate(agent, family, Plan(split=split, trials=4))
         assert np.isfinite([played.mean(metric) for metric in ("trial_return", "regret")]).all()
-        assert (played.cost["grad_steps"][-1] > 0) == isinstance(agent, GradientAgent)
-    if isinstance(agent, GradientAgent):
+        tuned = isinstance(agent, GradientAgent) or (isinstance(agent, FineTuned) and agent.signal == "reward")
+        assert (played.cost["grad_steps"][-1] > 0) == tuned
+    if isinstance(agent, GradientAgent | FineTuned):
         agent.double()  # gradient steps enlarge rounding errors
     in_context = isinstance(agent, InContext)  # one class, whose contract tests/llm_adapt/test_in_context.py checks
     for check in () if spec in LONG or in_context else AGENT_CHECKS.values():

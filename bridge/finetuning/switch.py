@@ -1,0 +1,59 @@
+"""When to tune: only where a trial's own evidence says that the agent, as it is, fails.
+
+The evidence after an episode is the mean return of the trial so far. What is usual is measured on ``id_val``, where the
+agent is at home: below a low quantile of that, something is not as in training. The share of trials at home that are
+tuned without need is then about that quantile, at each number of episodes.
+
+Shape letters: B trials, K episodes of a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bridge.finetuning.lived import Lived
+from bridge.play import play_episode
+from bridge.protocol import Agent, Clues
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+
+
+@torch.no_grad()
+def usual(agent: Agent, family: TaskFamily, *, quantile: float, trials: int, seed: int = 0) -> Float[Tensor, " K"]:
+    """The quantile of the mean return so far after each episode, over trials of ``id_val``.
+
+    Args:
+        agent: who plays, as it is.
+        family: where it is at home.
+        quantile: in [0, 1]; 0.05: one trial in twenty is below.
+        trials: how many are played; these are environment steps on top of training.
+        seed: of tasks' noise and play.
+    """
+    trial, ids = family.trial("id_val"), torch.arange(trials)
+    rng, tasks = Rows.of(f"switch/{seed}", ids), family.sample("id_val", ids)
+    memory, returns = agent.start(Clues(), trial, rng), []
+    for episode in range(trial.episodes):
+        if episode:
+            memory = agent.adapt(memory, rng.at("adapt", episode), episode=episode - 1, last=False)
+        memory, totals = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+        returns.append(totals.reward)
+    return _so_far(torch.stack(returns, 1)).quantile(quantile, dim=0)
+
+
+def below(threshold: Float[Tensor, " K"]) -> Callable[[Lived, int], Bool[Tensor, " B"]]:
+    """Which trials are worse than usual after an episode; beyond the last known one that counts."""
+
+    def worse(lived: Lived, episode: int) -> Bool[Tensor, " B"]:
+        mean = _so_far(lived.reward.sum(2))[:, episode]
+        return mean < threshold[min(episode, len(threshold) - 1)]
+
+    return worse
+
+
+def _so_far(returns: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """The mean return of the first episode, of the first two, ..."""
+    return returns.cumsum(1) / torch.arange(1, returns.shape[1] + 1, device=returns.device)

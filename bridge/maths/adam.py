@@ -1,0 +1,71 @@
+"""Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) of many rows at once, each with moments and a count of its own.
+
+Equal to ``torch.optim.Adam`` with a model a row. A row whose gradient is not a number stands still.
+
+Shape letters: N rows; every tensor of a tree leads with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import optree
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+_DECAY = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+class Moments(NamedTuple):
+    """What Adam remembers of each row."""
+
+    first: Any
+    """Of gradients: a tree like the weights'."""
+    second: Any
+    """Of their squares."""
+    steps: Int[Tensor, " N"]
+    """Taken so far."""
+
+
+def no_moments(weights: Any) -> Moments:
+    """Before the first step."""
+    leaf = optree.tree_leaves(weights)[0]
+    first, second = (optree.tree_map(torch.zeros_like, weights) for _ in range(2))
+    return Moments(first, second, torch.zeros(len(leaf), dtype=torch.int64, device=leaf.device))
+
+
+def adam(
+    weights: Any, gradients: Sequence[Tensor], moments: Moments, *, lr: float, max_norm: float
+) -> tuple[Any, Moments, Bool[Tensor, " N"]]:
+    """One step down; the new weights and moments, and which rows took it.
+
+    Args:
+        weights: a tree.
+        gradients: of its leaves, in their order.
+        moments: of the steps before.
+        lr: how far, about, each weight moves.
+        max_norm: each row's gradient is scaled down to this Euclidean norm first.
+    """
+    norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+    taken = norm.isfinite()
+    scale = torch.where(taken, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0), 0.0)
+    steps = moments.steps + taken
+    own, shape = optree.tree_flatten(weights)
+    columns: list[list[Tensor]] = [[], [], []]
+    for p, g, m, v in zip(
+        own, gradients, optree.tree_leaves(moments.first), optree.tree_leaves(moments.second), strict=True
+    ):
+        each = (-1, *[1] * (g.dim() - 1))
+        here, count = taken.view(each), steps.clamp(min=1).view(each).to(g.dtype)
+        g = torch.where(here, g, 0.0) * scale.view(each)
+        m_new = torch.lerp(m, g, 1 - _DECAY[0])
+        v_new = _DECAY[1] * v + (1 - _DECAY[1]) * g * g
+        unbiased, spread = m_new / (1 - _DECAY[0] ** count), (v_new / (1 - _DECAY[1] ** count)).sqrt()
+        moved = p - lr * unbiased / (spread + _EPSILON)
+        for column, new, old in zip(columns, (moved, m_new, v_new), (p, m, v), strict=True):
+            column.append(torch.where(here, new, old))
+    again = [optree.tree_unflatten(shape, column) for column in columns]
+    return again[0], Moments(again[1], again[2], steps), taken

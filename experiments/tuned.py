@@ -1,0 +1,119 @@
+"""A trained run with gradient steps at test: ``lora_reward:run=RUN,inner_steps=20``.
+
+The name says what is tuned and by what: ``lora`` (adapters; transformers), ``head`` (the last layer; transformers) or
+``full`` (all weights; any learned method), by ``reward`` or ``demos``. ``icl_then_lora`` tunes adapters by reward in
+those trials alone that go worse than usual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bridge import config
+from bridge.errors import UserError
+from bridge.finetuning.agent import FineTuned, GradientSteps, Signal, Stepping, Tunable, card_of
+from bridge.finetuning.switch import below, usual
+from bridge.finetuning.weights import Tuner, Whole
+from bridge.protocol import Agent
+from bridge.tasks.base import TaskFamily
+from experiments import training
+from llm_adapt import lora
+from llm_adapt.in_context import InContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(GradientSteps):
+    """All weights."""
+
+    run: str = ""
+    """The folder of a trained run."""
+
+    def tuner_of(self, agent: Tunable) -> Tuner:
+        """What each trial has of its own."""
+        return Whole()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Full):
+    """The layer that says what to do."""
+
+    def tuner_of(self, agent: Tunable) -> Tuner:
+        """What each trial has of its own."""
+        return Whole(("actor",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(lora.Config):
+    """Adapters."""
+
+    run: str = ""
+    """The folder of a trained run."""
+
+    def tuner_of(self, agent: Any) -> Tuner:
+        """What each trial has of its own."""
+        if not isinstance(agent, InContext):
+            raise UserError(f"{agent.card.method} is no transformer, and adapters are for these. Take full_reward.")
+        return self.tuner(agent.policy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Lora):
+    """Adapters where they are needed."""
+
+    quantile: float = 0.05
+    """Share of trials of id_val that are worse than what is called usual."""
+    trials: int = 256
+    """Of id_val, played to know that."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.need("from 0 to 1", "quantile")
+        self.need("1 or more", "trials")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What it takes to tune a run's agent."""
+
+    config: type[Any]
+    signal: Signal
+
+
+TUNED: dict[str, Tuned] = {
+    "lora_reward": Tuned(Lora, "reward"),
+    "lora_demos": Tuned(Lora, "demos"),
+    "head_reward": Tuned(Head, "reward"),
+    "head_demos": Tuned(Head, "demos"),
+    "full_reward": Tuned(Full, "reward"),
+    "full_demos": Tuned(Full, "demos"),
+    "icl_then_lora": Tuned(Switch, "reward"),
+}
+"""Ways to tune a run, by name."""
+
+
+def is_tuned(spec: str) -> bool:
+    """Whether ``spec`` names a way to tune a run."""
+    return config.split_spec(spec)[0] in TUNED
+
+
+def agent(spec: str, family: TaskFamily) -> Agent:
+    """The agent that ``spec`` names.
+
+    Raises:
+        UserError: no run, one of a method that cannot be tuned so, or settings that make no sense.
+    """
+    name, values = config.split_spec(spec)
+    chosen = config.build(TUNED[name].config, spec, values)
+    if not chosen.run:
+        raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
+    base: Any = training.load_agent(chosen.run, family)
+    if name == "full_reward" and isinstance(base, Stepping):
+        return base.with_steps(chosen.inner_steps)
+    if not isinstance(base, Tunable):
+        raise UserError(f"{chosen.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*.")
+    tuner = chosen.tuner_of(base)
+    wanted = None
+    if isinstance(chosen, Switch):
+        wanted = below(usual(base, family, quantile=chosen.quantile, trials=chosen.trials))
+    return FineTuned(base, tuner, chosen, card_of(base, tuner, name), TUNED[name].signal, wanted)

@@ -1,0 +1,255 @@
+"""Gradient steps in a trial: by whom, on what, and that nothing else changes."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from bridge import memory as tree
+from bridge.conformance import AGENT_CHECKS
+from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.finetuning.agent import FineTuned, GradientSteps, Memory, continue_training
+from bridge.finetuning.weights import Whole
+from bridge.learner import first_weights
+from bridge.play import play_episode
+from bridge.protocol import Card, Clues, Trial
+from bridge.references.random import Random
+from bridge.references.table import reference
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from llm_adapt.in_context import InContext
+from llm_adapt.mt import OneEpisode
+from llm_adapt.policy import build
+from rl_algos import inner_loop, maml, pearl, per_task, rl2
+from rl_algos.policies import MlpPolicy
+from tests.bridge.toys import Corridor
+
+STEPS = GradientSteps(inner_steps=3, inner_lr=0.03, inner_every=2)
+
+
+def in_context(family: TaskFamily, kind: type[InContext] = InContext, seed: int = 0) -> InContext:
+    with first_weights(seed):
+        policy = build("llama", family.observation, family.action, hidden=16, layers=2, heads=2, positions=64)
+        torch.nn.init.normal_(policy.actor.weight, std=0.3)
+    return kind(policy.eval(), Card(method="icl"))
+
+
+def recurrent(family: TaskFamily, core: str = "gru") -> rl2.Rl2:
+    made = rl2.Rl2Learner(family, rl2.Config(hidden=8, core=core), seed=0)
+    with first_weights(1):
+        torch.nn.init.normal_(made.network.policy.last.weight, std=0.5)
+    return made.agent()
+
+
+def bayesian(family: TaskFamily) -> pearl.Pearl:
+    config = pearl.Config(hidden=8, encoder_hidden=8, latent=2, train_tasks=4, collect_tasks=2, episodes=2)
+    return pearl.PearlLearner(family, config, seed=0).agent()
+
+
+class Plain(inner_loop.GradientAgent):
+    """An MLP that does not adapt by itself, and can be tuned."""
+
+    def __init__(self, family: TaskFamily) -> None:
+        with first_weights(0):
+            policy = MlpPolicy(family.observation, family.action, 8)
+            torch.nn.init.normal_(policy.head.weight)
+        super().__init__(inner_loop.InnerLoop(policy, inner_loop.InnerConfig()), Card(method="plain"))
+        self.network, self.actions = policy, policy.actions
+        self.observation, self.action = family.observation, family.action
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
+        return torch.zeros(len(rng))
+
+    def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
+        return memory
+
+    def act(self, memory: Any, obs: Any, rng: Rows, *, explore: bool) -> Any:
+        return self.actions.decide(self.network(obs), rng if explore else None)
+
+    def observe(self, memory: Any, step: Any, carry: Any = None) -> Any:
+        return memory
+
+    def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
+        return memory
+
+    def says(self, memory: Any, lived: Any) -> Any:
+        return self.network(lived.obs)
+
+
+def play(agent: Any, family: TaskFamily, rows: int, episodes: int, visit: Any = None) -> Memory:
+    """Some episodes, with adaptation after each but the last."""
+    rng, tasks = Rows.of(0, torch.arange(rows)), family.sample("id", torch.arange(rows))
+    trial = family.trial("id")
+    memory = agent.start(Clues(), trial, rng)
+    for episode in range(episodes):
+        if episode:
+            memory = agent.adapt(memory, rng.at("adapt", episode), episode=episode - 1, last=False)
+        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon, visit=visit)
+    return memory
+
+
+MAKERS = {
+    "in_context": in_context,
+    "one_episode": lambda family: in_context(family, OneEpisode),
+    **{core: (lambda family, core=core: recurrent(family, core)) for core in ("gru", "lstm", "linear")},
+    "pearl": bayesian,
+}
+
+
+@pytest.mark.parametrize("family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name)
+@pytest.mark.parametrize("name", MAKERS)
+@torch.no_grad()
+def test_what_an_agent_says_again_is_what_it_said(name, family):
+    """Also after gradient steps: then its memory is that of the tuned network, and it goes on from there."""
+    agent: Any = MAKERS[name](family)
+    tuned = FineTuned(agent, Whole(), STEPS, Card(method="x"))
+    said: list[torch.Tensor] = []
+    act = tuned.act
+    tuned.act = lambda *args, **options: said.append(act(*args, **options).logits) or act(*args, **options)  # type: ignore[method-assign]
+    last = {"in_context": 3, "one_episode": 3}.get(name, 3)
+    memory = play(tuned, family, 4, last)
+    lived = memory.lived
+    with tuned.tuner.on(agent.network, memory.own):
+        again = agent.says(memory.agent, lived)
+    here = lived.live[:, last - 1]
+    longest = int(here.any(0).sum())
+    played = torch.stack(said[-longest:], 1)
+    assert memory.grad_steps.tolist() == [3] * 4
+    torch.testing.assert_close(
+        again[:, last - 1, :longest][here[:, :longest]], played[here[:, :longest]], atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_gradient_steps_it_plays_as_the_agent(name):
+    family = make_family("gridnavi")
+    agent: Any = MAKERS[name](family)
+    plan = Plan(trials=20)
+    plain = evaluate(agent, family, plan)
+    tuned = FineTuned(agent, Whole(), dataclasses.replace(STEPS, inner_steps=0), Card(method="x"))
+    played = evaluate(tuned, family, plan)
+    assert (played.total["episode_return"] == plain.total["episode_return"]).all()
+    assert played.cost["grad_steps"].max() == 0
+
+
+@pytest.mark.parametrize("signal", ["reward", "demos"])
+def test_keeps_the_contract(signal):
+    family = Corridor()
+    with first_weights(0):
+        policy = build("llama", family.observation, family.action, hidden=8, layers=1, heads=2, positions=64).double()
+    agent, steps = InContext(policy, Card(method="icl")), dataclasses.replace(STEPS, inner_steps=1)
+    tuned = FineTuned(agent, Whole(("actor", "embed")), steps, Card(method="x"), signal)
+    for check in AGENT_CHECKS.values():
+        check(tuned, family)
+
+
+def test_the_first_gradient_is_mamls():
+    """The same episodes, judged alike: the surrogate's gradient in units of its spread."""
+    family = make_family("tabular_mdp:n=4")
+    agent = Plain(family).double()
+    tuned = FineTuned(agent, Whole(), GradientSteps(inner_steps=1), Card(method="x"))
+    memory = play(tuned, family, 5, 2)
+    lived = memory.lived
+    part = [x[:, :2].double() if x.is_floating_point() else x[:, :2] for x in lived]
+    loop = inner_loop.InnerLoop(agent.network, inner_loop.InnerConfig()).double()
+    nothing = torch.zeros_like(part[2])
+    episodes = loop.judge(per_task.Episodes(part[0], part[1], part[2], part[6], nothing, nothing))
+    mamls = loop.gradient(loop.start(5), episodes, "fomaml")
+    own = {name: leaf.requires_grad_() for name, leaf in memory.own.items()}
+    with tuned.tuner.on(agent.network, own):
+        log_prob, _ = agent.actions.log_prob_and_entropy(agent.says(None, lived), lived.action)
+    gain = tuned._gain(log_prob, log_prob.detach(), tuned._weights(lived).double(), lived.live)
+    ours = dict(zip(own, torch.autograd.grad(gain.sum(), list(own.values())), strict=True))
+    for name, gradient in mamls.items():
+        assert gradient.abs().max() > 1e-3
+        torch.testing.assert_close(ours[name], gradient, atol=2e-5, rtol=1e-4)
+
+
+def test_trials_are_tuned_apart_and_the_network_stays_as_it_is():
+    family = make_family("bandit:k=3,n=6")
+    agent = in_context(family).double()
+    before = {name: leaf.clone() for name, leaf in agent.state_dict().items()}
+    tuned = FineTuned(agent, Whole(), STEPS, Card(method="x"))
+    both, few = (play(tuned, family, rows, 4) for rows in (6, 3))
+    for many, one in zip(tree.leaves(both.own), tree.leaves(few.own), strict=True):
+        torch.testing.assert_close(many[:3], one, atol=1e-9, rtol=0)
+    moved = torch.stack([leaf.flatten(1).std(0).max() for leaf in tree.leaves(both.own)])
+    assert moved.max() > 1e-3
+    assert all(torch.equal(leaf, before[name]) for name, leaf in agent.state_dict().items())
+
+
+def test_it_makes_no_difference_how_many_are_tuned_at_once(monkeypatch):
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family).double(), Whole(), STEPS, Card(method="x"))
+    whole = play(tuned, family, 5, 5)
+    monkeypatch.setattr("bridge.finetuning.agent._STEPS_AT_ONCE", 8)
+    parts = play(tuned, family, 5, 5)
+    for one, other in zip(tree.leaves(whole.own), tree.leaves(parts.own), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+
+
+def test_reward_learns_in_a_trial_and_cloning_becomes_who_was_shown():
+    """Against the agent alone, on the same tasks under the same noise: by more than four standard errors."""
+    family = make_family("bandit:k=3,n=20")
+    agent = in_context(family)
+    plan = Plan(trials=600, track="F", shots=16)
+    steps = GradientSteps(inner_steps=20, inner_lr=0.1, inner_every=8, inner_clip=2.0)
+    head = FineTuned(agent, Whole(("actor",)), steps, Card(method="x"))
+    alone, tuned = (evaluate(a, family, plan) for a in (agent, head))
+    assert tuned.mean("episode_return") > alone.mean("episode_return") + 4 * (0.5 / 600) ** 0.5
+    assert tuned.mean("episode_return", 0) == alone.mean("episode_return", 0)
+    grid = make_family("gridnavi")
+    agent = in_context(grid, OneEpisode)
+    plan, oracle = Plan(trials=30, track="C", shots=1), reference("oracle", grid, "id")
+    cloning = FineTuned(agent, Whole(), GradientSteps(inner_steps=30, inner_lr=0.01), Card(method="x"), "demos")
+    cloned = evaluate(cloning, grid, plan, behaviour=oracle)
+    assert cloned.mean("episode_return") > 5
+    assert evaluate(agent, grid, plan, behaviour=oracle).mean("episode_return") < 3
+    assert cloned.cost["grad_steps"].tolist() == [0, 30]
+
+
+def test_only_the_trials_that_are_wanted_are_tuned():
+    family = make_family("bandit:k=3,n=6")
+    some = torch.tensor([True, False, True, False])
+    tuned = FineTuned(in_context(family), Whole(), STEPS, Card(method="x"), wanted=lambda _lived, _episode: some)
+    memory = play(tuned, family, 4, 3)
+    assert memory.grad_steps.tolist() == [3, 0, 3, 0]
+    fresh = tuned.tuner.new(tuned.agent.network, Rows.of(0, torch.arange(4)))
+    for leaf, new in zip(tree.leaves(memory.own), tree.leaves(fresh), strict=True):
+        assert torch.equal(leaf[~some], new[~some])
+    none = FineTuned(in_context(family), Whole(), STEPS, Card(method="x"), wanted=lambda _lived, _episode: ~some & some)
+    assert play(none, family, 4, 3).grad_steps.tolist() == [0] * 4
+
+
+def test_a_step_that_is_no_number_is_refused_and_counted():
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family), Whole(), STEPS, Card(method="x"))
+    memory = play(tuned, family, 3, 2)
+    memory.lived.reward[1, 0] = torch.inf
+    memory = tuned.adapt(memory, Rows.of(0, torch.arange(3)), episode=1, last=False)
+    assert memory.grad_steps.tolist() == [3, 0, 3]
+    assert tuned.tally(memory)["refused_steps"].tolist() == [0, 3, 0]
+
+
+def test_training_is_continued_for_every_learned_method_and_no_other():
+    family = make_family("bandit:k=3,n=12")
+    for made in (in_context(family), recurrent(family), bayesian(family), mamls(family)):
+        for steps in (0, 2):
+            played = evaluate(continue_training(made, steps), family, Plan(trials=4))
+            assert played.cost["grad_steps"][-1] == steps * (11 // 3)
+    with pytest.raises(UserError, match="random has no network"):
+        continue_training(Random(family), 5)
+
+
+def mamls(family: TaskFamily) -> inner_loop.GradientAgent:
+    return maml.MamlLearner(family, maml.Config(hidden=8), seed=0).agent()
+
+
+def test_one_reward_is_too_little_for_a_step():
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family), Whole(), GradientSteps(inner_every=1), Card(method="x"))
+    with pytest.raises(UserError, match=r"two or more environment steps\. Raise inner_every"):
+        play(tuned, family, 2, 2)
