@@ -13,6 +13,7 @@ from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from experiments import methods
 from experiments.sizes import SIZES
 from experiments.training import LEARNERS
+from experiments.tuned import TUNED
 
 Entry = dict[str, Any]
 
@@ -23,7 +24,9 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
     if what == "families":
         return [_family(family) for family in made]
     if what == "methods":
-        return [_method(name, made) for name in methods.REFERENCES] + [_learner(name, made) for name in LEARNERS]
+        return [_method(name, made) for name in methods.REFERENCES] + [_learner(name, made) for name in LEARNERS] + [
+            _tuned(name, made) for name in TUNED
+        ]
     if what == "splits":
         return [entry for family in made for entry in _splits(family)]
     if what == "axes":
@@ -68,6 +71,18 @@ def _learner(name: str, families: list[TaskFamily]) -> Entry:
         "families": [family.name for family in families],
         "keys": {field.name: field.default for field in dataclasses.fields(learned.config)},
         "summary": _first_sentence(inspect.getmodule(getattr(learned.learner, "func", learned.learner))),
+    }
+
+
+def _tuned(name: str, families: list[TaskFamily]) -> Entry:
+    settings = TUNED[name].config
+    return {
+        "name": name,
+        "kind": "tuned",
+        "families": [family.name for family in families],
+        "keys": {field.name: field.default for field in dataclasses.fields(settings)},
+        "summary": f"A trained run (run=RUN) with gradient steps at test, by {TUNED[name].signal}: "
+        f"{_first_sentence(settings).lower()}",
     }
 
 

@@ -1,0 +1,114 @@
+"""Trained runs with gradient steps at test, by name and from the command."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from bridge.budget import Budget
+from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.finetuning.agent import FineTuned
+from bridge.references.table import reference
+from bridge.tasks import family as make_family
+from experiments import methods, training
+from rl_algos.inner_loop import GradientAgent
+from tests.experiments.commands import run
+
+BANDIT, SPEC = make_family("bandit:k=3,n=8"), "bandit:k=3,n=8"
+TRAINED = {
+    "icl_rl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
+    "rl2": "rl2:hidden=8,steps_per_update=400,minibatches=1,epochs=1",
+    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
+    "mtrl": "mtrl:hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A run of each, trained for some hundred steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, spec in TRAINED.items():
+        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name)
+        assert training.train_quietly(wanted, resume=False)
+    return {name: folder / name for name in TRAINED}
+
+
+def test_the_name_says_what_is_tuned_and_by_what(runs):
+    for name, tuner in (("lora_reward", "LowRank"), ("head_demos", "Whole"), ("full_reward", "Whole")):
+        agent = methods.agent(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
+        assert isinstance(agent, FineTuned)
+        assert agent.card.method == f"{name}_icl_rl (icl_rl)"
+        assert agent.signal == name.split("_")[1]
+        assert type(agent.tuner).__name__ == tuner
+        assert agent.config.inner_steps == 3
+    assert isinstance(methods.agent(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
+
+
+def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):
+    for steps in (1, 5):
+        agent = methods.agent(f"full_reward:run={runs['maml']},inner_steps={steps}", BANDIT, "id")
+        assert isinstance(agent, GradientAgent)
+        played = evaluate(agent, BANDIT, Plan(trials=6))
+        assert played.cost["grad_steps"][-1] == steps * 3
+
+
+def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(runs):
+    """At home about one trial in twenty at most is below the threshold; with every reward negated all are."""
+    agent = methods.agent(f"icl_then_lora:run={runs['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id")
+    home, negated = (evaluate(agent, BANDIT, Plan(split=s, trials=200)) for s in ("id", "shift/reward_sign/4"))
+    assert home.cost["grad_steps"][-1] < 0.2 * 2
+    assert negated.cost["grad_steps"][-1] > 0.8 * 2
+
+
+def test_demonstrations_are_cloned_on_track_c(runs):
+    plan, oracle = Plan(trials=40, track="C", shots=4), reference("oracle", BANDIT, "id")
+    spec = f"lora_demos:run={runs['icl_rl']},inner_steps=30,inner_lr=0.05"
+    cloned, shown = (
+        evaluate(methods.agent(who, BANDIT, "id"), BANDIT, plan, behaviour=oracle)
+        for who in (spec, str(runs["icl_rl"]))
+    )
+    assert cloned.mean("regret") < shown.mean("regret")
+    assert cloned.cost["grad_steps"][-1] == 30
+
+
+def test_the_command_plays_it_and_decodes_as_it_is_told(runs, capsys):
+    spec = f"lora_reward:run={runs['icl_rl']},inner_steps=2"
+    command = ("evaluate", spec, "--family", SPEC, "--trials", "40", "--json")
+    out, _ = run(*command, capsys=capsys)
+    assert '"method": "lora_reward_icl_rl (icl_rl)"' in out
+    decoded, _ = run(*command, "--decode", "argmax", capsys=capsys)
+    assert decoded != out
+    agent = methods.agent(spec, BANDIT, "id")
+    assert isinstance(agent, FineTuned)
+    agent.card = dataclasses.replace(agent.card, decode_rule="argmax")
+    assert agent.agent.card.temperature == 0
+
+
+def test_the_list_of_methods_names_them(capsys):
+    out, _ = run("list", "methods", "--json", capsys=capsys)
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert found["lora_demos"]["kind"] == "tuned"
+    assert found["lora_demos"]["keys"]["rank"] == 8
+    assert found["lora_reward_icl_dpt"]["kind"] == "learned"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("lora_reward", "Name its folder: lora_reward:run=RUN"),
+        ("lora_reward:run=nowhere", "nowhere"),
+        ("lora_reward:run={rl2}", "is no transformer, and adapters are for these. Take full_reward"),
+        ("head_reward:run={rl2}", "no module 'actor' to tune"),
+        ("full_reward:run={mtrl}", "cannot be tuned so. Take rl2, pearl or icl_"),
+        ("lora_reward:run={icl_rl},targets=query", "no module 'query' to adapt in this backbone. There are: down_proj"),
+        ("lora_reward:run={icl_rl},rank=9", "Take one from 1 to 8"),
+        ("lora_reward:run={icl_rl},rnk=2", "rnk"),
+        ("icl_then_lora:run={icl_rl},quantile=2", "quantile"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(runs, spec, said):
+    with pytest.raises(UserError) as refusal:
+        methods.agent(spec.format(**runs), BANDIT, "id")
+    assert said in str(refusal.value)
