@@ -24,9 +24,11 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
     if what == "families":
         return [_family(family) for family in made]
     if what == "methods":
-        return [_method(name, made) for name in methods.REFERENCES] + [_learner(name, made) for name in LEARNERS] + [
-            _tuned(name, made) for name in TUNED
-        ]
+        return (
+            [_method(name, made) for name in methods.REFERENCES]
+            + [_learner(name, made) for name in LEARNERS]
+            + [_tuned(name, made) for name in TUNED]
+        )
     if what == "splits":
         return [entry for family in made for entry in _splits(family)]
     if what == "axes":

@@ -21,7 +21,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.tuning import Space
 from experiments.progress import Progress
-from llm_adapt import icl_ad, icl_dpt, icl_rl, lora, mt
+from llm_adapt import icl_ad, icl_dpt, icl_rl, lora, lora_maml, mt
 from rl_algos import maml, mtrl, mtrl_finetune, mtrl_sac, pearl, rl2
 
 
@@ -44,6 +44,7 @@ LEARNERS: dict[str, Learned] = {
     "icl_ad": Learned(icl_ad.Config, icl_ad.SPACE, icl_ad.IclAdLearner),
     "icl_dpt": Learned(icl_dpt.Config, icl_dpt.SPACE, icl_dpt.IclDptLearner),
     "icl_rl": Learned(icl_rl.Config, icl_rl.SPACE, icl_rl.IclRlLearner),
+    "lora_maml": Learned(lora_maml.Config, lora_maml.SPACE, lora_maml.LoraMamlLearner),
     "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
     "mt": Learned(mt.Config, mt.SPACE, mt.MtLearner),
     "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -162,6 +162,23 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
         }
 
     return found, Adapters(rows("A"), rows("B"))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Adapters that begin where somebody else ended, rather than from nothing."""
+
+    low_rank: LowRank
+    start: Adapters
+    """One, N = 1."""
+
+    def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
+        """A copy for each row; gradients flow back to where they begin."""
+        return Adapters(*({name: x.expand(len(rng), -1, -1) for name, x in side.items()} for side in self.start))
+
+    def on(self, policy: TransformerPolicy, adapters: Adapters) -> AbstractContextManager[TransformerPolicy]:
+        """As ``LowRank.on``."""
+        return self.low_rank.on(policy, adapters)
 
 
 def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ Two signals:
 * ``demos``: the likelihood of what was done in all episodes shown. Demonstrations are shown on track C; steps are taken
   before scoring alone.
 
-Steps are Adam's (Kingma & Ba 2015), whose moments live through the trial. A step that is not a number is refused: that
+Steps are Adam's, whose moments live through the trial, or plain ones. A step that is not a number is refused: that
 trial keeps what it had, and the refusal is counted.
 
 Shape letters: B trials, E episodes, H steps, A numbers of a distribution, K episodes of a trial.
@@ -37,10 +37,10 @@ from bridge import spaces
 from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived, nothing_lived
+from bridge.finetuning.objective import mean_gain, step_weights
 from bridge.finetuning.weights import Own, Tuner, Whole
-from bridge.maths.adam import Moments, adam, no_moments
-from bridge.maths.baselines import Baseline, episode_advantages, standardised
-from bridge.maths.surrogates import clipped_surrogate
+from bridge.maths.baselines import Baseline
+from bridge.maths.optimizers import Moments, adam, no_moments, sgd
 from bridge.play import show
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -100,8 +100,10 @@ class GradientSteps(Bounded):
 
     inner_steps: int = 20
     """Gradient steps each time."""
+    inner_rule: Literal["adam", "sgd"] = "adam"
+    """Of these steps."""
     inner_lr: float = 1e-2
-    """Learning rate of Adam."""
+    """Learning rate."""
     inner_every: int = 0
     """Episodes between them (``reward``). 0: a quarter of a trial's, from 2 to 20, as MAML."""
     inner_clip: float = 0.2
@@ -183,7 +185,7 @@ class FineTuned(nn.Module):
         self.agent.card = dataclasses.replace(self.agent.card, decode_rule=card.decode_rule)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        own = self.tuner.new(self.agent.network, rng.at("own"))
+        own = tree.fork(self.tuner.new(self.agent.network, rng.at("own")))
         zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)
         lived = nothing_lived(self.agent.observation, self.agent.action, trial, zeros)
         inner = self.agent.start(clues, trial, rng)
@@ -222,11 +224,21 @@ class FineTuned(nn.Module):
             rows = rows[self.wanted(memory.lived, episode)]
         if not len(rows):
             return memory
-        weight = self._weights(memory.lived)
+        weight = self.weights(memory.lived)
         at_once = max(1, _STEPS_AT_ONCE // max(1, int(memory.lived.live.flatten(1).sum(1).max())))
         for some in rows.split(at_once):
             self._descend(memory, weight, some)
         return memory._replace(agent=self._reread(memory, rng, episode + 1))
+
+    def weights(self, lived: Lived) -> Float[Tensor, "B E H"]:
+        """What each step's log-probability counts: how good it was, or 1 where it was shown."""
+        if self.signal == "demos":
+            return lived.live.to(lived.reward.dtype)
+        config = self.config
+        return step_weights(
+            lived, self.agent.observation,
+            gamma=config.inner_gamma, lam=config.inner_lam, baseline=config.inner_baseline,
+        )  # fmt: skip
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """What adaptation has cost each trial so far."""
@@ -243,22 +255,12 @@ class FineTuned(nn.Module):
             time = time + lived.long()
         return memory._replace(time=time)
 
-    def _weights(self, lived: Lived) -> Float[Tensor, "B E H"]:
-        """What each step's log-probability counts: 1 where it was shown, or how much better than expected it was, in
-        standard deviations; 0 at empty places."""
-        if self.signal == "demos":
-            return lived.live.to(lived.reward.dtype)
-        advantage = episode_advantages(
-            lived.reward, spaces.features(lived.obs, self.agent.observation), lived.live,
-            gamma=self.config.inner_gamma, lam=self.config.inner_lam, baseline=self.config.inner_baseline,
-        )  # fmt: skip
-        return standardised(advantage, lived.live, (1, 2))
-
     def _descend(self, memory: Memory, weight: Float[Tensor, "B E H"], rows: Int[Tensor, " b"]) -> None:
         """All steps of some rows, in place."""
         lived, inner, weight = (tree.select(part, rows) for part in (memory.lived, memory.agent, weight))
         own, moments = tree.select(memory.own, rows), tree.select(memory.moments, rows)
         behaviour, taken = None, torch.zeros_like(rows)
+        clip = self.config.inner_clip if self.signal == "reward" else None
         for _ in range(self.config.inner_steps):
             with torch.enable_grad():
                 leaves = [leaf.requires_grad_() for leaf in tree.leaves(own)]
@@ -266,30 +268,18 @@ class FineTuned(nn.Module):
                     out = self.agent.says(inner, lived)
                 log_prob, _ = self.agent.actions.log_prob_and_entropy(out, lived.action)
                 behaviour = log_prob.detach() if behaviour is None else behaviour
-                gain = self._gain(log_prob, behaviour, weight, lived.live)
+                gain = mean_gain(log_prob, behaviour, weight, lived.live, clip)
                 gradients = torch.autograd.grad(-gain.sum(), leaves, allow_unused=True, materialize_grads=True)
-            own = tree.detached(own)
-            own, moments, went = adam(own, gradients, moments, lr=self.config.inner_lr, max_norm=self.config.inner_norm)
+            own, how = tree.detached(own), {"lr": self.config.inner_lr, "max_norm": self.config.inner_norm}
+            if self.config.inner_rule == "adam":
+                own, moments, went = adam(own, gradients, moments, **how)
+            else:
+                own, went = sgd(own, gradients, **how)
             taken += went
         tree.put(memory.own, rows, own)
         tree.put(memory.moments, rows, moments)
         memory.grad_steps[rows] += taken
         memory.refused[rows] += self.config.inner_steps - taken
-
-    def _gain(
-        self,
-        log_prob: Float[Tensor, "b E H"],
-        behaviour: Float[Tensor, "b E H"],
-        weight: Float[Tensor, "b E H"],
-        live: Bool[Tensor, "b E H"],
-    ) -> Float[Tensor, " b"]:
-        """What each trial maximises: a mean over the steps that are used."""
-        log_prob = torch.where(live, log_prob, 0.0)
-        used = live.sum((1, 2)).clamp(min=1)
-        if self.signal == "demos":
-            return (log_prob * weight).sum((1, 2)) / used
-        behaviour = torch.where(live, behaviour, 0.0)
-        return clipped_surrogate(log_prob, behaviour, weight, self.config.inner_clip).sum((1, 2)) / used
 
     def _reread(self, memory: Memory, rng: Rows, episodes: int) -> Any:
         """What the agent would remember, had the network as it is now played the trial."""

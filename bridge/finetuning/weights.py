@@ -69,7 +69,7 @@ class Whole:
     def new(self, network: nn.Module, rng: Rows) -> dict[str, Tensor]:
         """A copy of the weights for each row."""
         return {
-            f"{name}.{part}".lstrip("."): weights.detach().expand(len(rng), *weights.shape).clone()
+            f"{name}.{part}".lstrip("."): weights.detach().expand(len(rng), *weights.shape)
             for name, module in self.modules(network).items()
             for part, weights in module.named_parameters(recurse=False)
         }

@@ -72,7 +72,9 @@ def test_the_input_embedding_can_be_a_trials_own_too():
     with_embedding = lora(base(), config, "reward").card
     assert plain.method == "lora_reward_icl"
     assert (plain.params_total, plain.params_trained) == (7, 2 * 2 * (2 * 16 + 2 * 16))
-    assert with_embedding.params_trained - plain.params_trained == sum(p.numel() for p in base().policy.embed.parameters())
+    assert with_embedding.params_trained - plain.params_trained == sum(
+        p.numel() for p in base().policy.embed.parameters()
+    )
 
 
 def test_what_cannot_be_adapted_is_refused_before_anything_is_trained():
@@ -108,9 +110,9 @@ def test_a_configuration_holds_that_of_the_base_and_checks_both():
     for name, learned in LEARNERS.items():
         if name.startswith("lora_"):
             assert learned.config().inner_steps == Config().inner_steps
-            with pytest.raises(UserError, match=r"\blr above 0|^lr must be above 0"):
+            with pytest.raises(UserError, match=r"\blr above 0"):
                 learned.config(lr=0.0)
-            with pytest.raises(UserError, match="inner_lr (must be )?above 0"):
+            with pytest.raises(UserError, match="inner_lr above 0"):
                 learned.config(inner_lr=0.0)
 
 

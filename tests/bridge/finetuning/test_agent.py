@@ -11,6 +11,7 @@ from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned, GradientSteps, Memory, continue_training
+from bridge.finetuning.objective import mean_gain
 from bridge.finetuning.weights import Whole
 from bridge.learner import first_weights
 from bridge.play import play_episode
@@ -161,7 +162,7 @@ def test_the_first_gradient_is_mamls():
     own = {name: leaf.requires_grad_() for name, leaf in memory.own.items()}
     with tuned.tuner.on(agent.network, own):
         log_prob, _ = agent.actions.log_prob_and_entropy(agent.says(None, lived), lived.action)
-    gain = tuned._gain(log_prob, log_prob.detach(), tuned._weights(lived).double(), lived.live)
+    gain = mean_gain(log_prob, log_prob.detach(), tuned.weights(lived).double(), lived.live, 0.2)
     ours = dict(zip(own, torch.autograd.grad(gain.sum(), list(own.values())), strict=True))
     for name, gradient in mamls.items():
         assert gradient.abs().max() > 1e-3

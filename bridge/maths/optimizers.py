@@ -1,6 +1,7 @@
-"""Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) of many rows at once, each with moments and a count of its own.
+"""Steps of optimisers for many rows at once, as if each row were a model: each is clipped and counted by itself.
 
-Equal to ``torch.optim.Adam`` with a model a row. A row whose gradient is not a number stands still.
+``adam`` is Kingma & Ba 2015 (arXiv 1412.6980, algorithm 1), equal to ``torch.optim.Adam`` with a model a row. ``sgd``
+is a plain step down, through which gradients can flow. A row whose gradient is not a number stands still.
 
 Shape letters: N rows; every tensor of a tree leads with them.
 """
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import optree
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _DECAY = (0.9, 0.999)
@@ -49,9 +50,7 @@ def adam(
         lr: how far, about, each weight moves.
         max_norm: each row's gradient is scaled down to this Euclidean norm first.
     """
-    norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
-    taken = norm.isfinite()
-    scale = torch.where(taken, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0), 0.0)
+    scale, taken = _clipped(gradients, max_norm)
     steps = moments.steps + taken
     own, shape = optree.tree_flatten(weights)
     columns: list[list[Tensor]] = [[], [], []]
@@ -69,3 +68,28 @@ def adam(
             column.append(torch.where(here, new, old))
     again = [optree.tree_unflatten(shape, column) for column in columns]
     return again[0], Moments(again[1], again[2], steps), taken
+
+
+def sgd(weights: Any, gradients: Sequence[Tensor], *, lr: float, max_norm: float) -> tuple[Any, Bool[Tensor, " N"]]:
+    """One plain step down; the new weights, and which rows took it.
+
+    Differentiable in weights and gradients; by how much a gradient is scaled down counts as a constant.
+
+    Args:
+        weights, gradients, max_norm: as for ``adam``.
+        lr: how far, as a share of the gradient.
+    """
+    scale, taken = _clipped(gradients, max_norm)
+    own, shape = optree.tree_flatten(weights)
+    moved = []
+    for p, g in zip(own, gradients, strict=True):
+        each = (-1, *[1] * (g.dim() - 1))
+        moved.append(p - lr * scale.view(each) * torch.where(taken.view(each), g, 0.0))
+    return optree.tree_unflatten(shape, moved), taken
+
+
+def _clipped(gradients: Sequence[Tensor], max_norm: float) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
+    """What each row's gradient is multiplied by, and whether it is one."""
+    norm = torch.stack([g.detach().square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+    taken = norm.isfinite()
+    return torch.where(taken, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0), 0.0), taken
