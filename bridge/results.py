@@ -68,9 +68,10 @@ def rows(
     *,
     seed: int = 0,
     cost: Cost | None = None,
+    flops: float | None = None,
     device: str = "cpu",
 ) -> pa.Table:
-    """The rows of one evaluation."""
+    """The rows of one evaluation; ``flops`` are those of a trial, where somebody has counted them."""
     plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
     blocks, points = task_blocks(family, plan), evaluation.points
@@ -101,6 +102,7 @@ def rows(
         "test_seconds": evaluation.seconds,
         "test_grad_steps": evaluation.cost["grad_steps"][point],
         "test_refused_steps": evaluation.cost["refused_steps"][point],
+        "test_flops": flops,
         "train_env_steps": cost.env_steps,
         "train_grad_steps": cost.grad_steps,
         "train_seconds": cost.seconds,

@@ -1,0 +1,194 @@
+"""Does adaptation in context replace fine-tuning? Curves over shots and gradient steps, at home and under shift.
+
+    python -m experiments.few_shot --family bandit:k=5,n=20 --runs runs/* --splits id,shift/gap --out results/few
+
+Every run is played as it is (0 gradient steps), and with 1, 5, 20 and 100 gradient steps before each scored episode,
+on all of its weights (``full_reward``) and, where it is a transformer, on adapters (``lora_reward``) or its last layer
+(``head_reward``). An agent explores on its own for so many episodes (track F), takes its gradient steps on what it has
+seen, and is scored frozen. With ``--signal demos`` it is shown the oracle's episodes instead (track C), and clones
+them. This is few-shot *per task*: what is tuned on one task is scored on that task.
+
+Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
+and tasks. Each has the seconds and operations of a trial beside it. Cells are kept in OUT, and played once.
+
+Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from jaxtyping import Float
+from torch.utils.flop_counter import FlopCounterMode
+
+from bridge import results, run_folder
+from bridge.evaluate import Plan, evaluate
+from bridge.stats import Interval, Resampled, interval
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from experiments import methods, tuned
+from experiments.compare import expand_splits
+
+BUDGETS = (0, 1, 5, 20, 100)
+"""Gradient steps before a scored episode."""
+RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
+"""Learning rates: usual ones for each way, not tuned."""
+_NEVER = 1 << 20
+
+
+class Cell(NamedTuple):
+    """One run, tuned in one way with one budget, on one split."""
+
+    run: Path
+    way: str
+    """``full_reward`` and the like; empty where nothing is tuned."""
+    steps: int
+    split: str
+    track: str
+
+    @property
+    def spec(self) -> str:
+        """As the command names it."""
+        if not self.steps:
+            return str(self.run)
+        rate = RATES[self.way.split("_")[0]]
+        return f"{self.way}:run={self.run},inner_steps={self.steps},inner_every={_NEVER},inner_lr={rate:g}"
+
+    @property
+    def file(self) -> str:
+        """Where it is kept."""
+        parts = (self.run.name, self.way or "as-it-is", str(self.steps), self.split.replace("/", "-"), self.track)
+        return f"{'--'.join(parts)}.parquet"
+
+
+def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path) -> Path:
+    """Play a cell that was not played yet."""
+    path = out / cell.file
+    if path.exists():
+        return path
+    plan = Plan(split=cell.split, trials=trials, track=cell.track, shots=shots)  # ty: ignore[invalid-argument-type]
+    shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None
+    agent = _agent(cell, family)
+    played = evaluate(agent, family, plan, behaviour=shown)
+    probe = dataclasses.replace(plan, trials=2)
+    with FlopCounterMode(display=False) as counter:
+        evaluate(agent, family, probe, behaviour=shown)
+    about = run_folder.read_config(cell.run)
+    card = dataclasses.replace(agent.card, method=f"{cell.way} {about['method']} {cell.steps}".strip())
+    flops = counter.get_total_flops() / 2
+    results.write_table(path, results.rows(played, family, card, seed=about["seed"], flops=flops))
+    return path
+
+
+def _agent(cell: Cell, family: TaskFamily):
+    agent = methods.agent(cell.spec, family, cell.split)
+    if not cell.steps and hasattr(agent, "with_steps"):
+        return agent.with_steps(0)
+    return agent
+
+
+class Curve(NamedTuple):
+    """What a cell gave."""
+
+    points: tuple[int, ...]
+    score: Float[np.ndarray, "T P"]
+    """Mean return of the scored episode on each block of tasks."""
+    grad_steps: float
+    seconds: float
+    """Of a trial."""
+    flops: float
+    """Of a trial."""
+    trained: int
+    """Weights."""
+
+
+def read(path: Path) -> Curve:
+    """One file of ``play``."""
+    table = results.read_file(path)
+    each = [("episode_return_n", "sum"), ("episode_return_sum", "sum")]
+    sums = table.group_by(["task_id", "k_episodes"]).aggregate(each)
+    sums = sums.sort_by([("task_id", "ascending"), ("k_episodes", "ascending")])
+    points = tuple(sorted(set(sums["k_episodes"].to_pylist())))
+    mean = np.array(sums["episode_return_sum_sum"]) / np.array(sums["episode_return_n_sum"])
+    trials = pc.sum(pc.filter(table["episode_return_n"], pc.equal(table["curve_point"], 0))).as_py()
+    first = {name: table[name][0].as_py() for name in ("test_seconds", "test_flops", "params_trained")}
+    steps = float(pc.max(table["test_grad_steps"]).as_py())
+    return Curve(
+        points, mean.reshape(-1, len(points)), steps, first["test_seconds"] / trials, first["test_flops"],
+        first["params_trained"] if steps else 0,
+    )  # fmt: skip
+
+
+def cells(runs: list[Path], splits: tuple[str, ...], signal: str, budgets: tuple[int, ...]) -> Iterator[Cell]:
+    """Every cell of a study, those that are tuned least first."""
+    track = "C" if signal == "demos" else "F"
+    for steps in sorted(budgets):
+        for run in runs:
+            ways = [way for way, how in tuned.TUNED.items() if how.signal == signal and way.split("_")[0] in RATES]
+            transformer = run_folder.read_config(run)["method"].startswith(("icl_", "mt"))
+            for way in ways if transformer else [f"full_{signal}"]:
+                for split in splits:
+                    if steps or way == ways[-1] or not transformer:
+                        yield Cell(run, way if steps else "", steps, split, track)
+
+
+def show(found: dict[Cell, Curve]) -> None:
+    """Tables, as Markdown."""
+    for split in dict.fromkeys(cell.split for cell in found):
+        some = {cell: curve for cell, curve in found.items() if cell.split == split}
+        points = next(iter(some.values())).points
+        print(f"\n**{split}** · return of the scored episode after so many shots (0 steps: as it is)\n")
+        print(f"| method | tuned | steps | weights | {' | '.join(map(str, points))} | last - 0 steps | s | Mflop |")
+        print("|---|---|--:|--:|" + "--:|" * (len(points) + 3))
+        for method, way, steps in dict.fromkeys((_method(c), c.way, c.steps) for c in some):
+            mine = [(c, v) for c, v in some.items() if (_method(c), c.way, c.steps) == (method, way, steps)]
+            score = np.stack([v.score for _, v in mine])
+            base = np.stack([some[c._replace(way="", steps=0)].score for c, _ in mine])
+            means = [_text(interval(Resampled.mean, score[:, :, p])) for p in range(len(points))]
+            gain = _text(interval(Resampled.mean, (score - base)[:, :, -1])) if steps else ""
+            cost = [np.mean([getattr(v, name) for _, v in mine]) for name in ("trained", "seconds", "flops")]
+            print(
+                f"| {method} | {way} | {steps} | {cost[0]:,.0f} | {' | '.join(means)} | {gain} | {cost[1]:.3f} | "
+                f"{cost[2] / 1e6:,.0f} |"
+            )
+
+
+def _method(cell: Cell) -> str:
+    return str(run_folder.read_config(cell.run)["method"])
+
+
+def _text(found: Interval) -> str:
+    return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
+
+
+def main() -> None:
+    """Play what is missing, then print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="bandit:k=5,n=20")
+    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
+    parser.add_argument("--splits", default="id", help="names or patterns, joined by commas")
+    parser.add_argument("--signal", choices=("reward", "demos"), default="reward")
+    parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="gradient steps")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    family = make_family(asked.family)
+    splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for cell in cells(asked.runs, splits, asked.signal, tuple(asked.budgets)):
+        found[cell] = read(play(cell, family, shots=asked.shots, trials=asked.trials, out=asked.out))
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
