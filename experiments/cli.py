@@ -167,7 +167,7 @@ class Finetune:
     lr: float = 0.0
     """Learning rate at first; it falls linearly to zero (0: as suits the tuner)."""
     batch: int = 4_096
-    """Environment steps of each gradient step."""
+    """Environment steps that each gradient step learns from; they are of eight trials or more."""
     seed: int = 0
     """Of new weights, play and windows."""
     out: Path

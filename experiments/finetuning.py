@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from bridge import files, run_folder
 from bridge.errors import UserError
@@ -29,6 +31,8 @@ from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import fingerprint
 
 _KIND = "finetuned"
+_CHUNK = 4_096
+"""Tasks compared at a time."""
 _NEEDED = {"family", "family_hash", "method", "base", "signal", "split", "tasks", "params_total", "params_trained"}
 
 
@@ -128,12 +132,15 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
 
 def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
     """A sentence for each plan by which tasks are scored that a folder of ``finetune`` was tuned on."""
-    about = _about(place)
-    tuned = set(_named(family, about["split"], torch.tensor(about["tasks"], dtype=torch.int64)))
-    said = []
-    for plan in plans if tuned else ():
-        scored = _named(family, plan.split, task_index(family, plan, torch.arange(plan.trials)))
-        if count := sum(task in tuned for task in scored):
+    about, said = _about(place), []
+    if not about["tasks"]:  # it has imitated others on training tasks, as every learner may
+        return said
+    tuned = set(_named(family, about["split"], torch.tensor(about["tasks"])))
+    for plan in plans:
+        count = 0
+        for ids in torch.arange(plan.trials).split(_CHUNK):
+            count += sum(task in tuned for task in _named(family, plan.split, task_index(family, plan, ids)))
+        if count:
             said.append(
                 f"{count:,} of the {plan.trials:,} trials on {plan.split} play tasks that {place} was tuned on: its "
                 "scores there are not of new tasks alone."
@@ -141,9 +148,9 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
     return said
 
 
-def _named(family: TaskFamily, split: str, numbers: torch.Tensor) -> list[tuple[float, ...]]:
+def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:
     """Tasks by their parameters."""
-    return [tuple(task) for task in task_features(family.sample(split, numbers)).tolist()]
+    return [task.tobytes() for task in task_features(family.sample(split, numbers)).numpy()]
 
 
 def _transformer(run: str, family: TaskFamily) -> InContext:

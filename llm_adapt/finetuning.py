@@ -59,7 +59,8 @@ class Config(Tuner):
     lr: float = 0.0
     """Learning rate of Adam at first; it falls linearly to zero. 0: as suits the tuner."""
     batch: int = 4_096
-    """Steps of each gradient step: of whole trials, at least one, or of windows of demonstrations."""
+    """Environment steps that each gradient step learns from: of whole trials, of which there are eight or more, or of
+    windows of demonstrations."""
     tasks: int = 16
     """How many tasks of the split are played, or all where it has fewer; demonstrations have their own."""
     seed: int = 0
@@ -94,7 +95,7 @@ def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, fl
     """Train a policy in place; a line of metrics after each gradient step.
 
     Raises:
-        DivergenceError: the loss is no longer a number.
+        DivergenceError: the loss or its gradient is no longer a number.
     """
     learned = [*tuned.learned.values(), *signal.learned]
     optimizer = torch.optim.Adam(learned, lr=config.rate)
@@ -103,14 +104,14 @@ def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, fl
         for group in optimizer.param_groups:
             group["lr"] = config.rate * left
         loss, metrics = signal.loss(step, left)
-        if not math.isfinite(loss.item()):
-            raise DivergenceError(
-                f"Fine-tuning stopped after {step} gradient steps: its loss is no longer a number. Nothing was kept; "
-                "tune again with a lower --lr."
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(learned, _MAX_GRAD_NORM)
+        norm = nn.utils.clip_grad_norm_(learned, _MAX_GRAD_NORM)
+        if not math.isfinite(loss.item() + norm.item()):
+            raise DivergenceError(
+                f"Fine-tuning stopped after {step} gradient steps: its loss or gradient is no longer a number. Nothing "
+                "was kept; tune again with a lower --lr."
+            )
         optimizer.step()
         yield {"grad_steps": step + 1, "env_steps": signal.env_steps, "loss": loss.item(), **metrics}
 
@@ -146,7 +147,7 @@ class Returns:
         self.policy, self.family, self.split, self.seed = policy, family, split, config.seed
         self.trial, self.numbers = family.trial(split), task_numbers(family, split, config.tasks)
         span = self.trial.episodes * self.trial.horizon
-        self.trials, self.played, self.env_steps = max(1, config.batch // span), 0, 0
+        self.trials, self.played, self.env_steps = max(_PPO.minibatches, config.batch // span), 0, 0
         self.scale, width = ReturnScale(span), policy.config.backbone_config.hidden_size
         with first_weights(config.seed):
             self.critic = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))

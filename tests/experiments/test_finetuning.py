@@ -128,6 +128,7 @@ def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path
         assert (read["signal"], read["demos"], read["env_steps"], read["tasks"]) == ("demos", place, steps, [])
     agent = methods.agent(str(tmp_path / "120"), make_family(BANDIT), "id")
     assert agent.card.supervision == "reward, then histories"
+    assert "lora_icl_rl (120)" in run("evaluate", str(tmp_path / "120"), *flags[:2], "--trials", "20", capsys=capsys)[0]
     flags = ["--family", BANDIT, "--splits", f"id,{FLIPPED}", "--trials", "40", "--json"]
     played, said = run("evaluate", str(tmp_path / "a"), *flags, capsys=capsys)
     assert {json.loads(line)["method"] for line in played.splitlines()} == {"lora_icl_rl (a)"}

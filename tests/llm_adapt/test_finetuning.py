@@ -171,7 +171,7 @@ class Broken:
         self.learned: list[torch.nn.Parameter] = []
 
     def loss(self, step: int, left: float):
-        return torch.tensor(torch.nan), {}
+        return torch.tensor(torch.nan, requires_grad=True), {}
 
 
 def test_numbers_that_are_none_stop_it():
