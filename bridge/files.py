@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,26 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """A text file, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary folder)``, then move it to ``path``, where at most an empty folder is: all of it or none.
+
+    Raises:
+        StorageError: as ``write_whole``.
+    """
+    path = path.absolute()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _storage(path):
+        try:
+            temporary.mkdir(parents=True)
+            write(temporary)
+            for file in filter(Path.is_file, temporary.rglob("*")):
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -50,17 +50,21 @@ class Batch(NamedTuple):
 
 
 @torch.no_grad()
-def play_trials(agent: Agent, family: TaskFamily, trial: Trial, noise: Rows, *, means: bool) -> Batch:
-    """Play a trial on a training task for each row of ``noise``, which names both.
+def play_trials(
+    agent: Agent, family: TaskFamily, trial: Trial, noise: Rows, *, means: bool, tasks: Tasks | None = None
+) -> Batch:
+    """Play a trial on a task for each row of ``noise``.
 
     Args:
         agent: is told nothing of its task, and does not ``adapt``: what it learns, it learns within episodes.
-        family: its tasks of ``train`` are played.
+        family: its simulator.
         trial: how many episodes of how many steps.
         noise: of B rows.
         means: whether mean rewards are judged in place of rewards: the same on average, with less noise.
+        tasks: which one each row plays; None: one of ``train``, which ``noise`` names.
     """
-    tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+    if tasks is None:
+        tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
     memory = agent.start(Clues(), trial, noise)
     steps: list[Step] = []
     for episode in range(trial.episodes):

@@ -36,7 +36,7 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     if name in FAMILIES:
         return make_family(target), "family"
     if training.is_run(target):
-        agent = training.load_agent(target, family)
+        agent = methods.trained(target, family)
         return (agent.double() if isinstance(agent, GradientAgent) else agent), "agent"  # steps enlarge rounding errors
     if name in methods.REFERENCES or name in training.LEARNERS:
         return methods.agent(target, family, "id"), "agent"

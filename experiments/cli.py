@@ -1,4 +1,4 @@
-"""The command ``metabridge``: list, evaluate, train, data, tune, compare, report, check.
+"""The command ``metabridge``: list, evaluate, train, finetune, data, tune, compare, report, check.
 
 Each command is a frozen dataclass whose fields are its flags. Heavy packages are imported by the command that needs
 them, so that ``metabridge --help`` answers at once.
@@ -137,6 +137,57 @@ class Train:
             return 0
         print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
         return 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others."""
+
+    base: Positional[str]
+    """The folder of a trained transformer (icl_ad, icl_dpt, icl_rl)."""
+    family: str = "bandit:k=5,n=10"
+    """The family that it was trained on."""
+    split: str = "train"
+    """Whose tasks are played for reward: shift/reward_sign/4."""
+    tasks: int = 16
+    """How many of them; where a split has tasks without end, none that evaluate scores."""
+    demos: str = ""
+    """Instead of reward, histories to imitate: a folder that metabridge data has made, or a shard in it."""
+    tuner: Literal["lora", "full", "head", "ia3", "prompt"] = "lora"
+    """What is trained: adapters (lora, ia3), vectors read before every trial, the distribution of actions alone, or
+    all weights."""
+    rank: int = 8
+    """Of lora's updates; how many vectors a prompt has."""
+    alpha: int = 16
+    """What lora's updates are multiplied by, times the rank."""
+    targets: str = ""
+    """Modules that adapters are added to, joined by +: q_proj+v_proj; empty: as published."""
+    steps: int = 100
+    """Gradient steps."""
+    lr: float = 0.0
+    """Learning rate at first; it falls linearly to zero (0: as suits the tuner)."""
+    batch: int = 4_096
+    """Environment steps that each gradient step learns from; they are of eight trials or more."""
+    seed: int = 0
+    """Of new weights, play and windows."""
+    out: Path
+    """A new folder: the base, and what was learned as peft's adapter or a whole policy."""
+
+    def run(self) -> int:
+        """Tune and say what next."""
+        from experiments import finetuning
+        from llm_adapt.finetuning import Config
+
+        _one_thread()
+        names = ("tuner", "rank", "alpha", "targets", "steps", "lr", "batch", "tasks", "seed")
+        config = Config(**{name: getattr(self, name) for name in names})
+        about = finetuning.finetune(self.base, self.family, config, self.out, split=self.split, demos=self.demos)
+        print(
+            f"Tuned {about['params_trained']:,} of {about['params_total']:,} weights on {about['env_steps']:,} "
+            f"environment steps: {self.out}. Next: metabridge evaluate {self.out} --family {self.family} --splits "
+            f"{self.split}"
+        )
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +338,7 @@ Command = (
     Annotated[List, subcommand("list")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Finetune, subcommand("finetune")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Compare, subcommand("compare")]

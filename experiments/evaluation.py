@@ -18,7 +18,7 @@ from bridge.report.tables import number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, training, tuned, tuning
+from experiments import finetuning, methods, training, tuned, tuning
 from experiments.compare import expand_splits
 from experiments.progress import Progress
 
@@ -45,6 +45,8 @@ def lines(
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
     with tempfile.TemporaryDirectory() as folder, Progress(total, "environment steps") as progress:
         out = Path(folder)
+        for sentence in finetuning.shared(method, family, plans) if finetuning.is_tuned(method) else ():
+            progress.print(sentence)
         for name in (method, *anchors):
             for plan in plans:
                 progress.describe(f"{name} on {plan.split}")

@@ -15,7 +15,7 @@ from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references.table import REFERENCES, Constructor
 from bridge.tasks.base import TaskFamily
-from experiments import training, tuned
+from experiments import finetuning, training, tuned
 
 
 def constructor(method: str, family: TaskFamily) -> Constructor | None:
@@ -46,7 +46,7 @@ def applies(spec: str, family: TaskFamily) -> bool:
 def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     """The agent that ``spec`` names (``ucb1:c=0.1``, or a run folder), for ``split`` of ``family``."""
     if training.is_run(spec):
-        return training.load_agent(spec, family)
+        return trained(spec, family)
     if tuned.is_tuned(spec):
         return tuned.agent(spec, family)
     name, values = config.split_spec(spec)
@@ -58,6 +58,11 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     if values:
         built.card = dataclasses.replace(built.card, method=spec)
     return built
+
+
+def trained(place: str, family: TaskFamily) -> Agent:
+    """The agent that a folder of ``metabridge train`` or ``metabridge finetune`` holds."""
+    return (finetuning if finetuning.is_tuned(place) else training).load_agent(place, family)
 
 
 def check(spec: str, families: tuple[TaskFamily, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -210,12 +210,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     missing = {"family", "family_hash", "method", "config", "seed"} - about.keys()
     if missing:
         raise UserError(f"{folder} is not a run folder: its config.json does not say {', '.join(sorted(missing))}.")
-    if about["family"] != family.id:
-        raise UserError(
-            f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
-        )
-    if about["family_hash"] != family.hash:
-        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
+    refuse_other_family(folder, about, family)
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
     learned, count = LEARNERS[about["method"]], about.get("tuning_configs", 1)
@@ -234,3 +229,17 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         tuning_configs=count,
     )
     return agent
+
+
+def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
+    """What was trained on one family plays no other.
+
+    Raises:
+        UserError: ``folder`` is of another family or version, by what its config.json is ``about``.
+    """
+    if about["family"] != family.id:
+        raise UserError(
+            f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+        )
+    if about["family_hash"] != family.hash:
+        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")

@@ -72,6 +72,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
 
 
+def stored(place: Path, family: TaskFamily) -> datasets.Dataset:
+    """All histories of a collection's folder, or those of one of its shards.
+
+    Raises:
+        UserError: there are none, or they are of another family or version.
+    """
+    folder, pattern = (place.parent, place.name) if place.suffix == ".parquet" else (place, "shard-*.parquet")
+    found = Collection.opened(folder, family)
+    shards = [int(path.stem.removeprefix("shard-")) for path in sorted(folder.glob(pattern))]
+    if not shards:
+        raise UserError(f"There is no {pattern} in {folder}. Make it: metabridge data SOURCES --family {family.id}")
+    return datasets.concatenate_datasets([found.shard(number) for number in shards])
+
+
 class Collection:
     """The shards of one definition, made as they are asked for.
 

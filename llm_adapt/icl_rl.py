@@ -13,7 +13,7 @@ Deviations from these papers:
  5. The learning rate rises at first and then falls linearly to zero over the budget, as the entropy bonus does.
  6. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
 
-Shape letters: T steps of a trial, B trials, A actions, F task features.
+Shape letters: T steps of a trial, B trials, A actions, F task features, D features of a token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from llm_adapt.in_context import InContext
 from llm_adapt.policy import Decoder
-from llm_adapt.tokens import Transition
+from llm_adapt.tokens import Layout, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +165,8 @@ class IclRlLearner(Saved):
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
         """The policy's output and the critic's standard score before every step, from the trial's start."""
-        layout, nothing = self.policy.layout, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
-        steps = Transition(batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
-        by_trial = Transition(*(part.transpose(0, 1) for part in steps))
         with self.workers.autocast():
-            by_token = self.policy.hidden(layout.trial(by_trial, layout.nothing_yet(nothing)))
+            by_token = self.policy.hidden(tokens_of(batch, self.policy.layout))
             hidden, out = by_token.transpose(0, 1), self.policy.actor(by_token).transpose(0, 1)
             seen = [hidden, batch.task.expand(len(hidden), -1, -1)] if self.config.critic == "task" else [hidden]
             score = self.critic(torch.cat(seen, -1)).squeeze(-1)
@@ -183,3 +180,11 @@ class IclRlLearner(Saved):
             method="icl_rl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
         )
         return InContext(self.policy, card)
+
+
+def tokens_of(batch: Batch, layout: Layout) -> Float[Tensor, "B T D"]:
+    """What the policy read in the trials that it played."""
+    nothing = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+    steps = Transition(batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
+    by_trial = Transition(*(part.transpose(0, 1) for part in steps))
+    return layout.trial(by_trial, layout.nothing_yet(nothing))

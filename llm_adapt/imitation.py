@@ -7,7 +7,7 @@ Which state is asked about and what the label is makes the method: the state com
 by shard (``llm_adapt/data.py``); each of their steps is an environment step paid for once and read several times, in
 windows (``llm_adapt/windows.py``).
 
-Shape letters: b windows of a step, T steps of a history, W of a window.
+Shape letters: b windows of a step, T steps of a history, W of a window, A numbers that a distribution is made of.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge import spaces
 from bridge.errors import UserError
 from bridge.learner import Saved, first_weights
 from bridge.protocol import Card
@@ -168,10 +169,7 @@ class ImitationLearner(Saved):
         """The mean negative log-likelihood in nats, and that of labels which are the likeliest action."""
         with self.workers.autocast():
             out = self.policy(tokens).out.float()
-        log_prob, _ = self.policy.actions.log_prob_and_entropy(out, label)
-        said = self.policy.actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
-        same = (said == label).flatten(2).all(-1) if label.dim() > 2 else said == label
-        return -(log_prob * weight).sum() / weight.sum(), (same * weight).sum() / weight.sum()
+        return surprise(self.policy.actions, out, label, weight)
 
     def agent(self) -> InContext:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -181,3 +179,13 @@ class ImitationLearner(Saved):
             params_trained=count,
         )  # fmt: skip
         return InContext(self.policy, card)
+
+
+def surprise(
+    actions: spaces.Actions, out: Float[Tensor, "b W A"], label: Tensor, weight: Float[Tensor, "b W"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The mean negative log-likelihood of labels in nats, and the share of those that are the likeliest action."""
+    log_prob, _ = actions.log_prob_and_entropy(out, label)
+    said = actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
+    same = (said == label).flatten(2).all(-1) if label.dim() > 2 else said == label
+    return -(log_prob * weight).sum() / weight.sum(), (same * weight).sum() / weight.sum()

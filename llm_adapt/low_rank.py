@@ -54,7 +54,7 @@ class LowRank:
     alpha: int = 16
     """What updates are multiplied by, times r."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Ends of the names of linear modules of the decoder."""
+    """Ends of the names of linear modules of the decoder: ``v_proj``, or ``mlp.c_proj`` where an end is not enough."""
 
     def modules(self, policy: TransformerPolicy) -> dict[str, Linear]:
         """The adapted modules by name.
@@ -69,11 +69,12 @@ class LowRank:
         }
         ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
         for target in self.targets:
-            if target not in ends:
+            if not any(name.endswith(f".{target}") for name in linear):
                 raise UserError(
                     f"There is no module {target!r} to adapt in this backbone. There are: {', '.join(ends)}."
                 )
-        found = {name: module for name, module in linear.items() if name.rsplit(".", 1)[-1] in self.targets}
+        wanted = tuple(f".{target}" for target in self.targets)
+        found = {name: module for name, module in linear.items() if name.endswith(wanted)}
         for name, module in found.items():
             inputs, outputs = _sides(module)
             most = min(inputs, outputs)
@@ -113,14 +114,15 @@ class LowRank:
 
     def save(self, policy: TransformerPolicy, adapters: Adapters, row: int, folder: Path) -> None:
         """One task's adapter as peft writes it: ``peft.PeftModel.from_pretrained(policy, folder)`` reads it."""
-        wrapped = peft.get_peft_model(copy.deepcopy(policy), self._in_peft(policy))
+        wrapped = peft.get_peft_model(copy.deepcopy(policy), self.in_peft(policy))
         weights = {f"{_PREFIX}{name}.lora_A.weight": down[row] for name, down in adapters.down.items()}
         weights |= {f"{_PREFIX}{name}.lora_B.weight": up[row] for name, up in adapters.up.items()}
         set_peft_model_state_dict(wrapped, {name: value.detach() for name, value in weights.items()})
         wrapped.peft_config["default"].base_model_name_or_path = fingerprint(policy)
-        wrapped.save_pretrained(str(folder))
+        wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" asks the hub for the base
 
-    def _in_peft(self, policy: TransformerPolicy) -> peft.LoraConfig:
+    def in_peft(self, policy: TransformerPolicy) -> peft.LoraConfig:
+        """The same as peft says it."""
         transposed = any(isinstance(module, Conv1D) for module in self.modules(policy).values())
         return peft.LoraConfig(
             r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets), lora_dropout=0.0,
@@ -143,11 +145,7 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
         ) from error
     if not isinstance(config, peft.LoraConfig):
         raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
-    base, own = config.base_model_name_or_path, fingerprint(policy)
-    if base is not None and base != own:
-        raise UserError(
-            f"{folder} holds an adapter of the policy {base}, and this one is {own}. Load the one it is of."
-        )
+    check_base(config, policy, folder)
     found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=tuple(sorted(config.target_modules)))
     names = {f"{_PREFIX}{name}.lora_{side}.weight" for name in found.modules(policy) for side in "AB"}
     if names != weights.keys():
@@ -184,6 +182,19 @@ class Begun:
 def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
     """What is adapted unless told: queries and values of attention, where a backbone keeps them apart."""
     return ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
+
+
+def check_base(config: peft.PeftConfig, policy: TransformerPolicy, folder: Path) -> None:
+    """Whether an adapter in ``folder`` was made for this policy.
+
+    Raises:
+        UserError: it was made for another.
+    """
+    base, own = config.base_model_name_or_path, fingerprint(policy)
+    if base is not None and base != own:
+        raise UserError(
+            f"{folder} holds an adapter of the policy {base}, and this one is {own}. Load the one it is of."
+        )
 
 
 def fingerprint(policy: TransformerPolicy) -> str:

@@ -10,7 +10,7 @@ a trial may be of any length; learned positions (GPT-2) come to an end, and what
 
 Rows of different lengths are padded at their ends, where nothing else attends.
 
-Shape letters: B trials, T tokens, D features of a token, A numbers that a distribution of actions is made of.
+Shape letters: B trials, T tokens, D features of a token, H width of the decoder, A numbers that actions are drawn from.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class TransformerPolicy(PreTrainedModel):
     def hidden(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
         """What distribution and value at every token are made of."""
         self._check_span(tokens.shape[1])
-        return self._decode(tokens)
+        return self._decode(self._embedded(tokens))
 
     def new_cache(self, rows: int, span: int) -> Cache:
         """An empty cache for trials of at most ``span`` tokens, as large as these or the window will ever need."""
@@ -157,17 +157,20 @@ class TransformerPolicy(PreTrainedModel):
                 f"the window is {window}. Ask new_cache for the whole span of a trial."
             )
         self._check_span(past.longest)
-        return self._decode(tokens, past), past.entry
+        return self._decode(self._embedded(tokens), past), past.entry
 
-    def _decode(self, tokens: Float[Tensor, "B T D"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        steps, device = tokens.shape[1], tokens.device
+    def _embedded(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
+        return self.embed(tokens.to(self.embed.weight.dtype))
+
+    def _decode(self, embedded: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        steps, device = embedded.shape[1], embedded.device
         number = torch.arange(steps, device=device)[None]
         if past is not None:
             number = past.start[:, None] + number
         last = backbones.last_position(self.config.backbone_config)
         mask = visible(steps, self.config.window, past, device)
         return self.backbone(
-            inputs_embeds=self.embed(tokens.to(self.embed.weight.dtype)),
+            inputs_embeds=embedded,
             attention_mask=None if mask is None else mask[:, None],
             position_ids=number if last is None else number.clamp(max=last),
             use_cache=False,

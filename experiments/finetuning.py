@@ -1,0 +1,175 @@
+"""``metabridge finetune``: one tuned copy of a trained transformer for a family; and the agent that its folder holds.
+
+The folder is whole by itself: ``config.json`` says what was done, ``base/`` is the policy that was tuned, and what was
+learned is peft's adapter, or the policy in ``tuned/``. It is written at once at the end: a stopped command leaves none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from bridge import files, run_folder
+from bridge.errors import UserError
+from bridge.evaluate import Plan, task_index
+from bridge.protocol import Card
+from bridge.tasks import family as make_family
+from bridge.tasks.base import SUITE_VERSION, TaskFamily
+from bridge.trials import task_features
+from experiments import training
+from experiments.progress import Progress
+from llm_adapt import data, finetuning, tuners
+from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
+from llm_adapt.in_context import InContext
+from llm_adapt.low_rank import fingerprint
+
+_KIND = "finetuned"
+_CHUNK = 4_096
+"""Tasks compared at a time."""
+_NEEDED = {"family", "family_hash", "method", "base", "signal", "split", "tasks", "params_total", "params_trained"}
+
+
+def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: str, demos: str) -> dict[str, Any]:
+    """Tune, and write ``out``; returns what its ``config.json`` says.
+
+    Args:
+        run: the folder of a trained transformer.
+        family_spec: the family that it was trained on.
+        config: what is trained, and how far.
+        out: a folder that is not there yet, or is empty.
+        split: whose tasks are played for reward.
+        demos: histories to imitate instead: a collection's folder or one of its shards; empty: none.
+
+    Raises:
+        UserError: ``run`` is no transformer's, ``out`` holds something, or what is asked for does not fit the policy.
+        DivergenceError: training came to numbers that are none; nothing is written.
+    """
+    family = make_family(family_spec)
+    family.split(split)
+    if demos and split != "train":
+        raise UserError(f"Demonstrations are of training tasks; found --split {split}. Leave --split or --demos out.")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
+    agent = _transformer(run, family)
+    tuned = config.begin(agent.policy, seed=config.seed)
+    if demos:
+        signal = Demonstrations(tuned.policy, family, data.stored(Path(demos), family), config)
+    else:
+        signal = Returns(tuned.policy, family, split, config)
+    log = []
+    with Progress(config.steps, "gradient steps") as progress:
+        progress.describe(f"{config.tuner} on {family.id}, {'demonstrations' if demos else split}")
+        for line in tune(tuned, signal, config):
+            log.append(json.dumps(line) + "\n")
+            progress.advance(1)
+    numbers = [] if demos else finetuning.task_numbers(family, split, config.tasks).tolist()
+    about = {
+        "kind": _KIND,
+        "suite_version": SUITE_VERSION,
+        "family": family.id,
+        "family_hash": family.hash,
+        "method": f"{config.tuner}_{run_folder.read_config(Path(run))['method']}",
+        "config": dataclasses.asdict(config) | {"lr": config.rate},
+        "base": {"run": run, "fingerprint": fingerprint(tuned.base), "card": dataclasses.asdict(agent.card)},
+        "signal": "demos" if demos else "reward",
+        "demos": demos,
+        "split": split,
+        "tasks": numbers,
+        "env_steps": signal.env_steps,
+        "grad_steps": config.steps,
+        "params_total": sum(weights.numel() for weights in tuned.policy.parameters()),
+        "params_trained": sum(weights.numel() for weights in tuned.learned.values()),
+    }
+
+    def write(folder: Path) -> None:
+        with tuners.quiet():
+            tuned.base.save_pretrained(folder / "base")
+        tuned.save(folder)
+        (folder / "train.jsonl").write_text("".join(log))
+        (folder / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+
+    files.write_folder(out, write)
+    return about
+
+
+def is_tuned(place: str) -> bool:
+    """Whether ``place`` is a folder of ``finetune``."""
+    return training.is_run(place) and run_folder.read_config(Path(place)).get("kind") == _KIND
+
+
+def load_agent(place: str, family: TaskFamily) -> InContext:
+    """The agent that a folder of ``finetune`` holds.
+
+    Raises:
+        UserError: a folder of another family or version, or one that cannot be read.
+    """
+    folder, about = Path(place), _about(place)
+    training.refuse_other_family(folder, about, family)
+    base = tuners.read(folder / "base")
+    if about["base"]["fingerprint"] != fingerprint(base):
+        raise UserError(
+            f"{folder} was tuned from {about['base']['fingerprint']}, and the policy in its base/ is "
+            f"{fingerprint(base)}. Fine-tune it again."
+        )
+    before = Card(**about["base"]["card"])
+    card = dataclasses.replace(
+        before,
+        method=f"{about['method']} ({folder.name})",
+        supervision=f"{before.supervision}, then {'histories' if about['signal'] == 'demos' else 'reward'}",
+        selection_rule="last gradient step",
+        params_total=about["params_total"],
+        params_trained=about["params_trained"],
+    )
+    return InContext(tuners.load(base, folder), card)
+
+
+def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
+    """A sentence for each plan by which tasks are scored that a folder of ``finetune`` was tuned on."""
+    about, said = _about(place), []
+    if not about["tasks"]:  # it has imitated others on training tasks, as every learner may
+        return said
+    tuned = set(_named(family, about["split"], torch.tensor(about["tasks"])))
+    for plan in plans:
+        count = 0
+        for ids in torch.arange(plan.trials).split(_CHUNK):
+            count += sum(task in tuned for task in _named(family, plan.split, task_index(family, plan, ids)))
+        if count:
+            said.append(
+                f"{count:,} of the {plan.trials:,} trials on {plan.split} play tasks that {place} was tuned on: its "
+                "scores there are not of new tasks alone."
+            )
+    return said
+
+
+def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:
+    """Tasks by their parameters."""
+    return [task.tobytes() for task in task_features(family.sample(split, numbers)).numpy()]
+
+
+def _transformer(run: str, family: TaskFamily) -> InContext:
+    """The agent of a run that has a policy to tune."""
+    wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
+    if not training.is_run(run):
+        raise UserError(f"{run} is no run folder: it has no config.json. Give the folder of {wanted}")
+    if is_tuned(run):
+        raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
+    agent = training.load_agent(run, family)
+    if not isinstance(agent, InContext):
+        name = run_folder.read_config(Path(run))["method"]
+        raise UserError(f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}")
+    return agent
+
+
+def _about(place: str) -> dict[str, Any]:
+    """What its config.json says."""
+    about = run_folder.read_config(Path(place))
+    if missing := _NEEDED - about.keys():
+        raise UserError(f"{place} cannot be read: its config.json does not say {', '.join(sorted(missing))}.")
+    return about

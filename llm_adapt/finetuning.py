@@ -1,0 +1,192 @@
+"""Fine-tuning per family: some gradient steps on one tuned copy of a policy, by one of two signals.
+
+* ``Demonstrations``: behaviour cloning. What a history's source did in the state come to is made likelier, as
+  ``llm_adapt/icl_ad.py`` asks.
+* ``Returns``: reward. Whole trials are played on k tasks of a split, and judged and learned from as
+  ``llm_adapt/icl_rl.py`` does at its defaults, with a critic that is made new and not kept.
+
+Tasks are tuned on that no evaluation scores, where a split has tasks without end; where they are a finite list, the
+first k of them are, and whoever scores the policy must say so.
+
+Shape letters: T steps of a trial, B trials, A actions, k tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import datasets
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge.errors import DivergenceError
+from bridge.learner import first_weights
+from bridge.maths.returns import ReturnScale
+from bridge.maths.trial_ppo import judge, losses
+from bridge.protocol import Card
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+from bridge.trials import Batch, play_trials
+from llm_adapt import data, icl_rl
+from llm_adapt.icl_rl import tokens_of
+from llm_adapt.imitation import surprise
+from llm_adapt.in_context import InContext
+from llm_adapt.policy import TransformerPolicy
+from llm_adapt.tuners import Kind, Tuned, Tuner
+from llm_adapt.windows import cut
+
+_FAR = 1 << 40
+"""The first task that is tuned on, where tasks have no end: evaluations count from 0."""
+_PPO = icl_rl.Config()
+"""The objective of ``Returns``."""
+_MAX_GRAD_NORM = 1.0
+_RATES: dict[Kind, float] = {"full": 1e-3, "head": 1e-2, "lora": 1e-2, "ia3": 3e-2, "prompt": 3e-2}
+"""What little is trained may take long steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Tuner):
+    """What is trained, and how far."""
+
+    called: ClassVar[str] = "Fine-tuning"
+
+    steps: int = 100
+    """Gradient steps."""
+    lr: float = 0.0
+    """Learning rate of Adam at first; it falls linearly to zero. 0: as suits the tuner."""
+    batch: int = 4_096
+    """Environment steps that each gradient step learns from: of whole trials, of which there are eight or more, or of
+    windows of demonstrations."""
+    tasks: int = 16
+    """How many tasks of the split are played, or all where it has fewer; demonstrations have their own."""
+    seed: int = 0
+    """Of new weights, play and windows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.need("1 or more", "batch", "tasks")
+        self.need("0 or more", "steps", "lr", "seed")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at first."""
+        return self.lr or _RATES[self.tuner]
+
+
+@runtime_checkable
+class Signal(Protocol):
+    """What gradient steps are taken on."""
+
+    env_steps: int
+    """Environment steps paid for so far."""
+    learned: list[nn.Parameter]
+    """What is trained beside the policy, and not kept."""
+
+    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """Of gradient step number ``step``, with metrics; ``left``: the share of the tuning that is to come."""
+        ...
+
+
+def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, float]]:
+    """Train a policy in place; a line of metrics after each gradient step.
+
+    Raises:
+        DivergenceError: the loss or its gradient is no longer a number.
+    """
+    learned = [*tuned.learned.values(), *signal.learned]
+    optimizer = torch.optim.Adam(learned, lr=config.rate)
+    for step in range(config.steps):
+        left = 1 - step / config.steps
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * left
+        loss, metrics = signal.loss(step, left)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(learned, _MAX_GRAD_NORM)
+        if not math.isfinite(loss.item() + norm.item()):
+            raise DivergenceError(
+                f"Fine-tuning stopped after {step} gradient steps: its loss or gradient is no longer a number. Nothing "
+                "was kept; tune again with a lower --lr."
+            )
+        optimizer.step()
+        yield {"grad_steps": step + 1, "env_steps": signal.env_steps, "loss": loss.item(), **metrics}
+
+
+class Demonstrations:
+    """Imitate histories, in windows."""
+
+    def __init__(
+        self, policy: TransformerPolicy, family: TaskFamily, histories: datasets.Dataset, config: Config
+    ) -> None:
+        self.policy, self.family, self.histories, self.seed = policy, family, histories, config.seed
+        lengths = histories["length"]
+        self.env_steps, self.width = sum(lengths), min(policy.config.window, max(lengths))
+        self.count = max(1, config.batch // self.width)
+        self.learned: list[nn.Parameter] = []
+
+    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """The mean negative log-likelihood in nats, of a window of each of some histories."""
+        noise = Rows.of(f"finetune/demos/{self.seed}", step * self.count + torch.arange(self.count))
+        row = (noise.at("row").uniform().double() * len(self.histories)).long().tolist()
+        found = data.read(self.histories, row, self.family)
+        asked, did = found.steps.obs, found.steps.action
+        windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
+        out = self.policy(windows.tokens).out
+        nats, hits = surprise(self.policy.actions, out, windows.label, windows.inside)
+        return nats, {"hits": hits.item()}
+
+
+class Returns:
+    """Raise the return of trials on k tasks of a split."""
+
+    def __init__(self, policy: TransformerPolicy, family: TaskFamily, split: str, config: Config) -> None:
+        self.policy, self.family, self.split, self.seed = policy, family, split, config.seed
+        self.trial, self.numbers = family.trial(split), task_numbers(family, split, config.tasks)
+        span = self.trial.episodes * self.trial.horizon
+        self.trials, self.played, self.env_steps = max(_PPO.minibatches, config.batch // span), 0, 0
+        self.scale, width = ReturnScale(span), policy.config.backbone_config.hidden_size
+        with first_weights(config.seed):
+            self.critic = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.learned = list(self.critic.parameters())
+
+    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+        """PPO's on a batch of trials, which serves as many gradient steps as an epoch of pretraining has passes."""
+        if step % _PPO.epochs == 0:
+            self._play()
+        out, score = self._read(self.batch)
+        log_prob, entropy = self.policy.actions.log_prob_and_entropy(out, self.batch.action)
+        found = losses(log_prob, entropy, score, self.judged, clip=_PPO.clip)
+        loss = found.loss_policy + _PPO.value_weight * found.loss_value - left * _PPO.entropy * found.entropy
+        return loss, {"trial_return": self.batch.reward.sum(0).mean().item(), "entropy": found.entropy.item()}
+
+    @torch.no_grad()
+    def _play(self) -> None:
+        """A trial a row by the policy as it is, on the k tasks in turn, and what its steps were worth."""
+        row = self.played + torch.arange(self.trials)
+        tasks = self.family.sample(self.split, self.numbers[row % len(self.numbers)])
+        agent, noise = InContext(self.policy, Card(method="finetuning")), Rows.of(f"finetune/play/{self.seed}", row)
+        self.batch = batch = play_trials(agent, self.family, self.trial, noise, means=False, tasks=tasks)
+        steps = int(batch.live.sum())
+        self.played, self.env_steps = self.played + self.trials, self.env_steps + steps
+        self.scale.update(batch.judged, batch.live, gamma=_PPO.gamma)
+        out, score = self._read(batch)
+        behaviour, _ = self.policy.actions.log_prob_and_entropy(out, batch.action)
+        self.judged = judge(
+            behaviour, score, batch.judged, batch.live, self.scale,
+            length=steps / self.trials, gamma=_PPO.gamma, lam=_PPO.lam,
+        )  # fmt: skip
+
+    def _read(self, batch: Batch) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
+        """What the policy and the critic say before every step."""
+        hidden = self.policy.hidden(tokens_of(batch, self.policy.layout)).transpose(0, 1)
+        return self.policy.actor(hidden), self.critic(hidden).squeeze(-1)
+
+
+def task_numbers(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:
+    """Which tasks of a split are tuned on."""
+    size = family.support(split)
+    return torch.arange(min(count, size)) if size is not None else _FAR + torch.arange(count)

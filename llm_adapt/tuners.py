@@ -1,0 +1,171 @@
+"""What of a policy is trained when it is fine-tuned: an adapter, a prompt, its head, or all of it.
+
+A tuned policy plays and learns as it is; the base that it is a copy of stays as it was. In files it is peft's adapter,
+or where base weights themselves have moved (``full``, ``head``) a whole policy in the folder ``tuned``.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import peft
+from safetensors import SafetensorError
+from torch import nn
+from transformers.utils import logging
+
+from bridge.config import Bounded
+from bridge.errors import UserError
+from bridge.learner import first_weights
+from llm_adapt import prompt
+from llm_adapt.low_rank import LowRank, check_base, fingerprint
+from llm_adapt.policy import TransformerPolicy
+
+Kind = Literal["lora", "full", "head", "ia3", "prompt"]
+
+_WHOLE = "tuned"
+"""The folder of a policy whose base weights have moved."""
+_LORA = {"gpt2": ("c_attn",)}
+"""What of a backbone is adapted unless told; of others: queries and values."""
+_IA3 = {"gpt2": ("c_attn", "mlp.c_proj")}
+"""Likewise; of others: keys, values and what a feed-forward layer ends with."""
+_FEEDFORWARD = ("down_proj", "c_proj")
+"""Ends of the modules whose inputs (IA)³ scales, not their outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuner(Bounded):
+    """Which weights are trained."""
+
+    tuner: Kind = "lora"
+    """lora (Hu et al. 2021) and ia3 (Liu et al. 2022): adapters of peft; prompt (Lester et al. 2021): vectors read
+    before every trial; head: the distribution of actions alone; full: everything."""
+    rank: int = 8
+    """r of lora; how many vectors a prompt has."""
+    alpha: int = 16
+    """What lora's updates are multiplied by, times r."""
+    targets: str = ""
+    """Ends of the names of the modules that are adapted, joined by +: q_proj+v_proj; empty: as published."""
+
+    def __post_init__(self) -> None:
+        self.need("1 or more", "rank", "alpha")
+
+    def begin(self, base: TransformerPolicy, *, seed: int) -> Tuned:
+        """A copy of ``base`` that can be trained, and before it was says the same, but where a prompt is read.
+
+        Raises:
+            UserError: a target that the backbone does not have, or a rank that does not fit it.
+        """
+        if self.tuner == "prompt":
+            tuned = Tuned(prompt.new(base, self.rank, seed=seed), base)
+            for name, weights in tuned.policy.named_parameters():
+                weights.requires_grad_(name == "prompt")
+            return tuned
+        policy = copy.deepcopy(base)
+        if self.tuner in ("full", "head"):
+            for name, weights in policy.named_parameters():
+                said = not name.startswith("critic.")  # a value that nobody asks for
+                weights.requires_grad_(said and (self.tuner == "full" or name.startswith("actor.")))
+            return Tuned(policy, base)
+        config = self._in_peft(policy)
+        with first_weights(seed), quiet():
+            return Tuned(policy, base, peft.get_peft_model(policy, config))
+
+    def _in_peft(self, policy: TransformerPolicy) -> peft.PeftConfig:
+        kind = policy.config.backbone_config.model_type
+        named = tuple(self.targets.split("+")) if self.targets else ()
+        if self.tuner == "lora":
+            targets = named or _LORA.get(kind, ("q_proj", "v_proj"))
+            return LowRank(rank=self.rank, alpha=self.alpha, targets=targets).in_peft(policy)
+        targets = named or _IA3.get(kind, ("k_proj", "v_proj", "down_proj"))
+        LowRank(rank=1, targets=targets).modules(policy)  # refused by name where there are none
+        return peft.IA3Config(
+            target_modules=list(targets), feedforward_modules=[t for t in targets if t.endswith(_FEEDFORWARD)],
+            fan_in_fan_out=kind == "gpt2",
+        )  # fmt: skip
+
+
+class Tuned:
+    """A policy that is being tuned."""
+
+    def __init__(
+        self, policy: TransformerPolicy, base: TransformerPolicy, wrapped: peft.PeftModel | None = None
+    ) -> None:
+        self.policy, self.base, self.wrapped = policy, base, wrapped
+
+    @property
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name."""
+        return {name: weights for name, weights in self.policy.named_parameters() if weights.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """What ``load`` reads; of an adapter it is peft's files, of which the base is no part."""
+        with quiet():
+            if isinstance(self.policy, prompt.Prompted):
+                prompt.save(self.policy, self.base, folder)
+            elif self.wrapped is None:
+                self.policy.save_pretrained(folder / _WHOLE)
+            else:
+                self.wrapped.peft_config["default"].base_model_name_or_path = fingerprint(self.base)
+                self.wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
+    """The policy that ``Tuned.save`` has written, adapters merged into its weights; ``base`` stays as it is.
+
+    Raises:
+        UserError: it cannot be read, or was tuned from another base.
+    """
+    try:
+        if (folder / _WHOLE).is_dir():
+            return read(folder / _WHOLE)
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise FileNotFoundError("there is no adapter_model.safetensors")
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        check_base(config, base, folder)
+        if isinstance(config, peft.PromptTuningConfig):
+            return prompt.load(base, folder)
+        with first_weights(0), quiet():  # new weights are replaced at once
+            return peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder)).merge_and_unload()
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no tuned policy that can be read ({error}). Fine-tune it again.") from error
+
+
+def read(folder: Path) -> TransformerPolicy:
+    """A policy that ``save_pretrained`` has written.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with first_weights(0), quiet():  # new weights are replaced at once
+            found: Any = TransformerPolicy.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        policy, report = found
+        if report["missing_keys"]:
+            raise ValueError(f"it lacks {', '.join(sorted(report['missing_keys']))}")
+        return policy
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no policy that can be read ({error}). Fine-tune it again.") from error
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """No bars for files of a moment, and no word on an attribute that peft 0.21 reads and transformers has renamed."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,256 @@
+"""``metabridge finetune``: what it writes, who plays it, what is told, and what is refused."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import AutoModel
+
+from bridge import checkpoint, files
+from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.tasks import family as make_family
+from experiments import finetuning, methods, training
+from experiments.collecting import collect
+from llm_adapt.finetuning import Config
+from llm_adapt.low_rank import fingerprint
+from llm_adapt.policy import TransformerPolicy
+from llm_adapt.tuners import Tuned
+from tests.experiments.commands import run
+
+BANDIT, GRID = "bandit:k=3,n=6", "gridnavi:episodes=1"
+FLIPPED = "shift/reward_sign/4"
+SMALLEST = "icl_rl:hidden=16,layers=1,heads=2,window=16,steps_per_update=120,minibatches=2"
+SMALL = {"steps": 3, "lr": 0.1, "batch": 120, "rank": 2, "tasks": 5}
+
+
+def trained(method: str, family: str, out: Path) -> str:
+    budget = training.Budget(1.0)
+    made = training.Run(method=method, family=family, seed=0, budget=budget, out=out)
+    assert training.train_quietly(made, resume=False)
+    return str(out)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    """It prefers some actions already, as one that was trained for longer does."""
+    made = trained(SMALLEST, BANDIT, tmp_path_factory.mktemp("runs") / "base")
+    change(made, "actor.weight", lambda weight: weight.mul_(100))
+    return made
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> str:
+    return trained(SMALLEST, GRID, tmp_path_factory.mktemp("runs") / "grid")
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory) -> str:
+    """Two shards of histories."""
+    return str(collect("ucb1", BANDIT, shards=2, rows=20, episodes=0, seed=0, out=tmp_path_factory.mktemp("demos")))
+
+
+def change(run: str, name: str, how) -> None:
+    """Put other weights into a run's last checkpoint."""
+    (path,) = Path(run, "checkpoints").glob("*.safetensors")
+    state = checkpoint.load(path)
+    how(state["learner"]["policy"][name])
+    checkpoint.save(path, state)
+
+
+def tune(base: str, out: Path, *, split: str = FLIPPED, demos: str = "", family: str = BANDIT, **settings) -> dict:
+    return finetuning.finetune(base, family, Config(**(SMALL | settings)), out, split=split, demos=demos)
+
+
+def totals(agent, split: str = FLIPPED) -> dict:
+    return evaluate(agent, make_family(BANDIT), Plan(split=split, trials=60)).total
+
+
+def same(one: dict, two: dict) -> bool:
+    return all(np.array_equal(one[metric], two[metric], equal_nan=True) for metric in one)
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full", "head", "ia3", "prompt"])
+def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    before = totals(training.load_agent(base, make_family(BANDIT)))
+    about = tune(str(own), tmp_path / "tuned", tuner=tuner)
+    shutil.rmtree(own)
+    (tmp_path / "tuned").rename(tmp_path / "moved")
+    agent = methods.agent(str(tmp_path / "moved"), make_family(BANDIT), FLIPPED)
+    assert not same(totals(agent), before)
+    card = agent.card
+    assert card.method == f"{tuner}_icl_rl (moved)"
+    assert (card.supervision, card.selection_rule) == ("reward, then reward", "last gradient step")
+    assert card.params_trained == about["params_trained"] < about["params_total"] == card.params_total
+    read = json.loads((tmp_path / "moved" / "config.json").read_text())
+    assert read == json.loads(json.dumps(about))
+    assert read["tasks"] == [(1 << 40) + i for i in range(5)]
+    assert (read["split"], read["signal"], read["grad_steps"], read["env_steps"]) == (FLIPPED, "reward", 3, 120)
+    assert read["base"]["fingerprint"] == fingerprint(TransformerPolicy.from_pretrained(tmp_path / "moved" / "base"))
+    lines = [json.loads(line) for line in (tmp_path / "moved" / "train.jsonl").read_text().splitlines()]
+    assert [line["grad_steps"] for line in lines] == [1, 2, 3]
+    assert (tmp_path / "moved" / "tuned").is_dir() == (tuner in ("full", "head"))
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full", "head", "ia3"])
+def test_without_a_step_it_plays_as_the_base_bit_for_bit(tuner, base, tmp_path):
+    tune(base, tmp_path / "tuned", tuner=tuner, steps=0)
+    agents = [methods.agent(place, make_family(BANDIT), "id") for place in (base, str(tmp_path / "tuned"))]
+    assert same(*(totals(agent) for agent in agents))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_peft_opens_the_folder(base, tmp_path):
+    tune(base, tmp_path / "tuned")
+    opened = peft.PeftModel.from_pretrained(
+        AutoModel.from_pretrained(tmp_path / "tuned" / "base"), str(tmp_path / "tuned")
+    )
+    policy = finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT)).policy
+    tokens = torch.linspace(-1, 1, 2 * 6 * policy.layout.width).view(2, 6, -1)
+    torch.testing.assert_close(opened(tokens).out, policy(tokens).out, atol=1e-5, rtol=0)
+
+
+def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path, capsys):
+    flags = ["--family", BANDIT, "--steps", "2", "--batch", "120"]
+    out, _ = run("finetune", base, *flags, "--split", FLIPPED, "--out", str(tmp_path / "a"), capsys=capsys)
+    assert f"metabridge evaluate {tmp_path / 'a'} --family {BANDIT} --splits {FLIPPED}" in out
+    shard = f"{demos}/shard-00001.parquet"
+    for place, steps in ((demos, 2 * 20 * 6), (shard, 20 * 6)):
+        out, _ = run("finetune", base, *flags, "--demos", place, "--out", str(tmp_path / f"{steps}"), capsys=capsys)
+        read = json.loads((tmp_path / f"{steps}" / "config.json").read_text())
+        assert (read["signal"], read["demos"], read["env_steps"], read["tasks"]) == ("demos", place, steps, [])
+    agent = methods.agent(str(tmp_path / "120"), make_family(BANDIT), "id")
+    assert agent.card.supervision == "reward, then histories"
+    assert "lora_icl_rl (120)" in run("evaluate", str(tmp_path / "120"), *flags[:2], "--trials", "20", capsys=capsys)[0]
+    flags = ["--family", BANDIT, "--splits", f"id,{FLIPPED}", "--trials", "40", "--json"]
+    played, said = run("evaluate", str(tmp_path / "a"), *flags, capsys=capsys)
+    assert {json.loads(line)["method"] for line in played.splitlines()} == {"lora_icl_rl (a)"}
+    assert "tuned on" not in said
+    assert "keeps the contract" in run("check", str(tmp_path / "a"), "--family", BANDIT, capsys=capsys)[0]
+    histories = ["data", str(tmp_path / "a"), "--family", BANDIT, "--rows", "2", "--out", str(tmp_path / "d")]
+    assert "1 shard(s)" in run(*histories, capsys=capsys)[0]
+
+
+def test_tasks_that_were_tuned_on_are_not_scored_in_silence(grid, tmp_path, capsys):
+    """Of 21 goals the first 5 are tuned on: with the trials evenly over them, 5 of 21. The same goals where one
+    slips, and where rewards are negated, are other tasks."""
+    tune(grid, tmp_path / "tuned", split="shift/slip/4", family=GRID, tasks=5, steps=1)
+    splits = "shift/slip/4,shift/slip/3,shift/reward_sign/4"
+    flags = ["--family", GRID, "--trials", "42", "--splits", splits]
+    _, said = run("evaluate", str(tmp_path / "tuned"), *flags, capsys=capsys)
+    assert said.count("tuned on") == 1
+    assert f"10 of the 42 trials on shift/slip/4 play tasks that {tmp_path / 'tuned'} was tuned on" in said
+
+
+def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
+    """Exchanged actions are drawn without end, but there are so many ways to, and 21 goals: some tasks come again."""
+    split = "shift/action_permutation/2"
+    about = tune(grid, tmp_path / "tuned", split=split, family=GRID, tasks=20, steps=1)
+    family = make_family(GRID)
+    assert min(about["tasks"]) >= 1 << 40
+    (said,) = finetuning.shared(str(tmp_path / "tuned"), family, [Plan(split=split, trials=2_000)])
+    scored, tuned = (
+        family.sample(split, numbers).params for numbers in (torch.arange(2_000), torch.tensor(about["tasks"]))
+    )
+    equal = [(scored[name][:, None] == tuned[name]).flatten(2).all(-1) for name in scored]
+    count = int(torch.stack(equal).all(0).any(1).sum())
+    assert count > 50
+    assert said.startswith(f"{count} of the 2,000 trials on {split} play tasks that")
+
+
+@pytest.mark.parametrize("moment", ["tuning", "writing"])
+def test_interrupted_it_leaves_nothing(moment, base, tmp_path, capsys, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if moment == "tuning":
+        monkeypatch.setattr(finetuning, "tune", stop)
+    else:
+        monkeypatch.setattr(Tuned, "save", stop)
+    flags = ["--family", BANDIT, "--steps", "1", "--batch", "60", "--out", str(tmp_path / "out")]
+    assert "interrupted" in run("finetune", base, *flags, code=130, capsys=capsys)[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
+    (tmp_path / "empty").mkdir()
+    tune(base, tmp_path / "empty", steps=1)
+    with pytest.raises(UserError, match=r"is not empty.*Choose another --out"):
+        tune(base, tmp_path / "empty", steps=1)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        tune(base, tmp_path / "file", steps=1)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
+    rl2 = trained("rl2:hidden=8,steps_per_update=60,minibatches=2", BANDIT, tmp_path / "rl2")
+    tune(base, tmp_path / "tuned", steps=0)
+    collection = Path(demos)
+    asked = [
+        ((rl2,), {}, "holds a run of rl2, which is no transformer.*metabridge train icl_rl"),
+        ((str(tmp_path / "nowhere"),), {}, "no run folder"),
+        ((str(tmp_path / "tuned"),), {}, f"is tuned already. Tune the run that it came from: {base}"),
+        ((base,), {"family": "bandit:k=4,n=6"}, f"was trained on {BANDIT}, not on bandit:k=4,n=6"),
+        ((base,), {"split": "shift/nothing/4"}, "Unknown axis"),
+        ((base,), {"targets": "query"}, "no module 'query'.*There are: down_proj"),
+        ((base,), {"rank": 99}, "rank=99 does not fit .* Take one from 1 to 16"),
+        ((base,), {"demos": demos}, "Demonstrations are of training tasks; found --split"),
+        ((base,), {"demos": str(tmp_path), "split": "train"}, "holds no collection of histories"),
+        ((base,), {"demos": str(collection / "shard-00009.parquet"), "split": "train"}, "no shard-00009.parquet"),
+    ]
+    for given, settings, message in asked:
+        with pytest.raises(UserError, match=f"(?s){message}"):
+            tune(*given, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_demonstrations_of_another_family_are_refused(demos, tmp_path):
+    other = trained("icl_rl:hidden=8,layers=1,heads=2,steps_per_update=60", "bandit:k=3,n=5", tmp_path / "run")
+    with pytest.raises(UserError, match=f"holds histories on {BANDIT}"):
+        tune(other, tmp_path / "out", demos=demos, split="train", family="bandit:k=3,n=5")
+
+
+def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
+    tune(base, tmp_path / "tuned")
+    family, place = make_family(BANDIT), tmp_path / "tuned"
+    with pytest.raises(UserError, match="Give --family"):
+        finetuning.load_agent(str(place), make_family("bandit:k=4,n=6"))
+    policy = TransformerPolicy.from_pretrained(place / "base")
+    with torch.no_grad():
+        policy.actor.bias.add_(1)
+    policy.save_pretrained(place / "base")
+    with pytest.raises(UserError, match=r"was tuned from metabridge_policy .* and the policy in its base/ is"):
+        finetuning.load_agent(str(place), family)
+    about = json.loads((place / "config.json").read_text())
+    about["base"]["fingerprint"] = fingerprint(policy)
+    files.write_text(place / "config.json", json.dumps(about))
+    with pytest.raises(UserError, match="holds an adapter of the policy"):
+        finetuning.load_agent(str(place), family)
+    del about["split"]
+    files.write_text(place / "config.json", json.dumps(about))
+    with pytest.raises(UserError, match=r"does not say split"):
+        finetuning.load_agent(str(place), family)
+
+
+def test_numbers_that_are_none_leave_nothing(base, tmp_path):
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    change(str(own), "embed.bias", lambda bias: bias.fill_(torch.nan))
+    demos = finetuning.data.Collection(make_family(BANDIT), ("random",), rows=4, folder=tmp_path / "d")
+    demos.shard(0)
+    with pytest.raises(UserError, match=r"no longer a number"):
+        tune(str(own), tmp_path / "out", demos=str(demos.folder), split="train")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_written_are_the_settings(base, tmp_path):
+    about = tune(base, tmp_path / "tuned", lr=0.0, tuner="ia3", steps=0)
+    assert about["config"] == dataclasses.asdict(Config(**(SMALL | {"tuner": "ia3", "steps": 0, "lr": 0.03})))

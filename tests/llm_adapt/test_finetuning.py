@@ -1,0 +1,189 @@
+"""Fine-tuning a policy: on which tasks, by which signal, and that both teach."""
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.errors import DivergenceError, UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.learner import first_weights
+from bridge.protocol import Card
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from llm_adapt import data, finetuning
+from llm_adapt.finetuning import Config, Demonstrations, Returns, task_numbers, tune
+from llm_adapt.in_context import InContext
+from llm_adapt.low_rank import fingerprint
+from llm_adapt.policy import TransformerPolicy, build
+from tests.bridge.toys import Corridor
+
+BANDIT = "bandit:k=3,n=6"
+
+
+def policy(family: TaskFamily, hidden: int = 16) -> TransformerPolicy:
+    """One that prefers some actions already, as a trained one does."""
+    with first_weights(0), torch.no_grad():
+        made = build("llama", family.observation, family.action, hidden=hidden, layers=1, heads=2, window=16)
+        made.actor.weight *= 100
+    return made
+
+
+def rewarded(family: TaskFamily, base: TransformerPolicy, split: str = "train", **settings):
+    config = Config(**({"batch": 240, "rank": 2} | settings))
+    tuned = config.begin(base, seed=config.seed)
+    signal = Returns(tuned.policy, family, split, config)
+    return tuned, signal, list(tune(tuned, signal, config))
+
+
+@pytest.fixture
+def histories(tmp_path):
+    family = make_family(BANDIT)
+    data.Collection(family, ("ucb1",), rows=40, folder=tmp_path).shard(0)
+    (folder,) = tmp_path.iterdir()
+    return data.stored(folder, family)
+
+
+@pytest.mark.parametrize("tuner", ["lora", "ia3", "head", "full"])
+def test_no_step_is_no_change(tuner):
+    family = make_family(BANDIT)
+    base = policy(family)
+    before = fingerprint(base)
+    tuned, signal, lines = rewarded(family, base, tuner=tuner, steps=0)
+    assert lines == []
+    assert signal.env_steps == 0
+    plain, same = (
+        evaluate(InContext(p, Card(method="x")), family, Plan(trials=50)).total for p in (base, tuned.policy)
+    )
+    assert all(np.array_equal(plain[metric], same[metric], equal_nan=True) for metric in plain)
+    assert fingerprint(base) == before
+
+
+@pytest.mark.parametrize("tuner", ["lora", "prompt"])
+def test_demonstrations_become_likelier(tuner, histories):
+    family = make_family(BANDIT)
+    base = policy(family)
+    config = Config(tuner=tuner, rank=4, steps=60, lr=0.03, batch=240)
+    before, tuned = fingerprint(base), config.begin(base, seed=0)
+    signal = Demonstrations(tuned.policy, family, histories, config)
+    first = signal.loss(0, 1.0)[0].item()
+    lines = list(tune(tuned, signal, config))
+    assert lines[0]["loss"] == first
+    assert signal.loss(0, 0.0)[0].item() < first - 0.2
+    assert fingerprint(base) == before
+    assert {line["env_steps"] for line in lines} == {40 * 6}
+    assert [line["grad_steps"] for line in lines] == list(range(1, 61))
+
+
+def test_what_is_imitated_is_what_the_source_did_where_it_stood(histories, monkeypatch):
+    family, seen = make_family(BANDIT), []
+    config = Config(batch=120)
+    cut = finetuning.cut
+    monkeypatch.setattr(finetuning, "cut", lambda *given: seen.append(given) or cut(*given))
+    signal = Demonstrations(policy(family), family, histories, config)
+    signal.loss(0, 1.0)
+    signal.loss(1, 1.0)
+    (found, asked, did, width, *_), (later, *_) = seen
+    assert torch.equal(asked, found.steps.obs)
+    assert torch.equal(did, found.steps.action)
+    assert (width, len(did)) == (6, 20)
+    assert not torch.equal(found.steps.reward, later.steps.reward)
+
+
+def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
+    """Two arms, rewards negated: a policy that knew nothing loses less than chance (-5) by 8 standard errors (one
+    trial's standard deviation is at most 2.6: pulls', and that of the mean of two uniform arms) on other tasks."""
+    family, split = make_family("bandit:k=2,n=10"), "shift/reward_sign/4"
+    settings = {"tuner": "full", "steps": 200, "lr": 0.01, "batch": 1_000, "tasks": 64}
+    tuned, signal, _ = rewarded(family, policy(family, 32), split, **settings)
+    assert signal.env_steps == 50_000
+    found = evaluate(InContext(tuned.policy, Card(method="tuned")), family, Plan(split=split, trials=2_000))
+    assert found.mean("trial_return") > -5 + 8 * 2.6 / 2_000**0.5
+
+
+def test_tasks_that_are_tuned_on_are_those_that_no_evaluation_reaches():
+    bandit, grid = make_family(BANDIT), make_family("gridnavi")
+    far = task_numbers(bandit, "shift/reward_sign/4", 3)
+    assert far.tolist() == [1 << 40, (1 << 40) + 1, (1 << 40) + 2]
+    assert task_numbers(grid, "shift/slip/2", 3).tolist() == [0, 1, 2]
+    assert len(task_numbers(grid, "id", 1_000)) == grid.support("id")
+
+
+def test_every_task_is_played_in_turn_on_the_split_that_was_named(monkeypatch):
+    family, seen = make_family(BANDIT), []
+    play = finetuning.play_trials
+
+    def spy(*given, tasks, **options):
+        seen.append(tasks)
+        return play(*given, tasks=tasks, **options)
+
+    monkeypatch.setattr(finetuning, "play_trials", spy)
+    split = "shift/reward_sign/4"
+    _, signal, lines = rewarded(family, policy(family), split, steps=9, tasks=7)
+    assert [len(tasks.index) for tasks in seen] == [40, 40, 40]
+    assert torch.cat([tasks.index for tasks in seen]).tolist() == [(1 << 40) + row % 7 for row in range(120)]
+    want = family.sample(split, seen[0].index).params
+    assert all(torch.equal(seen[0].params[name], value) for name, value in want.items())
+    assert [line["env_steps"] for line in lines] == [240] * 4 + [480] * 4 + [720]
+    assert signal.batch.reward.max() <= 0
+
+
+def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
+    """What is learned from is what played: the loss before the first step has no clipped ratio and no gain."""
+    family = Corridor(half=1)
+    base = policy(family)
+    with torch.no_grad():
+        torch.nn.init.normal_(base.actor.weight)
+    config = Config(batch=400)
+    signal = Returns(base, family, "train", config)
+    signal.loss(0, 1.0)
+    out, _ = signal._read(signal.batch)
+    log_prob, _ = base.actions.log_prob_and_entropy(out, signal.batch.action)
+    live = signal.batch.live
+    torch.testing.assert_close(log_prob[live], signal.judged.behaviour[live], atol=1e-6, rtol=0)
+    assert not live.all()
+    assert signal.env_steps == int(live.sum())
+
+
+def test_equal_seeds_tune_equally_and_no_generator_moves():
+    family = make_family(BANDIT)
+    before = torch.get_rng_state()
+    one, two, other = (rewarded(family, policy(family), steps=5, seed=seed)[2] for seed in (0, 0, 1))
+    assert one == two
+    assert one != other
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_step_size_falls_to_zero(monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    family = make_family(BANDIT)
+    rewarded(family, policy(family), steps=4, lr=0.1)
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
+class Broken:
+    """A signal that comes to no number."""
+
+    env_steps = 0
+
+    def __init__(self) -> None:
+        self.learned: list[torch.nn.Parameter] = []
+
+    def loss(self, step: int, left: float):
+        return torch.tensor(torch.nan, requires_grad=True), {}
+
+
+def test_numbers_that_are_none_stop_it():
+    config = Config()
+    tuned = config.begin(policy(make_family(BANDIT)), seed=0)
+    with pytest.raises(DivergenceError, match=r"after 0 gradient steps: .* lower --lr"):
+        list(tune(tuned, Broken(), config))
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"), [({"steps": -1}, "steps"), ({"lr": -1.0}, "lr"), ({"tasks": 0}, "tasks")]
+)
+def test_impossible_settings_are_refused(settings, what):
+    with pytest.raises(UserError, match=f"Fine-tuning needs {what}"):
+        Config(**settings)
