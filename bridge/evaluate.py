@@ -143,7 +143,7 @@ def evaluate(
                 f"shots={plan.shots} is more than the {trial.episodes} episodes that a trial of {family.id} has."
             )
         trial = Trial(plan.shots or trial.episodes, trial.horizon)
-        points = (0, *family.curve_points(trial))
+        points = shot_points(trial.episodes)
     told = trial if plan.track == "O" else Trial(trial.episodes + 1, trial.horizon)  # the scored episode comes on top
     blocks = task_blocks(family, plan)
     parts = trial_parts(family, plan)
@@ -185,6 +185,11 @@ def evaluate(
     result.total = {metric: total.view(3, blocks, parts, len(points)).numpy() for metric, total in sums.items()}
     result.detail = {name: np.concatenate([d[name] for d in detail]) for name in detail[0]} if detail else {}
     return result
+
+
+def shot_points(shots: int) -> tuple[int, ...]:
+    """After how many shots a frozen episode is scored on tracks C and F: 0, 1, 2, 4, ... and the last."""
+    return (0, *sorted({*(1 << k for k in range(shots.bit_length())), shots}))
 
 
 Scored = Iterator[tuple[int, int, dict[str, Tensor], dict[str, Tensor]]]

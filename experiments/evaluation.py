@@ -11,14 +11,14 @@ from typing import Any
 
 from bridge import results
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.protocol import Agent, Trial, decodes
+from bridge.evaluate import Plan, evaluate, shot_points
+from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import finetuning, methods, training, tuned, tuning
+from experiments import finetuning, in_trial, methods, training, tuning
 from experiments.compare import expand_splits
 from experiments.progress import Progress
 
@@ -76,7 +76,7 @@ def _refuse_other_folders(method: str) -> None:
     """A folder, or what looks like one, must be a run's."""
     if tuning.is_search(method):
         raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
-    if (os.sep in method or Path(method).is_dir()) and not (training.is_run(method) or tuned.is_tuned(method)):
+    if (os.sep in method or Path(method).is_dir()) and not (training.is_run(method) or in_trial.is_way(method)):
         raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
@@ -86,7 +86,7 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError("Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out.")
     if decode and not decodes(decode):
         raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
-    if decode and not (training.is_run(method) or tuned.is_tuned(method)):
+    if decode and not (training.is_run(method) or in_trial.is_way(method)):
         raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
 
 
@@ -95,7 +95,7 @@ def _steps(family: TaskFamily, plan: Plan) -> int:
     if plan.track == "O":
         return trial.episodes * trial.horizon
     shots = plan.shots or trial.episodes
-    return (shots + 1 + len(family.curve_points(Trial(shots, trial.horizon)))) * trial.horizon
+    return (shots + len(shot_points(shots))) * trial.horizon
 
 
 def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:

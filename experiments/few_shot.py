@@ -23,17 +23,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
 from torch.utils.flop_counter import FlopCounterMode
 
 from bridge import results, run_folder
 from bridge.evaluate import Plan, evaluate
+from bridge.finetuning.agent import Stepping
+from bridge.protocol import Agent
 from bridge.stats import Interval, Resampled, interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, tuned
+from experiments import in_trial, methods
 from experiments.compare import expand_splits
 
 BUDGETS = (0, 1, 5, 20, 100)
@@ -87,11 +88,10 @@ def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path) 
     return path
 
 
-def _agent(cell: Cell, family: TaskFamily):
+def _agent(cell: Cell, family: TaskFamily) -> Agent:
+    """Who plays; without gradient steps, one whose method they are (MAML) takes none either."""
     agent = methods.agent(cell.spec, family, cell.split)
-    if not cell.steps and hasattr(agent, "with_steps"):
-        return agent.with_steps(0)
-    return agent
+    return agent.with_steps(0) if not cell.steps and isinstance(agent, Stepping) else agent
 
 
 class Curve(NamedTuple):
@@ -112,18 +112,14 @@ class Curve(NamedTuple):
 def read(path: Path) -> Curve:
     """One file of ``play``."""
     table = results.read_file(path)
-    each = [("episode_return_n", "sum"), ("episode_return_sum", "sum")]
-    sums = table.group_by(["task_id", "k_episodes"]).aggregate(each)
-    sums = sums.sort_by([("task_id", "ascending"), ("k_episodes", "ascending")])
-    points = tuple(sorted(set(sums["k_episodes"].to_pylist())))
-    mean = np.array(sums["episode_return_sum_sum"]) / np.array(sums["episode_return_n_sum"])
-    trials = pc.sum(pc.filter(table["episode_return_n"], pc.equal(table["curve_point"], 0))).as_py()
-    first = {name: table[name][0].as_py() for name in ("test_seconds", "test_flops", "params_trained")}
-    steps = float(pc.max(table["test_grad_steps"]).as_py())
-    return Curve(
-        points, mean.reshape(-1, len(points)), steps, first["test_seconds"] / trials, first["test_flops"],
-        first["params_trained"] if steps else 0,
-    )  # fmt: skip
+    names = ("task_id", "k_episodes", "episode_return_n", "episode_return_sum")
+    task, episodes, n, total = (table[name].to_numpy() for name in names)
+    points, point = np.unique(episodes, return_inverse=True)
+    place, shape = task * len(points) + point, (task.max() + 1, len(points))
+    sums = np.stack([np.bincount(place, weights, shape[0] * shape[1]).reshape(shape) for weights in (n, total)])
+    seconds, flops, trained = (table[name][0].as_py() for name in ("test_seconds", "test_flops", "params_trained"))
+    steps, trials = float(table["test_grad_steps"].to_numpy().max()), sums[0, :, 0].sum()
+    return Curve(tuple(points.tolist()), sums[1] / sums[0], steps, seconds / trials, flops, trained if steps else 0)
 
 
 def cells(runs: list[Path], splits: tuple[str, ...], signal: str, budgets: tuple[int, ...]) -> Iterator[Cell]:
@@ -131,7 +127,7 @@ def cells(runs: list[Path], splits: tuple[str, ...], signal: str, budgets: tuple
     track = "C" if signal == "demos" else "F"
     for steps in sorted(budgets):
         for run in runs:
-            ways = [way for way, how in tuned.TUNED.items() if how.signal == signal and way.split("_")[0] in RATES]
+            ways = [way for way, how in in_trial.WAYS.items() if how.signal == signal and way.split("_")[0] in RATES]
             transformer = run_folder.read_config(run)["method"].startswith(("icl_", "mt"))
             for way in ways if transformer else [f"full_{signal}"]:
                 for split in splits:

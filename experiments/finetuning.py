@@ -19,6 +19,7 @@ from torch import Tensor
 from bridge import files, run_folder
 from bridge.errors import UserError
 from bridge.evaluate import Plan, task_index
+from bridge.finetuning.agent import FineTuned
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -29,6 +30,7 @@ from llm_adapt import data, finetuning, tuners
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
 from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import fingerprint
+from llm_adapt.mt import OneEpisode
 
 _KIND = "finetuned"
 _CHUNK = 4_096
@@ -161,6 +163,10 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     if is_tuned(run):
         raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
     agent = training.load_agent(run, family)
+    if isinstance(agent, FineTuned):  # a run of lora_*
+        agent = agent.agent
+    if isinstance(agent, OneEpisode):
+        raise UserError(f"{run} forgets its trial with every episode. Tune it in its trials: lora_reward:run={run}")
     if not isinstance(agent, InContext):
         name = run_folder.read_config(Path(run))["method"]
         raise UserError(f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}")

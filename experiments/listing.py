@@ -11,9 +11,9 @@ from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from experiments import methods
+from experiments.in_trial import WAYS
 from experiments.sizes import SIZES
 from experiments.training import LEARNERS
-from experiments.tuned import TUNED
 
 Entry = dict[str, Any]
 
@@ -27,7 +27,7 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
         return (
             [_method(name, made) for name in methods.REFERENCES]
             + [_learner(name, made) for name in LEARNERS]
-            + [_tuned(name, made) for name in TUNED]
+            + [_tuned(name, made) for name in WAYS]
         )
     if what == "splits":
         return [entry for family in made for entry in _splits(family)]
@@ -77,13 +77,13 @@ def _learner(name: str, families: list[TaskFamily]) -> Entry:
 
 
 def _tuned(name: str, families: list[TaskFamily]) -> Entry:
-    settings = TUNED[name].config
+    settings = WAYS[name].config
     return {
         "name": name,
         "kind": "tuned",
         "families": [family.name for family in families],
         "keys": {field.name: field.default for field in dataclasses.fields(settings)},
-        "summary": f"A trained run (run=RUN) with gradient steps at test, by {TUNED[name].signal}: "
+        "summary": f"A trained run (run=RUN) with gradient steps at test, by {WAYS[name].signal}: "
         f"{_first_sentence(settings).lower()}",
     }
 

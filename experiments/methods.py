@@ -15,7 +15,7 @@ from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references.table import REFERENCES, Constructor
 from bridge.tasks.base import TaskFamily
-from experiments import finetuning, training, tuned
+from experiments import finetuning, in_trial, training
 
 
 def constructor(method: str, family: TaskFamily) -> Constructor | None:
@@ -38,7 +38,7 @@ def applies(spec: str, family: TaskFamily) -> bool:
     """Whether a method plays this kind of family; a learned one plays every kind."""
     if is_learned(spec):
         return True
-    if tuned.is_tuned(spec):
+    if in_trial.is_way(spec):
         return True
     return constructor(config.split_spec(spec)[0], family) is not None
 
@@ -47,8 +47,8 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     """The agent that ``spec`` names (``ucb1:c=0.1``, or a run folder), for ``split`` of ``family``."""
     if training.is_run(spec):
         return trained(spec, family)
-    if tuned.is_tuned(spec):
-        return tuned.agent(spec, family)
+    if in_trial.is_way(spec):
+        return in_trial.agent(spec, family)
     name, values = config.split_spec(spec)
     make = constructor(name, family)
     if make is None:

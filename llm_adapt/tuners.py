@@ -23,17 +23,15 @@ from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.learner import first_weights
 from llm_adapt import prompt
-from llm_adapt.low_rank import LowRank, check_base, fingerprint
+from llm_adapt.low_rank import LowRank, check_base, fingerprint, targets_of
 from llm_adapt.policy import TransformerPolicy
 
 Kind = Literal["lora", "full", "head", "ia3", "prompt"]
 
 _WHOLE = "tuned"
 """The folder of a policy whose base weights have moved."""
-_LORA = {"gpt2": ("c_attn",)}
-"""What of a backbone is adapted unless told; of others: queries and values."""
 _IA3 = {"gpt2": ("c_attn", "mlp.c_proj")}
-"""Likewise; of others: keys, values and what a feed-forward layer ends with."""
+"""What (IA)³ scales unless told; of others: keys, values and what a feed-forward layer ends with."""
 _FEEDFORWARD = ("down_proj", "c_proj")
 """Ends of the modules whose inputs (IA)³ scales, not their outputs."""
 
@@ -80,7 +78,7 @@ class Tuner(Bounded):
         kind = policy.config.backbone_config.model_type
         named = tuple(self.targets.split("+")) if self.targets else ()
         if self.tuner == "lora":
-            targets = named or _LORA.get(kind, ("q_proj", "v_proj"))
+            targets = named or targets_of(policy)
             return LowRank(rank=self.rank, alpha=self.alpha, targets=targets).in_peft(policy)
         targets = named or _IA3.get(kind, ("k_proj", "v_proj", "down_proj"))
         LowRank(rank=1, targets=targets).modules(policy)  # refused by name where there are none

@@ -73,28 +73,28 @@ class Switch(Lora):
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Way:
     """What it takes to tune a run's agent."""
 
     config: type[Any]
     signal: Signal
 
 
-TUNED: dict[str, Tuned] = {
-    "lora_reward": Tuned(Lora, "reward"),
-    "lora_demos": Tuned(Lora, "demos"),
-    "head_reward": Tuned(Head, "reward"),
-    "head_demos": Tuned(Head, "demos"),
-    "full_reward": Tuned(Full, "reward"),
-    "full_demos": Tuned(Full, "demos"),
-    "icl_then_lora": Tuned(Switch, "reward"),
+WAYS: dict[str, Way] = {
+    "lora_reward": Way(Lora, "reward"),
+    "lora_demos": Way(Lora, "demos"),
+    "head_reward": Way(Head, "reward"),
+    "head_demos": Way(Head, "demos"),
+    "full_reward": Way(Full, "reward"),
+    "full_demos": Way(Full, "demos"),
+    "icl_then_lora": Way(Switch, "reward"),
 }
 """Ways to tune a run, by name."""
 
 
-def is_tuned(spec: str) -> bool:
+def is_way(spec: str) -> bool:
     """Whether ``spec`` names a way to tune a run."""
-    return config.split_spec(spec)[0] in TUNED
+    return config.split_spec(spec)[0] in WAYS
 
 
 def agent(spec: str, family: TaskFamily) -> Agent:
@@ -104,10 +104,12 @@ def agent(spec: str, family: TaskFamily) -> Agent:
         UserError: no run, one of a method that cannot be tuned so, or settings that make no sense.
     """
     name, values = config.split_spec(spec)
-    chosen = config.build(TUNED[name].config, spec, values)
+    chosen = config.build(WAYS[name].config, spec, values)
     if not chosen.run:
         raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
     base: Any = training.load_agent(chosen.run, family)
+    if isinstance(base, FineTuned):  # a run of lora_*: its base is tuned in another way
+        base = base.agent
     if name == "full_reward" and isinstance(base, Stepping):
         return base.with_steps(chosen.inner_steps)
     if not isinstance(base, Tunable):
@@ -116,4 +118,4 @@ def agent(spec: str, family: TaskFamily) -> Agent:
     wanted = None
     if isinstance(chosen, Switch):
         wanted = below(usual(base, family, quantile=chosen.quantile, trials=chosen.trials))
-    return FineTuned(base, tuner, chosen, card_of(base, tuner, name), TUNED[name].signal, wanted)
+    return FineTuned(base, tuner, chosen, card_of(base, tuner, name), WAYS[name].signal, wanted)
