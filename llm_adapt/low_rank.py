@@ -172,7 +172,8 @@ class Begun:
 
     def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
         """A copy for each row; gradients flow back to where they begin."""
-        return Adapters(*({name: x.expand(len(rng), -1, -1) for name, x in side.items()} for side in self.start))
+        rows = ({name: x.to(policy.dtype).expand(len(rng), -1, -1) for name, x in side.items()} for side in self.start)
+        return Adapters(*rows)
 
     def on(self, policy: TransformerPolicy, adapters: Adapters) -> AbstractContextManager[TransformerPolicy]:
         """As ``LowRank.on``."""

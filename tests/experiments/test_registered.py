@@ -85,6 +85,8 @@ def test_agents_keep_the_contract_under_shift(method, spec, split):
 
 
 LEARNED = {
+    "lora_maml": "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1,rank=2,inner_every=2,"
+    "tasks_per_update=2,meta_epochs=1,inner_stages=1,pretraining=0.5",
     "maml": "hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
     "mtrl": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
     "mtrl_sac": "hidden=8,tasks_per_update=2,episodes_per_task=2,meta_batch=2,batch=4,steps_per_grad=100,train_tasks=4",
@@ -109,7 +111,7 @@ LEARNED_ON = (
 )  # fmt: skip
 
 
-ALIKE = [name for name in LEARNED if name.startswith("lora_") and name != "lora_reward_icl_rl"]
+ALIKE = [name for name in LEARNED if name.startswith("lora_") and name not in ("lora_reward_icl_rl", "lora_maml")]
 """One agent and one learner for all; each is tried on one family."""
 
 LONG = ("gridnavi", "point_nav:episodes=3")
@@ -129,8 +131,8 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     by gradient, steps that were taken."""
     family = make_family(spec)
     learner = training.LEARNERS[method].learner(family, training.settings(f"{method}:{LEARNED[method]}"), seed=0)
-    for _ in range(2):
-        assert np.isfinite(list(learner.update().values())).all()
+    for spent in (0.0, 0.5):
+        assert np.isfinite(list(learner.update(spent).values())).all()
     agent = learner.agent()
     for split in ("id", "shift/horizon/2"):
         played = evaluate(agent, family, Plan(split=split, trials=4))

@@ -1,0 +1,122 @@
+"""LoRA-MAML: the gradient through inner steps, what is trained when, and that test does what training looked at."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from bridge import memory as tree
+from bridge.conformance import AGENT_CHECKS
+from bridge.errors import UserError
+from bridge.finetuning.lived import Lived
+from bridge.play import play_episode
+from bridge.protocol import Clues
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from llm_adapt.lora_maml import Config, LoraMamlLearner, Stage
+from llm_adapt.low_rank import fingerprint
+from tests.bridge.toys import Corridor
+
+TINY: dict[str, Any] = {
+    "hidden": 8, "layers": 1, "heads": 2, "window": 16, "steps_per_update": 80, "minibatches": 1, "epochs": 1,
+    "rank": 2, "tasks_per_update": 3, "inner_every": 2,
+}  # fmt: skip
+MDP = make_family("tabular_mdp:n=4")
+
+
+def learner(family: Any = MDP, **settings: Any) -> LoraMamlLearner:
+    made = LoraMamlLearner(family, Config(**(TINY | settings)), seed=0)
+    with torch.no_grad():
+        for number, (name, x) in enumerate(made.start.items()):
+            if name.startswith("up"):  # so that all gradients are there
+                x += 0.3 * Rows.of(f"up/{number}", torch.arange(1)).normal(x[0].numel()).view_as(x)
+        torch.nn.init.normal_(made.base.policy.actor.weight, generator=torch.Generator().manual_seed(0))
+    return made
+
+
+@pytest.mark.parametrize("settings", [{}, {"inner_steps": 2}, {"inner_stages": 1}])
+def test_the_meta_gradient_is_that_of_finite_differences(settings):
+    """Through every inner step. (GPT-2 norms in float64, the others in float32.)"""
+    free = {"inner_clip": 50.0, "clip": 50.0, "inner_norm": 1e6}
+    made = learner(backbone="gpt2", inner_lr=0.05, **free, **settings)
+    made.base.policy.double()
+    made.start.double()
+    stages = [stage._replace(weight=stage.weight.double()) for stage in made._play()]
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        gradients = torch.autograd.grad(made._after_adapting(stages), list(made.start.values()))
+        assert max(g.abs().max() for g in gradients) > 1e-4
+        for key, gradient in zip(made.start, gradients, strict=True):
+            direction = Rows.of(key, torch.arange(1)).normal(gradient.numel()).double().view_as(gradient)
+            ends = []
+            for side in (1e-6, -1e-6):
+                made.start[key].data += side * direction
+                ends.append(made._after_adapting(stages).item())
+                made.start[key].data -= side * direction
+            slope = (ends[0] - ends[1]) / 2e-6
+            assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-5, abs=1e-6)
+
+
+def test_first_the_base_is_trained_and_then_where_adapters_begin():
+    made = learner(pretraining=0.25)
+    start, base = fingerprint(made.base.policy), {name: x.clone() for name, x in made.start.items()}
+    assert made.update(0.0)["stage"] == 0
+    trained = fingerprint(made.base.policy)
+    assert trained != start
+    assert all(torch.equal(x, base[name]) for name, x in made.start.items())
+    assert made.env_steps == 80
+    assert made.update(0.25)["stage"] == 1
+    assert fingerprint(made.base.policy) == trained
+    assert all(not torch.equal(x, base[name]) for name, x in made.start.items())
+    assert made.env_steps == 80 + 3 * 3 * 2 * 10  # tasks x stages x episodes x steps
+    assert made.grad_steps == 1 + 2
+
+
+def test_its_state_is_whole():
+    made, again = learner(pretraining=0.5), LoraMamlLearner(MDP, Config(**TINY), seed=1)
+    made.update(0.0)
+    made.update(0.6)
+    again.load_state_dict(copy.deepcopy(made.state_dict()))
+    for one in (made, again):
+        one.seed = 0
+        one.update(0.9)
+    assert all(torch.equal(x, again.start[name]) for name, x in made.start.items())
+    assert (made.env_steps, made.grad_steps, made.updates) == (again.env_steps, again.grad_steps, again.updates)
+
+
+@pytest.mark.parametrize("family", [MDP, Corridor(half=1)], ids=lambda f: f.name)
+def test_a_step_at_test_is_the_step_that_training_looked_at(family):
+    """On the same episodes, from the same start."""
+    made = learner(family, inner_lr=2.0, inner_steps=2)
+    agent, rng, trial = made.agent(), Rows.of(0, torch.arange(3)), family.trial("id")
+    tasks, memory = family.sample("id", torch.arange(3)), agent.start(Clues(), trial, Rows.of(0, torch.arange(3)))
+    for episode in range(2):
+        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+    before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
+    after = agent.adapt(memory, rng, episode=1, last=False).own
+    stage = Stage(lived, made._log_prob(before, lived).detach(), agent.weights(lived))
+    looked_at = made._adapted(before, stage)
+    moved = 0.0
+    for one, other, start in zip(tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True):
+        torch.testing.assert_close(one, other.detach(), atol=1e-6, rtol=1e-5)
+        moved = max(moved, (one - start).abs().max().item())
+    assert moved > 1e-6
+
+
+def test_its_agent_keeps_the_contract_and_does_not_touch_the_start():
+    made = learner(Corridor(), inner_steps=1)
+    made.base.policy.double()
+    made.start.double()
+    before = {name: x.clone() for name, x in made.start.items()}
+    agent = made.agent()
+    for check in AGENT_CHECKS.values():
+        check(agent, Corridor())
+    assert agent.card.method == "lora_maml"
+    assert all(torch.equal(x, before[name]) for name, x in made.start.items())
+
+
+def test_what_cannot_be_differentiated_is_refused():
+    with pytest.raises(UserError, match=r"plain inner steps\. Leave inner_rule out"):
+        Config(inner_rule="adam")
+    with pytest.raises(UserError, match="inner_stages"):
+        Config(inner_stages=0)
