@@ -34,7 +34,7 @@ from bridge.protocol import Agent
 from bridge.stats import Interval, Resampled, interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import in_trial, methods
+from experiments import methods
 from experiments.compare import expand_splits
 
 BUDGETS = (0, 1, 5, 20, 100)
@@ -122,17 +122,18 @@ def read(path: Path) -> Curve:
     return Curve(tuple(points.tolist()), sums[1] / sums[0], steps, seconds / trials, flops, trained if steps else 0)
 
 
-def cells(runs: list[Path], splits: tuple[str, ...], signal: str, budgets: tuple[int, ...]) -> Iterator[Cell]:
+def cells(
+    runs: list[Path], splits: tuple[str, ...], signal: str, what: tuple[str, ...], budgets: tuple[int, ...]
+) -> Iterator[Cell]:
     """Every cell of a study, those that are tuned least first."""
     track = "C" if signal == "demos" else "F"
-    for steps in sorted(budgets):
+    for steps in sorted({0, *budgets}):
         for run in runs:
-            ways = [way for way, how in in_trial.WAYS.items() if how.signal == signal and way.split("_")[0] in RATES]
-            transformer = run_folder.read_config(run)["method"].startswith(("icl_", "mt"))
-            for way in ways if transformer else [f"full_{signal}"]:
-                for split in splits:
-                    if steps or way == ways[-1] or not transformer:
-                        yield Cell(run, way if steps else "", steps, split, track)
+            method = str(run_folder.read_config(run)["method"])
+            transformer = method == "mt" or method.startswith("icl_")
+            ways = [f"{one}_{signal}" for one in what] if transformer else [f"full_{signal}"]
+            for way in ways if steps else [""]:
+                yield from (Cell(run, way, steps, split, track) for split in splits)
 
 
 def show(found: dict[Cell, Curve]) -> None:
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
     parser.add_argument("--splits", default="id", help="names or patterns, joined by commas")
     parser.add_argument("--signal", choices=("reward", "demos"), default="reward")
+    parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
     parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="gradient steps")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--trials", type=int, default=256)
@@ -181,7 +183,7 @@ def main() -> None:
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
     asked.out.mkdir(parents=True, exist_ok=True)
     found = {}
-    for cell in cells(asked.runs, splits, asked.signal, tuple(asked.budgets)):
+    for cell in cells(asked.runs, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets)):
         found[cell] = read(play(cell, family, shots=asked.shots, trials=asked.trials, out=asked.out))
     show(found)
 

@@ -108,10 +108,10 @@ def agent(spec: str, family: TaskFamily) -> Agent:
     if not chosen.run:
         raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
     base: Any = training.load_agent(chosen.run, family)
-    if isinstance(base, FineTuned):  # a run of lora_*: its base is tuned in another way
-        base = base.agent
     if name == "full_reward" and isinstance(base, Stepping):
         return base.with_steps(chosen.inner_steps)
+    if isinstance(base, FineTuned):  # a run of lora_*: its base is tuned in another way
+        base = base.agent
     if not isinstance(base, Tunable):
         raise UserError(f"{chosen.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*.")
     tuner = chosen.tuner_of(base)

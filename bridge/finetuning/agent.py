@@ -184,6 +184,12 @@ class FineTuned(nn.Module):
         self._card = card
         self.agent.card = dataclasses.replace(self.agent.card, decode_rule=card.decode_rule)
 
+    def with_steps(self, steps: int) -> FineTuned:
+        """The same agent, with so many gradient steps each time."""
+        config = dataclasses.replace(self.config, inner_steps=steps)
+        card = dataclasses.replace(self.card, method=f"{self.card.method} + {steps} steps")
+        return FineTuned(self.agent, self.tuner, config, card, self.signal, self.wanted)
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         own = tree.fork(self.tuner.new(self.agent.network, rng.at("own")))
         zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)

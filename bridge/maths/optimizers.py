@@ -51,21 +51,22 @@ def adam(
         max_norm: each row's gradient is scaled down to this Euclidean norm first.
     """
     scale, taken = _clipped(gradients, max_norm)
+    whole = bool(taken.all())
     steps = moments.steps + taken
     own, shape = optree.tree_flatten(weights)
+    firsts, seconds = (optree.tree_leaves(part) for part in (moments.first, moments.second))
     columns: list[list[Tensor]] = [[], [], []]
-    for p, g, m, v in zip(
-        own, gradients, optree.tree_leaves(moments.first), optree.tree_leaves(moments.second), strict=True
-    ):
+    for old in zip(own, gradients, firsts, seconds, strict=True):
+        p, g, m, v = old
         each = (-1, *[1] * (g.dim() - 1))
-        here, count = taken.view(each), steps.clamp(min=1).view(each).to(g.dtype)
-        g = torch.where(here, g, 0.0) * scale.view(each)
+        count = steps.clamp(min=1).view(each).to(g.dtype)
+        g = g * scale.view(each)
         m_new = torch.lerp(m, g, 1 - _DECAY[0])
-        v_new = _DECAY[1] * v + (1 - _DECAY[1]) * g * g
-        unbiased, spread = m_new / (1 - _DECAY[0] ** count), (v_new / (1 - _DECAY[1] ** count)).sqrt()
-        moved = p - lr * unbiased / (spread + _EPSILON)
-        for column, new, old in zip(columns, (moved, m_new, v_new), (p, m, v), strict=True):
-            column.append(torch.where(here, new, old))
+        v_new = torch.addcmul(_DECAY[1] * v, g, g, value=1 - _DECAY[1])
+        spread = (v_new / (1 - _DECAY[1] ** count)).sqrt_().add_(_EPSILON)
+        moved = torch.addcdiv(p, m_new / (1 - _DECAY[0] ** count), spread, value=-lr)
+        for column, new, before in zip(columns, (moved, m_new, v_new), (p, m, v), strict=True):
+            column.append(new if whole else torch.where(taken.view(each), new, before))
     again = [optree.tree_unflatten(shape, column) for column in columns]
     return again[0], Moments(again[1], again[2], steps), taken
 

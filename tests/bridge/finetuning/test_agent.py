@@ -237,7 +237,8 @@ def test_a_step_that_is_no_number_is_refused_and_counted():
 
 def test_training_is_continued_for_every_learned_method_and_no_other():
     family = make_family("bandit:k=3,n=12")
-    for made in (in_context(family), recurrent(family), bayesian(family), mamls(family)):
+    tuned = FineTuned(in_context(family), Whole(("actor",)), GradientSteps(), Card(method="x"))
+    for made in (in_context(family), recurrent(family), bayesian(family), mamls(family), tuned):
         for steps in (0, 2):
             played = evaluate(continue_training(made, steps), family, Plan(trials=4))
             assert played.cost["grad_steps"][-1] == steps * (11 // 3)
