@@ -1,0 +1,96 @@
+"""The study of shots and gradient steps: its cells, what is kept of them, and the tables."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.budget import Budget
+from bridge.evaluate import Plan, evaluate
+from bridge.tasks import family as make_family
+from experiments import few_shot, methods, training
+from experiments.few_shot import Cell, cells, play, read
+
+SPEC = "bandit:k=3,n=8"
+TRAINED = {
+    "icl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
+    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, spec in TRAINED.items():
+        wanted = training.Run(method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name)
+        assert training.train_quietly(wanted, resume=False)
+    return [folder / name for name in TRAINED]
+
+
+def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs):
+    icl, maml = runs
+    found = list(cells(runs, ("id", "shift/gap/2"), "reward", ("lora", "full"), (5, 1)))
+    assert len(set(found)) == len(found) == 2 * (2 + 2 * (2 + 1))
+    assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
+    assert {cell.way for cell in found if cell.run == icl} == {"", "lora_reward", "full_reward"}
+    assert {cell.way for cell in found if cell.run == maml} == {"", "full_reward"}
+    assert {cell.track for cell in found} == {"F"}
+    assert {cell.track for cell in cells(runs, ("id",), "demos", ("lora",), (1,))} == {"C"}
+
+
+def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, monkeypatch):
+    family, cell = make_family(SPEC), Cell(runs[0], "lora_reward", 3, "shift/gap/2", "F")
+    path = play(cell, family, shots=4, trials=48, out=tmp_path)
+    curve = read(path)
+    agent = methods.agent(cell.spec, family, cell.split)
+    again = evaluate(agent, family, Plan(split=cell.split, trials=48, track="F", shots=4))
+    assert curve.points == again.points == (0, 1, 2, 4)
+    for point in range(4):
+        n, total, _ = again.total["episode_return"][..., point].sum(2)
+        np.testing.assert_allclose(curve.score[:, point], total / n)
+    assert curve.grad_steps == 3
+    assert curve.trained == agent.card.params_trained
+    assert curve.flops > 5 * read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path)).flops
+    monkeypatch.setattr(few_shot, "evaluate", None)
+    assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
+
+
+def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
+    family = make_family(SPEC)
+    still, moving = (
+        read(play(Cell(runs[1], way, steps, "id", "F"), family, shots=4, trials=16, out=tmp_path))
+        for way, steps in (("", 0), ("full_reward", 2))
+    )
+    assert (still.grad_steps, still.trained) == (0, 0)
+    assert moving.grad_steps == 2 * 2
+
+
+def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, tmp_path, monkeypatch, capsys):
+    given = [
+        "few_shot",
+        "--family",
+        SPEC,
+        "--runs",
+        *map(str, runs),
+        "--budgets",
+        "2",
+        "--shots",
+        "4",
+        "--trials",
+        "32",
+    ]
+    monkeypatch.setattr(sys, "argv", [*given, "--out", str(tmp_path)])
+    threads = torch.get_num_threads()
+    few_shot.main()
+    torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    rows = [line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))]
+    assert [(row[0][2:], row[1].strip(), int(row[2])) for row in rows] == [
+        ("icl_rl", "", 0), ("maml", "", 0), ("icl_rl", "lora_reward", 2), ("icl_rl", "full_reward", 2),
+        ("maml", "full_reward", 2),
+    ]  # fmt: skip
+    assert len({len(row) for row in rows}) == 1
+    for row in rows:
+        assert ("±" in row[-3]) == (int(row[2]) > 0)
+    assert len(list(tmp_path.iterdir())) == 5
