@@ -78,7 +78,7 @@ class Config(mt.Config, GradientSteps):
     def __post_init__(self) -> None:
         mt.Config.__post_init__(self)
         GradientSteps.__post_init__(self)
-        self.need("1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages", "inner_steps")
+        self.need("1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages")
         self.need("above 0", "meta_lr")
         self.need("from 0 to 1", "pretraining")
         if self.inner_rule != "sgd":
