@@ -11,10 +11,11 @@ from typing import Any
 from bridge import config
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
 from bridge.errors import UserError, unknown
+from bridge.finetuning.agent import FineTuned
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import methods, training
+from experiments import in_trial, methods, training
 from rl_algos.inner_loop import GradientAgent
 
 
@@ -35,9 +36,10 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     name = config.split_spec(target)[0] if "=" in target or ":" not in target else ""
     if name in FAMILIES:
         return make_family(target), "family"
-    if training.is_run(target):
-        agent = methods.trained(target, family)
-        return (agent.double() if isinstance(agent, GradientAgent) else agent), "agent"  # steps enlarge rounding errors
+    if training.is_run(target) or in_trial.is_way(target):
+        agent = methods.agent(target, family, "id")
+        steps = isinstance(agent, GradientAgent | FineTuned)
+        return (agent.double() if steps else agent), "agent"  # steps enlarge rounding errors
     if name in methods.REFERENCES or name in training.LEARNERS:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:

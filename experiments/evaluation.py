@@ -38,6 +38,7 @@ def lines(
     family = make_family(family_spec)
     _refuse_other_folders(method)
     _refuse_decoding(method, decode, settings["track"])
+    _refuse_track(method, settings["track"])
     names = expand_splits(family, splits, shown=settings["track"] == "C")
     plans = [Plan(split=name, **settings) for name in names]
     methods.agent(method, family, names[0])  # refused before anything is played
@@ -88,6 +89,15 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
     if decode and not (training.is_run(method) or in_trial.is_way(method)):
         raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
+
+
+def _refuse_track(method: str, track: str) -> None:
+    """What clones is shown something, and what judges itself by its own trial plays it."""
+    name = method.partition(":")[0]
+    if in_trial.is_way(method) and name.endswith("_demos") and track != "C":
+        raise UserError(f"{name} clones what it is shown, and only track C shows anything. Ask for --track C.")
+    if name == "icl_then_lora" and track == "C":
+        raise UserError("icl_then_lora judges its own play, and track C shows another's. Ask for --track O or F.")
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:

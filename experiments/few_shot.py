@@ -4,12 +4,14 @@
 
 Every run is played as it is (0 gradient steps), and with 1, 5, 20 and 100 gradient steps before each scored episode,
 on all of its weights (``full_reward``) and, where it is a transformer, on adapters (``lora_reward``) or its last layer
-(``head_reward``). An agent explores on its own for so many episodes (track F), takes its gradient steps on what it has
-seen, and is scored frozen. With ``--signal demos`` it is shown the oracle's episodes instead (track C), and clones
-them. This is few-shot *per task*: what is tuned on one task is scored on that task.
+(``head_reward``). Methods that take gradient steps of their own kind (``own``: MAML, ``lora_maml``) take so many each
+time that they do; ``taken`` says how many that were. An agent explores on its own for so many episodes (track F), takes
+its gradient steps on what it has seen, and is scored frozen. With ``--signal demos`` it is shown the oracle's episodes
+instead (track C), and clones them. This is few-shot *per task*: what is tuned on one task is scored on that task.
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
-and tasks. Each has the seconds and operations of a trial beside it. Cells are kept in OUT, and played once.
+and tasks. Beside each stand the seconds and operations of a trial with all of its scored episodes and the gradient
+steps before each of them. Cells are kept in OUT, and played once.
 
 Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
 """
@@ -18,9 +20,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +33,9 @@ from jaxtyping import Float
 from torch.utils.flop_counter import FlopCounterMode
 
 from bridge import results, run_folder
+from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.files import write_text
 from bridge.finetuning.agent import Stepping
 from bridge.protocol import Agent
 from bridge.stats import Interval, Resampled, interval
@@ -36,6 +43,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods
 from experiments.compare import expand_splits
+from llm_adapt.in_context import InContext
 
 BUDGETS = (0, 1, 5, 20, 100)
 """Gradient steps before a scored episode."""
@@ -48,8 +56,9 @@ class Cell(NamedTuple):
     """One run, tuned in one way with one budget, on one split."""
 
     run: Path
+    method: str
     way: str
-    """``full_reward`` and the like; empty where nothing is tuned."""
+    """``full_reward`` and the like; ``own``; empty where nothing is tuned."""
     steps: int
     split: str
     track: str
@@ -59,13 +68,23 @@ class Cell(NamedTuple):
         """As the command names it."""
         if not self.steps:
             return str(self.run)
+        if self.way == "own":
+            return f"full_reward:run={self.run},inner_steps={self.steps}"
         rate = RATES[self.way.split("_")[0]]
         return f"{self.way}:run={self.run},inner_steps={self.steps},inner_every={_NEVER},inner_lr={rate:g}"
 
     @property
     def file(self) -> str:
         """Where it is kept."""
-        parts = (self.run.name, self.way or "as-it-is", str(self.steps), self.split.replace("/", "-"), self.track)
+        place = hashlib.sha256(str(self.run.resolve()).encode()).hexdigest()[:8]
+        parts = (
+            self.run.name,
+            place,
+            self.way or "as-it-is",
+            str(self.steps),
+            self.split.replace("/", "-"),
+            self.track,
+        )
         return f"{'--'.join(parts)}.parquet"
 
 
@@ -81,10 +100,9 @@ def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path) 
     probe = dataclasses.replace(plan, trials=2)
     with FlopCounterMode(display=False) as counter:
         evaluate(agent, family, probe, behaviour=shown)
-    about = run_folder.read_config(cell.run)
-    card = dataclasses.replace(agent.card, method=f"{cell.way} {about['method']} {cell.steps}".strip())
-    flops = counter.get_total_flops() / 2
-    results.write_table(path, results.rows(played, family, card, seed=about["seed"], flops=flops))
+    card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
+    seed, flops = run_folder.read_config(cell.run)["seed"], counter.get_total_flops() / 2
+    results.write_table(path, results.rows(played, family, card, seed=seed, flops=flops))
     return path
 
 
@@ -123,17 +141,27 @@ def read(path: Path) -> Curve:
 
 
 def cells(
-    runs: list[Path], splits: tuple[str, ...], signal: str, what: tuple[str, ...], budgets: tuple[int, ...]
-) -> Iterator[Cell]:
-    """Every cell of a study, those that are tuned least first."""
-    track = "C" if signal == "demos" else "F"
+    runs: list[Path], family: TaskFamily, splits: tuple[str, ...], signal: str, what: tuple[str, ...],
+    budgets: tuple[int, ...],
+) -> Iterator[Cell]:  # fmt: skip
+    """Every cell of a study, those that are tuned least first.
+
+    Raises:
+        UserError: a run that cannot be played or tuned.
+    """
+    track, known = "C" if signal == "demos" else "F", {}
+    for run in runs:
+        agent, method = methods.agent(str(run), family, "id"), str(run_folder.read_config(run)["method"])
+        ways = [f"{one}_{signal}" for one in what] if isinstance(agent, InContext) else [f"full_{signal}"]
+        if isinstance(agent, Stepping):
+            ways = ["own"] if signal == "reward" else []
+        for way in ways:
+            methods.agent(Cell(run, method, way, 1, "id", track).spec, family, "id")
+        known[run] = (method, ways)
     for steps in sorted({0, *budgets}):
-        for run in runs:
-            method = str(run_folder.read_config(run)["method"])
-            transformer = method == "mt" or method.startswith("icl_")
-            ways = [f"{one}_{signal}" for one in what] if transformer else [f"full_{signal}"]
+        for run, (method, ways) in known.items():
             for way in ways if steps else [""]:
-                yield from (Cell(run, way, steps, split, track) for split in splits)
+                yield from (Cell(run, method, way, steps, split, track) for split in splits)
 
 
 def show(found: dict[Cell, Curve]) -> None:
@@ -142,23 +170,23 @@ def show(found: dict[Cell, Curve]) -> None:
         some = {cell: curve for cell, curve in found.items() if cell.split == split}
         points = next(iter(some.values())).points
         print(f"\n**{split}** · return of the scored episode after so many shots (0 steps: as it is)\n")
-        print(f"| method | tuned | steps | weights | {' | '.join(map(str, points))} | last - 0 steps | s | Mflop |")
-        print("|---|---|--:|--:|" + "--:|" * (len(points) + 3))
-        for method, way, steps in dict.fromkeys((_method(c), c.way, c.steps) for c in some):
-            mine = [(c, v) for c, v in some.items() if (_method(c), c.way, c.steps) == (method, way, steps)]
+        print(
+            f"| method | tuned | steps | taken | weights | {' | '.join(map(str, points))} | minus 0 steps | s | Mflop |"
+        )
+        print("|---|---|--:|--:|--:|" + "--:|" * (len(points) + 3))
+        for method, way, steps in dict.fromkeys((c.method, c.way, c.steps) for c in some):
+            mine = [(c, v) for c, v in some.items() if (c.method, c.way, c.steps) == (method, way, steps)]
             score = np.stack([v.score for _, v in mine])
             base = np.stack([some[c._replace(way="", steps=0)].score for c, _ in mine])
             means = [_text(interval(Resampled.mean, score[:, :, p])) for p in range(len(points))]
             gain = _text(interval(Resampled.mean, (score - base)[:, :, -1])) if steps else ""
-            cost = [np.mean([getattr(v, name) for _, v in mine]) for name in ("trained", "seconds", "flops")]
+            cost = [
+                np.mean([getattr(v, name) for _, v in mine]) for name in ("grad_steps", "trained", "seconds", "flops")
+            ]
             print(
-                f"| {method} | {way} | {steps} | {cost[0]:,.0f} | {' | '.join(means)} | {gain} | {cost[1]:.3f} | "
-                f"{cost[2] / 1e6:,.0f} |"
+                f"| {method} | {way} | {steps} | {cost[0]:g} | {cost[1]:,.0f} | {' | '.join(means)} | {gain} | "
+                f"{cost[2]:.3f} | {cost[3] / 1e6:,.0f} |"
             )
-
-
-def _method(cell: Cell) -> str:
-    return str(run_folder.read_config(cell.run)["method"])
 
 
 def _text(found: Interval) -> str:
@@ -179,13 +207,33 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    try:
+        _study(asked)
+    except UserError as error:
+        sys.exit(f"few_shot: {error}")
+
+
+def _study(asked: argparse.Namespace) -> None:
     family = make_family(asked.family)
+    if not 1 <= asked.shots <= (most := family.trial("id").episodes):
+        raise UserError(f"--shots is 1 to {most}, the episodes of a trial of {family.id}; found {asked.shots}.")
+    if asked.trials < 2 or min(asked.budgets) < 0:
+        raise UserError(f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}.")
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
     asked.out.mkdir(parents=True, exist_ok=True)
+    _claim(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
     found = {}
-    for cell in cells(asked.runs, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets)):
+    for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
         found[cell] = read(play(cell, family, shots=asked.shots, trials=asked.trials, out=asked.out))
     show(found)
+
+
+def _claim(out: Path, about: dict[str, Any]) -> None:
+    """A folder holds the cells of one study."""
+    path = out / "study.json"
+    if path.exists() and (held := json.loads(path.read_text())) != about:
+        raise UserError(f"{out} holds another study: {held}, not {about}. Choose another --out.")
+    write_text(path, json.dumps(about, indent=1))
 
 
 if __name__ == "__main__":

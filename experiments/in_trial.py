@@ -7,8 +7,11 @@ those trials alone that go worse than usual.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from bridge import config
 from bridge.errors import UserError
@@ -17,7 +20,7 @@ from bridge.finetuning.switch import below, usual
 from bridge.finetuning.weights import Tuner, Whole
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
-from experiments import training
+from experiments import finetuning, training
 from llm_adapt import lora
 from llm_adapt.in_context import InContext
 
@@ -31,7 +34,7 @@ class Full(GradientSteps):
 
     def tuner_of(self, agent: Tunable) -> Tuner:
         """What each trial has of its own."""
-        return Whole()
+        return Whole(agent.deciding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +110,28 @@ def agent(spec: str, family: TaskFamily) -> Agent:
     chosen = config.build(WAYS[name].config, spec, values)
     if not chosen.run:
         raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
+    if finetuning.is_tuned(chosen.run):
+        raise UserError(f"{chosen.run} is tuned already, for a whole family. Tune the run that it came from.")
     base: Any = training.load_agent(chosen.run, family)
     if name == "full_reward" and isinstance(base, Stepping):
+        if others := values.keys() - {"run", "inner_steps"}:
+            raise UserError(
+                f"{base.card.method} takes gradient steps of its own kind, and only inner_steps is for it. Leave "
+                f"{', '.join(sorted(others))} out of {spec!r}."
+            )
         return base.with_steps(chosen.inner_steps)
-    if isinstance(base, FineTuned):  # a run of lora_*: its base is tuned in another way
-        base = base.agent
+    if isinstance(base, FineTuned):
+        raise UserError(f"{base.card.method} is tuned in its own way. Take full_reward, or a run of its base.")
     if not isinstance(base, Tunable):
         raise UserError(f"{chosen.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*.")
     tuner = chosen.tuner_of(base)
     wanted = None
     if isinstance(chosen, Switch):
-        wanted = below(usual(base, family, quantile=chosen.quantile, trials=chosen.trials))
+        wanted = below(_usual(chosen.run, family, chosen.quantile, chosen.trials))
     return FineTuned(base, tuner, chosen, card_of(base, tuner, name), WAYS[name].signal, wanted)
+
+
+@functools.cache
+def _usual(run: str, family: TaskFamily, quantile: float, trials: int) -> Tensor:
+    """What is usual for a run at home, where its actions are drawn as it was trained."""
+    return usual(training.load_agent(run, family), family, quantile=quantile, trials=trials)

@@ -70,6 +70,8 @@ def check(spec: str, families: tuple[TaskFamily, ...]) -> None:
     if is_learned(spec):
         training.settings(spec)
         return
+    if in_trial.is_way(spec):
+        raise UserError(f"{spec} tunes a run that is there. Play it with metabridge evaluate, or train lora_*_icl_rl.")
     name, values = config.split_spec(spec)
     for family in families:
         make = constructor(name, family)

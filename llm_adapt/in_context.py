@@ -8,7 +8,7 @@ Shape letters: B trials, T steps.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,8 @@ class Memory(NamedTuple):
 
 class InContext(nn.Module):
     """The frozen agent."""
+
+    deciding: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
 
     def __init__(self, policy: TransformerPolicy, card: Card) -> None:
         super().__init__()

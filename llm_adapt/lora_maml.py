@@ -33,7 +33,7 @@ from bridge import memory as tree
 from bridge.errors import UserError
 from bridge.finetuning.agent import FineTuned, GradientSteps, card_of
 from bridge.finetuning.lived import Lived
-from bridge.finetuning.objective import mean_gain, step_weights
+from bridge.finetuning.objective import advantages, by_trial, mean_gain
 from bridge.learner import Saved
 from bridge.maths.baselines import standardised
 from bridge.maths.optimizers import sgd
@@ -95,8 +95,8 @@ class Stage(NamedTuple):
     lived: Lived
     behaviour: Float[Tensor, "N E H"]
     """Log-probability of what was done, in nats; 0 at empty places."""
-    weight: Float[Tensor, "N E H"]
-    """How good it was, within each task."""
+    advantage: Float[Tensor, "N E H"]
+    """How much better than expected it was, in units of reward."""
 
 
 class LoraMamlLearner(Saved):
@@ -169,11 +169,11 @@ class LoraMamlLearner(Saved):
                 visit=lambda _t, step: steps.append(step),
             )  # fmt: skip
         lived = _by_task(steps, len(noise), each)
-        weight = step_weights(
+        advantage = advantages(
             lived, agent.observation,
             gamma=config.inner_gamma, lam=config.inner_lam, baseline=config.inner_baseline,
         )  # fmt: skip
-        return Stage(lived, self._log_prob(adapters, lived), weight)
+        return Stage(lived, self._log_prob(adapters, lived), advantage)
 
     def _log_prob(self, adapters: Adapters, lived: Lived) -> Float[Tensor, "N E H"]:
         """Of what was done, by the policy with these adapters; 0 at empty places."""
@@ -185,11 +185,11 @@ class LoraMamlLearner(Saved):
     @torch.enable_grad()
     def _adapted(self, adapters: Adapters, stage: Stage) -> Adapters:
         """After the inner steps of a stage, as a function of the adapters before."""
-        config = self.config
+        config, weight = self.config, by_trial(stage.advantage, stage.lived)
         for _ in range(config.inner_steps):
             leaves = [x if x.requires_grad else x.requires_grad_() for x in tree.leaves(adapters)]
             log_prob = self._log_prob(adapters, stage.lived)
-            gain = mean_gain(log_prob, stage.behaviour, stage.weight, stage.lived.live, config.inner_clip)
+            gain = mean_gain(log_prob, stage.behaviour, weight, stage.lived.live, config.inner_clip)
             gradients = torch.autograd.grad(-gain.sum(), leaves, create_graph=True)
             adapters, _ = sgd(adapters, gradients, lr=config.inner_lr, max_norm=config.inner_norm)
         return adapters
@@ -201,7 +201,7 @@ class LoraMamlLearner(Saved):
         for stage in before:
             adapters = self._adapted(adapters, stage)
         log_prob, live = self._log_prob(adapters, last.lived), last.lived.live
-        advantage = standardised(last.weight, live, (0, 1, 2))
+        advantage = standardised(last.advantage, live, (0, 1, 2))
         return clipped_surrogate(log_prob, last.behaviour, advantage, self.config.clip).sum() / live.sum()
 
     def _begun(self) -> Begun:

@@ -172,7 +172,7 @@ class TransformerPolicy(PreTrainedModel):
         return self.backbone(
             inputs_embeds=embedded,
             attention_mask=None if mask is None else mask[:, None],
-            position_ids=number if last is None else number.clamp(max=last),
+            position_ids=number if last is None else number.clamp(max=last).expand(len(embedded), -1),
             use_cache=False,
             past=past,
         ).last_hidden_state

@@ -11,7 +11,6 @@ Shape letters: N tasks (or B trials), E episodes of each, H steps.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -167,8 +166,7 @@ class GradientAgent(nn.Module):
 
     def with_steps(self, steps: int) -> GradientAgent:
         """The same agent, with so many gradient steps each time."""
-        card = dataclasses.replace(self.card, method=f"{self.card.method} + {steps} steps")
-        return GradientAgent(self.inner, card, steps)
+        return GradientAgent(self.inner, self.card, steps)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         policy, kept = self.inner.policy, min(self.inner.config.episodes(trial), trial.episodes)

@@ -195,6 +195,8 @@ class Network(nn.Module):
 class Pearl(nn.Module):
     """The frozen agent."""
 
+    deciding: ClassVar[tuple[str, ...]] = ("soft.actor",)
+
     def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card

@@ -158,6 +158,8 @@ class Network(nn.Module):
 class Rl2(nn.Module):
     """The frozen agent."""
 
+    deciding: ClassVar[tuple[str, ...]] = ("core", "policy")
+
     def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -51,6 +51,9 @@ class Ensemble(nn.Module):
         count: how many networks.
         last_gain: of the last layer's orthogonal weights; the others have the square root of two.
     """
+
+    rows_at: ClassVar[int] = 1
+    """Which dimension of the output has the rows that it was given."""
 
     def __init__(self, sizes: tuple[int, ...], *, count: int = 1, last_gain: float = 1.0) -> None:
         super().__init__()

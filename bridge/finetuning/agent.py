@@ -23,10 +23,11 @@ Shape letters: B trials, E episodes, H steps, A numbers of a distribution, K epi
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -35,9 +36,9 @@ from torch import Tensor, nn
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
-from bridge.errors import UserError
+from bridge.errors import ContractError, UserError
 from bridge.finetuning.lived import Lived, nothing_lived
-from bridge.finetuning.objective import mean_gain, step_weights
+from bridge.finetuning.objective import advantages, by_trial, mean_gain
 from bridge.finetuning.weights import Own, Tuner, Whole
 from bridge.maths.baselines import Baseline
 from bridge.maths.optimizers import Moments, adam, no_moments, sgd
@@ -56,6 +57,9 @@ _STEPS_AT_ONCE = 1 << 14
 @runtime_checkable
 class Tunable(Agent, Protocol):
     """An agent whose network can be trained on by what a trial shows."""
+
+    deciding: ClassVar[tuple[str, ...]]
+    """How the names of those of the network's modules begin whose weights decide what is done."""
 
     @property
     def network(self) -> nn.Module:
@@ -80,7 +84,8 @@ class Tunable(Agent, Protocol):
     def says(self, memory: Any, lived: Lived) -> Float[Tensor, "B E H A"]:
         """The network's output at every step lived, given those before it; anything finite at empty places.
 
-        Differentiable in the network's weights; equal to what ``act`` decided by, if the same weights played.
+        Differentiable in the network's weights; equal to what ``act`` decided by, if the same weights played. (What an
+        agent draws for an episode, a latent, is that of the memory.)
         """
         ...
 
@@ -171,7 +176,7 @@ class FineTuned(nn.Module):
         wanted: Callable[[Lived, int], Bool[Tensor, " B"]] | None = None,
     ) -> None:
         super().__init__()
-        self.agent, self.tuner, self.config, self.signal, self.wanted = agent, tuner, config, signal, wanted
+        self.agent, self.tuner, self.config, self.signal, self.wanted = copy.copy(agent), tuner, config, signal, wanted
         self.card = card
 
     @property
@@ -187,10 +192,11 @@ class FineTuned(nn.Module):
     def with_steps(self, steps: int) -> FineTuned:
         """The same agent, with so many gradient steps each time."""
         config = dataclasses.replace(self.config, inner_steps=steps)
-        card = dataclasses.replace(self.card, method=f"{self.card.method} + {steps} steps")
-        return FineTuned(self.agent, self.tuner, config, card, self.signal, self.wanted)
+        return FineTuned(self.agent, self.tuner, config, self.card, self.signal, self.wanted)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        if self.signal == "reward":
+            self.config.interval(trial)  # refused before anything is played
         own = tree.fork(self.tuner.new(self.agent.network, rng.at("own")))
         zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)
         lived = nothing_lived(self.agent.observation, self.agent.action, trial, zeros)
@@ -221,8 +227,9 @@ class FineTuned(nn.Module):
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         """``inner_steps`` gradient steps where they are due, and the trial read again by what came of them."""
         memory = memory._replace(agent=self.agent.adapt(memory.agent, rng, episode=episode, last=last))
-        every = self.config.interval(Trial(*memory.lived.live.shape[1:]))
-        regular = self.signal == "reward" and (episode + 1) % every == 0
+        regular = False
+        if self.signal == "reward":
+            regular = (episode + 1) % self.config.interval(Trial(*memory.lived.live.shape[1:])) == 0
         if not (regular or last) or not self.config.inner_steps:
             return memory
         rows = torch.arange(len(memory.time), device=memory.time.device)
@@ -241,10 +248,11 @@ class FineTuned(nn.Module):
         if self.signal == "demos":
             return lived.live.to(lived.reward.dtype)
         config = self.config
-        return step_weights(
+        advantage = advantages(
             lived, self.agent.observation,
             gamma=config.inner_gamma, lam=config.inner_lam, baseline=config.inner_baseline,
         )  # fmt: skip
+        return by_trial(advantage, lived)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """What adaptation has cost each trial so far."""
@@ -275,7 +283,10 @@ class FineTuned(nn.Module):
                 log_prob, _ = self.agent.actions.log_prob_and_entropy(out, lived.action)
                 behaviour = log_prob.detach() if behaviour is None else behaviour
                 gain = mean_gain(log_prob, behaviour, weight, lived.live, clip)
-                gradients = torch.autograd.grad(-gain.sum(), leaves, allow_unused=True, materialize_grads=True)
+                found = torch.autograd.grad(-gain.sum(), leaves, allow_unused=True)
+            if all(gradient is None for gradient in found):
+                raise ContractError(f"What {self.card.method} says does not depend on any weight that is tuned.")
+            gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
             own, how = tree.detached(own), {"lr": self.config.inner_lr, "max_norm": self.config.inner_norm}
             if self.config.inner_rule == "adam":
                 own, moments, went = adam(own, gradients, moments, **how)
@@ -300,19 +311,22 @@ class FineTuned(nn.Module):
 
 
 def continue_training(agent: Agent, steps: int, **settings: Any) -> Agent:
-    """The same agent with a budget of ``steps`` gradient steps at a time, on all of its weights.
+    """The same agent with a budget of ``steps`` gradient steps at a time, on all weights that decide what it does.
 
-    Any learned agent: what it does at test otherwise it goes on doing. One that takes gradient steps anyway (MAML)
-    takes so many of them.
+    Any learned agent that remembers: what it does at test otherwise it goes on doing. One that takes gradient steps
+    anyway (MAML, multi-task pretraining with fine-tuning) takes so many of them.
 
     Raises:
-        UserError: an agent without a network, such as a reference.
+        UserError: another agent, such as a reference.
     """
     if isinstance(agent, Stepping):
         return agent.with_steps(steps)
     if not isinstance(agent, Tunable):
-        raise UserError(f"{agent.card.method} has no network that could be trained on. Take a learned method.")
-    tuner = Whole()
+        raise UserError(
+            f"{agent.card.method} has no network that could be trained on in a trial. Take rl2, pearl, icl_*, mt, or "
+            "maml and mtrl_finetune, which are."
+        )
+    tuner = Whole(agent.deciding)
     return FineTuned(agent, tuner, GradientSteps(inner_steps=steps, **settings), card_of(agent, tuner, "full_reward"))
 
 

@@ -16,10 +16,10 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.tasks.base import Box, Discrete
 
 
-def step_weights(
+def advantages(
     lived: Lived, observation: Discrete | Box, *, gamma: float, lam: float, baseline: Baseline
 ) -> Float[Tensor, "B E H"]:
-    """How much better than expected each step was, in the trial's own standard deviations; 0 at empty places.
+    """How much better than expected each step was, in units of reward; 0 at empty places.
 
     Args:
         lived: episodes on one task each.
@@ -29,7 +29,11 @@ def step_weights(
         baseline: what is subtracted from returns.
     """
     seen = spaces.features(lived.obs, observation)
-    advantage = episode_advantages(lived.reward, seen, lived.live, gamma=gamma, lam=lam, baseline=baseline)
+    return episode_advantages(lived.reward, seen, lived.live, gamma=gamma, lam=lam, baseline=baseline)
+
+
+def by_trial(advantage: Float[Tensor, "B E H"], lived: Lived) -> Float[Tensor, "B E H"]:
+    """The same in each trial's own standard deviations, of mean 0."""
     return standardised(advantage, lived.live, (1, 2))
 
 

@@ -2,7 +2,7 @@
 
 The evidence after an episode is the mean return of the trial so far. What is usual is measured on ``id_val``, where the
 agent is at home: below a low quantile of that, something is not as in training. The share of trials at home that are
-tuned without need is then about that quantile, at each number of episodes.
+tuned without need is then that quantile at most, at each number of episodes (where returns cannot fall, nobody is).
 
 Shape letters: B trials, K episodes of a trial.
 """

@@ -71,7 +71,7 @@ class Whole:
         return {
             f"{name}.{part}".lstrip("."): weights.detach().expand(len(rng), *weights.shape)
             for name, module in self.modules(network).items()
-            for part, weights in module.named_parameters(recurse=False)
+            for part, weights in _held(module).items()
         }
 
     @contextmanager
@@ -79,8 +79,7 @@ class Whole:
         """Each module's rows by their own weights."""
         forwards = []
         for name, module in self.modules(network).items():
-            parts = [part for part, _ in module.named_parameters(recurse=False)]
-            weights = {part: own[f"{name}.{part}".lstrip(".")] for part in parts}
+            weights = {part: own[f"{name}.{part}".lstrip(".")] for part in _held(module)}
             forwards.append((module, partial(_each_by_its_own, copy.copy(module), weights)))
         for module, forward in forwards:
             module.forward = forward
@@ -111,10 +110,22 @@ class Together:
 
 
 def _holders(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that hold weights themselves."""
+    """Modules that compute with weights that they hold themselves, lists of them included."""
     for name, module in network.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
+        if _held(module) and not isinstance(module, _LISTS):
             yield name, module
+
+
+def _held(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's own weights, by name within it."""
+    held = dict(module.named_parameters(recurse=False))
+    for name, child in module.named_children():
+        if isinstance(child, _LISTS):
+            held |= {f"{name}.{part}": weights for part, weights in child.named_parameters()}
+    return held
+
+
+_LISTS = (nn.ParameterList, nn.ParameterDict)
 
 
 def _under(name: str, start: str) -> bool:
@@ -124,18 +135,14 @@ def _under(name: str, start: str) -> bool:
 def _each_by_its_own(bare: nn.Module, weights: dict[str, Tensor], *inputs: Any) -> Any:
     """What the module says to each trial's rows by that trial's weights.
 
-    What all rows share (learned positions, ``[1, ...]``) is said to each trial once: k is 1 where there are such.
+    A module whose output has its rows elsewhere than first says where (``rows_at``).
     """
+    trials, at = len(next(iter(weights.values()))), getattr(bare, "rows_at", 0)
     tensors: Any = inputs
-    trials = len(next(iter(weights.values())))
-    shared = trials > 1 and all(len(x) == 1 for x in optree.tree_leaves(tensors))
-
-    def apart(x: Tensor) -> Tensor:
-        return x.expand(trials, *x.shape).contiguous() if shared else x.unflatten(0, (trials, -1))
-
+    apart = optree.tree_map(lambda x: x.unflatten(0, (trials, -1)), tensors)
     run = _CELLS.get(type(bare)) or (lambda own, *mine: functional_call(bare, own, mine))
-    said: Any = vmap(run)(weights, *optree.tree_map(apart, tensors))
-    return optree.tree_map(lambda x: x.flatten(0, 1), said)
+    said: Any = vmap(run, out_dims=at)(weights, *apart)
+    return optree.tree_map(lambda x: x.flatten(at, at + 1), said)
 
 
 def _gru(own: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:

@@ -30,17 +30,20 @@ def runs(tmp_path_factory):
 
 def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs):
     icl, maml = runs
-    found = list(cells(runs, ("id", "shift/gap/2"), "reward", ("lora", "full"), (5, 1)))
+    family = make_family(SPEC)
+    found = list(cells(runs, family, ("id", "shift/gap/2"), "reward", ("lora", "full"), (5, 1)))
     assert len(set(found)) == len(found) == 2 * (2 + 2 * (2 + 1))
     assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
     assert {cell.way for cell in found if cell.run == icl} == {"", "lora_reward", "full_reward"}
-    assert {cell.way for cell in found if cell.run == maml} == {"", "full_reward"}
+    assert {cell.way for cell in found if cell.run == maml} == {"", "own"}
     assert {cell.track for cell in found} == {"F"}
-    assert {cell.track for cell in cells(runs, ("id",), "demos", ("lora",), (1,))} == {"C"}
+    shown = list(cells(runs, family, ("id",), "demos", ("lora",), (1,)))
+    assert {cell.track for cell in shown} == {"C"}
+    assert {cell.way for cell in shown if cell.run == maml} == {""}
 
 
 def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, monkeypatch):
-    family, cell = make_family(SPEC), Cell(runs[0], "lora_reward", 3, "shift/gap/2", "F")
+    family, cell = make_family(SPEC), Cell(runs[0], "icl_rl", "lora_reward", 3, "shift/gap/2", "F")
     path = play(cell, family, shots=4, trials=48, out=tmp_path)
     curve = read(path)
     agent = methods.agent(cell.spec, family, cell.split)
@@ -59,8 +62,8 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
 def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
     family = make_family(SPEC)
     still, moving = (
-        read(play(Cell(runs[1], way, steps, "id", "F"), family, shots=4, trials=16, out=tmp_path))
-        for way, steps in (("", 0), ("full_reward", 2))
+        read(play(Cell(runs[1], "maml", way, steps, "id", "F"), family, shots=4, trials=16, out=tmp_path))
+        for way, steps in (("", 0), ("own", 2))
     )
     assert (still.grad_steps, still.trained) == (0, 0)
     assert moving.grad_steps == 2 * 2
@@ -88,9 +91,34 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     rows = [line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))]
     assert [(row[0][2:], row[1].strip(), int(row[2])) for row in rows] == [
         ("icl_rl", "", 0), ("maml", "", 0), ("icl_rl", "lora_reward", 2), ("icl_rl", "full_reward", 2),
-        ("maml", "full_reward", 2),
+        ("maml", "own", 2),
     ]  # fmt: skip
     assert len({len(row) for row in rows}) == 1
     for row in rows:
         assert ("±" in row[-3]) == (int(row[2]) > 0)
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.glob("*.parquet"))) == 5
+    monkeypatch.setattr(sys, "argv", [*given, "--trials", "16", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="holds another study"):
+        few_shot.main()
+
+
+def test_runs_of_one_name_are_not_taken_for_one_another(runs):
+    cell = Cell(runs[0], "icl_rl", "", 0, "id", "F")
+    assert cell.file != cell._replace(run=runs[0].parent / "other" / runs[0].name).file
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--runs", "nowhere"), "nowhere"),
+        (("--shots", "9"), "--shots is 1 to 8"),
+        (("--trials", "1"), "--trials is 2 or more"),
+        (("--budgets", "-1"), "--budgets 0 or more"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_before_anything_is(runs, tmp_path, monkeypatch, more, said):
+    given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), "--shots", "4", "--out", str(tmp_path), *more]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit, match=said):
+        few_shot.main()
+    assert not list(tmp_path.glob("*.parquet"))

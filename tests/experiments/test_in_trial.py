@@ -95,8 +95,32 @@ def test_the_list_of_methods_names_them(capsys):
 
 
 @pytest.mark.parametrize(
+    ("spec", "track", "said"),
+    [
+        ("lora_demos:run={icl_rl}", "O", "lora_demos clones what it is shown, and only track C shows anything"),
+        ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora judges its own play"),
+    ],
+)
+def test_a_signal_that_a_track_does_not_have_is_refused(runs, spec, track, said, capsys):
+    given = ("evaluate", spec.format(**runs), "--family", SPEC, "--trials", "8", "--track", track)
+    _, err = run(*given, capsys=capsys, code=2)
+    assert said in err
+
+
+def test_check_and_compare_know_what_a_way_is(runs, capsys):
+    spec = f"lora_reward:run={runs['icl_rl']},inner_steps=1,inner_every=2"
+    out, _ = run("check", spec, "--family", SPEC, capsys=capsys)
+    assert "keeps the contract" in out
+    _, err = run(
+        "compare", "--families", SPEC, "--methods", spec, "--out", str(runs["icl_rl"] / "c"), capsys=capsys, code=2
+    )
+    assert "Play it with metabridge evaluate" in err
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ("full_reward:run={maml},inner_lr=0.1", "only inner_steps is for it. Leave inner_lr out"),
         ("lora_reward", "Name its folder: lora_reward:run=RUN"),
         ("lora_reward:run=nowhere", "nowhere"),
         ("lora_reward:run={rl2}", "is no transformer, and adapters are for these. Take full_reward"),

@@ -108,7 +108,7 @@ def test_its_learner_is_the_bases_learner():
 
 def test_a_configuration_holds_that_of_the_base_and_checks_both():
     for name, learned in LEARNERS.items():
-        if name.startswith("lora_"):
+        if name.startswith("lora_") and name != "lora_maml":
             assert learned.config().inner_steps == Config().inner_steps
             with pytest.raises(UserError, match=r"\blr above 0"):
                 learned.config(lr=0.0)

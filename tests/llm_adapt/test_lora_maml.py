@@ -42,7 +42,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(settings):
     made = learner(backbone="gpt2", inner_lr=0.05, **free, **settings)
     made.base.policy.double()
     made.start.double()
-    stages = [stage._replace(weight=stage.weight.double()) for stage in made._play()]
+    stages = [stage._replace(advantage=stage.advantage.double()) for stage in made._play()]
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         gradients = torch.autograd.grad(made._after_adapting(stages), list(made.start.values()))
         assert max(g.abs().max() for g in gradients) > 1e-4
@@ -94,7 +94,9 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
         memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
     before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
     after = agent.adapt(memory, rng, episode=1, last=False).own
-    stage = Stage(lived, made._log_prob(before, lived).detach(), agent.weights(lived))
+    stage = Stage(
+        lived, made._log_prob(before, lived).detach(), agent.weights(lived)
+    )  # standardising once more changes nothing
     looked_at = made._adapted(before, stage)
     moved = 0.0
     for one, other, start in zip(tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from bridge import memory as tree
 from bridge.conformance import AGENT_CHECKS
-from bridge.errors import UserError
+from bridge.errors import ContractError, UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned, GradientSteps, Memory, continue_training
 from bridge.finetuning.objective import mean_gain
@@ -52,6 +52,8 @@ def bayesian(family: TaskFamily) -> pearl.Pearl:
 
 class Plain(inner_loop.GradientAgent):
     """An MLP that does not adapt by itself, and can be tuned."""
+
+    deciding = ("",)
 
     def __init__(self, family: TaskFamily) -> None:
         with first_weights(0):
@@ -235,6 +237,35 @@ def test_a_step_that_is_no_number_is_refused_and_counted():
     assert tuned.tally(memory)["refused_steps"].tolist() == [0, 3, 0]
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_all_weights_that_decide_are_moved_and_no_others_are_counted(name):
+    family = make_family("tabular_mdp:n=4")
+    tuned = continue_training(MAKERS[name](family), 3, inner_every=2)
+    assert isinstance(tuned, FineTuned)
+    memory = play(tuned, family, 2, 3)
+    fresh = tuned.tuner.new(tuned.agent.network, Rows.of(0, torch.arange(2)))
+    still = [key for key, leaf in memory.own.items() if torch.equal(leaf, fresh[key])]
+    assert all(key.endswith(("input_layernorm.bias", "k_proj.bias")) for key in still), still
+    assert tuned.card.params_trained == sum(leaf[0].numel() for leaf in memory.own.values())
+
+
+def test_where_no_weight_is_asked_nothing_is_taken_for_a_step():
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family), Whole(("critic",)), STEPS, Card(method="x"))
+    with pytest.raises(ContractError, match="does not depend on any weight that is tuned"):
+        play(tuned, family, 2, 3)
+
+
+def test_two_budgets_of_one_agent_do_not_share_how_they_decode():
+    family = make_family("bandit:k=3,n=6")
+    agent = in_context(family)
+    one, other = (continue_training(agent, steps) for steps in (1, 2))
+    one.card = dataclasses.replace(one.card, decode_rule="argmax")
+    assert isinstance(one, FineTuned)
+    assert isinstance(other, FineTuned)
+    assert [a.card.decode_rule for a in (one.agent, other.agent, agent)] == ["argmax", "sample", "sample"]
+
+
 def test_training_is_continued_for_every_learned_method_and_no_other():
     family = make_family("bandit:k=3,n=12")
     tuned = FineTuned(in_context(family), Whole(("actor",)), GradientSteps(), Card(method="x"))
@@ -242,7 +273,7 @@ def test_training_is_continued_for_every_learned_method_and_no_other():
         for steps in (0, 2):
             played = evaluate(continue_training(made, steps), family, Plan(trials=4))
             assert played.cost["grad_steps"][-1] == steps * (11 // 3)
-    with pytest.raises(UserError, match="random has no network"):
+    with pytest.raises(UserError, match="random has no network that could be trained on"):
         continue_training(Random(family), 5)
 
 

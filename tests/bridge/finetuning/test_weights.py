@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bridge import memory
 from bridge.errors import UserError
 from bridge.finetuning.weights import Together, Whole
 from bridge.learner import first_weights
@@ -50,8 +51,7 @@ def said(made: nn.Module, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["mlp", *CORES, "llama", "qwen3", "gpt2"])
 def test_outputs_and_gradients_are_those_of_a_network_a_trial(name):
     made, x = network(name)
-    each = 1 if name == "gpt2" else EACH  # its positions are said to each trial once
-    tuner, x = Whole(), x[: N * each]
+    tuner = Whole()
     own = tuner.new(made, Rows.of(0, torch.arange(N)))
     with first_weights(1):
         own = {key: (leaf + 0.1 * torch.randn_like(leaf)).requires_grad_() for key, leaf in own.items()}
@@ -59,7 +59,7 @@ def test_outputs_and_gradients_are_those_of_a_network_a_trial(name):
         out = said(made, x)
     out.square().sum().backward()
     for n in range(N):
-        alone, mine = copy.deepcopy(made), slice(n * each, (n + 1) * each)
+        alone, mine = copy.deepcopy(made), slice(n * EACH, (n + 1) * EACH)
         alone.load_state_dict({key: leaf[n].detach() for key, leaf in own.items()}, strict=False)
         theirs = said(alone, x[mine])
         torch.testing.assert_close(out[mine], theirs, atol=1e-9, rtol=0)
@@ -95,7 +95,7 @@ def test_some_modules_by_name_and_several_tuners_together():
     made, x = network("llama")
     head, embedding = Whole(("actor",)), Whole(("embed", "critic"))
     both = Together((head, embedding))
-    own = both.new(made, Rows.of(0, torch.arange(N)))
+    own = memory.fork(both.new(made, Rows.of(0, torch.arange(N))))
     assert [sorted(part) for part in own] == [
         ["actor.bias", "actor.weight"],
         ["critic.bias", "critic.weight", "embed.bias", "embed.weight"],
