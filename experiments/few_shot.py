@@ -10,7 +10,7 @@ its gradient steps on what it has seen, and is scored frozen. With ``--signal de
 instead (track C), and clones them. This is few-shot *per task*: what is tuned on one task is scored on that task.
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
-and tasks. Beside each stand the seconds and operations of a trial with all of its scored episodes and the gradient
+and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the seconds and operations of a trial with all of its scored episodes and the gradient
 steps before each of them. Cells are kept in OUT, and played once.
 
 Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
@@ -38,7 +38,7 @@ from bridge.evaluate import Plan, evaluate
 from bridge.files import write_text
 from bridge.finetuning.agent import Stepping
 from bridge.protocol import Agent
-from bridge.stats import Interval, Resampled, interval
+from bridge.stats import Resampled, interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import methods
@@ -178,8 +178,8 @@ def show(found: dict[Cell, Curve]) -> None:
             mine = [(c, v) for c, v in some.items() if (c.method, c.way, c.steps) == (method, way, steps)]
             score = np.stack([v.score for _, v in mine])
             base = np.stack([some[c._replace(way="", steps=0)].score for c, _ in mine])
-            means = [_text(interval(Resampled.mean, score[:, :, p])) for p in range(len(points))]
-            gain = _text(interval(Resampled.mean, (score - base)[:, :, -1])) if steps else ""
+            means = [_text(score[:, :, p]) for p in range(len(points))]
+            gain = _text((score - base)[:, :, -1]) if steps else ""
             cost = [
                 np.mean([getattr(v, name) for _, v in mine]) for name in ("grad_steps", "trained", "seconds", "flops")
             ]
@@ -189,7 +189,9 @@ def show(found: dict[Cell, Curve]) -> None:
             )
 
 
-def _text(found: Interval) -> str:
+def _text(score: Float[np.ndarray, "S T"]) -> str:
+    """The mean over runs and tasks, ± half of a 95% interval."""
+    found = interval(Resampled.mean, score.mean(0))
     return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
 
 

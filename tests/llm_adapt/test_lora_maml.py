@@ -94,9 +94,8 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
         memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
     before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
     after = agent.adapt(memory, rng, episode=1, last=False).own
-    stage = Stage(
-        lived, made._log_prob(before, lived).detach(), agent.weights(lived)
-    )  # standardising once more changes nothing
+    judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")
+    stage = Stage(lived, made._log_prob(before, lived).detach(), judged)
     looked_at = made._adapted(before, stage)
     moved = 0.0
     for one, other, start in zip(tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True):
