@@ -10,6 +10,7 @@ from bridge import memory as tree
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
+from bridge.finetuning.objective import advantages
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.rng import Rows
