@@ -10,8 +10,9 @@ its gradient steps on what it has seen, and is scored frozen. With ``--signal de
 instead (track C), and clones them. This is few-shot *per task*: what is tuned on one task is scored on that task.
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
-and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the seconds and operations of a trial with all of its scored episodes and the gradient
-steps before each of them. Cells are kept in OUT, and played once.
+and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the
+seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them. Cells are
+kept in OUT, and played once.
 
 Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
 """
