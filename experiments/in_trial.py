@@ -97,7 +97,7 @@ WAYS: dict[str, Way] = {
 
 def is_way(spec: str) -> bool:
     """Whether ``spec`` names a way to tune a run."""
-    return config.split_spec(spec)[0] in WAYS
+    return spec.partition(":")[0].strip() in WAYS
 
 
 def agent(spec: str, family: TaskFamily) -> Agent:
