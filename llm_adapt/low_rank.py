@@ -222,5 +222,5 @@ def _add(
     scale: float,
 ) -> Float[Tensor, "Nk T O"]:
     """A module's output with every task's update."""
-    x = given[0].reshape(len(down), -1, given[0].shape[-1])
-    return output + scale * ((x @ down.mT) @ up.mT).view_as(output)
+    x, said = (part.reshape(len(down), -1, part.shape[-1]) for part in (given[0], output))
+    return torch.baddbmm(said, torch.bmm(x, down.mT), up.mT, alpha=scale).view_as(output)
