@@ -123,7 +123,11 @@ def record_context(
 
 def show(agent: Agent, memory: Any, steps: list[Step], rng: Rows, *, episode: int) -> Any:
     """Show an agent one episode that it did not play: ``begin``, then ``absorb`` where it has one, else ``observe``."""
-    memory = agent.begin(memory, rng, episode=episode)
+    return absorbed(agent, agent.begin(memory, rng, episode=episode), steps)
+
+
+def absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
+    """The memory after some steps of one episode: by ``absorb`` where an agent has one, else by ``observe``."""
     absorb = getattr(agent, "absorb", None)
     if absorb is not None:
         return absorb(memory, steps)

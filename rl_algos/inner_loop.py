@@ -22,7 +22,7 @@ from torch.func import functional_call, grad, vmap
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
-from bridge.errors import UserError
+from bridge.finetuning.objective import episodes_apart
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -72,10 +72,7 @@ class InnerConfig(Bounded):
         Raises:
             UserError: episodes of one step, one at a time: no advantage can be told from a single reward.
         """
-        count = self.episodes_per_step or min(20, max(2, trial.episodes // 4))
-        if count * trial.horizon < 2:
-            raise UserError("A gradient step needs two or more environment steps. Raise episodes_per_step.")
-        return count
+        return episodes_apart(self.episodes_per_step, trial, "episodes_per_step")
 
 
 class InnerLoop(nn.Module):

@@ -38,11 +38,11 @@ from bridge import spaces
 from bridge.config import Bounded
 from bridge.errors import ContractError, UserError
 from bridge.finetuning.lived import Lived, nothing_lived
-from bridge.finetuning.objective import advantages, by_trial, mean_gain
+from bridge.finetuning.objective import advantages, by_trial, episodes_apart, mean_gain
 from bridge.finetuning.weights import Own, Tuner, Whole
 from bridge.maths.baselines import Baseline
 from bridge.maths.optimizers import Moments, adam, no_moments, sgd
-from bridge.play import show
+from bridge.play import absorbed, show
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
@@ -133,10 +133,7 @@ class GradientSteps(Bounded):
         Raises:
             UserError: episodes of one step, one at a time: no advantage can be told from a single reward.
         """
-        count = self.inner_every or min(20, max(2, trial.episodes // 4))
-        if count * trial.horizon < 2:
-            raise UserError("Gradient steps need two or more environment steps. Raise inner_every.")
-        return count
+        return episodes_apart(self.inner_every, trial, "inner_every")
 
 
 class Memory(NamedTuple):
@@ -221,7 +218,7 @@ class FineTuned(nn.Module):
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
         """One episode's steps."""
         with self._on(memory.own):
-            inner = _absorbed(self.agent, memory.agent, steps)
+            inner = absorbed(self.agent, memory.agent, steps)
         return self._recorded(memory, steps)._replace(agent=inner)
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
@@ -335,12 +332,3 @@ def card_of(agent: Tunable, tuner: Tuner, called: str) -> Card:
     own = tuner.new(agent.network, Rows.of("count", torch.arange(1)))
     count = sum(leaf[0].numel() for leaf in tree.leaves(own))
     return dataclasses.replace(agent.card, method=f"{called}_{agent.card.method}", params_trained=count)
-
-
-def _absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
-    absorb = getattr(agent, "absorb", None)
-    if absorb is not None:
-        return absorb(memory, steps)
-    for step in steps:
-        memory = agent.observe(memory, step)
-    return memory

@@ -10,10 +10,25 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge import spaces
+from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
+from bridge.protocol import Trial
 from bridge.tasks.base import Box, Discrete
+
+
+def episodes_apart(asked: int, trial: Trial, key: str) -> int:
+    """Episodes between gradient steps: as many as were asked for; 0: a quarter of a trial's, from 2 to 20.
+
+    Raises:
+        UserError: episodes of one step, one at a time: no advantage can be told from a single reward. ``key`` names
+            what to raise.
+    """
+    count = asked or min(20, max(2, trial.episodes // 4))
+    if count * trial.horizon < 2:
+        raise UserError(f"A gradient step needs two or more environment steps. Raise {key}.")
+    return count
 
 
 def advantages(
