@@ -286,3 +286,26 @@ def test_one_reward_is_too_little_for_a_step():
     tuned = FineTuned(in_context(family), Whole(), GradientSteps(inner_every=1), Card(method="x"))
     with pytest.raises(UserError, match=r"two or more environment steps\. Raise inner_every"):
         play(tuned, family, 2, 2)
+
+
+def test_probabilities_are_clipped_against_those_from_which_the_steps_began(monkeypatch):
+    family, seen = make_family("tabular_mdp:n=4"), []
+
+    def spy(log_prob, behaviour, *rest):
+        seen.append((log_prob.detach(), behaviour))
+        return mean_gain(log_prob, behaviour, *rest)
+
+    monkeypatch.setattr("bridge.finetuning.agent.mean_gain", spy)
+    play(FineTuned(in_context(family), Whole(), STEPS, Card(method="x")), family, 3, 3)
+    assert len(seen) == 3
+    assert all(torch.equal(behaviour, seen[0][0]) for _, behaviour in seen)
+    assert not torch.allclose(seen[2][0], seen[0][0])
+
+
+def test_moments_live_through_the_trial():
+    """Two times three steps count as six: the correction of Adam's first steps is made once."""
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family), Whole(("actor",)), STEPS, Card(method="x"))
+    memory = play(tuned, family, 3, 5)
+    assert memory.moments.steps.tolist() == [6] * 3
+    assert any(leaf.any() for leaf in tree.leaves(memory.moments.first))
