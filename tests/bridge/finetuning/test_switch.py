@@ -40,3 +40,5 @@ def test_a_trial_is_judged_by_the_mean_of_its_episodes_so_far():
     assert worse(lived, 1).tolist() == [False, False, True]
     assert worse(lived, 2).tolist() == [True, False, True]
     assert worse(lived, 3).tolist() == [False, False, False]
+    nothing_earned = below(torch.zeros(4))
+    assert nothing_earned(lived, 2).tolist() == [False, False, False]  # as usual as where nothing is earned at home
