@@ -96,6 +96,10 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     assert len({len(row) for row in rows}) == 1
     for row in rows:
         assert ("±" in row[-3]) == (int(row[2]) > 0)
+    last = {(row[0], row[1].strip()): float(row[-4].split(" ±")[0]) for row in rows}
+    for row in (row for row in rows if int(row[2])):
+        gain = last[row[0], row[1].strip()] - last[row[0], ""]
+        assert float(row[-3].split(" ±")[0]) == pytest.approx(gain, abs=2e-3)
     assert len(list(tmp_path.glob("*.parquet"))) == 5
     monkeypatch.setattr(sys, "argv", [*given, "--trials", "16", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds another study"):
