@@ -64,7 +64,7 @@ def play_trials(
         tasks: which one each row plays; None: one of ``train``, which ``noise`` names.
     """
     if tasks is None:
-        tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+        tasks = family.sample("train", task_numbers(noise))
     memory = agent.start(Clues(), trial, noise)
     steps: list[Step] = []
     for episode in range(trial.episodes):
@@ -80,6 +80,11 @@ def play_trials(
     if means:
         judged = torch.where(live, torch.stack([family.expected_reward(tasks, step) for step in steps]), 0.0)
     return packed(Batch(obs, action, reward, next_obs, end.to(reward.dtype), judged, live, task_features(tasks)))
+
+
+def task_numbers(noise: Rows) -> Int[Tensor, " B"]:
+    """The task that each row of ``noise`` names, of so many that none is met twice where a split has them."""
+    return noise.at("task").bits() & ((1 << 62) - 1)
 
 
 def packed(batch: Batch) -> Batch:

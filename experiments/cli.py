@@ -144,11 +144,11 @@ class Finetune:
     """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others."""
 
     base: Positional[str]
-    """The folder of a trained transformer (icl_ad, icl_dpt, icl_rl)."""
+    """The folder of a trained transformer (icl_ad, icl_dpt, icl_rl, mt)."""
     family: str = "bandit:k=5,n=10"
     """The family that it was trained on."""
-    split: str = "train"
-    """Whose tasks are played for reward: shift/reward_sign/4."""
+    split: str = ""
+    """Whose tasks are played for reward: shift/reward_sign/4 (empty: train)."""
     tasks: int = 16
     """How many of them; where a split has tasks without end, none that evaluate scores."""
     demos: str = ""
@@ -185,19 +185,21 @@ class Finetune:
         print(
             f"Tuned {about['params_trained']:,} of {about['params_total']:,} weights on {about['env_steps']:,} "
             f"environment steps: {self.out}. Next: metabridge evaluate {self.out} --family {self.family} --splits "
-            f"{self.split}"
+            f"{about['split']}"
         )
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Let agents play training tasks and keep their histories as a Parquet dataset."""
+    """Let agents play tasks of a split and keep their histories as a Parquet dataset."""
 
     sources: Positional[str]
     """Who plays, in turn, joined by +: references (thompson+q_learning) and folders of trained runs."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
+    split: str = "train"
+    """Whose tasks; histories on others than train are for metabridge finetune --demos."""
     shards: int = 1
     """Parquet files; more can be added later by the same command."""
     rows: int = 0
@@ -214,10 +216,8 @@ class Data:
         from experiments import collecting
 
         _one_thread()
-        folder = collecting.collect(
-            self.sources, self.family, shards=self.shards, rows=self.rows, episodes=self.episodes, seed=self.seed,
-            out=self.out,
-        )  # fmt: skip
+        names = ("split", "shards", "rows", "episodes", "seed", "out")
+        folder = collecting.collect(self.sources, self.family, **{name: getattr(self, name) for name in names})
         print(f"{self.shards} shard(s) of histories: {folder}")
         return 0
 

@@ -20,21 +20,25 @@ _STEPS = 20_000
 """Of a shard, unless told: as many as learners ask for at a time."""
 
 
-def collect(sources: str, family_spec: str, *, shards: int, rows: int, episodes: int, seed: int, out: Path) -> Path:
+def collect(
+    sources: str, family_spec: str, *, split: str = "train", shards: int, rows: int, episodes: int, seed: int, out: Path
+) -> Path:
     """Make the first ``shards`` shards that are not there yet; returns the collection's folder.
 
     Raises:
-        UserError: a source that is unknown, told the task or of another family; a count below its least.
+        UserError: a source that is unknown, told the task or of another family; an unknown split; a count below its
+            least.
     """
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
     family = make_family(family_spec)
-    whole = family.trial("train")
+    whole = family.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
-    named = [_named(source, family) for source in sources.split("+")]
+    named = [_named(source, family, split) for source in sources.split("+")]
     names = tuple(name for name, _ in named)
-    made = Collection(family, names, seed=seed, episodes=episodes, rows=rows, folder=out, agents=dict(named))
+    settings = {"split": split, "seed": seed, "episodes": episodes, "rows": rows}
+    made = Collection(family, names, **settings, folder=out, agents=dict(named))
     with Progress(shards * rows, "histories") as progress:
         for number in range(shards):
             made.shard(number)
@@ -42,9 +46,9 @@ def collect(sources: str, family_spec: str, *, shards: int, rows: int, episodes:
     return made.folder
 
 
-def _named(source: str, family: TaskFamily) -> tuple[str, Agent]:
+def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
     """A source and its name: a run's tells its weights."""
-    agent = methods.agent(source, family, "train")
+    agent = methods.agent(source, family, split)
     if not isinstance(agent, nn.Module):
         return source, agent
     digest = hashlib.sha256()

@@ -26,7 +26,7 @@ from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.trials import task_features
 from experiments import training
 from experiments.progress import Progress
-from llm_adapt import data, finetuning, tuners
+from llm_adapt import data, tuners
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
 from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import fingerprint
@@ -35,7 +35,8 @@ from llm_adapt.mt import OneEpisode
 _KIND = "finetuned"
 _CHUNK = 4_096
 """Tasks compared at a time."""
-_NEEDED = {"family", "family_hash", "method", "base", "signal", "split", "tasks", "params_total", "params_trained"}
+_NEEDED = {"family", "family_hash", "method", "base", "reads", "signal", "split", "tasks"}
+_NEEDED |= {"params_total", "params_trained"}
 
 
 def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: str, demos: str) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
         family_spec: the family that it was trained on.
         config: what is trained, and how far.
         out: a folder that is not there yet, or is empty.
-        split: whose tasks are played for reward.
+        split: whose tasks are played for reward; empty: train.
         demos: histories to imitate instead: a collection's folder or one of its shards; empty: none.
 
     Raises:
@@ -54,24 +55,28 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
         DivergenceError: training came to numbers that are none; nothing is written.
     """
     family = make_family(family_spec)
+    shown = data.stored(Path(demos), family) if demos else None
+    if shown and split and split != shown.split:
+        raise UserError(f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out.")
+    split = shown.split if shown else split or "train"
     family.split(split)
-    if demos and split != "train":
-        raise UserError(f"Demonstrations are of training tasks; found --split {split}. Leave --split or --demos out.")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
     agent = _transformer(run, family)
     tuned = config.begin(agent.policy, seed=config.seed)
-    if demos:
-        signal = Demonstrations(tuned.policy, family, data.stored(Path(demos), family), config)
+    learner = type(agent)(tuned.policy, Card(method="finetuning"))
+    if shown:
+        signal = Demonstrations(learner, family, shown.rows, config)
+        played = [] if split == "train" else _distinct(family, split, shown.tasks)
     else:
-        signal = Returns(tuned.policy, family, split, config)
+        signal = Returns(learner, family, split, config)
+        played = signal.numbers.tolist()
     log = []
     with Progress(config.steps, "gradient steps") as progress:
-        progress.describe(f"{config.tuner} on {family.id}, {'demonstrations' if demos else split}")
+        progress.describe(f"{config.tuner} on {family.id}, {split}, {'demonstrations' if shown else 'reward'}")
         for line in tune(tuned, signal, config):
             log.append(json.dumps(line) + "\n")
             progress.advance(1)
-    numbers = [] if demos else finetuning.task_numbers(family, split, config.tasks).tolist()
     about = {
         "kind": _KIND,
         "suite_version": SUITE_VERSION,
@@ -80,10 +85,11 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
         "method": f"{config.tuner}_{run_folder.read_config(Path(run))['method']}",
         "config": dataclasses.asdict(config) | {"lr": config.rate},
         "base": {"run": run, "fingerprint": fingerprint(tuned.base), "card": dataclasses.asdict(agent.card)},
-        "signal": "demos" if demos else "reward",
+        "reads": agent.reads,
+        "signal": "demos" if shown else "reward",
         "demos": demos,
         "split": split,
-        "tasks": numbers,
+        "tasks": played,
         "env_steps": signal.env_steps,
         "grad_steps": config.steps,
         "params_total": sum(weights.numel() for weights in tuned.policy.parameters()),
@@ -129,7 +135,8 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         params_total=about["params_total"],
         params_trained=about["params_trained"],
     )
-    return InContext(tuners.load(base, folder), card)
+    kind = next(kind for kind in (InContext, OneEpisode) if kind.reads == about["reads"])
+    return kind(tuners.load(base, folder), card)
 
 
 def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
@@ -155,6 +162,11 @@ def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[b
     return [task.tobytes() for task in task_features(family.sample(split, numbers)).numpy()]
 
 
+def _distinct(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[int]:
+    """Some tasks, each but once whatever its numbers."""
+    return list(dict(zip(_named(family, split, numbers), numbers.tolist(), strict=True)).values())
+
+
 def _transformer(run: str, family: TaskFamily) -> InContext:
     """The agent of a run that has a policy to tune."""
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
@@ -165,8 +177,6 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     agent = training.load_agent(run, family)
     if isinstance(agent, FineTuned):  # a run of lora_*
         agent = agent.agent
-    if isinstance(agent, OneEpisode):
-        raise UserError(f"{run} forgets its trial with every episode. Tune it in its trials: lora_reward:run={run}")
     if not isinstance(agent, InContext):
         name = run_folder.read_config(Path(run))["method"]
         raise UserError(f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}")

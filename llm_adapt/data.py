@@ -1,9 +1,9 @@
 """Histories as Parquet: made once for all who learn from them, cached by what defines them, read by ``datasets``.
 
 A collection is an endless row of shards. What is in a shard is a function of its number and of the collection's
-definition alone: family (by hash), sources, seed, trial, rows of a shard. It lies in a folder that is named by the hash
-of the definition, beside a card that says what it is; a shard that is there is not made again. A row is one history,
-so that nothing that is cut from a row crosses a task's boundary.
+definition alone: family (by hash), split, sources, seed, trial, rows of a shard. It lies in a folder that is named by
+the hash of the definition, beside a card that says what it is; a shard that is there is not made again. A row is one
+history, so that nothing that is cut from a row crosses a task's boundary.
 
 The folder is a dataset like any other: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
 
@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import torch
 from datasets.exceptions import DatasetGenerationError
+from jaxtyping import Int
 from pyarrow import parquet
 from torch import Tensor
 
@@ -35,10 +36,11 @@ from bridge.protocol import Agent, Trial
 from bridge.references.table import reference
 from bridge.rng import Rows
 from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
+from bridge.trials import task_numbers
 from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
 
-VERSION = 2
+VERSION = 3
 """Moves when what a shard holds moves."""
 
 CACHE = "METABRIDGE_CACHE"
@@ -52,6 +54,8 @@ class Definition:
     family: str
     """Canonical name."""
     family_hash: str
+    split: str
+    """Whose tasks are played."""
     sources: tuple[str, ...]
     seed: int
     episodes: int
@@ -72,7 +76,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
 
 
-def stored(place: Path, family: TaskFamily) -> datasets.Dataset:
+class Stored(NamedTuple):
+    """Histories that somebody has made."""
+
+    rows: datasets.Dataset
+    split: str
+    """Whose tasks were played."""
+    tasks: Int[Tensor, " n"]
+    """Which of them, in the order of rows."""
+
+
+def stored(place: Path, family: TaskFamily) -> Stored:
     """All histories of a collection's folder, or those of one of its shards.
 
     Raises:
@@ -83,17 +97,19 @@ def stored(place: Path, family: TaskFamily) -> datasets.Dataset:
     shards = [int(path.stem.removeprefix("shard-")) for path in sorted(folder.glob(pattern))]
     if not shards:
         raise UserError(f"There is no {pattern} in {folder}. Make it: metabridge data SOURCES --family {family.id}")
-    return datasets.concatenate_datasets([found.shard(number) for number in shards])
+    tasks = torch.cat([task_numbers(found.noise(number)) for number in shards])
+    return Stored(datasets.concatenate_datasets([found.shard(number) for number in shards]), found.split, tasks)
 
 
 class Collection:
     """The shards of one definition, made as they are asked for.
 
     Args:
-        family: whose training tasks are played.
+        family: whose tasks are played.
         sources: who plays, in turn, by name.
+        split: of which tasks; learners read those of ``train`` alone.
         seed: of tasks and noise.
-        episodes: of each history; 0: as many as a trial of training has.
+        episodes: of each history; 0: as many as a trial of the split has.
         rows: histories of each shard.
         folder: where the collection's own folder lies; None: ``cache_folder() / "histories"``.
         agents: the sources, each by a name that no other source has; None: references by these names.
@@ -104,16 +120,17 @@ class Collection:
         family: TaskFamily,
         sources: Sequence[str],
         *,
+        split: str = "train",
         seed: int = 0,
         episodes: int = 0,
         rows: int = 256,
         folder: Path | None = None,
         agents: Mapping[str, Agent] | None = None,
     ) -> None:
-        whole = family.trial("train")
-        self.family = family
+        whole = family.trial(split)
+        self.family, self.split = family, split
         self.trial = Trial(episodes or whole.episodes, whole.horizon)
-        self.definition = Definition(family.id, family.hash, tuple(sources), seed, self.trial.episodes, rows)
+        self.definition = Definition(family.id, family.hash, split, tuple(sources), seed, self.trial.episodes, rows)
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
         self.agents = agents
         self.steps: int | None = None
@@ -139,11 +156,17 @@ class Collection:
                 f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
                 f"({family.hash}). Make another: {another}"
             )
-        made = cls(family, found["sources"], seed=found["seed"], episodes=found["episodes"], rows=found["rows"])
+        settings = {name: found[name] for name in ("split", "seed", "episodes", "rows")}
+        made = cls(family, found["sources"], **settings)
         made.folder = folder
         shards = sorted(folder.glob("shard-*.parquet"))
         made.steps = sum(sum(parquet.read_table(path, columns=["length"])["length"].to_pylist()) for path in shards)
         return made
+
+    def noise(self, shard: int) -> Rows:
+        """A row for each history of a shard."""
+        d = self.definition
+        return Rows.of(f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows))
 
     def path(self, shard: int) -> Path:
         """Where a shard lies, or will."""
@@ -180,9 +203,8 @@ class Collection:
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
-        ids = torch.arange(number * d.rows, (number + 1) * d.rows)
-        agents = [self.agents[n] if self.agents else reference(n, self.family, "train") for n in d.sources]
-        histories = play(agents, self.family, self.trial, Rows.of(f"histories/{d.seed}", ids))
+        agents = [self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources]
+        histories = play(agents, self.family, self.trial, self.noise(number), d.split)
         names = [d.sources[row % len(d.sources)] for row in range(d.rows)]
         lengths = histories.length.tolist()
         columns: dict[str, Any] = {"source": names, "length": lengths}
@@ -199,7 +221,7 @@ class Collection:
     def _card(self) -> str:
         d = self.definition
         return _CARD.format(
-            family=d.family, hash=d.family_hash, sources=", ".join(d.sources), episodes=d.episodes,
+            family=d.family, hash=d.family_hash, split=d.split, sources=", ".join(d.sources), episodes=d.episodes,
             horizon=self.trial.horizon, rows=d.rows, definition=json.dumps(asdict(d), indent=1, sort_keys=True),
         )  # fmt: skip
 
@@ -216,10 +238,11 @@ configs:
 ---
 # Learning histories on {family}
 
-Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one training task: {episodes}
-episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`, `reward`,
-`next_obs`, `end` (this step ended its episode), `asked` (a state drawn at random from those of the shard), `best` (the
-informed oracle's action there). Rewards are as the task pays them. Nothing of the task's parameters is shown.
+Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one task of the split {split}:
+{episodes} episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`,
+`reward`, `next_obs`, `end` (this step ended its episode), `asked` (a state drawn at random from those of the shard),
+`best` (the informed oracle's action there). Rewards are as the task pays them. Nothing of the task's parameters is
+shown.
 
 What it holds is a function of this definition (family hash {hash}) and the shard's number:
 

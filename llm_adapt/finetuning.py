@@ -5,6 +5,8 @@
 * ``Returns``: reward. Whole trials are played on k tasks of a split, and judged and learned from as
   ``llm_adapt/icl_rl.py`` does at its defaults, with a critic that is made new and not kept.
 
+Who forgets with every episode (``llm_adapt/mt.py``) is tuned on single episodes by either.
+
 Tasks are tuned on that no evaluation scores, where a split has tasks without end; where they are a finite list, the
 first k of them are, and whoever scores the policy must say so.
 
@@ -27,15 +29,14 @@ from bridge.errors import DivergenceError
 from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import judge, losses
-from bridge.protocol import Card
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import Batch, play_trials
 from llm_adapt import data, icl_rl
+from llm_adapt.histories import one_episode
 from llm_adapt.icl_rl import tokens_of
 from llm_adapt.imitation import surprise
 from llm_adapt.in_context import InContext
-from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tuners import Kind, Tuned, Tuner
 from llm_adapt.windows import cut
 
@@ -119,12 +120,11 @@ def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, fl
 class Demonstrations:
     """Imitate histories, in windows."""
 
-    def __init__(
-        self, policy: TransformerPolicy, family: TaskFamily, histories: datasets.Dataset, config: Config
-    ) -> None:
-        self.policy, self.family, self.histories, self.seed = policy, family, histories, config.seed
-        lengths = histories["length"]
-        self.env_steps, self.width = sum(lengths), min(policy.config.window, max(lengths))
+    def __init__(self, agent: InContext, family: TaskFamily, histories: datasets.Dataset, config: Config) -> None:
+        self.agent, self.policy, self.family, self.histories = agent, agent.policy, family, histories
+        lengths, self.seed = histories["length"], config.seed
+        longest = max(lengths) if agent.reads == "trial" else min(max(lengths), family.trial("train").horizon)
+        self.env_steps, self.width = sum(lengths), min(self.policy.config.window, longest)
         self.count = max(1, config.batch // self.width)
         self.learned: list[nn.Parameter] = []
 
@@ -133,6 +133,8 @@ class Demonstrations:
         noise = Rows.of(f"finetune/demos/{self.seed}", step * self.count + torch.arange(self.count))
         row = (noise.at("row").uniform().double() * len(self.histories)).long().tolist()
         found = data.read(self.histories, row, self.family)
+        if self.agent.reads == "episode":
+            found = one_episode(found, noise.at("episode"))
         asked, did = found.steps.obs, found.steps.action
         windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
         out = self.policy(windows.tokens).out
@@ -143,12 +145,12 @@ class Demonstrations:
 class Returns:
     """Raise the return of trials on k tasks of a split."""
 
-    def __init__(self, policy: TransformerPolicy, family: TaskFamily, split: str, config: Config) -> None:
-        self.policy, self.family, self.split, self.seed = policy, family, split, config.seed
-        self.trial, self.numbers = family.trial(split), task_numbers(family, split, config.tasks)
+    def __init__(self, agent: InContext, family: TaskFamily, split: str, config: Config) -> None:
+        self.agent, self.policy, self.family, self.split = agent, agent.policy, family, split
+        self.trial, self.numbers = agent.past(family.trial(split)), tuned_tasks(family, split, config.tasks)
         span = self.trial.episodes * self.trial.horizon
         self.trials, self.played, self.env_steps = max(_PPO.minibatches, config.batch // span), 0, 0
-        self.scale, width = ReturnScale(span), policy.config.backbone_config.hidden_size
+        self.scale, width, self.seed = ReturnScale(span), self.policy.config.backbone_config.hidden_size, config.seed
         with first_weights(config.seed):
             self.critic = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         self.learned = list(self.critic.parameters())
@@ -168,8 +170,8 @@ class Returns:
         """A trial a row by the policy as it is, on the k tasks in turn, and what its steps were worth."""
         row = self.played + torch.arange(self.trials)
         tasks = self.family.sample(self.split, self.numbers[row % len(self.numbers)])
-        agent, noise = InContext(self.policy, Card(method="finetuning")), Rows.of(f"finetune/play/{self.seed}", row)
-        self.batch = batch = play_trials(agent, self.family, self.trial, noise, means=False, tasks=tasks)
+        noise = Rows.of(f"finetune/play/{self.seed}", row)
+        self.batch = batch = play_trials(self.agent, self.family, self.trial, noise, means=False, tasks=tasks)
         steps = int(batch.live.sum())
         self.played, self.env_steps = self.played + self.trials, self.env_steps + steps
         self.scale.update(batch.judged, batch.live, gamma=_PPO.gamma)
@@ -186,7 +188,7 @@ class Returns:
         return self.policy.actor(hidden), self.critic(hidden).squeeze(-1)
 
 
-def task_numbers(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:
+def tuned_tasks(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:
     """Which tasks of a split are tuned on."""
     size = family.support(split)
     return torch.arange(min(count, size)) if size is not None else _FAR + torch.arange(count)

@@ -1,4 +1,4 @@
-"""Learning histories: what learners did on training tasks from their first step on, and what would have been best.
+"""Learning histories: what learners did on tasks of a split from their first step on, and what would have been best.
 
 A source is an agent, a reference or a trained one, that knows no more of a task than its history shows. It must not: an
 agent that imitates somebody who knew more takes its own guesses for evidence (Ortega et al. 2021, arXiv 2110.10819).
@@ -26,6 +26,7 @@ from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.trials import task_numbers
 from llm_adapt.tokens import Transition
 
 
@@ -43,29 +44,29 @@ class Histories(NamedTuple):
 
 
 @torch.no_grad()
-def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows) -> Histories:
-    """A trial on a training task for each row of ``noise``, which names both; rows take the sources in turn.
+def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows, split: str = "train") -> Histories:
+    """A trial on a task of ``split`` for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:
         UserError: a source is told the task, or its number.
     """
     for source in sources:
-        if (clue := clue_given(source.card, family, "train")) != "nothing":
+        if (clue := clue_given(source.card, family, split)) != "nothing":
             raise UserError(
                 f"{source.card.method} is told the task ({clue}), and nobody can imitate what he cannot know. Take one "
                 "who is told nothing."
             )
-    tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+    tasks = family.sample(split, task_numbers(noise))
     rows = torch.arange(len(noise), device=noise.device)
     groups = [rows[rows % len(sources) == number] for number in range(min(len(sources), len(rows)))]
     played = [
-        record_context(source, family, "train", memory.select(tasks, mine), noise[mine], trial)
+        record_context(source, family, split, memory.select(tasks, mine), noise[mine], trial)
         for source, mine in zip(sources, groups, strict=False)
     ]
     states = torch.cat([step.obs[_live(step)] for episodes in played for steps in episodes for step in steps])
     states = states.unique(dim=0)
     parts = [
-        _labelled(family, trial, memory.select(tasks, mine), episodes, states, noise[mine])
+        _labelled(family, split, trial, memory.select(tasks, mine), episodes, states, noise[mine])
         for mine, episodes in zip(groups, played, strict=True)
     ]
     longest = max(int(part.length.max()) for part in parts)
@@ -73,6 +74,26 @@ def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows
     order = torch.cat(groups).argsort()
     steps = Transition(*(torch.cat(columns)[order] for columns in zip(*(part.steps for part in found), strict=True)))
     return Histories(steps, *(torch.cat(columns)[order] for columns in zip(*(part[1:] for part in found), strict=True)))
+
+
+def one_episode(histories: Histories, noise: Rows) -> Histories:
+    """An episode of each, whichever ``noise`` says, as a history of its own."""
+    end = histories.steps.end > 0
+    number = end.long().cumsum(1) - end.long()  # of the episode that a step is of
+    inside = torch.arange(end.shape[1]) < histories.length[:, None]
+    last = number.gather(1, histories.length[:, None] - 1)
+    chosen = (noise.uniform()[:, None] * (last + 1)).long()
+    mine = (number == chosen) & inside
+    length = mine.sum(1)
+    row, at = torch.arange(len(end))[:, None], mine.long().argmax(1, keepdim=True) + torch.arange(int(length.max()))
+    beyond = torch.arange(at.shape[1]) >= length[:, None]
+
+    def part(column: Tensor) -> Tensor:
+        rows = column[row, at.clamp(max=end.shape[1] - 1)]
+        rows[beyond] = 0
+        return rows
+
+    return Histories(Transition(*map(part, histories.steps)), part(histories.asked), part(histories.best), length)
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
@@ -94,10 +115,10 @@ def _plays(name: str, family: TaskFamily) -> bool:
 
 
 def _labelled(
-    family: TaskFamily, trial: Trial, tasks: Tasks, episodes: list[list[Step]], states: Tensor, noise: Rows
+    family: TaskFamily, split: str, trial: Trial, tasks: Tasks, episodes: list[list[Step]], states: Tensor, noise: Rows
 ) -> Histories:
     """One source's trials, with what the oracle would do in states drawn from ``states``."""
-    oracle = reference("oracle", family, "train")
+    oracle = reference("oracle", family, split)
     told = oracle.start(Clues(task=tasks), trial, noise.at("oracle"))
     asked, best = [], []
     for number, steps in enumerate(episodes):

@@ -102,7 +102,7 @@ class ImitationLearner(Saved):
         """What is read: the collection that was given, or the family's own. Who only plays needs none."""
         config, family = self.config, self.family
         if config.data:
-            return data.Collection.opened(Path(config.data), family)
+            return _for_training(data.Collection.opened(Path(config.data), family))
         whole = family.trial("train")
         episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
         sources = tuple(config.sources.split("+")) if config.sources else default_sources(self.method, family)
@@ -179,6 +179,20 @@ class ImitationLearner(Saved):
             params_trained=count,
         )  # fmt: skip
         return InContext(self.policy, card)
+
+
+def _for_training(found: data.Collection) -> data.Collection:
+    """A collection of training tasks: others are kept for who is evaluated.
+
+    Raises:
+        UserError: it is of another split.
+    """
+    if found.split != "train":
+        raise UserError(
+            f"{found.folder} holds histories on {found.split}, and learners read those on train alone. Make others: "
+            f"metabridge data SOURCES --family {found.family.id}"
+        )
+    return found
 
 
 def surprise(

@@ -8,7 +8,7 @@ Shape letters: B trials, T steps.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,14 +36,21 @@ class InContext(nn.Module):
     """The frozen agent."""
 
     deciding: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
+    reads: ClassVar[Literal["trial", "episode"]] = "trial"
+    """Of what it keeps its past; with the end of that it forgets."""
 
     def __init__(self, policy: TransformerPolicy, card: Card) -> None:
         super().__init__()
         self.policy, self.card = policy, card
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        span = trial.episodes * trial.horizon + 1  # one may ask what it would do next
+        span = self.past(trial).episodes * trial.horizon + 1  # one may ask what it would do next
         return Memory(self.policy.new_cache(len(rng), span), self.policy.layout.nothing_yet(rng))
+
+    @classmethod
+    def past(cls, trial: Trial) -> Trial:
+        """What of ``trial`` it can remember at most."""
+        return trial if cls.reads == "trial" else Trial(1, trial.horizon)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         return memory

@@ -42,6 +42,7 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.trials import task_numbers
 from bridge.tuning import LogUniform, Space
 from bridge.workers import Workers
 from llm_adapt import mt
@@ -147,7 +148,7 @@ class LoraMamlLearner(Saved):
         """Episodes of a meta-batch before any adaptation and after each."""
         config = self.config
         noise = Rows.of(f"train/lora_maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
-        tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+        tasks = self.family.sample("train", task_numbers(noise))
         adapters, stages = tree.detached(self._begun().new(self.base.policy, noise)), []
         for k in range(config.inner_stages + 1):
             stages.append(self._episodes(adapters, tasks, noise.at("stage", k)))

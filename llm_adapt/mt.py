@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
-from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
 from llm_adapt import icl_rl
 from llm_adapt.icl_rl import SPACE, IclRlLearner
@@ -47,8 +46,7 @@ class Config(icl_rl.Config):
 class OneEpisode(InContext):
     """Begins every episode as if it were the first."""
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        return super().start(clues, Trial(1, trial.horizon), rng)
+    reads: ClassVar[Literal["trial", "episode"]] = "episode"
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         cache = memory.cache._replace(length=torch.zeros_like(memory.cache.length))

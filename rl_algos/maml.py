@@ -40,6 +40,7 @@ from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.protocol import Card
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
+from bridge.trials import task_numbers
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos import per_task
@@ -141,7 +142,7 @@ class MamlLearner(Saved):
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
         config = self.config
         noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks))
-        tasks = self.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+        tasks = self.family.sample("train", task_numbers(noise))
         params, kept = self.inner.start(self.tasks), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
         for k in range(config.inner_steps + (config.outer != "reptile")):

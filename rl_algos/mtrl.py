@@ -33,6 +33,7 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
+from bridge.trials import task_numbers
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos import per_task
@@ -162,7 +163,7 @@ class MtrlLearner(Saved):
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
         noise = Rows.of(f"train/mtrl/{self.seed}", slot)
-        tasks = family.sample("train", slot if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
+        tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
         hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
         task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
         horizon = family.trial("train").horizon

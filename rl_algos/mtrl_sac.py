@@ -34,6 +34,7 @@ from bridge.learner import Saved, first_weights
 from bridge.protocol import Agent, Card
 from bridge.rng import Rows
 from bridge.tasks.base import Box, TaskFamily
+from bridge.trials import task_numbers
 from bridge.tuning import Choice, LogUniform, Space
 from bridge.workers import Workers
 from rl_algos import per_task
@@ -188,7 +189,7 @@ class MtrlSacLearner(Saved):
         together = min(config.tasks_per_update, self.rings)
         turn = (self.updates * together + torch.arange(together, device=self.workers.device)) % self.rings
         noise = Rows.of(f"train/mtrl_sac/{self.seed}", turn).at(self.updates)
-        tasks = family.sample("train", turn if family.tasks else noise.at("task").bits() & ((1 << 62) - 1))
+        tasks = family.sample("train", turn if family.tasks else task_numbers(noise))
         own = self.table.rows(turn if family.tasks else torch.zeros_like(turn))
         count, horizon = config.episodes_per_task, family.trial("train").horizon
         rows, live = stored(per_task.play(self.table.net, own, family, tasks, noise, count, horizon))

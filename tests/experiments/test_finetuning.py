@@ -17,8 +17,10 @@ from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from experiments import finetuning, methods, training
 from experiments.collecting import collect
+from llm_adapt import data
 from llm_adapt.finetuning import Config
 from llm_adapt.low_rank import fingerprint
+from llm_adapt.mt import OneEpisode
 from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tuners import Tuned
 from tests.experiments.commands import run
@@ -165,6 +167,37 @@ def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
     assert said.startswith(f"{count} of the 2,000 trials on {split} play tasks that")
 
 
+@pytest.mark.parametrize("how", ["reward", "demos"])
+def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgetting(how, tmp_path):
+    base = trained(SMALLEST.replace("icl_rl", "mt"), "gridnavi", tmp_path / "mt")
+    shown = str(collect("psrl", "gridnavi", shards=1, rows=4, episodes=0, seed=0, out=tmp_path / "d"))
+    told = {"split": "train"} if how == "reward" else {"split": "", "demos": shown}
+    about = tune(base, tmp_path / "tuned", family="gridnavi", **told)
+    assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
+    agent = finetuning.load_agent(str(tmp_path / "tuned"), make_family("gridnavi"))
+    assert isinstance(agent, OneEpisode)
+    assert agent.card.method == "lora_mt (tuned)"
+
+
+def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_told(grid, tmp_path, capsys):
+    split = "shift/slip/4"
+    flags = ["--family", GRID, "--split", split, "--rows", "7", "--out", str(tmp_path / "d")]
+    run("data", "psrl", *flags, capsys=capsys)
+    (shown,) = (tmp_path / "d").iterdir()
+    tune_flags = ["--family", GRID, "--demos", str(shown), "--steps", "1", "--out", str(tmp_path / "tuned")]
+    out, _ = run("finetune", grid, *tune_flags, capsys=capsys)
+    assert f"--splits {split}" in out
+    about = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert (about["split"], about["signal"]) == (split, "demos")
+    family, numbers = make_family(GRID), data.stored(shown, make_family(GRID)).tasks
+    goals = family.sample(split, numbers).params["goal"].unique(dim=0)
+    assert len(about["tasks"]) == len(goals) < 8
+    _, said = run(
+        "evaluate", str(tmp_path / "tuned"), "--family", GRID, "--splits", split, "--trials", "42", capsys=capsys
+    )
+    assert f"{2 * len(goals)} of the 42 trials on {split} play tasks that" in said
+
+
 @pytest.mark.parametrize("moment", ["tuning", "writing"])
 def test_interrupted_it_leaves_nothing(moment, base, tmp_path, capsys, monkeypatch):
     def stop(*_: object) -> None:
@@ -202,7 +235,7 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
         ((base,), {"split": "shift/nothing/4"}, "Unknown axis"),
         ((base,), {"targets": "query"}, "no module 'query'.*There are: down_proj"),
         ((base,), {"rank": 99}, "rank=99 does not fit .* Take one from 1 to 16"),
-        ((base,), {"demos": demos}, "Demonstrations are of training tasks; found --split"),
+        ((base,), {"demos": demos}, f"holds histories on train, not on {FLIPPED}. Leave --split or --demos out"),
         ((base,), {"demos": str(tmp_path), "split": "train"}, "holds no collection of histories"),
         ((base,), {"demos": str(collection / "shard-00009.parquet"), "split": "train"}, "no shard-00009.parquet"),
     ]

@@ -9,7 +9,7 @@ from bridge.references.q_learning import QLearning
 from bridge.references.table import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from llm_adapt.data import Collection, cache_folder, read
+from llm_adapt.data import Collection, cache_folder, read, stored
 from llm_adapt.histories import play
 
 
@@ -54,7 +54,14 @@ def test_a_shard_does_not_depend_on_those_before_it(tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 1}, {"rows": 5}, {"episodes": 3}, {"sources": ("random",)}, {"spec": "gridnavi:train=inner"}],
+    [
+        {"seed": 1},
+        {"split": "id"},
+        {"rows": 5},
+        {"episodes": 3},
+        {"sources": ("random",)},
+        {"spec": "gridnavi:train=inner"},
+    ],
 )
 def test_another_definition_lies_elsewhere(tmp_path, other):
     assert collection(tmp_path, **other).folder != collection(tmp_path).folder
@@ -75,6 +82,21 @@ def test_it_streams_and_resumes_as_any_dataset(tmp_path):
     for _ in range(5):
         next(again)
     assert [row["reward"] for row in again] == rows[5:]
+
+
+def test_tasks_are_those_of_the_split(tmp_path):
+    """Rewards negated, arms that pay 0 or 1: none is above 0; and who reads them is told which tasks they are of."""
+    family, split = make_family("bandit:k=3,n=6"), "shift/reward_sign/4"
+    made = collection(tmp_path, family.id, ("random",), split=split)
+    for shard in (1, 0):
+        made.shard(shard)
+    shown = stored(made.folder, family)
+    found = read(shown.rows, range(8), family)
+    assert shown.split == split
+    assert -1 == found.steps.reward.min() < found.steps.reward.max() == 0
+    best = family.mean_rewards(family.sample(split, shown.tasks)).argmax(1)
+    assert torch.equal(found.best, best[:, None].expand(8, 6))
+    assert torch.equal(stored(made.path(1), family).tasks, shown.tasks[4:])
 
 
 def test_the_card_says_what_it_is(tmp_path):
@@ -134,6 +156,6 @@ def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_re
     with pytest.raises(UserError, match=rf"histories on gridnavi \({made.family.hash}\), not on darkroom.*{remedy}"):
         Collection.opened(made.folder, make_family("darkroom"))
     definition = made.folder / "definition.json"
-    definition.write_text(definition.read_text().replace('"version": 2', '"version": 1'))
-    with pytest.raises(UserError, match=rf"version \[1, 1\]; this program reads \[2, 1\].*{remedy}"):
+    definition.write_text(definition.read_text().replace('"version": 3', '"version": 1'))
+    with pytest.raises(UserError, match=rf"version \[1, 1\]; this program reads \[3, 1\].*{remedy}"):
         Collection.opened(made.folder, made.family)

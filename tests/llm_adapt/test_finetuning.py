@@ -11,13 +11,14 @@ from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from llm_adapt import data, finetuning
-from llm_adapt.finetuning import Config, Demonstrations, Returns, task_numbers, tune
+from llm_adapt.finetuning import Config, Demonstrations, Returns, tune, tuned_tasks
 from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import fingerprint
 from llm_adapt.policy import TransformerPolicy, build
 from tests.bridge.toys import Corridor
 
 BANDIT = "bandit:k=3,n=6"
+CARD = Card(method="x")
 
 
 def policy(family: TaskFamily, hidden: int = 16) -> TransformerPolicy:
@@ -31,7 +32,7 @@ def policy(family: TaskFamily, hidden: int = 16) -> TransformerPolicy:
 def rewarded(family: TaskFamily, base: TransformerPolicy, split: str = "train", **settings):
     config = Config(**({"batch": 240, "rank": 2} | settings))
     tuned = config.begin(base, seed=config.seed)
-    signal = Returns(tuned.policy, family, split, config)
+    signal = Returns(InContext(tuned.policy, CARD), family, split, config)
     return tuned, signal, list(tune(tuned, signal, config))
 
 
@@ -40,7 +41,7 @@ def histories(tmp_path):
     family = make_family(BANDIT)
     data.Collection(family, ("ucb1",), rows=40, folder=tmp_path).shard(0)
     (folder,) = tmp_path.iterdir()
-    return data.stored(folder, family)
+    return data.stored(folder, family).rows
 
 
 @pytest.mark.parametrize("tuner", ["lora", "ia3", "head", "full"])
@@ -64,7 +65,7 @@ def test_demonstrations_become_likelier(tuner, histories):
     base = policy(family)
     config = Config(tuner=tuner, rank=4, steps=60, lr=0.03, batch=240)
     before, tuned = fingerprint(base), config.begin(base, seed=0)
-    signal = Demonstrations(tuned.policy, family, histories, config)
+    signal = Demonstrations(InContext(tuned.policy, CARD), family, histories, config)
     first = signal.loss(0, 1.0)[0].item()
     lines = list(tune(tuned, signal, config))
     assert lines[0]["loss"] == first
@@ -79,7 +80,7 @@ def test_what_is_imitated_is_what_the_source_did_where_it_stood(histories, monke
     config = Config(batch=120)
     cut = finetuning.cut
     monkeypatch.setattr(finetuning, "cut", lambda *given: seen.append(given) or cut(*given))
-    signal = Demonstrations(policy(family), family, histories, config)
+    signal = Demonstrations(InContext(policy(family), CARD), family, histories, config)
     signal.loss(0, 1.0)
     signal.loss(1, 1.0)
     (found, asked, did, width, *_), (later, *_) = seen
@@ -102,10 +103,10 @@ def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
 
 def test_tasks_that_are_tuned_on_are_those_that_no_evaluation_reaches():
     bandit, grid = make_family(BANDIT), make_family("gridnavi")
-    far = task_numbers(bandit, "shift/reward_sign/4", 3)
+    far = tuned_tasks(bandit, "shift/reward_sign/4", 3)
     assert far.tolist() == [1 << 40, (1 << 40) + 1, (1 << 40) + 2]
-    assert task_numbers(grid, "shift/slip/2", 3).tolist() == [0, 1, 2]
-    assert len(task_numbers(grid, "id", 1_000)) == grid.support("id")
+    assert tuned_tasks(grid, "shift/slip/2", 3).tolist() == [0, 1, 2]
+    assert len(tuned_tasks(grid, "id", 1_000)) == grid.support("id")
 
 
 def test_every_task_is_played_in_turn_on_the_split_that_was_named(monkeypatch):
@@ -134,7 +135,7 @@ def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
     with torch.no_grad():
         torch.nn.init.normal_(base.actor.weight)
     config = Config(batch=400)
-    signal = Returns(base, family, "train", config)
+    signal = Returns(InContext(base, CARD), family, "train", config)
     signal.loss(0, 1.0)
     out, _ = signal._read(signal.batch)
     log_prob, _ = base.actions.log_prob_and_entropy(out, signal.batch.action)

@@ -9,7 +9,8 @@ from bridge.references.random import Random
 from bridge.references.table import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from llm_adapt.histories import default_sources, play
+from llm_adapt.histories import Histories, default_sources, one_episode, play
+from llm_adapt.tokens import Transition
 
 
 def histories(spec="gridnavi", sources=("psrl",), rows=6, episodes=4):
@@ -64,6 +65,25 @@ def test_states_asked_about_are_drawn_evenly_from_those_of_all_trials():
     assert (count - expected).square().sum() / expected < 122  # chi-square with 78 degrees of freedom: 1 in 1,000
     same = (found.asked == found.steps.obs).all(-1).float().mean()
     assert same < 0.03
+
+
+def test_an_episode_of_a_history_is_all_of_it_and_each_comes_as_often():
+    _, found = histories("point_nav:variant=code", ("psrl", "random"), rows=4, episodes=3)
+    many = Histories(Transition(*(x.repeat(150, *[1] * (x.dim() - 1)) for x in found.steps)),
+        *(x.repeat(150, *[1] * (x.dim() - 1)) for x in found[1:]))  # fmt: skip
+    cut, count = one_episode(many, Rows.of("cut", torch.arange(600))), torch.zeros(4, 3)
+    for row in range(600):
+        n, ends = int(cut.length[row]), [-1, *many.steps.end[row].nonzero().flatten().tolist()]
+        assert cut.steps.end[row].nonzero().flatten().tolist() == [n - 1]
+        assert not cut.steps.reward[row, n:].any()
+        which = [
+            k for k in range(3)
+            if ends[k + 1] - ends[k] == n
+            and torch.equal(many.best[row, ends[k] + 1 : ends[k + 1] + 1], cut.best[row, :n])
+            and torch.equal(many.steps.obs[row, ends[k] + 1 : ends[k + 1] + 1], cut.steps.obs[row, :n])
+        ]  # fmt: skip
+        count[row % 4, which[0]] += 1
+    assert (count.sum(0) - 200).square().sum() / 200 < 13.8  # chi-square with 2 degrees of freedom: 1 in 1,000
 
 
 def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():

@@ -170,6 +170,14 @@ def test_given_data_are_read_in_place_of_new_ones(tmp_path):
         learner(data="nowhere").update()
 
 
+def test_histories_of_shifted_tasks_are_not_learned_from(tmp_path):
+    family = learner().family
+    made = data.Collection(family, ("psrl",), split="shift/slip/1", rows=2, folder=tmp_path)
+    made.shard(0)
+    with pytest.raises(UserError, match=r"histories on shift/slip/1, and learners read those on train alone"):
+        learner(data=str(made.folder)).update()
+
+
 @pytest.mark.parametrize(("window", "episodes", "expected"), [(8, 0, 2), (30, 0, 4), (8, 3, 3), (200, 0, 4)])
 def test_histories_are_no_longer_than_two_windows_unless_asked(window, episodes, expected):
     """Trials of gridnavi have four episodes of fifteen steps."""
