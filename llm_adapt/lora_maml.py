@@ -1,7 +1,7 @@
 """MAML (Finn et al. 2017, arXiv 1703.03400) on adapters alone: where low-rank fine-tuning in a trial should begin.
 
     phi_t = phi, and K times phi_t <- phi_t + alpha grad J_t(theta, phi_t), on every task t
-    phi <- phi + eta grad sum_t J_t(theta, phi_t)
+    phi <- phi + eta grad sum_t J_t(theta, phi_t), of phi_t before the first step and after each
 
 theta is a transformer policy, pretrained on single episodes for all tasks (``llm_adapt/mt.py``) with the first part of
 the budget, and fixed from then on; phi are its adapters (``llm_adapt/low_rank.py``). The gradient is that *through* the
@@ -9,7 +9,8 @@ inner steps. It is the bridge between ``rl_algos/maml.py``, which moves all weig
 ``lora_reward_mt``, which moves adapters from none. Deviations from the paper:
  1. Only adapters are adapted, and only where they begin is meta-trained.
  2. Inner steps are differentiated with ``lvc`` (``bridge/maths/surrogates.py``), as in ``rl_algos/maml.py``.
- 3. The outer step is PPO's clipped surrogate for some epochs, with Adam.
+ 3. The outer step is PPO's clipped surrogate for some epochs, with Adam. Every stage of adaptation counts in it, as
+    each of a trial's episodes does, and has an entropy bonus.
  4. Advantages are generalised and standardised, within each task inside, over the meta-batch outside.
  5. At test an inner step is on all episodes so far (``bridge/finetuning/agent.py``), in training on those since the
     last.
@@ -127,12 +128,12 @@ class LoraMamlLearner(Saved):
             self.updates += 1
             return {"stage": 0.0} | dict(metrics)
         left = max(0.0, 1 - spent) / max(1e-9, 1 - share)
-        stages = self._play()
+        stages, bonus = self._play(), self.config.entropy * min(1.0, left)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.meta_lr * min(1.0, left)
         for _ in range(self.config.meta_epochs):
             with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivatives
-                loss = -self._after_adapting(stages)
+                loss = -self._after_adapting(stages, bonus)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward(inputs=list(self.start.parameters()))
             self.workers.average_gradients(self.start.parameters())
@@ -174,14 +175,17 @@ class LoraMamlLearner(Saved):
             lived, agent.observation,
             gamma=config.inner_gamma, lam=config.inner_lam, baseline=config.inner_baseline,
         )  # fmt: skip
-        return Stage(lived, self._log_prob(adapters, lived), advantage)
+        return Stage(lived, self._log_prob_and_entropy(adapters, lived)[0], advantage)
 
-    def _log_prob(self, adapters: Adapters, lived: Lived) -> Float[Tensor, "N E H"]:
-        """Of what was done, by the policy with these adapters; 0 at empty places."""
+    def _log_prob_and_entropy(
+        self, adapters: Adapters, lived: Lived
+    ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
+        """Of what was done, and of the policy with these adapters, in nats; 0 at empty places."""
         agent = self.base.agent()
         with self.low_rank.on(agent.policy, adapters):
             out = agent.says(agent.start(Clues(), Trial(1, 1), Rows(lived.live[:, 0, 0].long())), lived)
-        return torch.where(lived.live, agent.actions.log_prob_and_entropy(out, lived.action)[0], 0.0)
+        log_prob, entropy = agent.actions.log_prob_and_entropy(out, lived.action)
+        return torch.where(lived.live, log_prob, 0.0), torch.where(lived.live, entropy, 0.0)
 
     @torch.enable_grad()
     def _adapted(self, adapters: Adapters, stage: Stage) -> Adapters:
@@ -189,21 +193,24 @@ class LoraMamlLearner(Saved):
         config, weight = self.config, by_trial(stage.advantage, stage.lived)
         for _ in range(config.inner_steps):
             leaves = [x if x.requires_grad else x.requires_grad_() for x in tree.leaves(adapters)]
-            log_prob = self._log_prob(adapters, stage.lived)
+            log_prob, _ = self._log_prob_and_entropy(adapters, stage.lived)
             gain = mean_gain(log_prob, stage.behaviour, weight, stage.lived.live, config.inner_clip)
             gradients = torch.autograd.grad(-gain.sum(), leaves, create_graph=True)
             adapters, _ = sgd(adapters, gradients, lr=config.inner_lr, max_norm=config.inner_norm)
         return adapters
 
-    def _after_adapting(self, stages: list[Stage]) -> Float[Tensor, ""]:
-        """What is maximised: the surrogate of the last stage, as a function of where adapters begin."""
-        *before, last = stages
-        adapters = self._begun().new(self.base.policy, Rows(last.lived.live[:, 0, 0].long()))
-        for stage in before:
-            adapters = self._adapted(adapters, stage)
-        log_prob, live = self._log_prob(adapters, last.lived), last.lived.live
-        advantage = standardised(last.advantage, live, (0, 1, 2))
-        return clipped_surrogate(log_prob, last.behaviour, advantage, self.config.clip).sum() / live.sum()
+    def _after_adapting(self, stages: list[Stage], bonus: float) -> Float[Tensor, ""]:
+        """What is maximised: the surrogates of all stages, as a function of where adapters begin."""
+        adapters = self._begun().new(self.base.policy, Rows(stages[0].lived.live[:, 0, 0].long()))
+        gains = []
+        for k, stage in enumerate(stages):
+            log_prob, entropy = self._log_prob_and_entropy(adapters, stage.lived)
+            advantage, steps = standardised(stage.advantage, stage.lived.live, (0, 1, 2)), stage.lived.live.sum()
+            gain = clipped_surrogate(log_prob, stage.behaviour, advantage, self.config.clip) + bonus * entropy
+            gains.append(gain.sum() / steps)
+            if k < self.config.inner_stages:
+                adapters = self._adapted(adapters, stage)
+        return torch.stack(gains).mean()
 
     def _begun(self) -> Begun:
         """Where adapters begin."""

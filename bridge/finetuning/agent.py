@@ -234,10 +234,11 @@ class FineTuned(nn.Module):
             rows = rows[self.wanted(memory.lived, episode)]
         if not len(rows):
             return memory
-        weight = self.weights(memory.lived)
-        at_once = max(1, _STEPS_AT_ONCE // max(1, int(memory.lived.live.flatten(1).sum(1).max())))
+        lived = memory.lived.first(episode + 1)
+        weight = self.weights(lived)
+        at_once = max(1, _STEPS_AT_ONCE // max(1, int(lived.live.flatten(1).sum(1).max())))
         for some in rows.split(at_once):
-            self._descend(memory, weight, some)
+            self._descend(memory, lived, weight, some)
         return memory._replace(agent=self._reread(memory, rng, episode + 1))
 
     def weights(self, lived: Lived) -> Float[Tensor, "B E H"]:
@@ -266,9 +267,9 @@ class FineTuned(nn.Module):
             time = time + lived.long()
         return memory._replace(time=time)
 
-    def _descend(self, memory: Memory, weight: Float[Tensor, "B E H"], rows: Int[Tensor, " b"]) -> None:
-        """All steps of some rows, in place."""
-        lived, inner, weight = (tree.select(part, rows) for part in (memory.lived, memory.agent, weight))
+    def _descend(self, memory: Memory, lived: Lived, weight: Float[Tensor, "B E H"], rows: Int[Tensor, " b"]) -> None:
+        """All steps of some rows on what they have lived, in place."""
+        lived, inner, weight = (tree.select(part, rows) for part in (lived, memory.agent, weight))
         own, moments = tree.select(memory.own, rows), tree.select(memory.moments, rows)
         behaviour, taken = None, torch.zeros_like(rows)
         clip = self.config.inner_clip if self.signal == "reward" else None

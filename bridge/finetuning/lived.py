@@ -39,6 +39,10 @@ class Lived(NamedTuple):
             kept[place] = new[row].to(kept.dtype)
         self.live[place] = True
 
+    def first(self, episodes: int) -> Lived:
+        """That of the first ``episodes`` episodes, without room for more."""
+        return Lived(*(part[:, :episodes] for part in self))
+
     def steps(self, episode: int) -> list[Step]:
         """One episode, as it was observed, up to the last step that any row lived."""
         longest = int(self.live[:, episode].any(0).sum())

@@ -45,17 +45,31 @@ def test_the_meta_gradient_is_that_of_finite_differences(settings):
     made.start.double()
     stages = [stage._replace(advantage=stage.advantage.double()) for stage in made._play()]
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        gradients = torch.autograd.grad(made._after_adapting(stages), list(made.start.values()))
+        gradients = torch.autograd.grad(made._after_adapting(stages, 0.1), list(made.start.values()))
         assert max(g.abs().max() for g in gradients) > 1e-4
         for key, gradient in zip(made.start, gradients, strict=True):
             direction = Rows.of(key, torch.arange(1)).normal(gradient.numel()).double().view_as(gradient)
             ends = []
             for side in (1e-6, -1e-6):
                 made.start[key].data += side * direction
-                ends.append(made._after_adapting(stages).item())
+                ends.append(made._after_adapting(stages, 0.1).item())
                 made.start[key].data -= side * direction
             slope = (ends[0] - ends[1]) / 2e-6
             assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-5, abs=1e-6)
+
+
+def test_every_stage_counts_and_entropy_by_its_weight():
+    """At the weights that played, surrogates are mean advantages: 0, once standardised; what is left is the bonus."""
+    made = learner(Corridor(half=1), inner_lr=0.5)
+    stages = made._play()
+    assert made._after_adapting(stages, 0.0).item() == pytest.approx(0, abs=1e-5)
+    adapters, means = made._begun().new(made.base.policy, Rows.of(0, torch.arange(3))), []
+    for stage in stages:
+        live = stage.lived.live
+        means.append(made._log_prob_and_entropy(adapters, stage.lived)[1][live].mean().item())
+        adapters = made._adapted(adapters, stage)
+    assert len({round(mean, 4) for mean in means}) == 3
+    assert made._after_adapting(stages, 0.5).item() == pytest.approx(0.5 * sum(means) / 3, abs=1e-5)
 
 
 def test_first_the_base_is_trained_and_then_where_adapters_begin():
@@ -96,7 +110,7 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
     before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
     after = agent.adapt(memory, rng, episode=1, last=False).own
     judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")
-    stage = Stage(lived, made._log_prob(before, lived).detach(), judged)
+    stage = Stage(lived, made._log_prob_and_entropy(before, lived)[0].detach(), judged)
     looked_at = made._adapted(before, stage)
     moved = 0.0
     for one, other, start in zip(tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True):

@@ -227,6 +227,17 @@ def test_only_the_trials_that_are_wanted_are_tuned():
     assert play(none, family, 4, 3).grad_steps.tolist() == [0] * 4
 
 
+def test_episodes_that_are_to_come_are_not_read(monkeypatch):
+    family, read = make_family("gridnavi"), []
+    tuned = FineTuned(in_context(family, OneEpisode), Whole(), STEPS, Card(method="x"))
+    says = OneEpisode.says
+    monkeypatch.setattr(OneEpisode, "says", lambda self, memory, lived: read.append(lived) or says(self, memory, lived))
+    memory = play(tuned, family, 2, 4)
+    assert [lived.live.shape for lived in read] == [(2, 2, 15)] * 3
+    assert read[-1].live.all()
+    assert memory.lived.live.shape == (2, 4, 15)
+
+
 def test_a_step_that_is_no_number_is_refused_and_counted():
     family = make_family("bandit:k=3,n=6")
     tuned = FineTuned(in_context(family), Whole(), STEPS, Card(method="x"))
