@@ -11,8 +11,9 @@ instead (track C), and clones them. This is few-shot *per task*: what is tuned o
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
 and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the
-seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them. Cells are
-kept in OUT, and played once.
+seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them. The claim:
+what adapts in context, as it is, less what adapts by gradient steps alone, with most of them. Cells are kept in OUT,
+and played once.
 
 Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
 """
@@ -45,6 +46,7 @@ from bridge.tasks.base import TaskFamily
 from experiments import methods
 from experiments.compare import expand_splits
 from llm_adapt.in_context import InContext
+from llm_adapt.mt import OneEpisode
 
 BUDGETS = (0, 1, 5, 20, 100)
 """Gradient steps before a scored episode."""
@@ -63,6 +65,8 @@ class Cell(NamedTuple):
     steps: int
     split: str
     track: str
+    alone: bool = False
+    """Whether gradient steps are its only way to learn from one episode for the next."""
 
     @property
     def spec(self) -> str:
@@ -158,11 +162,11 @@ def cells(
             ways = ["own"] if signal == "reward" else []
         for way in ways:
             methods.agent(Cell(run, method, way, 1, "id", track).spec, family, "id")
-        known[run] = (method, ways)
+        known[run] = (method, ways, isinstance(agent, Stepping | OneEpisode))
     for steps in sorted({0, *budgets}):
-        for run, (method, ways) in known.items():
+        for run, (method, ways, alone) in known.items():
             for way in ways if steps else [""]:
-                yield from (Cell(run, method, way, steps, split, track) for split in splits)
+                yield from (Cell(run, method, way, steps, split, track, alone) for split in splits)
 
 
 def show(found: dict[Cell, Curve]) -> None:
@@ -188,6 +192,33 @@ def show(found: dict[Cell, Curve]) -> None:
                 f"| {method} | {way} | {steps} | {cost[0]:g} | {cost[1]:,.0f} | {' | '.join(means)} | {gain} | "
                 f"{cost[2]:.3f} | {cost[3] / 1e6:,.0f} |"
             )
+
+
+def show_claim(found: dict[Cell, Curve]) -> None:
+    """What adapts in context less what adapts by gradient steps alone, after the last shot, as Markdown."""
+    most = max(cell.steps for cell in found)
+    for split in dict.fromkeys(cell.split for cell in found):
+        last: dict[tuple[str, str], list[Float[np.ndarray, " T"]]] = {}
+        for cell, curve in found.items():
+            if cell.split == split and cell.steps == (most if cell.alone else 0):
+                last.setdefault((cell.method, cell.way), []).append(curve.score[:, -1])
+        score = {key: np.mean(rows, 0) for key, rows in last.items()}
+        tuned = [key for key in score if key[1]]
+        if not tuned or len(tuned) == len(score):
+            continue
+        print(f"\n**{split}** · in context, less gradient steps alone ({most} of them)\n")
+        print(f"| in context | return | {' | '.join(f'less {method} {way}' for method, way in tuned)} |")
+        print("|---|--:|" + "--:|" * len(tuned))
+        for method, way in (key for key in score if not key[1]):
+            mine = score[method, way]
+            print(f"| {method} | {_text(mine[None])} | {' | '.join(_verdict(mine - score[key]) for key in tuned)} |")
+
+
+def _verdict(gap: Float[np.ndarray, " T"]) -> str:
+    """A difference with its interval, and which side of 0 that is on."""
+    found = interval(Resampled.mean, gap)
+    side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "even"
+    return f"{_text(gap[None])} {side}"
 
 
 def _text(score: Float[np.ndarray, "S T"]) -> str:
@@ -229,6 +260,7 @@ def _study(asked: argparse.Namespace) -> None:
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
         found[cell] = read(play(cell, family, shots=asked.shots, trials=asked.trials, out=asked.out))
     show(found)
+    show_claim(found)
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:

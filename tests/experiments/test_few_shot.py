@@ -88,6 +88,7 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     few_shot.main()
     torch.set_num_threads(threads)
     out = capsys.readouterr().out
+    out, claim = out.split("**id** · in context, less gradient steps alone (2 of them)")
     rows = [line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))]
     assert [(row[0][2:], row[1].strip(), int(row[2])) for row in rows] == [
         ("icl_rl", "", 0), ("maml", "", 0), ("icl_rl", "lora_reward", 2), ("icl_rl", "full_reward", 2),
@@ -100,10 +101,24 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     for row in (row for row in rows if int(row[2])):
         gain = last[row[0], row[1].strip()] - last[row[0], ""]
         assert float(row[-3].split(" ±")[0]) == pytest.approx(gain, abs=2e-3)
+    head, _, (_, own, less) = (line.strip("| ").split(" | ") for line in claim.strip().splitlines())
+    assert head == ["in context", "return", "less maml own"]
+    gap = last["| icl_rl", ""] - last["| maml", "own"]
+    assert (float(own.split(" ±")[0]), float(less.split(" ±")[0])) == pytest.approx(
+        (last["| icl_rl", ""], gap), abs=2e-3
+    )
     assert len(list(tmp_path.glob("*.parquet"))) == 5
     monkeypatch.setattr(sys, "argv", [*given, "--trials", "16", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds another study"):
         few_shot.main()
+
+
+@pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "even"), (-1.0, "behind")])
+def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
+    gap = np.linspace(-0.5, 0.5, 64) + shift
+    assert few_shot._verdict(gap).endswith(side)
+    mean, half = few_shot._verdict(gap).removesuffix(f" {side}").split(" ±")
+    assert (float(mean), float(half)) == pytest.approx((shift, 1.96 * gap.std() / 8), abs=5e-3)
 
 
 def test_runs_of_one_name_are_not_taken_for_one_another(runs):
