@@ -11,9 +11,10 @@ instead (track C), and clones them. This is few-shot *per task*: what is tuned o
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
 and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the
-seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them. The claim:
-what adapts in context, as it is, less what adapts by gradient steps alone, with most of them. Cells are kept in OUT,
-and played once.
+seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them; operations
+are counted on two trials of a method's first run on the first split, since counting takes longer than playing. The
+claim: what adapts in context, as it is, less what adapts by gradient steps alone, with most of them. Cells are kept in
+OUT, and played once.
 
 Shape letters: S runs (training seeds) of a method, T blocks of tasks, P curve points.
 """
@@ -93,8 +94,8 @@ class Cell(NamedTuple):
         return f"{'--'.join(parts)}.parquet"
 
 
-def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path) -> Path:
-    """Play a cell that was not played yet."""
+def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path, flops: float | None = None) -> Path:
+    """Play a cell that was not played yet; the operations of a trial are counted where they are not given."""
     path = out / cell.file
     if path.exists():
         return path
@@ -102,11 +103,12 @@ def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path) 
     shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None
     agent = _agent(cell, family)
     played = evaluate(agent, family, plan, behaviour=shown)
-    probe = dataclasses.replace(plan, trials=2)
-    with FlopCounterMode(display=False) as counter:
-        evaluate(agent, family, probe, behaviour=shown)
+    if flops is None:
+        with FlopCounterMode(display=False) as counter:
+            evaluate(agent, family, dataclasses.replace(plan, trials=2), behaviour=shown)
+        flops = counter.get_total_flops() / 2
     card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
-    seed, flops = run_folder.read_config(cell.run)["seed"], counter.get_total_flops() / 2
+    seed = run_folder.read_config(cell.run)["seed"]
     results.write_table(path, results.rows(played, family, card, seed=seed, flops=flops))
     return path
 
@@ -256,9 +258,15 @@ def _study(asked: argparse.Namespace) -> None:
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
     asked.out.mkdir(parents=True, exist_ok=True)
     _claim(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
-    found = {}
+    found: dict[Cell, Curve] = {}
+    counted: dict[tuple[str, str, int], float] = {}
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
-        found[cell] = read(play(cell, family, shots=asked.shots, trials=asked.trials, out=asked.out))
+        alike = (cell.method, cell.way, cell.steps)
+        path = play(
+            cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike)
+        )  # fmt: skip
+        found[cell] = read(path)
+        counted.setdefault(alike, found[cell].flops)
     show(found)
     show_claim(found)
 

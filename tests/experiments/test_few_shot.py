@@ -55,6 +55,8 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
     assert curve.grad_steps == 3
     assert curve.trained == agent.card.params_trained
     assert curve.flops > 5 * read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path)).flops
+    told = read(play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=7.0))
+    assert (told.flops, told.grad_steps) == (7.0, 2)
     monkeypatch.setattr(few_shot, "evaluate", None)
     assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
 

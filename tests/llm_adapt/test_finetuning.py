@@ -14,6 +14,7 @@ from llm_adapt import data, finetuning
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune, tuned_tasks
 from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import fingerprint
+from llm_adapt.mt import OneEpisode
 from llm_adapt.policy import TransformerPolicy, build
 from tests.bridge.toys import Corridor
 
@@ -88,6 +89,21 @@ def test_what_is_imitated_is_what_the_source_did_where_it_stood(histories, monke
     assert torch.equal(did, found.steps.action)
     assert (width, len(did)) == (6, 20)
     assert not torch.equal(found.steps.reward, later.steps.reward)
+
+
+def test_who_forgets_with_every_episode_imitates_single_ones(tmp_path, monkeypatch):
+    family, seen = make_family("gridnavi"), []
+    made = data.Collection(family, ("psrl",), rows=4, folder=tmp_path)
+    made.shard(0)
+    cut = finetuning.cut
+    monkeypatch.setattr(finetuning, "cut", lambda *given: seen.append(given) or cut(*given))
+    agent = OneEpisode(policy(family), CARD)
+    signal = Demonstrations(agent, family, data.stored(made.folder, family).rows, Config(batch=90))
+    signal.loss(0, 1.0)
+    ((found, _, did, width, *_),) = seen
+    assert (width, did.shape) == (15, (6, 15))
+    assert found.length.tolist() == [15] * 6
+    assert torch.equal(found.steps.obs[:, 0], torch.zeros(6, 2))
 
 
 def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
