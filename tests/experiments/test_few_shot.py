@@ -9,8 +9,12 @@ import torch
 from bridge.budget import Budget
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
-from experiments import few_shot, methods, training
-from experiments.few_shot import Cell, cells, play, read
+from experiments import methods, training
+from experiments.few_shot import __main__ as command
+from experiments.few_shot import cells as played
+from experiments.few_shot import tables
+from experiments.few_shot.cells import Cell, cells, play
+from experiments.few_shot.tables import read
 
 SPEC = "bandit:k=3,n=8"
 TRAINED = {
@@ -57,7 +61,7 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
     assert curve.flops > 5 * read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path)).flops
     told = read(play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=7.0))
     assert (told.flops, told.grad_steps) == (7.0, 2)
-    monkeypatch.setattr(few_shot, "evaluate", None)
+    monkeypatch.setattr(played, "evaluate", None)
     assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
 
 
@@ -87,7 +91,7 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     ]
     monkeypatch.setattr(sys, "argv", [*given, "--out", str(tmp_path)])
     threads = torch.get_num_threads()
-    few_shot.main()
+    command.main()
     torch.set_num_threads(threads)
     out = capsys.readouterr().out
     out, claim = out.split("**id** · in context, less gradient steps alone (2 of them)")
@@ -103,23 +107,27 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     for row in (row for row in rows if int(row[2])):
         gain = last[row[0], row[1].strip()] - last[row[0], ""]
         assert float(row[-3].split(" ±")[0]) == pytest.approx(gain, abs=2e-3)
-    head, _, (_, own, less) = (line.strip("| ").split(" | ") for line in claim.strip().splitlines())
+    head, _, (_, own, less) = (line.strip("| ").split(" | ") for line in claim.strip().splitlines()[:3])
     assert head == ["in context", "return", "less maml own"]
     gap = last["| icl_rl", ""] - last["| maml", "own"]
     assert (float(own.split(" ±")[0]), float(less.split(" ±")[0])) == pytest.approx(
         (last["| icl_rl", ""], gap), abs=2e-3
     )
     assert len(list(tmp_path.glob("*.parquet"))) == 5
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    for label in ("icl_rl", "icl_rl, lora by reward", "icl_rl, full by reward", "maml, own"):
+        assert f"<!-- {label} -->" in drawn
     monkeypatch.setattr(sys, "argv", [*given, "--trials", "16", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds another study"):
-        few_shot.main()
+        command.main()
 
 
 @pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "even"), (-1.0, "behind")])
 def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
     gap = np.linspace(-0.5, 0.5, 64) + shift
-    assert few_shot._verdict(gap).endswith(side)
-    mean, half = few_shot._verdict(gap).removesuffix(f" {side}").split(" ±")
+    assert tables._verdict(gap).endswith(side)
+    mean, half = tables._verdict(gap).removesuffix(f" {side}").split(" ±")
     assert (float(mean), float(half)) == pytest.approx((shift, 1.96 * gap.std() / 8), abs=5e-3)
 
 
@@ -141,5 +149,5 @@ def test_what_cannot_be_played_is_refused_before_anything_is(runs, tmp_path, mon
     given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), "--shots", "4", "--out", str(tmp_path), *more]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit, match=said):
-        few_shot.main()
+        command.main()
     assert not list(tmp_path.glob("*.parquet"))

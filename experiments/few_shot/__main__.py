@@ -1,0 +1,75 @@
+"""The command: play what is missing, then print and draw all of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bridge.errors import UserError
+from bridge.files import write_text
+from bridge.tasks import family as make_family
+from experiments import few_shot
+from experiments.compare import expand_splits
+from experiments.few_shot import figure, tables
+from experiments.few_shot.cells import BUDGETS, RATES, Cell, cells, play
+from experiments.few_shot.tables import Curve, read
+
+
+def main() -> None:
+    """Play what is missing, then print and draw."""
+    parser = argparse.ArgumentParser(description=few_shot.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="bandit:k=5,n=20")
+    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
+    parser.add_argument("--splits", default="id", help="names or patterns, joined by commas")
+    parser.add_argument("--signal", choices=("reward", "demos"), default="reward")
+    parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
+    parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="gradient steps")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        _study(asked)
+    except UserError as error:
+        sys.exit(f"few_shot: {error}")
+
+
+def _study(asked: argparse.Namespace) -> None:
+    family = make_family(asked.family)
+    if not 1 <= asked.shots <= (most := family.trial("id").episodes):
+        raise UserError(f"--shots is 1 to {most}, the episodes of a trial of {family.id}; found {asked.shots}.")
+    if asked.trials < 2 or min(asked.budgets) < 0:
+        raise UserError(f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}.")
+    splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    _claim(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
+    found: dict[Cell, Curve] = {}
+    counted: dict[tuple[str, str, int], float] = {}
+    for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
+        alike = (cell.method, cell.way, cell.steps)
+        path = play(
+            cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike)
+        )  # fmt: skip
+        found[cell] = read(path)
+        counted.setdefault(alike, found[cell].flops)
+    tables.show(found)
+    tables.show_claim(found)
+    print(f"\nDrawn: {figure.draw(found, asked.out)}")
+
+
+def _claim(out: Path, about: dict[str, Any]) -> None:
+    """A folder holds the cells of one study."""
+    path = out / "study.json"
+    if path.exists() and (held := json.loads(path.read_text())) != about:
+        raise UserError(f"{out} holds another study: {held}, not {about}. Choose another --out.")
+    write_text(path, json.dumps(about, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What the study plays: every run as it is, and tuned in the ways that it can be, on every split; each cell once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from bridge import results, run_folder
+from bridge.evaluate import Plan, evaluate
+from bridge.finetuning.agent import Stepping
+from bridge.protocol import Agent
+from bridge.tasks.base import TaskFamily
+from experiments import methods
+from llm_adapt.in_context import InContext
+from llm_adapt.mt import OneEpisode
+
+BUDGETS = (0, 1, 5, 20, 100)
+"""Gradient steps before a scored episode."""
+RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
+"""Learning rates: usual ones for each way, not tuned."""
+_NEVER = 1 << 20
+
+
+class Cell(NamedTuple):
+    """One run, tuned in one way with one budget, on one split."""
+
+    run: Path
+    method: str
+    way: str
+    """``full_reward`` and the like; ``own``; empty where nothing is tuned."""
+    steps: int
+    split: str
+    track: str
+    alone: bool = False
+    """Whether gradient steps are its only way to learn from one episode for the next."""
+
+    @property
+    def spec(self) -> str:
+        """As the command names it."""
+        if not self.steps:
+            return str(self.run)
+        if self.way == "own":
+            return f"full_reward:run={self.run},inner_steps={self.steps}"
+        rate = RATES[self.way.split("_")[0]]
+        return f"{self.way}:run={self.run},inner_steps={self.steps},inner_every={_NEVER},inner_lr={rate:g}"
+
+    @property
+    def file(self) -> str:
+        """Where it is kept."""
+        place = hashlib.sha256(str(self.run.resolve()).encode()).hexdigest()[:8]
+        parts = (
+            self.run.name,
+            place,
+            self.way or "as-it-is",
+            str(self.steps),
+            self.split.replace("/", "-"),
+            self.track,
+        )
+        return f"{'--'.join(parts)}.parquet"
+
+
+def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path, flops: float | None = None) -> Path:
+    """Play a cell that was not played yet; the operations of a trial are counted where they are not given."""
+    path = out / cell.file
+    if path.exists():
+        return path
+    plan = Plan(split=cell.split, trials=trials, track=cell.track, shots=shots)  # ty: ignore[invalid-argument-type]
+    shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None
+    agent = _agent(cell, family)
+    played = evaluate(agent, family, plan, behaviour=shown)
+    if flops is None:
+        with FlopCounterMode(display=False) as counter:
+            evaluate(agent, family, dataclasses.replace(plan, trials=2), behaviour=shown)
+        flops = counter.get_total_flops() / 2
+    card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
+    seed = run_folder.read_config(cell.run)["seed"]
+    results.write_table(path, results.rows(played, family, card, seed=seed, flops=flops))
+    return path
+
+
+def _agent(cell: Cell, family: TaskFamily) -> Agent:
+    """Who plays; without gradient steps, one whose method they are (MAML) takes none either."""
+    agent = methods.agent(cell.spec, family, cell.split)
+    return agent.with_steps(0) if not cell.steps and isinstance(agent, Stepping) else agent
+
+
+def cells(
+    runs: list[Path], family: TaskFamily, splits: tuple[str, ...], signal: str, what: tuple[str, ...],
+    budgets: tuple[int, ...],
+) -> Iterator[Cell]:  # fmt: skip
+    """Every cell of a study, those that are tuned least first.
+
+    Raises:
+        UserError: a run that cannot be played or tuned.
+    """
+    track, known = "C" if signal == "demos" else "F", {}
+    for run in runs:
+        agent, method = methods.agent(str(run), family, "id"), str(run_folder.read_config(run)["method"])
+        ways = [f"{one}_{signal}" for one in what] if isinstance(agent, InContext) else [f"full_{signal}"]
+        if isinstance(agent, Stepping):
+            ways = ["own"] if signal == "reward" else []
+        for way in ways:
+            methods.agent(Cell(run, method, way, 1, "id", track).spec, family, "id")
+        known[run] = (method, ways, isinstance(agent, Stepping | OneEpisode))
+    for steps in sorted({0, *budgets}):
+        for run, (method, ways, alone) in known.items():
+            for way in ways if steps else [""]:
+                yield from (Cell(run, method, way, steps, split, track, alone) for split in splits)
