@@ -148,7 +148,7 @@ class Finetune:
     family: str = "bandit:k=5,n=10"
     """The family that it was trained on."""
     split: str = ""
-    """Whose tasks are played for reward: shift/reward_sign/4 (empty: train)."""
+    """Whose tasks are played for reward: shift/reward_sign/4 (empty: train; with --demos, that of the histories)."""
     tasks: int = 16
     """How many of them; where a split has tasks without end, none that evaluate scores."""
     demos: str = ""

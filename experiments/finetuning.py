@@ -25,18 +25,21 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.trials import task_features
 from experiments import training
+from experiments.collecting import not_of_context
 from experiments.progress import Progress
 from llm_adapt import data, tuners
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import fingerprint
+from llm_adapt.low_rank import Begun, fingerprint
 from llm_adapt.mt import OneEpisode
 
 _KIND = "finetuned"
 _CHUNK = 4_096
 """Tasks compared at a time."""
-_NEEDED = {"family", "family_hash", "method", "base", "reads", "signal", "split", "tasks"}
-_NEEDED |= {"params_total", "params_trained"}
+_NEEDED = {
+    "family", "family_hash", "method", "base", "reads", "signal", "split", "tasks", "params_total", "params_trained",
+}  # fmt: skip
+_KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
 def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: str, demos: str) -> dict[str, Any]:
@@ -59,14 +62,16 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
     if shown and split and split != shown.split:
         raise UserError(f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out.")
     split = shown.split if shown else split or "train"
-    family.split(split)
+    not_of_context(family, split)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
     agent = _transformer(run, family)
+    if config.tuner == "prompt" and agent.reads == "episode":
+        raise UserError(f"A prompt is read where a trial begins, and {run} forgets with every episode. Take lora.")
     tuned = config.begin(agent.policy, seed=config.seed)
     learner = type(agent)(tuned.policy, Card(method="finetuning"))
     if shown:
-        signal = Demonstrations(learner, family, shown.rows, config)
+        signal = Demonstrations(learner, family, shown, config)
         played = [] if split == "train" else _distinct(family, split, shown.tasks)
     else:
         signal = Returns(learner, family, split, config)
@@ -135,8 +140,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         params_total=about["params_total"],
         params_trained=about["params_trained"],
     )
-    kind = next(kind for kind in (InContext, OneEpisode) if kind.reads == about["reads"])
-    return kind(tuners.load(base, folder), card)
+    return _KINDS[about["reads"]](tuners.load(base, folder), card)
 
 
 def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
@@ -175,7 +179,9 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     if is_tuned(run):
         raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
     agent = training.load_agent(run, family)
-    if isinstance(agent, FineTuned):  # a run of lora_*
+    if isinstance(agent, FineTuned) and isinstance(agent.tuner, Begun):
+        raise UserError(f"{run} has adapters already, which begin where it was trained to. Tune a run of mt.")
+    if isinstance(agent, FineTuned):  # a run of lora_*, whose adapters begin with nothing
         agent = agent.agent
     if not isinstance(agent, InContext):
         name = run_folder.read_config(Path(run))["method"]
@@ -187,5 +193,9 @@ def _about(place: str) -> dict[str, Any]:
     """What its config.json says."""
     about = run_folder.read_config(Path(place))
     if missing := _NEEDED - about.keys():
-        raise UserError(f"{place} cannot be read: its config.json does not say {', '.join(sorted(missing))}.")
+        raise UserError(
+            f"{place} cannot be read: its config.json does not say {', '.join(sorted(missing))}. Fine-tune it again."
+        )
+    if about["reads"] not in _KINDS:
+        raise UserError(f"{place} cannot be read: it reads {about['reads']!r}, not {' or '.join(_KINDS)}.")
     return about

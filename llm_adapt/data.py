@@ -96,9 +96,14 @@ def stored(place: Path, family: TaskFamily) -> Stored:
     found = Collection.opened(folder, family)
     shards = [int(path.stem.removeprefix("shard-")) for path in sorted(folder.glob(pattern))]
     if not shards:
-        raise UserError(f"There is no {pattern} in {folder}. Make it: metabridge data SOURCES --family {family.id}")
+        raise UserError(
+            f"There is no {pattern} in {folder}. Make it: metabridge data SOURCES --family {family.id} --split "
+            f"{found.definition.split} --out FOLDER"
+        )
     tasks = torch.cat([task_numbers(found.noise(number)) for number in shards])
-    return Stored(datasets.concatenate_datasets([found.shard(number) for number in shards]), found.split, tasks)
+    return Stored(
+        datasets.concatenate_datasets([found.shard(number) for number in shards]), found.definition.split, tasks
+    )
 
 
 class Collection:
@@ -128,7 +133,7 @@ class Collection:
         agents: Mapping[str, Agent] | None = None,
     ) -> None:
         whole = family.trial(split)
-        self.family, self.split = family, split
+        self.family = family
         self.trial = Trial(episodes or whole.episodes, whole.horizon)
         self.definition = Definition(family.id, family.hash, split, tuple(sources), seed, self.trial.episodes, rows)
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash

@@ -7,7 +7,7 @@
 
 Who forgets with every episode (``llm_adapt/mt.py``) is tuned on single episodes by either.
 
-Tasks are tuned on that no evaluation scores, where a split has tasks without end; where they are a finite list, the
+Played tasks are such that no evaluation scores, where a split has tasks without end; where they are a finite list, the
 first k of them are, and whoever scores the policy must say so.
 
 Shape letters: T steps of a trial, B trials, A actions, k tasks.
@@ -20,7 +20,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-import datasets
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from bridge.errors import DivergenceError
 from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import judge, losses
+from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import Batch, play_trials
@@ -120,10 +120,11 @@ def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, fl
 class Demonstrations:
     """Imitate histories, in windows."""
 
-    def __init__(self, agent: InContext, family: TaskFamily, histories: datasets.Dataset, config: Config) -> None:
-        self.agent, self.policy, self.family, self.histories = agent, agent.policy, family, histories
-        lengths, self.seed = histories["length"], config.seed
-        longest = max(lengths) if agent.reads == "trial" else min(max(lengths), family.trial("train").horizon)
+    def __init__(self, agent: InContext, family: TaskFamily, shown: data.Stored, config: Config) -> None:
+        self.agent, self.policy, self.family, self.histories = agent, agent.policy, family, shown.rows
+        lengths, self.seed = shown.rows["length"], config.seed
+        past = agent.past(Trial(max(lengths), family.trial(shown.split).horizon))
+        longest = min(max(lengths), past.episodes * past.horizon)
         self.env_steps, self.width = sum(lengths), min(self.policy.config.window, longest)
         self.count = max(1, config.batch // self.width)
         self.learned: list[nn.Parameter] = []

@@ -44,7 +44,7 @@ class Histories(NamedTuple):
 
 
 @torch.no_grad()
-def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows, split: str = "train") -> Histories:
+def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows, split: str) -> Histories:
     """A trial on a task of ``split`` for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:

@@ -187,10 +187,10 @@ def _for_training(found: data.Collection) -> data.Collection:
     Raises:
         UserError: it is of another split.
     """
-    if found.split != "train":
+    if found.definition.split != "train":
         raise UserError(
-            f"{found.folder} holds histories on {found.split}, and learners read those on train alone. Make others: "
-            f"metabridge data SOURCES --family {found.family.id}"
+            f"{found.folder} holds histories on {found.definition.split}, and learners read those on train alone. Make "
+            f"others: metabridge data SOURCES --family {found.family.id} --out FOLDER"
         )
     return found
 

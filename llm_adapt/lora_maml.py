@@ -63,7 +63,7 @@ class Config(mt.Config, GradientSteps):
     inner_steps: int = 1
     """Inner steps at a time, at test and in training alike."""
     inner_stages: int = 2
-    """How many times training plays and adapts before it scores."""
+    """How many times training adapts; what is played before, between and after counts."""
     pretraining: float = 0.5
     """Share of the budget that the base is trained for."""
     rank: int = 8

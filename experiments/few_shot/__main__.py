@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bridge import run_folder
 from bridge.errors import UserError
 from bridge.files import write_text
 from bridge.tasks import family as make_family
@@ -50,9 +51,10 @@ def _study(asked: argparse.Namespace) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     _claim(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
     found: dict[Cell, Curve] = {}
-    counted: dict[tuple[str, str, int], float] = {}
+    counted: dict[tuple[Any, ...], float] = {}
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
-        alike = (cell.method, cell.way, cell.steps)
+        configured = json.dumps(run_folder.read_config(cell.run)["config"], sort_keys=True)
+        alike = (configured, cell.method, cell.way, cell.steps, family.trial(cell.split))
         path = play(
             cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike)
         )  # fmt: skip

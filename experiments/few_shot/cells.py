@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bridge import results, run_folder
 from bridge.evaluate import Plan, evaluate
-from bridge.finetuning.agent import Stepping
+from bridge.finetuning.agent import FineTuned, Stepping, Tunable
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
 from experiments import methods
@@ -89,6 +89,12 @@ def _agent(cell: Cell, family: TaskFamily) -> Agent:
     return agent.with_steps(0) if not cell.steps and isinstance(agent, Stepping) else agent
 
 
+def _alone(agent: Agent) -> bool:
+    """Whether no memory that it has tells it of earlier episodes."""
+    base = agent.agent if isinstance(agent, FineTuned) else agent
+    return isinstance(base, OneEpisode) or not isinstance(base, Tunable)
+
+
 def cells(
     runs: list[Path], family: TaskFamily, splits: tuple[str, ...], signal: str, what: tuple[str, ...],
     budgets: tuple[int, ...],
@@ -106,7 +112,7 @@ def cells(
             ways = ["own"] if signal == "reward" else []
         for way in ways:
             methods.agent(Cell(run, method, way, 1, "id", track).spec, family, "id")
-        known[run] = (method, ways, isinstance(agent, Stepping | OneEpisode))
+        known[run] = (method, ways, _alone(agent))
     for steps in sorted({0, *budgets}):
         for run, (method, ways, alone) in known.items():
             for way in ways if steps else [""]:

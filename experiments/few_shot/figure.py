@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -84,7 +84,7 @@ def _over_steps(some: dict[Cell, Curve], panel: Axes) -> None:
 def _line(panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], method: str, way: str) -> None:
     """Means with 95% bands over tasks, for these very runs."""
     bands = [interval(Resampled.mean, column) for column in score.T]
-    look = style(method) | ({"linestyle": "--"} if way.startswith("lora") else {})
+    look: dict[str, Any] = style(method) | ({"linestyle": "--"} if way.startswith("lora") else {})
     label = f"{method}, {way.replace('_', ' by ')}" if way else method
     panel.plot(x, [band.mean for band in bands], label=label, lw=1.6, ms=4, **look)
     panel.fill_between(x, [b.low for b in bands], [b.high for b in bands], color=look["color"], alpha=0.12, lw=0)

@@ -71,28 +71,28 @@ def show(found: dict[Cell, Curve]) -> None:
 
 def show_claim(found: dict[Cell, Curve]) -> None:
     """What adapts in context less what adapts by gradient steps alone, after the last shot, as Markdown."""
-    most = max(cell.steps for cell in found)
     for split in dict.fromkeys(cell.split for cell in found):
-        last: dict[tuple[str, str], list[Float[np.ndarray, " T"]]] = {}
+        rows: dict[Cell, list[Float[np.ndarray, " T"]]] = {}
         for cell, curve in found.items():
-            if cell.split == split and cell.steps == (most if cell.alone else 0):
-                last.setdefault((cell.method, cell.way), []).append(curve.score[:, -1])
-        score = {key: np.mean(rows, 0) for key, rows in last.items()}
-        tuned = [key for key in score if key[1]]
-        if not tuned or len(tuned) == len(score):
+            if cell.split == split and cell.alone == bool(cell.steps):
+                rows.setdefault(cell._replace(run=Path()), []).append(curve.score[:, -1])
+        score = {kind: np.mean(last, 0) for kind, last in rows.items()}
+        reading, alone = ([kind for kind in score if kind.alone == which] for which in (False, True))
+        if not reading or not alone:
             continue
-        print(f"\n**{split}** · in context, less gradient steps alone ({most} of them)\n")
-        print(f"| in context | return | {' | '.join(f'less {method} {way}' for method, way in tuned)} |")
-        print("|---|--:|" + "--:|" * len(tuned))
-        for method, way in (key for key in score if not key[1]):
-            mine = score[method, way]
-            print(f"| {method} | {_text(mine[None])} | {' | '.join(_verdict(mine - score[key]) for key in tuned)} |")
+        print(f"\n**{split}** · in context, less gradient steps alone (open: the interval holds 0)\n")
+        print(f"| less | tuned | steps | return | {' | '.join(kind.method for kind in reading)} |")
+        print("|---|---|--:|--:|" + "--:|" * len(reading))
+        print(f"| nothing |  |  |  | {' | '.join(_text(score[kind][None]) for kind in reading)} |")
+        for other in alone:
+            gaps = " | ".join(_verdict(score[kind] - score[other]) for kind in reading)
+            print(f"| {other.method} | {other.way} | {other.steps} | {_text(score[other][None])} | {gaps} |")
 
 
 def _verdict(gap: Float[np.ndarray, " T"]) -> str:
     """A difference with its interval, and which side of 0 that is on."""
     found = interval(Resampled.mean, gap)
-    side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "even"
+    side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "open"
     return f"{_text(gap[None])} {side}"
 
 

@@ -47,6 +47,8 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
         (["nobody"], "Unknown method 'nobody'"),
         (["ucb1"], "does not play gridnavi"),
         (["oracle"], "told the task"),
+        (["psrl", "--split", "shift/context_quality/2"], "shifts what is shown on track C, not tasks"),
+        (["psrl", "--split", "shift/nothing/2"], "Unknown axis"),
     ],
 )
 def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The study of shots and gradient steps: its cells, what is kept of them, and the tables."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -44,6 +45,33 @@ def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs)
     shown = list(cells(runs, family, ("id",), "demos", ("lora",), (1,)))
     assert {cell.track for cell in shown} == {"C"}
     assert {cell.way for cell in shown if cell.run == maml} == {""}
+
+
+def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
+    family, tiny, known = make_family(SPEC), TRAINED["icl"].partition(":")[2], {}
+    for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
+        spec = "rl2:hidden=8,minibatches=1" if method == "rl2" else f"{method}:{tiny}"
+        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("8"), out=tmp_path / method)
+        assert training.train_quietly(wanted, resume=False)
+        (known[method],) = {c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))}
+    assert known == {"mt": True, "rl2": False, "lora_reward_icl_rl": False, "lora_reward_mt": True, "lora_maml": True}
+
+
+def test_operations_are_counted_once_for_runs_that_are_alike(runs, tmp_path, monkeypatch):
+    """Two of one configuration; another trial, or more gradient steps, is counted anew."""
+    counted = []
+    counter = played.FlopCounterMode
+    monkeypatch.setattr(played, "FlopCounterMode", lambda **how: counted.append(1) or counter(**how))
+    twin = tmp_path / "twin"
+    shutil.copytree(runs[0], twin)
+    given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), str(twin)]
+    given += ["--splits", "id,shift/gap/2,shift/horizon/1", "--budgets", "1", "--tuned", "lora"]
+    monkeypatch.setattr(sys, "argv", [*given, "--shots", "2", "--trials", "4", "--out", str(tmp_path / "out")])
+    threads = torch.get_num_threads()
+    command.main()
+    torch.set_num_threads(threads)
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2 * 3 * 2
+    assert len(counted) == 2 * 2
 
 
 def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, monkeypatch):
@@ -94,7 +122,7 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     command.main()
     torch.set_num_threads(threads)
     out = capsys.readouterr().out
-    out, claim = out.split("**id** · in context, less gradient steps alone (2 of them)")
+    out, claim = out.split("**id** · in context, less gradient steps alone (open: the interval holds 0)")
     rows = [line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))]
     assert [(row[0][2:], row[1].strip(), int(row[2])) for row in rows] == [
         ("icl_rl", "", 0), ("maml", "", 0), ("icl_rl", "lora_reward", 2), ("icl_rl", "full_reward", 2),
@@ -107,12 +135,10 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     for row in (row for row in rows if int(row[2])):
         gain = last[row[0], row[1].strip()] - last[row[0], ""]
         assert float(row[-3].split(" ±")[0]) == pytest.approx(gain, abs=2e-3)
-    head, _, (_, own, less) = (line.strip("| ").split(" | ") for line in claim.strip().splitlines()[:3])
-    assert head == ["in context", "return", "less maml own"]
-    gap = last["| icl_rl", ""] - last["| maml", "own"]
-    assert (float(own.split(" ±")[0]), float(less.split(" ±")[0])) == pytest.approx(
-        (last["| icl_rl", ""], gap), abs=2e-3
-    )
+    head, _, nothing, maml = (line.strip("| ").split(" | ") for line in claim.strip().splitlines()[:4])
+    assert (head, maml[:3]) == (["less", "tuned", "steps", "return", "icl_rl"], ["maml", "own", "2"])
+    icl, own = last["| icl_rl", ""], last["| maml", "own"]
+    assert [float(x.split(" ±")[0]) for x in (nothing[-1], *maml[3:])] == pytest.approx([icl, own, icl - own], abs=2e-3)
     assert len(list(tmp_path.glob("*.parquet"))) == 5
     drawn = (tmp_path / "curves.svg").read_text()
     assert (tmp_path / "curves.png").stat().st_size > 10_000
@@ -123,7 +149,7 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
         command.main()
 
 
-@pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "even"), (-1.0, "behind")])
+@pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "open"), (-1.0, "behind")])
 def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
     gap = np.linspace(-0.5, 0.5, 64) + shift
     assert tables._verdict(gap).endswith(side)

@@ -54,7 +54,8 @@ def grid(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory) -> str:
     """Two shards of histories."""
-    return str(collect("ucb1", BANDIT, shards=2, rows=20, episodes=0, seed=0, out=tmp_path_factory.mktemp("demos")))
+    wanted = {"split": "train", "shards": 2, "rows": 20, "episodes": 0, "seed": 0}
+    return str(collect("ucb1", BANDIT, **wanted, out=tmp_path_factory.mktemp("demos")))
 
 
 def change(run: str, name: str, how) -> None:
@@ -170,7 +171,7 @@ def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
 @pytest.mark.parametrize("how", ["reward", "demos"])
 def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgetting(how, tmp_path):
     base = trained(SMALLEST.replace("icl_rl", "mt"), "gridnavi", tmp_path / "mt")
-    shown = str(collect("psrl", "gridnavi", shards=1, rows=4, episodes=0, seed=0, out=tmp_path / "d"))
+    shown = str(collect("psrl", "gridnavi", split="train", shards=1, rows=4, episodes=0, seed=0, out=tmp_path / "d"))
     told = {"split": "train"} if how == "reward" else {"split": "", "demos": shown}
     about = tune(base, tmp_path / "tuned", family="gridnavi", **told)
     assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
@@ -226,7 +227,9 @@ def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
 def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
     rl2 = trained("rl2:hidden=8,steps_per_update=60,minibatches=2", BANDIT, tmp_path / "rl2")
     tune(base, tmp_path / "tuned", steps=0)
-    collection = Path(demos)
+    collection, tiny = Path(demos), SMALLEST.partition(":")[2]
+    mt = trained(f"mt:{tiny}", "gridnavi", tmp_path / "mt")
+    adapted = trained(f"lora_maml:{tiny},tasks_per_update=2", "gridnavi", tmp_path / "lora_maml")
     asked = [
         ((rl2,), {}, "holds a run of rl2, which is no transformer.*metabridge train icl_rl"),
         ((str(tmp_path / "nowhere"),), {}, "no run folder"),
@@ -235,6 +238,9 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
         ((base,), {"split": "shift/nothing/4"}, "Unknown axis"),
         ((base,), {"targets": "query"}, "no module 'query'.*There are: down_proj"),
         ((base,), {"rank": 99}, "rank=99 does not fit .* Take one from 1 to 16"),
+        ((base,), {"split": "shift/context_quality/4"}, "shifts what is shown on track C, not tasks"),
+        ((mt,), {"tuner": "prompt", "family": "gridnavi"}, "forgets with every episode. Take lora"),
+        ((adapted,), {"family": "gridnavi"}, "has adapters already.*Tune a run of mt"),
         ((base,), {"demos": demos}, f"holds histories on train, not on {FLIPPED}. Leave --split or --demos out"),
         ((base,), {"demos": str(tmp_path), "split": "train"}, "holds no collection of histories"),
         ((base,), {"demos": str(collection / "shard-00009.parquet"), "split": "train"}, "no shard-00009.parquet"),
@@ -269,7 +275,10 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
         finetuning.load_agent(str(place), family)
     del about["split"]
     files.write_text(place / "config.json", json.dumps(about))
-    with pytest.raises(UserError, match=r"does not say split"):
+    with pytest.raises(UserError, match=r"does not say split. Fine-tune it again"):
+        finetuning.load_agent(str(place), family)
+    files.write_text(place / "config.json", json.dumps(about | {"split": "train", "reads": "tea leaves"}))
+    with pytest.raises(UserError, match=r"it reads 'tea leaves', not trial or episode"):
         finetuning.load_agent(str(place), family)
 
 

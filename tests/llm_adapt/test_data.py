@@ -29,6 +29,7 @@ def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
         made.family,
         made.trial,
         Rows.of("histories/0", torch.arange(4, 8)),
+        "train",
     )
     wide = int(found.length.max())
     for mine, theirs in zip((*found.steps, *found[1:3]), (*played.steps, *played[1:3]), strict=True):
@@ -128,7 +129,7 @@ def test_sources_may_be_any_agents(tmp_path):
     made = collection(tmp_path, sources=("slow", "fast"), agents={"slow": slow, "fast": fast}, rows=6)
     found = made.shard(0)
     assert found["source"] == ["slow", "fast"] * 3
-    played = play([slow, fast], family, made.trial, Rows.of("histories/0", torch.arange(6)))
+    played = play([slow, fast], family, made.trial, Rows.of("histories/0", torch.arange(6)), "train")
     assert torch.equal(read(found, range(6), family).steps.action, played.steps.action)
 
 

@@ -22,10 +22,10 @@ BANDIT = "bandit:k=3,n=6"
 CARD = Card(method="x")
 
 
-def policy(family: TaskFamily, hidden: int = 16) -> TransformerPolicy:
+def policy(family: TaskFamily, hidden: int = 16, window: int = 16) -> TransformerPolicy:
     """One that prefers some actions already, as a trained one does."""
     with first_weights(0), torch.no_grad():
-        made = build("llama", family.observation, family.action, hidden=hidden, layers=1, heads=2, window=16)
+        made = build("llama", family.observation, family.action, hidden=hidden, layers=1, heads=2, window=window)
         made.actor.weight *= 100
     return made
 
@@ -42,7 +42,7 @@ def histories(tmp_path):
     family = make_family(BANDIT)
     data.Collection(family, ("ucb1",), rows=40, folder=tmp_path).shard(0)
     (folder,) = tmp_path.iterdir()
-    return data.stored(folder, family).rows
+    return data.stored(folder, family)
 
 
 @pytest.mark.parametrize("tuner", ["lora", "ia3", "head", "full"])
@@ -91,19 +91,21 @@ def test_what_is_imitated_is_what_the_source_did_where_it_stood(histories, monke
     assert not torch.equal(found.steps.reward, later.steps.reward)
 
 
-def test_who_forgets_with_every_episode_imitates_single_ones(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("split", "horizon"), [("train", 15), ("shift/horizon/4", 60), ("shift/horizon/1", 7)])
+def test_who_forgets_with_every_episode_imitates_single_ones(split, horizon, tmp_path, monkeypatch):
     family, seen = make_family("gridnavi"), []
-    made = data.Collection(family, ("psrl",), rows=4, folder=tmp_path)
+    made = data.Collection(family, ("psrl",), split=split, rows=4, folder=tmp_path)
     made.shard(0)
     cut = finetuning.cut
     monkeypatch.setattr(finetuning, "cut", lambda *given: seen.append(given) or cut(*given))
-    agent = OneEpisode(policy(family), CARD)
-    signal = Demonstrations(agent, family, data.stored(made.folder, family).rows, Config(batch=90))
+    agent = OneEpisode(policy(family, window=64), CARD)
+    signal = Demonstrations(agent, family, data.stored(made.folder, family), Config(batch=60))
     signal.loss(0, 1.0)
     ((found, _, did, width, *_),) = seen
-    assert (width, did.shape) == (15, (6, 15))
-    assert found.length.tolist() == [15] * 6
-    assert torch.equal(found.steps.obs[:, 0], torch.zeros(6, 2))
+    count = 60 // horizon
+    assert (width, did.shape) == (horizon, (count, horizon))
+    assert found.length.tolist() == [horizon] * count
+    assert torch.equal(found.steps.obs[:, 0], torch.zeros(count, 2))
 
 
 def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():

@@ -17,7 +17,7 @@ def histories(spec="gridnavi", sources=("psrl",), rows=6, episodes=4):
     family = make_family(spec)
     trial = Trial(episodes, family.trial("train").horizon)
     agents = [reference(name, family, "train") for name in sources]
-    return family, play(agents, family, trial, Rows.of("h", torch.arange(rows)))
+    return family, play(agents, family, trial, Rows.of("h", torch.arange(rows)), "train")
 
 
 def test_steps_follow_one_another_and_ends_are_marked():
@@ -91,7 +91,9 @@ def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
     family = make_family("bandit:k=3,n=6")
     for number, source in enumerate(("random", "ucb1")):
         mine = torch.arange(number, 6, 2)
-        alone = play([reference(source, family, "train")], family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine])
+        alone = play(
+            [reference(source, family, "train")], family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine], "train"
+        )
         assert torch.equal(both.steps.action[mine], alone.steps.action)
         assert torch.equal(both.steps.reward[mine], alone.steps.reward)
 
@@ -124,9 +126,9 @@ def test_nor_is_who_is_told_its_number():
         rows = Rows.of("h", torch.arange(4))
         if told:
             with pytest.raises(UserError, match=r"multi-task is told the task \(id\)"):
-                play([agent], family, Trial(1, 15), rows)
+                play([agent], family, Trial(1, 15), rows, "train")
         else:
-            assert len(play([agent], family, Trial(1, 15), rows).length) == 4
+            assert len(play([agent], family, Trial(1, 15), rows, "train").length) == 4
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,27 @@ def test_every_stage_counts_and_entropy_by_its_weight():
     assert made._after_adapting(stages, 0.5).item() == pytest.approx(0.5 * sum(means) / 3, abs=1e-5)
 
 
+@pytest.mark.parametrize("scored", [0, 1, 2])
+def test_each_stage_teaches_where_adapters_begin(scored):
+    """A third of its surrogate's gradient, for one of three; without inner steps it can be told by hand."""
+    made = learner(Corridor(half=1), inner_lr=1e-12)
+    stages = [
+        stage if k == scored else stage._replace(advantage=torch.zeros_like(stage.advantage))
+        for k, stage in enumerate(made._play())
+    ]
+    start = list(made.start.values())
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        whole = torch.autograd.grad(made._after_adapting(stages, 0.0), start)
+    lived, adapters = stages[scored].lived, made._begun().new(made.base.policy, Rows.of(0, torch.arange(3)))
+    log_prob, _ = made._log_prob_and_entropy(adapters, lived)
+    weight = stages[scored].advantage[lived.live]
+    weight = (weight - weight.mean()) / weight.std(correction=0)
+    plain = torch.autograd.grad((weight * log_prob[lived.live]).mean(), start)
+    for one, other in zip(whole, plain, strict=True):
+        torch.testing.assert_close(3 * one, other, atol=1e-5, rtol=1e-3)
+    assert max(one.abs().max() for one in whole) > 1e-4
+
+
 def test_first_the_base_is_trained_and_then_where_adapters_begin():
     made = learner(pretraining=0.25)
     start, base = fingerprint(made.base.policy), {name: x.clone() for name, x in made.start.items()}
