@@ -30,6 +30,7 @@ _FIXED = {
 _ORDER = (
     "thompson", "ucb1", "gittins", "psrl", "greedy", "epsilon_greedy", "opsrl", "search", "beb", "ucrl2",
     "rl2", "maml", "pearl", "mtrl", "mtrl_finetune", "icl_rl", "icl_ad", "icl_dpt",
+    "lora_reward_mt", "lora_demos_mt", "mt", "lora_maml",
 )  # fmt: skip
 
 
