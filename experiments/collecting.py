@@ -11,7 +11,7 @@ from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.run_folder import read_config
 from bridge.tasks import family as make_family
-from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from bridge.tasks.base import TaskFamily
 from experiments import methods
 from experiments.progress import Progress
 from llm_adapt.data import Collection
@@ -33,7 +33,7 @@ def collect(
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
     family = make_family(family_spec)
-    not_of_context(family, split)
+    family.split_of_tasks(split)
     whole = family.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
     named = [_named(source, family, split) for source in sources.split("+")]
@@ -45,19 +45,6 @@ def collect(
             made.shard(number)
             progress.advance(rows)
     return made.folder
-
-
-def not_of_context(family: TaskFamily, split: str) -> None:
-    """Refuse a split whose tasks are those at home, and that shifts who shows them.
-
-    Raises:
-        UserError: it is one, or there is none of this name.
-    """
-    if (axis := family.split(split).axis) in CONTEXT_AXES:
-        raise UserError(
-            f"{split} shifts what is shown on track C, not tasks. Name a split that shifts tasks; {axis} is for "
-            "metabridge evaluate --track C."
-        )
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:

@@ -25,7 +25,6 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.trials import task_features
 from experiments import training
-from experiments.collecting import not_of_context
 from experiments.progress import Progress
 from llm_adapt import data, tuners
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
@@ -62,7 +61,7 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
     if shown and split and split != shown.split:
         raise UserError(f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out.")
     split = shown.split if shown else split or "train"
-    not_of_context(family, split)
+    family.split_of_tasks(split)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
     agent = _transformer(run, family)

@@ -155,6 +155,15 @@ class TaskFamily(ABC):
             return Split(name, "id", parts[1], level, axes[parts[1]].values[level])
         raise unknown(f"split of {self.id}:", name, self.splits)
 
+    def split_of_tasks(self, name: str) -> Split:
+        """``split``; a ``UserError`` where that has the tasks of ``id``, and shifts who shows them."""
+        if (found := self.split(name)).axis in CONTEXT_AXES:
+            raise UserError(
+                f"{name} shifts what is shown on track C, not tasks. Name a split that shifts tasks; {found.axis} is "
+                "for metabridge evaluate --track C."
+            )
+        return found
+
     def value(self, split: Split, axis: str, default: float) -> float:
         """The value of ``axis`` in ``split``: ``default`` unless this split moves it."""
         return split.value if split.axis == axis and split.level else default
