@@ -16,6 +16,7 @@ from bridge.tasks import family as make_family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#5D3A9B")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -49,18 +50,22 @@ def draw(results: Results, folder: Path) -> list[Path]:
     made = []
     for family in results.families:
         for name, figure in _figures(results, family):
-            stem = folder / f"{_slug(family)}-{name}"
-            png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-            write_whole(png, lambda path, figure=figure: figure.savefig(path, dpi=130, format="png"))
-            write_whole(svg, lambda path, figure=figure: figure.savefig(path, metadata={"Date": None}, format="svg"))
-            made.append(png)
+            made.append(save(figure, folder / f"{_slug(family)}-{name}"))
     return made
 
 
-def _figures(results: Results, family: str):
+def save(figure: Figure, stem: Path) -> Path:
+    """Write a figure as PNG and SVG, the same bytes each time; returns the path of the PNG."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "metabridge"
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    write_whole(png, lambda path: figure.savefig(path, dpi=130, format="png"))
+    write_whole(svg, lambda path: figure.savefig(path, metadata={"Date": None}, format="svg"))
+    return png
+
+
+def _figures(results: Results, family: str):
     from matplotlib.figure import Figure
 
     axes = sorted({a["axis"] for k, a in results.about.items() if k.family == family and a["axis"]})

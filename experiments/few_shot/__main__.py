@@ -49,7 +49,7 @@ def _study(asked: argparse.Namespace) -> None:
         raise UserError(f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}.")
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
     asked.out.mkdir(parents=True, exist_ok=True)
-    _claim(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
+    _take(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
     found: dict[Cell, Curve] = {}
     counted: dict[tuple[Any, ...], float] = {}
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
@@ -65,8 +65,8 @@ def _study(asked: argparse.Namespace) -> None:
     print(f"\nDrawn: {figure.draw(found, asked.out)}")
 
 
-def _claim(out: Path, about: dict[str, Any]) -> None:
-    """A folder holds the cells of one study."""
+def _take(out: Path, about: dict[str, Any]) -> None:
+    """Take a folder for this study; it holds the cells of one."""
     path = out / "study.json"
     if path.exists() and (held := json.loads(path.read_text())) != about:
         raise UserError(f"{out} holds another study: {held}, not {about}. Choose another --out.")

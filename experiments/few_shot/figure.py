@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from bridge.files import write_whole
-from bridge.report.figures import style
+from bridge.report.figures import save, style
 from bridge.stats import Resampled, interval
 from experiments.few_shot.cells import Cell
 from experiments.few_shot.tables import Curve
@@ -23,9 +22,6 @@ Kind = tuple[str, str, int]
 
 def draw(found: dict[Cell, Curve], folder: Path) -> Path:
     """Draw a column of two panels for each split; returns the path of the PNG, beside which lies an SVG."""
-    import matplotlib
-
-    matplotlib.rcParams["svg.hashsalt"] = "metabridge"
     from matplotlib.figure import Figure
 
     splits = list(dict.fromkeys(cell.split for cell in found))
@@ -41,10 +37,7 @@ def draw(found: dict[Cell, Curve], folder: Path) -> Path:
         lines, labels = panel.get_legend_handles_labels()
         named |= dict(zip(labels, lines, strict=True))
     figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    png, svg = folder / "curves.png", folder / "curves.svg"
-    write_whole(png, lambda path: figure.savefig(path, dpi=130, format="png"))
-    write_whole(svg, lambda path: figure.savefig(path, metadata={"Date": None}, format="svg"))
-    return png
+    return save(figure, folder / "curves")
 
 
 def _scores(some: dict[Cell, Curve]) -> dict[Kind, Float[np.ndarray, "T P"]]:
