@@ -6,7 +6,7 @@ Shape letters: A outputs, D dimensions of a continuous action.
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from bridge.tasks.base import Box, Discrete
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 _LOG_SD = (-5.0, 1.0)
 """Between which log-standard deviations are clamped."""
+
+Distribution = Literal["beta", "clipped_gaussian"]
+"""Over actions in a box."""
 
 
 def width(space: Discrete | Box) -> int:
@@ -213,14 +216,19 @@ class SquashedGaussian:
         return (2 * side).log() + 2 * (inner - softplus(2 * inner))
 
 
-def actions(space: Discrete | Box) -> Actions:
-    """The distributions that fit a space."""
-    return Categorical(space) if isinstance(space, Discrete) else ScaledBeta(space)
+_OVER_BOXES: dict[Distribution, type[ScaledBeta | ClippedGaussian]] = {
+    "beta": ScaledBeta, "clipped_gaussian": ClippedGaussian
+}  # fmt: skip
 
 
-def simple_actions(space: Discrete | Box) -> Actions:
-    """Those whose log-probabilities are differentiated more than once."""
-    return Categorical(space) if isinstance(space, Discrete) else ClippedGaussian(space)
+def actions(space: Discrete | Box, distribution: Distribution = "beta") -> Actions:
+    """The distributions that fit a space: over a box those of this name.
+
+    A Beta draws nothing that would have to be clipped. A clipped Gaussian has log-probabilities that are simple to
+    differentiate more than once, and gives the bounds a probability of their own: it can be fitted to actions that lie
+    there, as those of who does his utmost. A Beta cannot, since its density there is nothing or infinite.
+    """
+    return Categorical(space) if isinstance(space, Discrete) else _OVER_BOXES[distribution](space)
 
 
 def soft_actions(space: Discrete | Box) -> Categorical | SquashedGaussian:

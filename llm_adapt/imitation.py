@@ -44,6 +44,8 @@ class Config(Decoder):
 
     called: ClassVar[str] = "Imitation"
 
+    distribution: spaces.Distribution = "clipped_gaussian"
+    """Of actions, where these fill a box: a Beta cannot be fitted to who often does his utmost."""
     data: str = ""
     """The folder of a collection (``metabridge data``): who makes the histories, and how many, is settled then."""
     sources: str = ""

@@ -15,9 +15,10 @@ Shape letters: B trials, T tokens, D features of a token, H width of the decoder
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -46,6 +47,7 @@ class TransformerPolicyConfig(PreTrainedConfig):
         backbone_config: PreTrainedConfig | dict[str, Any],
         observation: dict[str, Any],
         action: dict[str, Any],
+        distribution: spaces.Distribution = "beta",
         window: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -55,6 +57,7 @@ class TransformerPolicyConfig(PreTrainedConfig):
             backbone_config: of the decoder.
             observation: the fields of a ``Discrete`` or a ``Box``.
             action: likewise.
+            distribution: of actions, where these fill a box.
             window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
             kwargs: what every config of transformers has.
         """
@@ -62,6 +65,7 @@ class TransformerPolicyConfig(PreTrainedConfig):
             backbone_config = AutoConfig.for_model(**backbone_config)
         reach = backbones.reach(backbone_config)
         self.backbone_config, self.observation, self.action = backbone_config, observation, action
+        self.distribution: spaces.Distribution = distribution
         self.window = reach if window is None else window
         if not 2 <= self.window <= reach:
             raise UserError(
@@ -98,14 +102,15 @@ class TransformerPolicy(PreTrainedModel):
         self.layout = Layout(_space(config.observation), _space(config.action))
         self.embed = nn.Linear(self.layout.width, config.backbone_config.hidden_size)
         self.backbone = backbones.make(config.backbone_config)
-        self.actor = nn.Linear(config.backbone_config.hidden_size, spaces.actions(self.layout.action).outputs)
+        outputs = spaces.actions(self.layout.action, config.distribution).outputs
+        self.actor = nn.Linear(config.backbone_config.hidden_size, outputs)
         self.critic = nn.Linear(config.backbone_config.hidden_size, 1)
         self.post_init()
 
     @cached_property
     def actions(self) -> spaces.Actions:
         """The distributions that ``out`` stands for."""
-        return spaces.actions(self.layout.action)
+        return spaces.actions(self.layout.action, self.config.distribution)
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
         """What the policy says at every token of B trials, given those before it.
@@ -208,6 +213,7 @@ def build(
     heads: int = 4,
     window: int | None = None,
     positions: int = 1024,
+    distribution: spaces.Distribution = "beta",
 ) -> TransformerPolicy:
     """A policy between two spaces; new weights are drawn from torch's own generator.
 
@@ -220,6 +226,7 @@ def build(
         heads: of attention, in each layer.
         window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
         positions: the longest window; with learned positions (GPT-2) the longest trial, too.
+        distribution: of actions, where these fill a box.
 
     Raises:
         UserError: sizes that do not fit one another, or a folder that cannot be used.
@@ -231,7 +238,11 @@ def build(
         decoder, weights = backbones.load(backbone)
     policy = TransformerPolicy(
         TransformerPolicyConfig(
-            backbone_config=decoder, observation=asdict(observation), action=asdict(action), window=window
+            backbone_config=decoder,
+            observation=asdict(observation),
+            action=asdict(action),
+            window=window,
+            distribution=distribution,
         )
     )
     if weights is not None:
@@ -253,12 +264,17 @@ class Decoder(Bounded):
     """Heads of attention in each."""
     window: int = 256
     """Steps that a token attends to, its own included, in training and at test."""
+    distribution: spaces.Distribution = "beta"
+    """Of actions, where these fill a box: ``beta`` or ``clipped_gaussian``."""
+
+    unsaid: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
+    """What run folders mean that were written before there was such a field."""
 
     def policy(self, family: TaskFamily) -> TransformerPolicy:
         """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""
         return build(
             self.backbone, family.observation, family.action, hidden=self.hidden, layers=self.layers, heads=self.heads,
-            window=self.window, positions=self.window,
+            window=self.window, positions=self.window, distribution=self.distribution,
         )  # fmt: skip
 
 

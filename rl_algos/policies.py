@@ -30,7 +30,7 @@ class MlpPolicy(Policy):
     def __init__(self, observation: Discrete | Box, action: Discrete | Box, hidden: int, layers: int = 2) -> None:
         super().__init__()
         self.observation, self.action = observation, action
-        self.actions = spaces.simple_actions(action)
+        self.actions = spaces.actions(action, "clipped_gaussian")
         widths = [spaces.width(observation), *[hidden] * layers]
         body = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)]
         for layer in body:

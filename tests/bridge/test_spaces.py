@@ -209,3 +209,27 @@ def test_draws_have_gradients_and_extreme_outputs_stay_finite():
 def test_soft_actions_fit_the_space():
     assert isinstance(spaces.soft_actions(Discrete(3)), spaces.Categorical)
     assert isinstance(spaces.soft_actions(BOX), spaces.SquashedGaussian)
+
+
+def fitted(made, label, steps=400):
+    """The mean negative log-likelihood of labels under the one distribution that was fitted to them."""
+    out = torch.zeros(1, made.outputs, requires_grad=True)
+    adam = torch.optim.Adam([out], lr=0.1)
+    for _ in range(steps):
+        adam.zero_grad()
+        loss = -made.log_prob_and_entropy(out.expand(len(label), -1), label)[0].mean()
+        loss.backward()
+        adam.step()
+    return loss.item()
+
+
+@pytest.mark.parametrize("up", [0.5, 0.7, 1.0])
+def test_a_clipped_gaussian_can_be_fitted_to_actions_at_the_bounds_and_a_beta_cannot(up):
+    """Labels are at the upper bound, or else at the lower: the least that any fit can have is their entropy."""
+    side, n = Box((-0.1,), (0.1,)), 1000
+    label = torch.where(torch.arange(n) < up * n, 0.1, -0.1)[:, None]
+    entropy = torch.special.entr(torch.tensor([up, 1 - up])).sum().item()
+    clipped, beta = (fitted(spaces.actions(side, kind), label) for kind in ("clipped_gaussian", "beta"))
+    assert entropy - 1e-3 < clipped < entropy + 0.35  # with the widest normal, a share stays between the bounds
+    if up < 1:
+        assert beta == pytest.approx(math.log(0.2), abs=0.05)  # the uniform: it says nothing of which bound it is

@@ -22,10 +22,11 @@ from bridge.train import CLOCKS, Schedule
 from experiments import training
 
 FAMILY = "bandit:k=2,n=3"
+METHOD = "rl2:hidden=8,steps_per_update=240,minibatches=2"
 
 
-def run(out: Path, *, method: str = "rl2:hidden=8,steps_per_update=240,minibatches=2", budget=None, **options):
-    made = training.Run(method=method, family=FAMILY, seed=0, budget=budget or Budget(2400.0), out=out, **options)
+def run(out: Path, *, method: str = METHOD, family: str = FAMILY, budget=None, **options):
+    made = training.Run(method=method, family=family, seed=0, budget=budget or Budget(2400.0), out=out, **options)
     assert training.train_quietly(made, resume=training.is_run(str(out)))
     return checkpoint.load(out / "model.safetensors")
 
@@ -100,6 +101,17 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"its config\.json does not say method, seed"):
         training.load_agent(str(tmp_path), make_family(FAMILY))
+
+
+def test_a_run_folder_without_a_distribution_of_actions_acts_as_it_was_trained(tmp_path):
+    """Folders of before the choice have none in their config.json, and all drew from a Beta."""
+    method = "icl_ad:hidden=16,layers=1,heads=2,window=8,episodes=1"
+    run(tmp_path, method=method, family="sparse_point", budget=Budget(1000.0))
+    about, family = json.loads((tmp_path / "config.json").read_text()), make_family("sparse_point")
+    assert about["config"].pop("distribution") == "clipped_gaussian"
+    for kind in ("clipped_gaussian", "beta"):
+        assert training.load_agent(str(tmp_path), family).policy.config.distribution == kind
+        (tmp_path / "config.json").write_text(json.dumps(about))
 
 
 def test_another_number_of_processes_is_another_run(tmp_path):

@@ -115,6 +115,16 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
     assert hits.item() == pytest.approx(sum(float(same) for _, same in kept) / 13)
 
 
+def test_actions_that_fill_a_box_are_imitated_by_what_can_lie_at_its_bounds():
+    """An oracle's steps are as long as they may be; what a policy says of them is a probability, not a density."""
+    made = learner("point_nav:episodes=2", sources="psrl", window=40, passes=20.0)
+    assert made.policy.config.distribution == "clipped_gaussian"
+    label = made._windows(made.collection.shard(0), Rows.of("w", torch.arange(20))).label
+    assert (label.abs() == 0.1).float().mean() > 0.1
+    losses = [made.update(0.1)["loss"] for _ in range(3)]
+    assert losses[-1] < losses[0] - 0.5
+
+
 def test_sources_are_named_or_the_familys_own():
     assert learner().collection.definition.sources == ("skewed", "thompson")
     assert learner(kind=IclAdLearner).collection.definition.sources == ("thompson",)

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModel, LlamaConfig, LlamaForCausalLM
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.errors import ContractError, UserError
 from bridge.learner import first_weights
 from bridge.tasks.base import Box, Discrete
@@ -314,6 +315,18 @@ def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
         weight.dtype == torch.float64 and torch.equal(weight, loaded[key])
         for key, weight in policy.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("kind", ["beta", "clipped_gaussian"])
+def test_a_saved_policy_acts_by_the_same_distribution(tmp_path, kind):
+    policy, box = small(action=PLANE, distribution=kind), spaces.actions(PLANE, kind)
+    policy.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    out, action = torch.tensor([[0.3, -0.2, 0.1, -0.4]]), torch.tensor([[4.0, 0.2]])
+    for made in (policy, loaded):
+        torch.testing.assert_close(
+            made.actions.log_prob_and_entropy(out, action), box.log_prob_and_entropy(out, action)
+        )
 
 
 def test_another_model_made_of_its_config_changes_no_policy():
