@@ -2,8 +2,8 @@
 
     python benchmarks/adapters.py [--repeats 5]
 
-An optimiser step (forward pass, backward pass, Adam) of 64 trials with a LoRA adapter each, on one thread. Ours is one
-pass with all adapters in it. With peft one goes through the trials: "loops" trains a model a trial, on the same base
+An optimiser step (forward pass, backward pass, Adam) of 64 trials with a LoRA adapter each. Ours is one pass with all
+adapters in it. With peft one goes through the trials: "loops" trains a model a trial, on the same base
 weights, each by itself; "set_adapter" one model with an adapter a trial. Loops are faster that go forward by trial and
 then back once for all, with one Adam: "models" does so with a model a trial, "swapped" with one whose weights are
 swapped. The ratios are those of the loops, and of the fastest way of all. "Mixed" is peft's batch with an adapter a
@@ -11,14 +11,16 @@ row, meant for inference and refused in training mode: gradients flow all the sa
 without adapters, which bounds ours.
 
 Everyone alike: the base asks for no gradients, so that no pass computes those of its weights; Adam is fused; the loss
-is the mean negative log-likelihood of a trial's actions. Time is that of the processor, and the ways take turns: other
-programs distort it less. First it is checked, in float64, that all ways end at the same adapters.
+is the mean negative log-likelihood of a trial's actions. The ways take turns, on one thread, then on as many as there
+are cores; "best" has each way's better choice, since passes of a single trial are too small for two threads. Measure
+where nothing else runs: time is the clock's. First it is checked, in float64, that all ways end at the same adapters.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import os
 import statistics
 import time
 import warnings
@@ -44,6 +46,8 @@ ARMS, ACTIONS = 10, 5
 
 Weights = dict[str, Tensor]
 """By module and side, as peft names them."""
+Step = Callable[[Tensor, Tensor], None]
+"""Of an optimiser, on tokens and actions of all trials."""
 
 
 def loss(out: Tensor, label: Tensor) -> Tensor:
@@ -228,38 +232,50 @@ def check() -> None:
     print(f"All ways end at the same adapters: they are no more than {far:.0e} apart.")
 
 
-def base(policy: TransformerPolicy) -> Callable[[Tensor, Tensor], None]:
+def base(policy: TransformerPolicy) -> Step:
     """A pass without adapters, there and back to the tokens."""
     return lambda tokens, label: loss(policy(tokens.clone().requires_grad_()).out, label).backward()
 
 
-def milliseconds(run: Callable[[Tensor, Tensor], None], *given: Tensor) -> float:
-    began = time.process_time()
+def milliseconds(run: Step, *given: Tensor) -> float:
+    began = time.perf_counter()
     run(*given)
-    return (time.process_time() - began) * 1e3
+    return (time.perf_counter() - began) * 1e3
+
+
+def medians(runs: dict[str, Step], threads: int, repeats: int, *given: Tensor) -> list[float]:
+    """Milliseconds of each way's step on so many threads; the first time is not counted."""
+    torch.set_num_threads(threads)
+    times = [[milliseconds(run, *given) for run in runs.values()] for _ in range(repeats + 1)][1:]
+    return [statistics.median(way) for way in zip(*times, strict=True)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5, help="times that each way is measured, after one to warm up")
-    repeats = parser.parse_args().repeats
+    repeats, choices = parser.parse_args().repeats, sorted({1, os.cpu_count() or 1})
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=FutureWarning)  # peft 0.21 with transformers 5.23
     check()
     policy, start = made(torch.float32)
     runs = {"base": base(policy), **{name: way(policy, start) for name, way in WAYS.items()}}
     print(
-        f"{TRIALS} trials, rank {SETTING.rank} on {' and '.join(SETTING.targets)}, llama of 3 layers of 64, one "
-        f"thread, torch {torch.__version__}, peft {peft.__version__}; milliseconds a step, median of {repeats}"
+        f"{TRIALS} trials, rank {SETTING.rank} on {' and '.join(SETTING.targets)}, llama of 3 layers of 64, torch "
+        f"{torch.__version__}, peft {peft.__version__}; milliseconds a step, median of {repeats}"
     )
-    print(f"{'transitions':11s}", *(f"{name:>11s}" for name in runs), f"{'loops':>7s}x {'fastest':>8s}x")
+    heads = (f"{name:>11s}" for name in runs)
+    print(f"{'transitions':11s} {'threads':>7s}", *heads, f"{'loops':>7s}x {'fastest':>8s}x")
     for length in LENGTHS:
         given = data(policy, length)
-        times = [{name: milliseconds(run, *given) for name, run in runs.items()} for _ in range(repeats + 1)][1:]
-        median = {name: statistics.median(one[name] for one in times) for name in runs}
-        ours, fastest = median["batched"], min(median[name] for name in BY_TRIAL)
-        cells = (f"{value:11.1f}" for value in median.values())
-        print(f"{length:11d}", *cells, f"{median['loops'] / ours:7.1f}x {fastest / ours:8.1f}x", flush=True)
+        rows = {str(threads): medians(runs, threads, repeats, *given) for threads in choices}
+        rows["best"] = [min(way) for way in zip(*rows.values(), strict=True)]
+        for threads, row in rows.items():
+            median = dict(zip(runs, row, strict=True))
+            ours, fastest = median["batched"], min(median[name] for name in BY_TRIAL)
+            cells = (f"{value:11.1f}" for value in row)
+            ratios = f"{median['loops'] / ours:7.1f}x {fastest / ours:8.1f}x"
+            print(f"{length:11d} {threads:>7s}", *cells, ratios, flush=True)
+    torch.set_num_threads(1)
     given = data(policy, PROFILED)
     with profile() as found:
         runs["batched"](*given)
