@@ -18,7 +18,7 @@ from experiments import few_shot
 from experiments.compare import expand_splits
 from experiments.few_shot import figure, tables
 from experiments.few_shot.cells import BUDGETS, RATES, Cell, cells, play
-from experiments.few_shot.tables import Curve, read
+from experiments.few_shot.curves import Curve, read
 
 
 def main() -> None:

@@ -26,18 +26,33 @@ RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
 _NEVER = 1 << 20
 
 
+class Kind(NamedTuple):
+    """What runs have in common that differ by their seeds alone."""
+
+    method: str
+    way: str
+    """``full_reward`` and the like; ``own``; empty where nothing is tuned."""
+    steps: int
+    """Gradient steps before each scored episode."""
+    alone: bool
+    """Whether they are its only way to learn from one episode for the next."""
+
+
 class Cell(NamedTuple):
     """One run, tuned in one way with one budget, on one split."""
 
     run: Path
     method: str
     way: str
-    """``full_reward`` and the like; ``own``; empty where nothing is tuned."""
     steps: int
     split: str
     track: str
     alone: bool = False
-    """Whether gradient steps are its only way to learn from one episode for the next."""
+
+    @property
+    def kind(self) -> Kind:
+        """Without the run, split and track."""
+        return Kind(self.method, self.way, self.steps, self.alone)
 
     @property
     def spec(self) -> str:

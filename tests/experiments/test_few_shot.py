@@ -15,7 +15,7 @@ from experiments.few_shot import __main__ as command
 from experiments.few_shot import cells as played
 from experiments.few_shot import tables
 from experiments.few_shot.cells import Cell, cells, play
-from experiments.few_shot.tables import read
+from experiments.few_shot.curves import read
 
 SPEC = "bandit:k=3,n=8"
 TRAINED = {
