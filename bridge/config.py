@@ -77,6 +77,8 @@ class Bounded:
 
     called: ClassVar[str] = ""
     """The method that a refusal names; where empty it names the number alone."""
+    unsaid: ClassVar[Mapping[str, Any]] = {}
+    """What run folders mean that were written before there was such a field, where that is not its default."""
 
     def need(self, bound: Bound, *names: str) -> None:
         """Check some of the fields.

@@ -215,7 +215,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
     learned, count = LEARNERS[about["method"]], about.get("tuning_configs", 1)
     try:
-        chosen = learned.config(**(getattr(learned.config, "unsaid", {}) | about["config"]))
+        chosen = learned.config(**(learned.config.unsaid | about["config"]))
     except TypeError as error:
         raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
     learner = learned.learner(family, chosen, seed=about["seed"])

@@ -268,7 +268,6 @@ class Decoder(Bounded):
     """Of actions, where these fill a box: ``beta`` or ``clipped_gaussian``."""
 
     unsaid: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
-    """What run folders mean that were written before there was such a field."""
 
     def policy(self, family: TaskFamily) -> TransformerPolicy:
         """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""
