@@ -26,10 +26,11 @@ from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.trials import task_features
 from experiments import training
 from experiments.progress import Progress
-from llm_adapt import data, tuners
+from llm_adapt import bases, data, tuners
+from llm_adapt.bases import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import Begun, fingerprint
+from llm_adapt.low_rank import Begun
 from llm_adapt.mt import OneEpisode
 
 _KIND = "finetuned"
@@ -101,7 +102,7 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
     }
 
     def write(folder: Path) -> None:
-        with tuners.quiet():
+        with bases.quiet():
             tuned.base.save_pretrained(folder / "base")
         tuned.save(folder)
         (folder / "train.jsonl").write_text("".join(log))
@@ -124,7 +125,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     """
     folder, about = Path(place), _about(place)
     training.refuse_other_family(folder, about, family)
-    base = tuners.read(folder / "base")
+    base = bases.read(folder / "base")
     if about["base"]["fingerprint"] != fingerprint(base):
         raise UserError(
             f"{folder} was tuned from {about['base']['fingerprint']}, and the policy in its base/ is "

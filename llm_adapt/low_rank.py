@@ -12,7 +12,6 @@ Shape letters: N adapters, T tokens, r rank, I inputs and O outputs of a module.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -29,11 +28,17 @@ from transformers.pytorch_utils import Conv1D
 
 from bridge.errors import UserError
 from bridge.rng import Rows
+from llm_adapt.bases import UNREADABLE, check_base, fingerprint
 from llm_adapt.policy import TransformerPolicy
 
 Linear = nn.Linear | Conv1D
 _PREFIX = "base_model.model."
 """Before the names of modules in peft's files."""
+_NOT_OURS = (
+    "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save", "layers_to_transform",
+    "exclude_modules", "layer_replication", "megatron_config",
+)  # fmt: skip
+"""Settings of peft's by which an adapter says something else."""
 
 
 class Adapters(NamedTuple):
@@ -139,12 +144,14 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     try:
         config: Any = peft.PeftConfig.from_pretrained(str(folder))
         weights = load_peft_weights(str(folder), device="cpu")
-    except (OSError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{folder} holds no adapter of peft ({error}). Give the folder that it was saved in."
         ) from error
     if not isinstance(config, peft.LoraConfig):
         raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
+    if odd := sorted(name for name in _NOT_OURS if getattr(config, name, None)):
+        raise UserError(f"{folder} holds an adapter with {', '.join(odd)}, which is not read here. Make one without.")
     check_base(config, policy, folder)
     found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=tuple(sorted(config.target_modules)))
     names = {f"{_PREFIX}{name}.lora_{side}.weight" for name in found.modules(policy) for side in "AB"}
@@ -183,27 +190,6 @@ class Begun:
 def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
     """What is adapted unless told: queries and values of attention, where a backbone keeps them apart."""
     return ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
-
-
-def check_base(config: peft.PeftConfig, policy: TransformerPolicy, folder: Path) -> None:
-    """Whether an adapter in ``folder`` was made for this policy.
-
-    Raises:
-        UserError: it was made for another.
-    """
-    base, own = config.base_model_name_or_path, fingerprint(policy)
-    if base is not None and base != own:
-        raise UserError(
-            f"{folder} holds an adapter of the policy {base}, and this one is {own}. Load the one it is of."
-        )
-
-
-def fingerprint(policy: TransformerPolicy) -> str:
-    """Sixteen hex digits that say which weights these are."""
-    digest = hashlib.sha256()
-    for name, weights in sorted(policy.state_dict().items()):
-        digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
-    return f"metabridge_policy {digest.hexdigest()[:16]}"
 
 
 def _sides(module: Linear) -> tuple[int, int]:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from bridge.errors import UserError
 from bridge.learner import first_weights
 from llm_adapt.attention import Past
+from llm_adapt.bases import fingerprint
 from llm_adapt.cache import Cache, extend
-from llm_adapt.low_rank import fingerprint
 from llm_adapt.policy import TransformerPolicy
 
 

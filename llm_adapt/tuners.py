@@ -7,23 +7,19 @@ or where base weights themselves have moved (``full``, ``head``) a whole policy 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import peft
-from safetensors import SafetensorError
 from torch import nn
-from transformers.utils import logging
 
 from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.learner import first_weights
 from llm_adapt import prompt
-from llm_adapt.low_rank import LowRank, check_base, fingerprint, targets_of
+from llm_adapt.bases import UNREADABLE, check_base, fingerprint, quiet, read
+from llm_adapt.low_rank import LowRank, targets_of
 from llm_adapt.policy import TransformerPolicy
 
 Kind = Literal["lora", "full", "head", "ia3", "prompt"]
@@ -34,6 +30,12 @@ _IA3 = {"gpt2": ("c_attn", "mlp.c_proj")}
 """What (IA)³ scales unless told; of others: keys, values and what a feed-forward layer ends with."""
 _FEEDFORWARD = ("down_proj", "c_proj")
 """Ends of the modules whose inputs (IA)³ scales, not their outputs."""
+
+
+_READ: dict[Kind, set[str]] = {
+    "lora": {"rank", "alpha", "targets"}, "ia3": {"targets"}, "prompt": {"rank"}, "head": set(), "full": set()
+}  # fmt: skip
+"""Which settings a tuner reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,9 @@ class Tuner(Bounded):
 
     def __post_init__(self) -> None:
         self.need("1 or more", "rank", "alpha")
+        asked = {field.name for field in fields(Tuner) if getattr(self, field.name) != field.default} - {"tuner"}
+        if idle := asked - _READ[self.tuner]:
+            raise UserError(f"{', '.join(sorted(idle))}: not for {self.tuner}. Leave it out, or take another tuner.")
 
     def begin(self, base: TransformerPolicy, *, seed: int) -> Tuned:
         """A copy of ``base`` that can be trained, and before it was says the same, but where a prompt is read.
@@ -132,38 +137,5 @@ def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
             return peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder)).merge_and_unload()
     except UserError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{folder} holds no tuned policy that can be read ({error}). Fine-tune it again.") from error
-
-
-def read(folder: Path) -> TransformerPolicy:
-    """A policy that ``save_pretrained`` has written.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with first_weights(0), quiet():  # new weights are replaced at once
-            found: Any = TransformerPolicy.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-        policy, report = found
-        if report["missing_keys"]:
-            raise ValueError(f"it lacks {', '.join(sorted(report['missing_keys']))}")
-        return policy
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder} holds no policy that can be read ({error}). Fine-tune it again.") from error
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """No bars for files of a moment, and no word on an attribute that peft 0.21 reads and transformers has renamed."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -18,8 +18,8 @@ from bridge.tasks import family as make_family
 from experiments import finetuning, methods, training
 from experiments.collecting import collect
 from llm_adapt import data
+from llm_adapt.bases import fingerprint
 from llm_adapt.finetuning import Config
-from llm_adapt.low_rank import fingerprint
 from llm_adapt.mt import OneEpisode
 from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tuners import Tuned
@@ -28,7 +28,7 @@ from tests.experiments.commands import run
 BANDIT, GRID = "bandit:k=3,n=6", "gridnavi:episodes=1"
 FLIPPED = "shift/reward_sign/4"
 SMALLEST = "icl_rl:hidden=16,layers=1,heads=2,window=16,steps_per_update=120,minibatches=2"
-SMALL = {"steps": 3, "lr": 0.1, "batch": 120, "rank": 2, "tasks": 5}
+SMALL = {"steps": 3, "lr": 0.1, "batch": 120, "tasks": 5}
 
 
 def trained(method: str, family: str, out: Path) -> str:

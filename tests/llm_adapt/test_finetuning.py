@@ -11,9 +11,9 @@ from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from llm_adapt import data, finetuning
+from llm_adapt.bases import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, tune, tuned_tasks
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import fingerprint
 from llm_adapt.mt import OneEpisode
 from llm_adapt.policy import TransformerPolicy, build
 from tests.bridge.toys import Corridor
@@ -31,7 +31,7 @@ def policy(family: TaskFamily, hidden: int = 16, window: int = 16) -> Transforme
 
 
 def rewarded(family: TaskFamily, base: TransformerPolicy, split: str = "train", **settings):
-    config = Config(**({"batch": 240, "rank": 2} | settings))
+    config = Config(**({"batch": 240} | settings))
     tuned = config.begin(base, seed=config.seed)
     signal = Returns(InContext(tuned.policy, CARD), family, split, config)
     return tuned, signal, list(tune(tuned, signal, config))

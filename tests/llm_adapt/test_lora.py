@@ -16,9 +16,10 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from experiments.training import LEARNERS
 from llm_adapt import icl_rl
+from llm_adapt.bases import fingerprint
 from llm_adapt.in_context import InContext
 from llm_adapt.lora import Config, LoraLearner, lora, with_base
-from llm_adapt.low_rank import Adapters, fingerprint
+from llm_adapt.low_rank import Adapters
 from llm_adapt.policy import build
 
 BANDIT = make_family("bandit:k=3,n=8")

@@ -15,8 +15,8 @@ from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from llm_adapt.bases import fingerprint
 from llm_adapt.lora_maml import Config, LoraMamlLearner, Stage
-from llm_adapt.low_rank import fingerprint
 from tests.bridge.toys import Corridor
 
 TINY: dict[str, Any] = {

@@ -11,7 +11,8 @@ from bridge.errors import UserError
 from bridge.learner import first_weights
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete
-from llm_adapt.low_rank import Adapters, LowRank, fingerprint, load
+from llm_adapt.bases import fingerprint
+from llm_adapt.low_rank import Adapters, LowRank, load
 from llm_adapt.policy import TransformerPolicy, build
 
 N, EACH, STEPS = 3, 2, 7
@@ -164,7 +165,9 @@ def test_files_are_pefts_in_both_directions(name, tmp_path):
     adapters, (tokens, _) = drawn(setting, made), data(made)
     setting.save(made, adapters, 1, tmp_path / "ours")
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(made), str(tmp_path / "ours"))
-    in_peft(setting, made, adapters, 2).save_pretrained(str(tmp_path / "theirs"))
+    wrapped = in_peft(setting, made, adapters, 2)
+    wrapped.peft_config["default"].base_model_name_or_path = fingerprint(made)
+    wrapped.save_pretrained(str(tmp_path / "theirs"))
     for folder, task in (("ours", 1), ("theirs", 2)):
         found, one = load(made, tmp_path / folder)
         assert found.rank == 3
@@ -194,3 +197,20 @@ def test_what_cannot_be_adapted_is_refused_with_the_remedy(tmp_path):
     other.save_pretrained(str(tmp_path / "ia3"))
     with pytest.raises(UserError, match=r"of kind .*IA3"):
         load(made, tmp_path / "ia3")
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(UserError, match="holds no adapter of peft"):
+        load(made, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "more", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 2}}, {"rank_pattern": {"q_proj": 3}}]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_means_something_else_is_refused(more, tmp_path):
+    made = policy(dtype=torch.float32)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], **more)
+    wrapped = peft.get_peft_model(copy.deepcopy(made), config)
+    wrapped.peft_config["default"].base_model_name_or_path = fingerprint(made)
+    wrapped.save_pretrained(str(tmp_path))
+    with pytest.raises(UserError, match=f"an adapter with {next(iter(more))}, which is not read here"):
+        load(made, tmp_path)

@@ -12,8 +12,8 @@ from bridge.errors import UserError
 from bridge.learner import first_weights
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete
-from llm_adapt import low_rank, tuners
-from llm_adapt.low_rank import fingerprint
+from llm_adapt import bases, low_rank, tuners
+from llm_adapt.bases import fingerprint
 from llm_adapt.policy import TransformerPolicy, build
 from llm_adapt.tuners import Tuned, Tuner
 
@@ -40,9 +40,14 @@ def tokens(made: TransformerPolicy) -> torch.Tensor:
     return Rows.of("tokens", torch.arange(4)).normal(7 * made.layout.width).view(4, 7, -1)
 
 
+def ranked(kind: tuners.Kind, rank: int) -> Tuner:
+    """Of a rank, where the tuner has one."""
+    return Tuner(tuner=kind, rank=rank) if kind in ("lora", "prompt") else Tuner(tuner=kind)
+
+
 def trained(kind: tuners.Kind, base: TransformerPolicy) -> Tuned:
     """Some steps to somewhere else."""
-    tuned = Tuner(tuner=kind, rank=3).begin(base, seed=0)
+    tuned = ranked(kind, 3).begin(base, seed=0)
     optimizer = torch.optim.Adam(tuned.learned.values(), lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()
@@ -56,7 +61,7 @@ def trained(kind: tuners.Kind, base: TransformerPolicy) -> Tuned:
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_untrained_it_is_the_base_bit_for_bit_in_files_too(kind, name, tmp_path):
     base = policy(name)
-    tuned = Tuner(tuner=kind, rank=2).begin(base, seed=0)
+    tuned = ranked(kind, 2).begin(base, seed=0)
     plain = base(tokens(base)).out
     assert torch.equal(tuned.policy(tokens(base)).out, plain)
     tuned.save(tmp_path)
@@ -66,7 +71,7 @@ def test_untrained_it_is_the_base_bit_for_bit_in_files_too(kind, name, tmp_path)
 @pytest.mark.parametrize(("kind", "name"), NAMED)
 def test_only_what_is_named_moves_and_the_base_does_not(kind, name):
     base = policy(name)
-    before, start = fingerprint(base), Tuner(tuner=kind, rank=3).begin(base, seed=0).policy.state_dict()
+    before, start = fingerprint(base), ranked(kind, 3).begin(base, seed=0).policy.state_dict()
     tuned = trained(kind, base)
     assert fingerprint(base) == before
     moved = {key for key, value in tuned.policy.state_dict().items() if not torch.equal(value, start[key])}
@@ -117,7 +122,7 @@ def test_new_weights_are_a_function_of_the_seed_and_no_generator_moves(tmp_path)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
     for kind in KINDS:
-        tuned = Tuner(tuner=kind, rank=2).begin(base, seed=0)
+        tuned = ranked(kind, 2).begin(base, seed=0)
         tuned.save(tmp_path / kind)
         tuners.load(base, tmp_path / kind)
     assert torch.equal(torch.get_rng_state(), before)
@@ -131,6 +136,9 @@ def test_new_weights_are_a_function_of_the_seed_and_no_generator_moves(tmp_path)
         ({"rank": 17}, "rank=17 does not fit .* 16 x 16. Take one from 1 to 16"),
         ({"rank": 0}, "rank must be 1 or more; found 0"),
         ({"rank": 16, "tuner": "prompt"}, "of 1 to 15 vectors here"),
+        ({"rank": 4, "targets": "q_proj", "tuner": "head"}, "rank, targets: not for head. Leave it out"),
+        ({"alpha": 4, "tuner": "prompt"}, "alpha: not for prompt"),
+        ({"rank": 4, "tuner": "ia3"}, "rank: not for ia3"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):
@@ -143,6 +151,23 @@ def test_an_adapter_of_another_base_is_refused(kind, tmp_path):
     trained(kind, policy()).save(tmp_path)
     with pytest.raises(UserError, match=r"an adapter of the policy metabridge_policy .* Load the one it is of"):
         tuners.load(policy(seed=1), tmp_path)
+
+
+def test_an_adapter_that_peft_has_trained_is_known_by_the_folder_of_its_base(tmp_path):
+    """peft writes down where a base was read from, and nothing of one that was not."""
+    for seed in (0, 1):
+        policy(seed=seed).save_pretrained(tmp_path / f"base-{seed}")
+        base = AutoModel.from_pretrained(tmp_path / f"base-{seed}")
+        peft.get_peft_model(base, peft.LoraConfig(target_modules=["v_proj"])).save_pretrained(str(tmp_path / f"{seed}"))
+    peft.get_peft_model(policy(), peft.LoraConfig(target_modules=["v_proj"])).save_pretrained(
+        str(tmp_path / "nameless")
+    )
+    for load in (tuners.load, low_rank.load):
+        load(policy(), tmp_path / "0")
+        with pytest.raises(UserError, match="Load the one it is of"):
+            load(policy(), tmp_path / "1")
+        with pytest.raises(UserError, match=r'write "base_model_name_or_path": "metabridge_policy'):
+            load(policy(), tmp_path / "nameless")
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
@@ -162,4 +187,4 @@ def test_a_policy_that_lacks_weights_is_refused(tmp_path):
     copy.deepcopy(base).save_pretrained(tmp_path, state_dict=kept)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "metabridge_policy"
     with pytest.raises(UserError, match=r"it lacks actor\.weight"):
-        tuners.read(tmp_path)
+        bases.read(tmp_path)
