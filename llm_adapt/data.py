@@ -15,9 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,13 +93,13 @@ def stored(place: Path, family: TaskFamily) -> Stored:
     Raises:
         UserError: there are none, or they are of another family or version.
     """
-    folder, pattern = (place.parent, place.name) if place.suffix == ".parquet" else (place, "shard-*.parquet")
-    found = Collection.opened(folder, family)
-    shards = [int(path.stem.removeprefix("shard-")) for path in sorted(folder.glob(pattern))]
+    one = place.suffix == ".parquet"
+    found = Collection.opened(place.parent if one else place, family)
+    shards = [number for number, path in _shards(found.folder).items() if path == place or not one]
     if not shards:
         raise UserError(
-            f"There is no {pattern} in {folder}. Make it: metabridge data SOURCES --family {family.id} --split "
-            f"{found.definition.split} --out FOLDER"
+            f"There is no {place.name if one else 'shard-*.parquet'} in {found.folder} that metabridge data has made. "
+            f"Make it: metabridge data SOURCES --family {family.id} --split {found.definition.split} --out FOLDER"
         )
     tasks = torch.cat([task_numbers(found.noise(number)) for number in shards])
     return Stored(
@@ -151,11 +152,16 @@ class Collection:
         another = f"metabridge data SOURCES --family {family.id} --out FOLDER"
         try:
             found = json.loads((folder / _DEFINITION).read_text())
+            if not isinstance(found, dict):
+                raise ValueError(f"{_DEFINITION} is no JSON object")
         except (OSError, ValueError) as error:
             raise UserError(f"{folder} holds no collection of histories ({error}). Make one: {another}") from error
         versions, ours = [found.get(name) for name in ("version", "suite_version")], [VERSION, SUITE_VERSION]
         if versions != ours:
             raise UserError(f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}")
+        if missing := {field.name for field in fields(Definition)} - found.keys():
+            unsaid = ", ".join(sorted(missing))
+            raise UserError(f"{folder}/{_DEFINITION} does not say: {unsaid}. Make another: {another}")
         if (found["family"], found["family_hash"]) != (family.id, family.hash):
             raise UserError(
                 f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
@@ -164,9 +170,22 @@ class Collection:
         settings = {name: found[name] for name in ("split", "seed", "episodes", "rows")}
         made = cls(family, found["sources"], **settings)
         made.folder = folder
-        shards = sorted(folder.glob("shard-*.parquet"))
-        made.steps = sum(sum(parquet.read_table(path, columns=["length"])["length"].to_pylist()) for path in shards)
+        made.steps = sum(made.steps_of(path) for path in _shards(folder).values())
         return made
+
+    def steps_of(self, path: Path) -> int:
+        """How many a shard holds.
+
+        Raises:
+            UserError: it cannot be read, or has not as many rows as a shard of this collection.
+        """
+        try:
+            lengths = parquet.read_table(path, columns=["length"])["length"].to_pylist()
+            if len(lengths) != self.definition.rows:
+                raise ValueError(f"{len(lengths)} rows, not {self.definition.rows}")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} cannot be read ({error}). Remove it, and make it again.") from error
+        return sum(lengths)
 
     def noise(self, shard: int) -> Rows:
         """A row for each history of a shard."""
@@ -232,6 +251,7 @@ class Collection:
 
 
 _DEFINITION = "definition.json"
+_SHARD = re.compile(r"shard-(\d{5,})\.parquet")
 _SPACED = ("obs", "action", "next_obs", "asked", "best")
 
 _CARD = """---
@@ -255,6 +275,12 @@ What it holds is a function of this definition (family hash {hash}) and the shar
 {definition}
 ```
 """
+
+
+def _shards(folder: Path) -> dict[int, Path]:
+    """The files of a collection by number, in that order."""
+    found = ((_SHARD.fullmatch(path.name), path) for path in sorted(folder.glob("shard-*.parquet")))
+    return {int(name[1]): path for name, path in found if name}
 
 
 def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily) -> Histories:

@@ -1,8 +1,11 @@
 """Collections of histories: the same whenever they are made, whole, and a dataset like any other."""
 
+import shutil
+
 import datasets
 import pytest
 import torch
+from pyarrow import parquet
 
 from bridge.errors import UserError
 from bridge.references.q_learning import QLearning
@@ -160,3 +163,31 @@ def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_re
     definition.write_text(definition.read_text().replace('"version": 3', '"version": 1'))
     with pytest.raises(UserError, match=rf"version \[1, 1\]; this program reads \[3, 1\].*{remedy}"):
         Collection.opened(made.folder, made.family)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no json", '{"version": 3, "suite_version": 1}'])
+def test_a_damaged_definition_is_refused_with_the_remedy(tmp_path, text):
+    made = collection(tmp_path)
+    made.shard(0)
+    (made.folder / "definition.json").write_text(text)
+    with pytest.raises(UserError, match="metabridge data SOURCES --family"):
+        stored(made.folder, made.family)
+
+
+def test_damaged_and_foreign_shards_are_refused_with_the_remedy(tmp_path):
+    """An empty file, one that lost rows, one that was never a shard; copies beside the shards are none of them."""
+    made = collection(tmp_path)
+    made.shard(0)
+    shutil.copy(made.path(0), made.folder / "shard-00000 copy.parquet")
+    shutil.copy(made.path(0), made.folder / "mine.parquet")
+    assert len(stored(made.folder, made.family).rows) == 4
+    for name in ("mine.parquet", "shard-00007.parquet"):
+        with pytest.raises(UserError, match=rf"There is no {name} .* Make it: metabridge data"):
+            stored(made.folder / name, made.family)
+    parquet.write_table(parquet.read_table(made.path(0)).slice(1), made.path(1))
+    with pytest.raises(UserError, match=r"shard-00001.parquet cannot be read \(3 rows, not 4\). Remove it"):
+        stored(made.folder, made.family)
+    made.path(1).write_bytes(b"")
+    for place in (made.folder, made.path(0)):
+        with pytest.raises(UserError, match=r"shard-00001.parquet cannot be read .* Remove it"):
+            stored(place, made.family)
