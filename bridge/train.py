@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from bridge import checkpoint, files, run_folder
+from bridge import checkpoint, files, flops, run_folder
 from bridge.budget import Budget, Cost
 from bridge.errors import DivergenceError
 from bridge.evaluate import Plan, evaluate
@@ -153,11 +152,11 @@ def _flops_per_step(learner: Learner, workers: Workers) -> float:
     """
     before = copy.deepcopy(learner.state_dict())
     begun = learner.env_steps
-    with FlopCounterMode(display=False) as counter:
+    with flops.counter() as counted:
         learner.update(0.0)
     steps = learner.env_steps - begun
     learner.load_state_dict(before)
-    return workers.count * counter.get_total_flops() / steps
+    return workers.count * counted.get_total_flops() / steps
 
 
 class _Recorder:
