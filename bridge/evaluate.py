@@ -33,8 +33,9 @@ from bridge.tasks.base import CONTEXT_AXES, TaskFamily, Tasks
 
 METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
 """``informed_return``: on track C, the return of an episode of those trials whose shown context holds a success."""
-COSTS = ("transitions", "grad_steps", "refused_steps")
-"""What a trial has cost by a curve point; gradient steps are known of agents that have ``tally(memory)``."""
+COSTS = ("transitions", "grad_steps", "refused_steps", "clock")
+"""What a trial has cost by a curve point; gradient steps are known of agents that have ``tally(memory)``. Of frozen
+forks, as many as there are points, each counts what is its own."""
 DETAILED_TRIALS = 256
 """Step detail is kept for this many trials of a split; everything else is kept as sums."""
 TASK_BLOCKS = 64
@@ -114,6 +115,7 @@ def evaluate(
     behaviour: Agent | None = None,
     device: str | torch.device = "cpu",
     progress: Callable[[int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Evaluation:
     """Play ``plan`` and return its sums. Gradients are off; an agent that learns in ``adapt`` turns them on for itself.
 
@@ -124,6 +126,7 @@ def evaluate(
         behaviour: who makes the common context of track C.
         device: where the tasks live.
         progress: called with the number of environment steps just played.
+        clock: what tells the cost of that name; seconds, or a counter of operations.
 
     Raises:
         UserError: the plan does not fit the family.
@@ -159,12 +162,12 @@ def evaluate(
         key = _block_of(family, plan, ids).cpu()
         log = _Detail(ids) if ids[0] < DETAILED_TRIALS and plan.track == "O" else None
         if plan.track == "O":
-            scored = _own(agent, family, tasks, memory, rng, trial, points, log)
+            scored = _own(agent, family, tasks, memory, rng, trial, points, log, clock)
         else:
             contexts = None
             if plan.track == "C" and behaviour is not None:
                 contexts = record_context(behaviour, family, plan.split, tasks, rng.at("context"), trial)
-            scored = _frozen(agent, family, tasks, memory, rng, trial, points, contexts)
+            scored = _frozen(agent, family, tasks, memory, rng, trial, points, contexts, clock)
         for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
@@ -205,12 +208,13 @@ def _own(
     trial: Trial,
     points: tuple[int, ...],
     log: Any,
+    clock: Callable[[], float],
 ) -> Scored:
     """Track O: play the trial, adapt between episodes, report at the curve points."""
     optimal = family.optimal_return(tasks, trial).double()
     earned = torch.zeros_like(optimal)
     regret = torch.zeros_like(optimal)
-    lived, paid = torch.zeros_like(optimal), 0
+    lived, paid, began = torch.zeros_like(optimal), 0, clock()
     for episode in range(trial.episodes):
         if episode:
             memory = agent.adapt(memory, rng.at("agent", episode - 1, "adapt"), episode=episode - 1, last=False)
@@ -224,7 +228,8 @@ def _own(
         paid += trial.horizon
         if episode + 1 in points:
             values = {"episode_return": totals.reward, "trial_return": earned, "regret": regret}
-            yield points.index(episode + 1), paid, _with_success(values, totals), _costs(agent, memory, lived)
+            costs = _costs(agent, memory, lived, float(clock() - began))
+            yield points.index(episode + 1), paid, _with_success(values, totals), costs
             paid = 0
 
 
@@ -237,13 +242,14 @@ def _frozen(
     trial: Trial,
     points: tuple[int, ...],
     contexts: list[list[Step]] | None,
+    clock: Callable[[], float],
 ) -> Scored:
     """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
-    lived, paid = torch.zeros_like(optimal), 0
+    lived, paid, shared = torch.zeros_like(optimal), 0, 0.0
     informed = torch.zeros_like(optimal, dtype=torch.bool)
     for shots in range(trial.episodes + 1):
-        own = rng.at("agent", shots)
+        own, began = rng.at("agent", shots), clock()
         if shots in points:
             scorer = tree.fork(memory)
             if shots:
@@ -254,9 +260,9 @@ def _frozen(
             values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
             if contexts:
                 values["informed_return"] = torch.where(informed, totals.reward, torch.nan)
-            costs = _costs(agent, scorer, lived)
+            costs = _costs(agent, scorer, lived, shared + clock() - began)
             yield points.index(shots), paid + trial.horizon, _with_success(values, totals), costs
-            paid = 0
+            paid, began = 0, clock()
         if shots == trial.episodes:
             return
         if shots:
@@ -268,7 +274,7 @@ def _frozen(
         else:
             memory, totals = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
             lived += totals.steps
-        paid += trial.horizon
+        paid, shared = paid + trial.horizon, shared + clock() - began
 
 
 # --- which task a trial plays, and where its sums go ------------------------------------------------------------------
@@ -320,9 +326,11 @@ def _chunks(
         yield torch.arange(first, min(first + rows, plan.trials), device=device)
 
 
-def _costs(agent: Agent, memory: Any, lived: Tensor) -> dict[str, Tensor]:
+def _costs(agent: Agent, memory: Any, lived: Tensor, spent: float) -> dict[str, Tensor]:
+    """Of each row; what all rows have spent together is shared evenly."""
     tally = getattr(agent, "tally", None)
-    return {"transitions": lived.clone()} | (tally(memory) if tally else {})
+    costs = {"transitions": lived.clone(), "clock": torch.full_like(lived, spent / len(lived), dtype=torch.float64)}
+    return costs | (tally(memory) if tally else {})
 
 
 def _with_success(values: dict[str, Tensor], totals: EpisodeTotals) -> dict[str, Tensor]:

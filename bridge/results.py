@@ -3,6 +3,8 @@
 One row for each method x training seed x split x task (or block of tasks) x part of its trials x curve point, with n,
 sum and sum of squares of each metric. Derived numbers (scores, intervals, differences) are computed when read, never
 stored. Files are written whole or not at all, one a cell, and a folder holds results of one suite version only.
+
+Shape letters: P curve points.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float
 
 from bridge.budget import Cost
 from bridge.errors import UserError
@@ -68,10 +71,10 @@ def rows(
     *,
     seed: int = 0,
     cost: Cost | None = None,
-    flops: float | None = None,
+    flops: Float[np.ndarray, " P"] | None = None,
     device: str = "cpu",
 ) -> pa.Table:
-    """The rows of one evaluation; ``flops`` are those of a trial, where somebody has counted them."""
+    """The rows of one evaluation; ``flops`` are those of a trial by each curve point, where somebody has counted."""
     plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
     blocks, points = task_blocks(family, plan), evaluation.points
@@ -99,10 +102,10 @@ def rows(
         "curve_point": point,
         "k_episodes": episodes,
         "k_transitions": np.rint(evaluation.cost["transitions"][point]).astype(int),
-        "test_seconds": evaluation.seconds,
+        "test_seconds": evaluation.cost["clock"][point],
         "test_grad_steps": evaluation.cost["grad_steps"][point],
         "test_refused_steps": evaluation.cost["refused_steps"][point],
-        "test_flops": flops,
+        "test_flops": None if flops is None else flops[point],
         "train_env_steps": cost.env_steps,
         "train_grad_steps": cost.grad_steps,
         "train_seconds": cost.seconds,

@@ -11,8 +11,9 @@ instead (track C), and clones them. This is few-shot *per task*: what is tuned o
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
 and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the
-seconds and operations of a trial with all of its scored episodes and the gradient steps before each of them; operations
-are counted on two trials of the first of the runs that are configured alike, since counting takes longer than playing.
-The claim: what adapts in context, as it is, less what adapts by gradient steps alone. Figure (``curves.png``,
-``.svg``): the same over shots, and over gradient steps. Cells are kept in OUT, and played once.
+gradient steps taken and refused, the seconds and the operations of a trial: its last shot, the steps before the scored
+episode, and that episode. ``curves.csv`` has them at every point. Operations are counted on two trials of the first of
+the runs that are configured alike, since counting takes longer than playing. The claim: what adapts in context, as it
+is, less what adapts by gradient steps alone. Figure (``curves.png``, ``.svg``): the same over shots, and over gradient
+steps. Cells are kept in OUT, and played once, until their run is trained further.
 """

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bridge import run_folder
@@ -49,9 +50,10 @@ def _study(asked: argparse.Namespace) -> None:
         raise UserError(f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}.")
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
     asked.out.mkdir(parents=True, exist_ok=True)
-    _take(asked.out, {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES})
+    about = {"version": 2, "family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES}
+    _take(asked.out, about)
     found: dict[Cell, Curve] = {}
-    counted: dict[tuple[Any, ...], float] = {}
+    counted: dict[tuple[Any, ...], np.ndarray] = {}
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
         configured = json.dumps(run_folder.read_config(cell.run)["config"], sort_keys=True)
         alike = (configured, cell.method, cell.way, cell.steps, family.trial(cell.split))
@@ -62,7 +64,8 @@ def _study(asked: argparse.Namespace) -> None:
         counted.setdefault(alike, found[cell].flops)
     tables.show(found)
     tables.show_claim(found)
-    print(f"\nDrawn: {figure.draw(found, asked.out)}")
+    tables.write(found, asked.out / "curves.csv")
+    print(f"\nDrawn: {figure.draw(found, asked.out)}; every point with its costs: {asked.out / 'curves.csv'}")
 
 
 def _take(out: Path, about: dict[str, Any]) -> None:

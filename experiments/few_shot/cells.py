@@ -6,13 +6,16 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch.utils.flop_counter import FlopCounterMode
+import numpy as np
+from jaxtyping import Float
 
 from bridge import results, run_folder
+from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned, Stepping, Tunable
+from bridge.flops import counter
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
 from experiments import methods
@@ -79,19 +82,33 @@ class Cell(NamedTuple):
         return f"{'--'.join(parts)}.parquet"
 
 
-def play(cell: Cell, family: TaskFamily, *, shots: int, trials: int, out: Path, flops: float | None = None) -> Path:
-    """Play a cell that was not played yet; the operations of a trial are counted where they are not given."""
+def play(
+    cell: Cell,
+    family: TaskFamily,
+    *,
+    shots: int,
+    trials: int,
+    out: Path,
+    flops: Float[np.ndarray, " P"] | None = None,
+) -> Path:
+    """Play a cell that was not played since its run was trained.
+
+    The operations of a trial by each curve point are counted where they are not given.
+    """
     path = out / cell.file
-    if path.exists():
+    trained = max(file.stat().st_mtime for file in (cell.run / "checkpoints").iterdir())
+    if path.exists() and path.stat().st_mtime >= trained:
         return path
     plan = Plan(split=cell.split, trials=trials, track=cell.track, shots=shots)  # ty: ignore[invalid-argument-type]
     shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None
     agent = _agent(cell, family)
     played = evaluate(agent, family, plan, behaviour=shown)
     if flops is None:
-        with FlopCounterMode(display=False) as counter:
-            evaluate(agent, family, dataclasses.replace(plan, trials=2), behaviour=shown)
-        flops = counter.get_total_flops() / 2
+        with counter() as counted:
+            clock = counted.get_total_flops
+            flops = evaluate(
+                agent, family, dataclasses.replace(plan, trials=2), behaviour=shown, clock=clock
+            ).cost["clock"]  # fmt: skip
     card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
     seed = run_folder.read_config(cell.run)["seed"]
     results.write_table(path, results.rows(played, family, card, seed=seed, flops=flops))
@@ -110,6 +127,25 @@ def _alone(agent: Agent) -> bool:
     return isinstance(base, OneEpisode) or not isinstance(base, Tunable)
 
 
+def _check_alike(runs: list[Path]) -> None:
+    """Runs of a method are pooled: they must be one configuration, trained with different seeds.
+
+    Raises:
+        UserError: they are not.
+    """
+    seen: dict[str, tuple[dict[str, Any], dict[int, Path]]] = {}
+    for run in runs:
+        about = run_folder.read_config(run)
+        method, config, seed = (about[name] for name in ("method", "config", "seed"))
+        first, seeds = seen.setdefault(method, (config, {}))
+        other = sorted(key for key in config.keys() | first.keys() if config.get(key) != first.get(key))
+        if other:
+            raise UserError(f"Runs of {method} are pooled, but {run} has another {', '.join(other)}. Leave it out.")
+        if seed in seeds:
+            raise UserError(f"{run} and {seeds[seed]} are both seed {seed} of {method}. Leave one out.")
+        seeds[seed] = run
+
+
 def cells(
     runs: list[Path], family: TaskFamily, splits: tuple[str, ...], signal: str, what: tuple[str, ...],
     budgets: tuple[int, ...],
@@ -117,9 +153,10 @@ def cells(
     """Every cell of a study, those that are tuned least first.
 
     Raises:
-        UserError: a run that cannot be played or tuned.
+        UserError: a run that cannot be played or tuned, or runs of a method that are no seeds of one configuration.
     """
     track, known = "C" if signal == "demos" else "F", {}
+    _check_alike(runs)
     for run in runs:
         agent, method = methods.agent(str(run), family, "id"), str(run_folder.read_config(run)["method"])
         ways = [f"{one}_{signal}" for one in what] if isinstance(agent, InContext) else [f"full_{signal}"]

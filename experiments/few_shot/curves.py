@@ -23,13 +23,16 @@ class Curve(NamedTuple):
     """Shots."""
     score: Float[np.ndarray, "T P"]
     """Mean return of the scored episode on each block of tasks."""
-    grad_steps: float
-    seconds: float
-    """Of a trial."""
-    flops: float
-    """Of a trial."""
+    taken: Float[np.ndarray, " P"]
+    """Gradient steps of a trial."""
+    refused: Float[np.ndarray, " P"]
+    """Those that were no number, or too long, and changed nothing."""
+    seconds: Float[np.ndarray, " P"]
+    """Of a trial: its shots, its gradient steps and its scored episode."""
+    flops: Float[np.ndarray, " P"]
+    """Likewise."""
     trained: float
-    """Weights."""
+    """Weights that gradient steps move."""
 
 
 def read(path: Path) -> Curve:
@@ -40,9 +43,10 @@ def read(path: Path) -> Curve:
     points, point = np.unique(episodes, return_inverse=True)
     place, shape = task * len(points) + point, (task.max() + 1, len(points))
     sums = np.stack([np.bincount(place, weights, shape[0] * shape[1]).reshape(shape) for weights in (n, total)])
-    seconds, flops, trained = (table[name][0].as_py() for name in ("test_seconds", "test_flops", "params_trained"))
-    steps, trials = float(table["test_grad_steps"].to_numpy().max()), sums[0, :, 0].sum()
-    return Curve(tuple(points.tolist()), sums[1] / sums[0], steps, seconds / trials, flops, trained if steps else 0)
+    first = np.unique(point, return_index=True)[1]
+    costs = [table[f"test_{name}"].to_numpy()[first] for name in ("grad_steps", "refused_steps", "seconds", "flops")]
+    trained = float(table["params_trained"][0].as_py()) if costs[0].any() or costs[1].any() else 0.0
+    return Curve(tuple(points.tolist()), sums[1] / sums[0], *costs, trained)
 
 
 def pooled(found: dict[Cell, Curve], split: str) -> dict[Kind, Curve]:

@@ -5,11 +5,19 @@ Shape letters: T blocks of tasks.
 
 from __future__ import annotations
 
+import csv
+import io
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float
 
+from bridge.files import write_text
 from experiments.few_shot.cells import Cell
 from experiments.few_shot.curves import Curve, estimate, pooled
+
+_POINT = ("split", "method", "tuned", "steps", "shots")
+_COSTS = ("taken", "refused", "trained", "seconds", "flops")
 
 
 def show(found: dict[Cell, Curve]) -> None:
@@ -18,17 +26,32 @@ def show(found: dict[Cell, Curve]) -> None:
         curves = pooled(found, split)
         points = next(iter(curves.values())).points
         print(f"\n**{split}** · return of the scored episode after so many shots (0 steps: as it is)\n")
-        print(
-            f"| method | tuned | steps | taken | weights | {' | '.join(map(str, points))} | minus 0 steps | s | Mflop |"
-        )
-        print("|---|---|--:|--:|--:|" + "--:|" * (len(points) + 3))
+        heads = ("method", "tuned", "steps", "taken", "refused", "weights", *points, "minus 0 steps", "s", "Mflop")
+        print(f"| {' | '.join(map(str, heads))} |")
+        print("|---|---|" + "--:|" * (len(heads) - 2))
         for kind, curve in curves.items():
             untouched = curves[kind._replace(way="", steps=0)]
             gain = _text((curve.score - untouched.score)[:, -1]) if kind.steps else ""
             print(
-                f"| {kind.method} | {kind.way} | {kind.steps} | {curve.grad_steps:g} | {curve.trained:,.0f} | "
-                f"{' | '.join(map(_text, curve.score.T))} | {gain} | {curve.seconds:.3f} | {curve.flops / 1e6:,.0f} |"
+                f"| {kind.method} | {kind.way} | {kind.steps} | {curve.taken[-1]:g} | {curve.refused[-1]:g} | "
+                f"{curve.trained:,.0f} | {' | '.join(map(_text, curve.score.T))} | {gain} | {curve.seconds[-1]:.3f} | "
+                f"{curve.flops[-1] / 1e6:,.0f} |"
             )
+
+
+def write(found: dict[Cell, Curve], path: Path) -> None:
+    """Every point of every curve with its costs, as CSV."""
+    with io.StringIO(newline="") as text:
+        out = csv.writer(text)
+        out.writerow((*_POINT, "mean", "low", "high", *_COSTS))
+        for split in dict.fromkeys(cell.split for cell in found):
+            for kind, curve in pooled(found, split).items():
+                for p, shots in enumerate(curve.points):
+                    band = estimate(curve.score[:, p])
+                    spent = (np.broadcast_to(getattr(curve, name), len(curve.points))[p] for name in _COSTS)
+                    numbers = (band.mean, band.low, band.high, *spent)
+                    out.writerow((split, *kind[:3], shots, *(f"{x:.6g}" for x in numbers)))
+        write_text(path, text.getvalue())
 
 
 def show_claim(found: dict[Cell, Curve]) -> None:

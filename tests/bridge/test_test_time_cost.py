@@ -74,6 +74,27 @@ def test_whole_episodes_are_lived_where_none_ends_early():
     assert evaluate(Random(family), family, Plan(trials=5)).cost["transitions"].tolist() == [15, 30, 45, 60]
 
 
+class Counting(Random):
+    """Counts how often it is asked, all rows at once."""
+
+    asked = 0
+
+    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        self.asked += 1
+        return super().act(memory, obs, rng, explore=explore)
+
+
+@pytest.mark.parametrize(("track", "episodes"), [("O", [1, 2, 3, 4]), ("F", [1, 2, 3, 5])])
+def test_a_curve_point_has_the_time_of_its_own_fork_and_not_of_others(track, episodes):
+    """Shots and one scored episode, each of fifteen steps; ten rows share what they were asked for together."""
+    family = make_family("gridnavi")
+    agent = Counting(family)
+    played = evaluate(agent, family, Plan(trials=10, track=track), clock=lambda: agent.asked)
+    assert played.cost["clock"].tolist() == pytest.approx([15 * count / 10 for count in episodes])
+    seconds = results.rows(played, family, agent.card)["test_seconds"].to_numpy()
+    assert sorted(set(seconds)) == pytest.approx([15 * count / 10 for count in episodes])
+
+
 def test_rows_carry_every_cost():
     played = evaluate(Stepper(), Corridor(), Plan(trials=10))
     rows = results.rows(played, Corridor(), Stepper.card)

@@ -1,13 +1,18 @@
 """The study of shots and gradient steps: its cells, what is kept of them, and the tables."""
 
+import csv
+import json
+import os
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from bridge.budget import Budget
+from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from experiments import methods, training
@@ -57,13 +62,40 @@ def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     assert known == {"mt": True, "rl2": False, "lora_reward_icl_rl": False, "lora_reward_mt": True, "lora_maml": True}
 
 
+def sister(run, folder, *, seed, **config):
+    """The same weights by another seed's name."""
+    shutil.copytree(run, folder)
+    about = json.loads((folder / "config.json").read_text())
+    about["config"] |= config
+    (folder / "config.json").write_text(json.dumps(about | {"seed": seed}))
+    return folder
+
+
+def test_only_seeds_of_one_configuration_are_pooled(runs, tmp_path):
+    family = make_family(SPEC)
+    wrong = {"both seed 4 of icl_rl": {"seed": 4}, "has another lr. Leave it out": {"seed": 5, "lr": 0.5}}
+    for number, (said, about) in enumerate(wrong.items()):
+        other = sister(runs[0], tmp_path / str(number), **about)
+        with pytest.raises(UserError, match=said):
+            list(cells([*runs, other], family, ("id",), "reward", ("lora",), (1,)))
+
+
+def test_a_run_that_was_trained_further_is_played_again(runs, tmp_path):
+    family, run = make_family(SPEC), sister(runs[0], tmp_path / "run", seed=5)
+    cell = Cell(run, "icl_rl", "", 0, "id", "F")
+    before = play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns
+    assert play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns == before
+    last = max((run / "checkpoints").iterdir())
+    os.utime(last, (time.time() + 60, time.time() + 60))
+    assert play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns > before
+
+
 def test_operations_are_counted_once_for_runs_that_are_alike(runs, tmp_path, monkeypatch):
     """Two of one configuration; another trial, or more gradient steps, is counted anew."""
     counted = []
-    counter = played.FlopCounterMode
-    monkeypatch.setattr(played, "FlopCounterMode", lambda **how: counted.append(1) or counter(**how))
-    twin = tmp_path / "twin"
-    shutil.copytree(runs[0], twin)
+    counter = played.counter
+    monkeypatch.setattr(played, "counter", lambda: counted.append(1) or counter())
+    twin = sister(runs[0], tmp_path / "twin", seed=5)
     given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), str(twin)]
     given += ["--splits", "id,shift/gap/2,shift/horizon/1", "--budgets", "1", "--tuned", "lora"]
     monkeypatch.setattr(sys, "argv", [*given, "--shots", "2", "--trials", "4", "--out", str(tmp_path / "out")])
@@ -84,11 +116,16 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
     for point in range(4):
         n, total, _ = again.total["episode_return"][..., point].sum(2)
         np.testing.assert_allclose(curve.score[:, point], total / n)
-    assert curve.grad_steps == 3
+    assert curve.taken.tolist() == [0, 3, 3, 3]
+    assert curve.refused.tolist() == [0, 0, 0, 0]
     assert curve.trained == agent.card.params_trained
-    assert curve.flops > 5 * read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path)).flops
-    told = read(play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=7.0))
-    assert (told.flops, told.grad_steps) == (7.0, 2)
+    plain = read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path))
+    assert (curve.flops[1:] > 5 * plain.flops[1:]).all()
+    assert plain.flops[0] < curve.flops[0] < 2 * plain.flops[0]  # with adapters, without a step
+    assert (np.diff(curve.flops) > 0).all()
+    assert (np.diff(curve.seconds[1:]) > 0).any()
+    told = read(play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=np.arange(4.0)))
+    assert (told.flops.tolist(), told.taken[-1]) == ([0, 1, 2, 3], 2)
     monkeypatch.setattr(played, "evaluate", None)
     assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
 
@@ -99,8 +136,8 @@ def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
         read(play(Cell(runs[1], "maml", way, steps, "id", "F"), family, shots=4, trials=16, out=tmp_path))
         for way, steps in (("", 0), ("own", 2))
     )
-    assert (still.grad_steps, still.trained) == (0, 0)
-    assert moving.grad_steps == 2 * 2
+    assert (still.taken.max(), still.trained) == (0, 0)
+    assert moving.taken[-1] == 2 * 2
 
 
 def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, tmp_path, monkeypatch, capsys):
@@ -140,6 +177,17 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     icl, own = last["| icl_rl", ""], last["| maml", "own"]
     assert [float(x.split(" ±")[0]) for x in (nothing[-1], *maml[3:])] == pytest.approx([icl, own, icl - own], abs=2e-3)
     assert len(list(tmp_path.glob("*.parquet"))) == 5
+    with (tmp_path / "curves.csv").open(newline="") as file:
+        points = list(csv.DictReader(file))
+    assert len(points) == 5 * 4
+    assert [(point["method"], point["tuned"], point["shots"]) for point in points[8:10]] == [
+        ("icl_rl", "lora_reward", "0"), ("icl_rl", "lora_reward", "1"),
+    ]  # fmt: skip
+    (end,) = (p for p in points if (p["method"], p["tuned"], p["shots"]) == ("icl_rl", "full_reward", "4"))
+    assert float(end["mean"]) == pytest.approx(last["| icl_rl", "full_reward"], abs=1e-3)
+    assert float(end["low"]) < float(end["mean"]) < float(end["high"])
+    assert [float(end[name]) for name in ("taken", "refused")] == [2, 0]
+    assert min(float(end[name]) for name in ("trained", "seconds", "flops")) > 0
     drawn = (tmp_path / "curves.svg").read_text()
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     for label in ("icl_rl", "icl_rl, lora by reward", "icl_rl, full by reward", "maml, own"):
