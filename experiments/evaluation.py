@@ -12,6 +12,7 @@ from typing import Any
 from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate, shot_points
+from bridge.finetuning.agent import FineTuned
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import number, refusals
@@ -38,10 +39,9 @@ def lines(
     family = make_family(family_spec)
     _refuse_other_folders(method)
     _refuse_decoding(method, decode, settings["track"])
-    _refuse_track(method, settings["track"])
     names = expand_splits(family, splits, shown=settings["track"] == "C")
     plans = [Plan(split=name, **settings) for name in names]
-    methods.agent(method, family, names[0])  # refused before anything is played
+    _refuse_track(methods.agent(method, family, names[0]), settings["track"])  # before anything is played
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
     with tempfile.TemporaryDirectory() as folder, Progress(total, "environment steps") as progress:
@@ -91,13 +91,15 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
 
 
-def _refuse_track(method: str, track: str) -> None:
+def _refuse_track(agent: Agent, track: str) -> None:
     """What clones is shown something, and what judges itself by its own trial plays it."""
-    name = method.partition(":")[0]
-    if in_trial.is_way(method) and name.endswith("_demos") and track != "C":
+    if not isinstance(agent, FineTuned):
+        return
+    name = agent.card.method
+    if agent.signal == "demos" and track != "C":
         raise UserError(f"{name} clones what it is shown, and only track C shows anything. Ask for --track C.")
-    if name == "icl_then_lora" and track == "C":
-        raise UserError("icl_then_lora judges its own play, and track C shows another's. Ask for --track O or F.")
+    if agent.wanted is not None and track == "C":
+        raise UserError(f"{name} judges its own play, and track C shows another's. Ask for --track O or F.")
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:

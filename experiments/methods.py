@@ -69,6 +69,10 @@ def check(spec: str, families: tuple[TaskFamily, ...]) -> None:
     """Refuse an unknown method or key before anything is played."""
     if is_learned(spec):
         training.settings(spec)
+        if spec.startswith("lora_demos_"):
+            raise UserError(
+                f"{spec} clones what it is shown, which is nothing here. Train it, and evaluate it on track C."
+            )
         return
     if in_trial.is_way(spec):
         raise UserError(f"{spec} tunes a run that is there. Play it with metabridge evaluate, or train lora_*_icl_rl.")

@@ -160,8 +160,11 @@ def cells(
     for run in runs:
         agent, method = methods.agent(str(run), family, "id"), str(run_folder.read_config(run)["method"])
         ways = [f"{one}_{signal}" for one in what] if isinstance(agent, InContext) else [f"full_{signal}"]
+        own = agent.signal if isinstance(agent, FineTuned) else "reward"
+        if own == "demos" != signal:
+            raise UserError(f"{run} clones what it is shown. Ask for --signal demos, or leave it out.")
         if isinstance(agent, Stepping):
-            ways = ["own"] if signal == "reward" else []
+            ways = ["own"] if signal == own else []
         for way in ways:
             methods.agent(Cell(run, method, way, 1, "id", track).spec, family, "id")
         known[run] = (method, ways, _alone(agent))

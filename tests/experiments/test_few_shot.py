@@ -62,6 +62,17 @@ def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     assert known == {"mt": True, "rl2": False, "lora_reward_icl_rl": False, "lora_reward_mt": True, "lora_maml": True}
 
 
+def test_who_clones_is_studied_where_something_is_shown(tmp_path):
+    method, family = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", make_family(SPEC)
+    wanted = training.Run(method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path)
+    assert training.train_quietly(wanted, resume=False)
+    with pytest.raises(UserError, match=r"clones what it is shown\. Ask for --signal demos"):
+        list(cells([tmp_path], family, ("id",), "reward", ("lora",), (1,)))
+    still, tuned = cells([tmp_path], family, ("id",), "demos", ("lora",), (3,))
+    assert (still.way, tuned.way) == ("", "own")
+    assert read(play(tuned, family, shots=2, trials=4, out=tmp_path)).taken.tolist() == [0, 3, 3]
+
+
 def sister(run, folder, *, seed, **config):
     """The same weights by another seed's name."""
     shutil.copytree(run, folder)

@@ -21,6 +21,7 @@ TRAINED = {
     "icl_rl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
     "rl2": "rl2:hidden=8,steps_per_update=400,minibatches=1,epochs=1",
     "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
+    "cloner": "lora_demos_icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
     "mtrl": "mtrl:hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
 }
 
@@ -97,8 +98,9 @@ def test_the_list_of_methods_names_them(capsys):
 @pytest.mark.parametrize(
     ("spec", "track", "said"),
     [
-        ("lora_demos:run={icl_rl}", "O", "lora_demos clones what it is shown, and only track C shows anything"),
-        ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora judges its own play"),
+        ("lora_demos:run={icl_rl}", "O", "lora_demos_icl_rl (icl_rl) clones what it is shown, and only track C shows"),
+        ("{cloner}", "F", "lora_demos_icl_rl (cloner) clones what it is shown, and only track C shows anything"),
+        ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora_icl_rl (icl_rl) judges its own play"),
     ],
 )
 def test_a_signal_that_a_track_does_not_have_is_refused(runs, spec, track, said, capsys):
@@ -115,6 +117,9 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         "compare", "--families", SPEC, "--methods", spec, "--out", str(runs["icl_rl"] / "c"), capsys=capsys, code=2
     )
     assert "Play it with metabridge evaluate" in err
+    given = ("compare", "--families", SPEC, "--methods", "lora_demos_mt", "--out", str(runs["icl_rl"] / "c"))
+    _, err = run(*given, capsys=capsys, code=2)
+    assert "Train it, and evaluate it on track C" in err
 
 
 @pytest.mark.parametrize(
