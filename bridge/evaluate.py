@@ -59,6 +59,8 @@ class Plan:
     """Trials that share a task; 0: one each where tasks are continuous, an equal share where they are finite."""
     shots: int = 0
     """Tracks C and F: how many episodes are shown or adapted on; 0: as many as the trial has."""
+    left_out: tuple[int, ...] = ()
+    """Where tasks are a finite list: those that are not played, since somebody was tuned on them."""
 
     def __post_init__(self) -> None:
         if self.track not in ("O", "C", "F"):
@@ -280,19 +282,37 @@ def _frozen(
 # --- which task a trial plays, and where its sums go ------------------------------------------------------------------
 
 
+def listed(family: TaskFamily, plan: Plan) -> Int[Tensor, " n"] | None:
+    """The tasks that are played of a finite list; None where there is none.
+
+    Raises:
+        UserError: all of it is left out, or there is none to leave out of.
+    """
+    size = family.support(plan.split)
+    if size is None:
+        if plan.left_out:
+            raise UserError(f"The tasks of {plan.split} are no finite list, of which some could be left out.")
+        return None
+    numbers = torch.arange(size)
+    numbers = numbers[~torch.isin(numbers, torch.tensor(plan.left_out, dtype=torch.int64))]
+    if not len(numbers):
+        raise UserError(f"All {size} tasks of {plan.split} are left out. Leave some to play.")
+    return numbers
+
+
 def task_index(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
     """The task of each trial: finite splits go round and round, so that each task gets an equal share."""
-    size = family.support(plan.split)
-    if size is not None:
-        return trial_ids % size
+    numbers = listed(family, plan)
+    if numbers is not None:
+        return numbers.to(trial_ids.device)[trial_ids % len(numbers)]
     return trial_ids // plan.trials_per_task if plan.trials_per_task else trial_ids
 
 
 def task_blocks(family: TaskFamily, plan: Plan) -> int:
     """How many tasks, or blocks of tasks, the results of ``plan`` are kept for."""
-    size = family.support(plan.split)
-    if size is not None:
-        return min(size, plan.trials)
+    numbers = listed(family, plan)
+    if numbers is not None:
+        return min(len(numbers), plan.trials)
     if plan.trials_per_task:
         return -(-plan.trials // plan.trials_per_task)
     return min(TASK_BLOCKS, plan.trials)
@@ -305,8 +325,9 @@ def trial_parts(family: TaskFamily, plan: Plan) -> int:
 
 def _block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
     """``parts * block + part`` of each trial; a part is the trial's number within its task, modulo their count."""
-    parts, size = trial_parts(family, plan), family.support(plan.split)
-    if size is not None:
+    parts, numbers = trial_parts(family, plan), listed(family, plan)
+    if numbers is not None:
+        size = len(numbers)
         return parts * (trial_ids % size) + (trial_ids // size) % parts
     if plan.trials_per_task:
         return parts * (trial_ids // plan.trials_per_task) + trial_ids % plan.trials_per_task % parts

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from bridge.budget import Cost
 from bridge.errors import UserError
-from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
+from bridge.evaluate import METRICS, Evaluation, Plan, listed, task_blocks, trial_parts
 from bridge.files import write_text, write_whole
 from bridge.play import clue_given
 from bridge.protocol import Card
@@ -80,7 +80,9 @@ def rows(
     blocks, points = task_blocks(family, plan), evaluation.points
     shape = (blocks, trial_parts(family, plan), len(points))
     task, part, point = (axis.ravel() for axis in np.indices(shape))
-    n, total, square = ({m: evaluation.total[m][which].ravel() for m in METRICS} for which in range(3))
+    which = listed(family, plan)
+    numbers = np.arange(blocks) if which is None else which.numpy()[:blocks]
+    n, total, square = ({m: evaluation.total[m][row].ravel() for m in METRICS} for row in range(3))
     played = n["episode_return"] > 0
     episodes = np.array(points)[point]
     columns: dict[str, Any] = {
@@ -91,8 +93,8 @@ def rows(
         "axis": split.axis or "",
         "level": split.level,
         "shift_distance": split.value,
-        "task_id": task,
-        "task_params": _task_params(family, plan, blocks)[task],
+        "task_id": numbers[task],
+        "task_params": _task_params(family, plan, numbers)[task],
         "method": card.method,
         "method_version": _package_version(),
         "seed": seed,
@@ -138,18 +140,18 @@ def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
     return pa.array(np.full(count, value), kind)
 
 
-def _task_params(family: TaskFamily, plan: Plan, blocks: int) -> np.ndarray:
+def _task_params(family: TaskFamily, plan: Plan, numbers: np.ndarray) -> np.ndarray:
     """The (small) hidden parameters of each task as JSON; None where a row stands for a block of many tasks."""
     if family.support(plan.split) is None and not plan.trials_per_task:
-        return np.full(blocks, None)
-    params = family.sample(plan.split, torch.arange(blocks)).params
+        return np.full(len(numbers), None)
+    params = family.sample(plan.split, torch.from_numpy(numbers)).params
     small = {name: value.tolist() for name, value in params.items() if value[0].numel() <= _SMALL}
-    return np.array([json.dumps({name: value[i] for name, value in small.items()}) for i in range(blocks)])
+    return np.array([json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))])
 
 
 def plan_hash(plan: Plan) -> str:
-    """Eight hex digits of how trials were played (not of which split)."""
-    content = {key: value for key, value in asdict(plan).items() if key != "split"}
+    """Eight hex digits of how trials were played (not of which split, nor of which of its tasks)."""
+    content = {key: value for key, value in asdict(plan).items() if key not in ("split", "left_out")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -41,6 +41,8 @@ def lines(
     _refuse_decoding(method, decode, settings["track"])
     names = expand_splits(family, splits, shown=settings["track"] == "C")
     plans = [Plan(split=name, **settings) for name in names]
+    if finetuning.is_tuned(method):
+        plans = [finetuning.on_others(method, family, plan) for plan in plans]
     _refuse_track(methods.agent(method, family, names[0]), settings["track"])  # before anything is played
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
@@ -62,7 +64,10 @@ def lines(
         found = []
         for plan in plans:
             key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)
-            found += [_line(read, key, line.metric, line.interval) for line in read.lines_of(key)]
+            found += [
+                _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
+                for line in read.lines_of(key)
+            ]
         return found
 
 

@@ -65,6 +65,12 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
     family.split_of_tasks(split)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
+    size = family.support(split)
+    if size is not None and split != "train" and not shown and config.tasks >= size:
+        raise UserError(
+            f"--tasks {config.tasks} are all of the {size} tasks of {split}, and none would be left to score. Tune on "
+            f"{size // 2} or so."
+        )
     agent = _transformer(run, family)
     if config.tuner == "prompt" and agent.reads == "episode":
         raise UserError(f"A prompt is read where a trial begins, and {run} forgets with every episode. Take lora.")
@@ -143,15 +149,26 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     return _KINDS[about["reads"]](tuners.load(base, folder), card)
 
 
+def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
+    """The same without tasks that a folder of ``finetune`` was tuned on, where others of a finite list are left."""
+    tuned, size = _tuned(place, family), family.support(plan.split)
+    if not tuned or size is None:
+        return plan
+    known = tuple(n for n, task in enumerate(_named(family, plan.split, torch.arange(size))) if task in tuned)
+    return dataclasses.replace(plan, left_out=known) if len(known) < size else plan
+
+
 def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
-    """A sentence for each plan by which tasks are scored that a folder of ``finetune`` was tuned on."""
-    about, said = _about(place), []
-    if not about["tasks"]:  # it has imitated others on training tasks, as every learner may
-        return said
-    tuned = set(_named(family, about["split"], torch.tensor(about["tasks"])))
+    """A sentence for each plan that leaves tasks out, or scores some that a folder of ``finetune`` was tuned on."""
+    tuned, said = _tuned(place, family), []
     for plan in plans:
+        if plan.left_out:
+            said.append(
+                f"{place} was tuned on {len(plan.left_out):,} of the {family.support(plan.split):,} tasks of "
+                f"{plan.split}, which are left out."
+            )
         count = 0
-        for ids in torch.arange(plan.trials).split(_CHUNK):
+        for ids in torch.arange(plan.trials).split(_CHUNK) if tuned else ():
             count += sum(task in tuned for task in _named(family, plan.split, task_index(family, plan, ids)))
         if count:
             said.append(
@@ -159,6 +176,12 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
                 "scores there are not of new tasks alone."
             )
     return said
+
+
+def _tuned(place: str, family: TaskFamily) -> set[bytes]:
+    """The tasks that it was tuned on; none where it has imitated others on training tasks, as every learner may."""
+    about = _about(place)
+    return set(_named(family, about["split"], torch.tensor(about["tasks"]))) if about["tasks"] else set()
 
 
 def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:

@@ -17,15 +17,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bridge.errors import UserError
 from bridge.finetuning.agent import FineTuned, GradientSteps, Signal, card_of
 from bridge.finetuning.weights import Together, Tuner, Whole
 from bridge.protocol import Learner
 from bridge.tasks.base import TaskFamily
 from bridge.workers import Workers
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import LowRank, targets_of
+from llm_adapt.low_rank import Begun, LowRank, load, targets_of
 from llm_adapt.policy import TransformerPolicy
 
 
@@ -41,20 +43,29 @@ class Config(GradientSteps):
     """Ends of the names of adapted modules, joined by +; empty: queries and values of attention."""
     embedding: bool = False
     """Whether the input embedding is a trial's own, too: without it a base reads rewards as it always did."""
+    adapter: str = ""
+    """Where every trial's adapter begins: a folder of peft's, as ``metabridge finetune`` writes, with a rank, alpha and
+    targets of its own. Empty: from one that changes nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.need("1 or more", "rank", "alpha")
+        if self.adapter and (self.rank, self.alpha, self.targets) != (Config.rank, Config.alpha, Config.targets):
+            raise UserError(f"adapter={self.adapter} settles rank, alpha and targets. Leave these out.")
 
     def tuner(self, policy: TransformerPolicy) -> Tuner:
         """What each trial has of its own.
 
         Raises:
-            UserError: a module that the policy does not have, or a rank that one has no room for.
+            UserError: a module that the policy does not have, a rank that one has no room for, or an adapter of another
+                policy.
         """
-        targets = tuple(self.targets.split("+")) if self.targets else targets_of(policy)
-        adapters = LowRank(rank=self.rank, alpha=self.alpha, targets=targets)
-        adapters.modules(policy)  # refused now rather than in a trial
+        if self.adapter:
+            adapters: Tuner = Begun(*load(policy, Path(self.adapter)))
+        else:
+            targets = tuple(self.targets.split("+")) if self.targets else targets_of(policy)
+            adapters = LowRank(rank=self.rank, alpha=self.alpha, targets=targets)
+            adapters.modules(policy)  # refused now rather than in a trial
         return Together((adapters, Whole(("embed",)))) if self.embedding else adapters
 
 

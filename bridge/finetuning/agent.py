@@ -311,8 +311,9 @@ class FineTuned(nn.Module):
 def continue_training(agent: Agent, steps: int, **settings: Any) -> Agent:
     """The same agent with a budget of ``steps`` gradient steps at a time, on all weights that decide what it does.
 
-    Any learned agent that remembers: what it does at test otherwise it goes on doing. One that takes gradient steps
-    anyway (MAML, multi-task pretraining with fine-tuning) takes so many of them.
+    Any learned agent that remembers: what it does at test otherwise it goes on doing. (PEARL's encoder goes on
+    inferring as it did; its actor is tuned.) One that takes gradient steps anyway (MAML, multi-task pretraining with
+    fine-tuning) takes so many of them. One that is told its task (multi-task RL) has nothing to adapt to.
 
     Raises:
         UserError: another agent, such as a reference.

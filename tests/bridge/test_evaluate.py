@@ -1,5 +1,6 @@
 """The books of the evaluator, against books kept by hand."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bridge import evaluate as module
+from bridge import results
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import METRICS, Plan, evaluate, task_index
 from bridge.play import play_episode, record_context
@@ -41,6 +43,10 @@ def ledger(
 SHARES = {
     "finite": (
         Echo(size=5), Plan(trials=63), [i % 5 for i in range(63)], [10 * (i % 5) + (i // 5) % 10 for i in range(63)], 5
+    ),
+    "finite, some left out": (
+        Echo(size=5), Plan(trials=63, left_out=(0, 3)), [(1, 2, 4)[i % 3] for i in range(63)],
+        [10 * (i % 3) + (i // 3) % 10 for i in range(63)], 3,
     ),
     "more tasks than trials": (Echo(size=50), Plan(trials=3), [0, 1, 2], [0, 10, 20], 3),
     "three trials a task": (
@@ -183,6 +189,23 @@ def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatc
     assert sorted(set(detail["trial"])) == list(range(256))
     assert len(detail["trial"]) == 256 * K * H
     assert evaluate(Clerk(wage), Echo(), Plan(trials=3, track="F")).detail == {}
+
+
+def test_only_a_finite_list_can_be_played_in_part_and_not_without_all_of_it() -> None:
+    for family, gone, said in (
+        (Echo(size=2), (0, 1), "All 2 tasks of id are left out"),
+        (Echo(), (0,), "no finite list"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate(Clerk(wage), family, Plan(trials=4, left_out=gone))
+
+
+def test_rows_of_a_list_in_part_name_the_tasks_by_their_numbers_in_all_of_it() -> None:
+    family, plan = make_family("gridnavi"), Plan(trials=36, left_out=(0, 2, 20))
+    rows = results.rows(evaluate(Random(family), family, plan), family, Random(family).card).to_pylist()
+    goals = family.sample("id", torch.arange(21)).params["goal"].tolist()
+    assert {row["task_id"] for row in rows} == set(range(21)) - {0, 2, 20}
+    assert all(json.loads(row["task_params"])["goal"] == goals[row["task_id"]] for row in rows)
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------

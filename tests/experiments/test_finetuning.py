@@ -141,15 +141,34 @@ def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path
     assert "1 shard(s)" in run(*histories, capsys=capsys)[0]
 
 
-def test_tasks_that_were_tuned_on_are_not_scored_in_silence(grid, tmp_path, capsys):
-    """Of 21 goals the first 5 are tuned on: with the trials evenly over them, 5 of 21. The same goals where one
-    slips, and where rewards are negated, are other tasks."""
+def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
+    """Of 21 goals the first 5 are tuned on, and 16 are left. The same goals where one slips, and where rewards are
+    negated, are other tasks."""
     tune(grid, tmp_path / "tuned", split="shift/slip/4", family=GRID, tasks=5, steps=1)
     splits = "shift/slip/4,shift/slip/3,shift/reward_sign/4"
-    flags = ["--family", GRID, "--trials", "42", "--splits", splits]
-    _, said = run("evaluate", str(tmp_path / "tuned"), *flags, capsys=capsys)
+    flags = ["--family", GRID, "--trials", "42", "--splits", splits, "--json"]
+    played, said = run("evaluate", str(tmp_path / "tuned"), *flags, capsys=capsys)
     assert said.count("tuned on") == 1
-    assert f"10 of the 42 trials on shift/slip/4 play tasks that {tmp_path / 'tuned'} was tuned on" in said
+    assert f"{tmp_path / 'tuned'} was tuned on 5 of the 21 tasks of shift/slip/4, which are left out" in said
+    left = {line["split"]: line["tasks_left_out"] for line in map(json.loads, played.splitlines())}
+    assert left == {"shift/slip/4": 5, "shift/slip/3": 0, "shift/reward_sign/4": 0}
+    plan = finetuning.on_others(str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4"))
+    assert plan.left_out == (0, 1, 2, 3, 4)
+
+
+def test_some_tasks_are_left_to_score(grid, tmp_path):
+    with pytest.raises(UserError, match=r"--tasks 21 are all of the 21 tasks of shift/slip/4.* Tune on 10 or so"):
+        tune(grid, tmp_path / "tuned", split="shift/slip/4", family=GRID, tasks=21, steps=1)
+    about = tune(grid, tmp_path / "train", split="train", family=GRID, tasks=30, steps=1)
+    assert len(about["tasks"]) == 21
+
+
+def test_where_all_tasks_were_tuned_on_they_are_scored_and_it_is_said(grid, tmp_path):
+    tune(grid, tmp_path / "tuned", split="train", family=GRID, tasks=30, steps=1)
+    place, family, plan = str(tmp_path / "tuned"), make_family(GRID), Plan(split="id", trials=42)
+    assert finetuning.on_others(place, family, plan) == plan
+    (said,) = finetuning.shared(place, family, [plan])
+    assert said.startswith("42 of the 42 trials on id play tasks that")
 
 
 def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
@@ -196,7 +215,7 @@ def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_t
     _, said = run(
         "evaluate", str(tmp_path / "tuned"), "--family", GRID, "--splits", split, "--trials", "42", capsys=capsys
     )
-    assert f"{2 * len(goals)} of the 42 trials on {split} play tasks that" in said
+    assert f"was tuned on {len(goals)} of the 21 tasks of {split}, which are left out" in said
 
 
 @pytest.mark.parametrize("moment", ["tuning", "writing"])

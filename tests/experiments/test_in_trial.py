@@ -12,7 +12,9 @@ from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned
 from bridge.references.table import reference
 from bridge.tasks import family as make_family
-from experiments import methods, training
+from experiments import finetuning, methods, training
+from llm_adapt import lora
+from llm_adapt.finetuning import Config
 from rl_algos.inner_loop import GradientAgent
 from tests.experiments.commands import run
 
@@ -45,6 +47,25 @@ def test_the_name_says_what_is_tuned_and_by_what(runs):
         assert type(agent.tuner).__name__ == tuner
         assert agent.config.inner_steps == 3
     assert isinstance(methods.agent(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
+
+
+def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
+    """Without a step it plays as the tuned folder does; a step more is taken from there."""
+    settings = Config(steps=5, lr=0.05, batch=120, tasks=4, rank=2)
+    finetuning.finetune(str(runs["icl_rl"]), SPEC, settings, tmp_path / "tuned", split="shift/reward_sign/4", demos="")
+    plan = Plan(split="shift/reward_sign/4", trials=40)
+    base, family = (methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned"))
+    spec = f"lora_reward:run={runs['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
+    still, moving = (methods.agent(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
+    pulled = [evaluate(agent, BANDIT, plan).detail["action"].tolist() for agent in (base, family, still, moving)]
+    assert pulled[0] != pulled[1] == pulled[2] != pulled[3]
+    assert pulled[2][: 40 * 4] == pulled[3][: 40 * 4]
+    assert moving.card.params_trained == 2 * 2 * (8 + 8)
+    with pytest.raises(UserError, match="settles rank, alpha and targets"):
+        methods.agent(f"{spec},rank=4", BANDIT, "id")
+    other = training.LEARNERS["icl_rl"].learner(BANDIT, training.settings(TRAINED["icl_rl"]), seed=1).agent()
+    with pytest.raises(UserError, match="Load the one it is of"):
+        lora.Config(adapter=str(tmp_path / "tuned")).tuner(other.policy)
 
 
 def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):

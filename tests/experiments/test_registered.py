@@ -10,8 +10,9 @@ import pytest
 import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
+from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
-from bridge.finetuning.agent import FineTuned
+from bridge.finetuning.agent import FineTuned, continue_training
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
@@ -180,3 +181,19 @@ def test_every_reference_can_be_had_by_name():
 def test_every_size_plays_registered_methods():
     for size in SIZES.values():
         assert set(size.methods) <= set(methods.REFERENCES) | set(training.LEARNERS)
+
+
+@pytest.mark.parametrize("method", training.LEARNERS)
+def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(method):
+    """``lora_demos_*`` take their steps on what is shown, on track C; the others on their own play."""
+    family = make_family(SMALL["bandit"])
+    agent = training.LEARNERS[method].learner(family, training.settings(method), seed=0).agent()
+    if method in ("mtrl", "mtrl_sac"):
+        with pytest.raises(UserError, match="no network that could be trained on"):
+            continue_training(agent, 2)
+        return
+    tuned = continue_training(agent, 2)
+    plan = Plan(trials=4, track="C" if method.startswith("lora_demos") else "F", shots=2)
+    played = evaluate(tuned, family, plan, behaviour=methods.agent("oracle", family, "id"))
+    assert played.cost["grad_steps"][0] == 0
+    assert played.cost["grad_steps"][-1] + played.cost["refused_steps"][-1] >= 2

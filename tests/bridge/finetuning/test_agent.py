@@ -112,7 +112,7 @@ def test_what_an_agent_says_again_is_what_it_said(name, family):
     said: list[torch.Tensor] = []
     act = tuned.act
     tuned.act = lambda *args, **options: said.append(act(*args, **options).logits) or act(*args, **options)  # type: ignore[method-assign]
-    last = {"in_context": 3, "one_episode": 3}.get(name, 3)
+    last = 3
     memory = play(tuned, family, 4, last)
     lived = memory.lived
     with tuned.tuner.on(agent.network, memory.own):
@@ -277,7 +277,7 @@ def test_two_budgets_of_one_agent_do_not_share_how_they_decode():
     assert [a.card.decode_rule for a in (one.agent, other.agent, agent)] == ["argmax", "sample", "sample"]
 
 
-def test_training_is_continued_for_every_learned_method_and_no_other():
+def test_training_is_continued_for_who_remembers_or_takes_steps_and_no_other():
     family = make_family("bandit:k=3,n=12")
     tuned = FineTuned(in_context(family), Whole(("actor",)), GradientSteps(), Card(method="x"))
     for made in (in_context(family), recurrent(family), bayesian(family), mamls(family), tuned):
