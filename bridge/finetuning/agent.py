@@ -200,6 +200,12 @@ class FineTuned(nn.Module):
         inner = self.agent.start(clues, trial, rng)
         return Memory(inner, own, no_moments(own), lived, clues, zeros, zeros.clone(), zeros.clone(), zeros.clone())
 
+    def afresh(self, memory: Memory, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        """A new trial, of which nothing is known, in the weights that an earlier one has left."""
+        with self._on(memory.own):
+            inner = self.agent.start(clues, trial, rng)
+        return self.start(clues, trial, rng)._replace(agent=inner, own=memory.own)
+
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         with self._on(memory.own):
             inner = self.agent.begin(memory.agent, rng, episode=episode)

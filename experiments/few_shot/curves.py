@@ -64,3 +64,9 @@ def pooled(found: dict[Cell, Curve], split: str) -> dict[Kind, Curve]:
 def estimate(score: Float[np.ndarray, " T"]) -> Interval:
     """A mean over blocks of tasks with its 95% interval, for these very runs."""
     return interval(Resampled.mean, score)
+
+
+def text(score: Float[np.ndarray, " T"]) -> str:
+    """The mean, ± half of its interval."""
+    found = estimate(score)
+    return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"

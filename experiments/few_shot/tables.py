@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from bridge.files import write_text
 from experiments.few_shot.cells import Cell
-from experiments.few_shot.curves import Curve, estimate, pooled
+from experiments.few_shot.curves import Curve, estimate, pooled, text
 
 _POINT = ("split", "method", "tuned", "steps", "shots")
 _COSTS = ("taken", "refused", "trained", "seconds", "flops")
@@ -31,18 +31,18 @@ def show(found: dict[Cell, Curve]) -> None:
         print("|---|---|" + "--:|" * (len(heads) - 2))
         for kind, curve in curves.items():
             untouched = curves[kind._replace(way="", steps=0)]
-            gain = _text((curve.score - untouched.score)[:, -1]) if kind.steps else ""
+            gain = text((curve.score - untouched.score)[:, -1]) if kind.steps else ""
             print(
                 f"| {kind.method} | {kind.way} | {kind.steps} | {curve.taken[-1]:g} | {curve.refused[-1]:g} | "
-                f"{curve.trained:,.0f} | {' | '.join(map(_text, curve.score.T))} | {gain} | {curve.seconds[-1]:.3f} | "
+                f"{curve.trained:,.0f} | {' | '.join(map(text, curve.score.T))} | {gain} | {curve.seconds[-1]:.3f} | "
                 f"{curve.flops[-1] / 1e6:,.0f} |"
             )
 
 
 def write(found: dict[Cell, Curve], path: Path) -> None:
     """Every point of every curve with its costs, as CSV."""
-    with io.StringIO(newline="") as text:
-        out = csv.writer(text)
+    with io.StringIO(newline="") as file:
+        out = csv.writer(file)
         out.writerow((*_POINT, "mean", "low", "high", *_COSTS))
         for split in dict.fromkeys(cell.split for cell in found):
             for kind, curve in pooled(found, split).items():
@@ -51,7 +51,7 @@ def write(found: dict[Cell, Curve], path: Path) -> None:
                     spent = (np.broadcast_to(getattr(curve, name), len(curve.points))[p] for name in _COSTS)
                     numbers = (band.mean, band.low, band.high, *spent)
                     out.writerow((split, *kind[:3], shots, *(f"{x:.6g}" for x in numbers)))
-        write_text(path, text.getvalue())
+        write_text(path, file.getvalue())
 
 
 def show_claim(found: dict[Cell, Curve]) -> None:
@@ -65,20 +65,14 @@ def show_claim(found: dict[Cell, Curve]) -> None:
         print(f"\n**{split}** · in context, less gradient steps alone (open: the interval holds 0)\n")
         print(f"| less | tuned | steps | return | {' | '.join(kind.method for kind in reading)} |")
         print("|---|---|--:|--:|" + "--:|" * len(reading))
-        print(f"| nothing |  |  |  | {' | '.join(_text(last[kind]) for kind in reading)} |")
+        print(f"| nothing |  |  |  | {' | '.join(text(last[kind]) for kind in reading)} |")
         for other in alone:
             gaps = " | ".join(_verdict(last[kind] - last[other]) for kind in reading)
-            print(f"| {other.method} | {other.way} | {other.steps} | {_text(last[other])} | {gaps} |")
+            print(f"| {other.method} | {other.way} | {other.steps} | {text(last[other])} | {gaps} |")
 
 
 def _verdict(gap: Float[np.ndarray, " T"]) -> str:
     """A difference with its interval, and which side of 0 that is on."""
     found = estimate(gap)
     side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "open"
-    return f"{_text(gap)} {side}"
-
-
-def _text(score: Float[np.ndarray, " T"]) -> str:
-    """The mean, ± half of a 95% interval."""
-    found = estimate(score)
-    return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
+    return f"{text(gap)} {side}"

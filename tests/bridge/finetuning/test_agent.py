@@ -1,5 +1,6 @@
 """Gradient steps in a trial: by whom, on what, and that nothing else changes."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -320,3 +321,25 @@ def test_moments_live_through_the_trial():
     memory = play(tuned, family, 3, 5)
     assert memory.moments.steps.tolist() == [6] * 3
     assert any(leaf.any() for leaf in tree.leaves(memory.moments.first))
+
+
+@pytest.mark.parametrize("row", range(3))
+@pytest.mark.parametrize("name", ["in_context", "gru"])
+def test_a_new_trial_in_the_weights_of_an_old_one_knows_nothing_else_of_it(name, row):
+    """It is played as by a network with these weights, which has never seen that trial."""
+    family, rng = make_family("bandit:k=3,n=6"), Rows.of(0, torch.arange(3))
+    agent: Any = MAKERS[name](family)
+    tuned = FineTuned(agent, Whole(agent.deciding), STEPS, Card(method="x"))
+    left, trial, tasks = play(tuned, family, 3, 4), family.trial("id"), family.sample("id", torch.arange(3))
+    alone = copy.deepcopy(agent)
+    alone.network.load_state_dict({name: leaf[row] for name, leaf in left.own.items()}, strict=False)
+    said: dict[str, list[torch.Tensor]] = {"alone": [], "afresh": []}
+    memories = {"alone": alone.start(Clues(), trial, rng), "afresh": tuned.afresh(left, Clues(), trial, rng)}
+    for who, player in (("alone", alone), ("afresh", tuned)):
+        for episode in range(3):
+            memories[who], _ = play_episode(
+                player, family, tasks, memories[who], rng, episode=episode, horizon=trial.horizon,
+                visit=lambda _t, step, who=who: said[who].append(step.action[row]),
+            )  # fmt: skip
+    assert torch.equal(torch.stack(said["alone"]), torch.stack(said["afresh"]))
+    assert memories["afresh"].grad_steps.tolist() == [0, 0, 0]

@@ -1,0 +1,139 @@
+"""What is forgotten? Runs are tuned on shifted tasks, and then play training tasks with the weights that this left.
+
+    python -m experiments.forgetting --family bandit:k=5,n=20 --runs runs/* --splits shift/reward_sign/4
+
+An agent explores a shifted task for so many episodes and takes gradient steps on what it has seen, as in
+``experiments.few_shot``. *There* is what that adds to the next episode, scored frozen. Then it begins a trial on a
+training task, of which it knows nothing, and takes no more steps: *here* is what the weights of its own add to the
+return of that trial. Beside them stand the returns without any steps. Tasks and noise are the same with and without.
+
+Intervals are over tasks, for these very runs; runs that differ by their seeds alone are pooled.
+
+Shape letters: T trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.errors import UserError
+from bridge.evaluate import Plan, task_index
+from bridge.finetuning.agent import FineTuned, Memory
+from bridge.play import clues, play_episode
+from bridge.protocol import Trial
+from bridge.rng import Rows
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily, Tasks
+from experiments import methods
+from experiments.compare import expand_splits
+from experiments.few_shot.cells import RATES, Kind, cells
+from experiments.few_shot.curves import text
+
+HOME = "train"
+"""Where what was known before is asked for again."""
+
+
+class Returns(NamedTuple):
+    """Of each trial, without and with the gradient steps."""
+
+    there: Float[np.ndarray, "2 T"]
+    """Of the scored episode on the shifted task."""
+    here: Float[np.ndarray, "2 T"]
+    """Of a whole trial on a training task."""
+
+
+@torch.no_grad()
+def forget(agent: FineTuned, family: TaskFamily, split: str, *, shots: int, trials: int) -> Returns:
+    """Tune on tasks of ``split``, then play those of ``train``."""
+    ids = torch.arange(trials)
+    rng, tasks = Rows.of("forgetting", ids), _tasks(family, split, ids)
+    trial, told = Trial(shots + 1, family.trial(split).horizon), clues(agent, family, split, tasks)
+    memory = agent.start(told, trial, rng.at("agent", "start"))
+    for episode in range(shots):
+        if episode:
+            memory = agent.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode - 1, last=False)
+        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+    there, here = [], []
+    for steps in (0, agent.config.inner_steps):
+        moved = agent.with_steps(steps).adapt(
+            tree.fork(memory), rng.at("agent", "last"), episode=shots - 1, last=True
+        )  # fmt: skip
+        here.append(_at_home(agent, family, moved, ids))
+        _, totals = play_episode(
+            agent, family, tasks, moved, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
+        )
+        there.append(totals.reward.numpy())
+    return Returns(np.stack(there), np.stack(here))
+
+
+def _at_home(agent: FineTuned, family: TaskFamily, left: Memory, ids: Int[Tensor, " T"]) -> Float[np.ndarray, " T"]:
+    """The return of a trial on training tasks, in which no steps are taken."""
+    rng, tasks, trial = Rows.of("home", ids), _tasks(family, HOME, ids), family.trial(HOME)
+    memory = agent.afresh(left, clues(agent, family, HOME, tasks), trial, rng.at("agent", "start"))
+    earned = torch.zeros(len(ids))
+    for episode in range(trial.episodes):
+        memory, totals = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+        earned += totals.reward
+    return earned.numpy()
+
+
+def _tasks(family: TaskFamily, split: str, ids: Int[Tensor, " T"]) -> Tasks:
+    return family.sample(split, task_index(family, Plan(split=split), ids))
+
+
+def show(found: dict[Kind, list[Returns]], split: str) -> None:
+    """A table, as Markdown."""
+    print(f"\n**{split}** · without steps, and what they add: to the next episode there, to a training trial here\n")
+    print("| method | tuned | steps | there | added | here | added |\n|---|---|--:|--:|--:|--:|--:|")
+    for kind, runs in found.items():
+        there, here = (np.mean([getattr(run, name) for run in runs], 0) for name in Returns._fields)
+        texts = (text(part) for without, with_steps in (there, here) for part in (without, with_steps - without))
+        print(f"| {kind.method} | {kind.way} | {kind.steps} | {' | '.join(texts)} |")
+
+
+def main() -> None:
+    """Play and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="bandit:k=5,n=20")
+    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
+    parser.add_argument("--splits", required=True, help="names or patterns, joined by commas")
+    parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
+    parser.add_argument("--steps", type=int, default=20, help="gradient steps")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=256)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        _study(asked)
+    except UserError as error:
+        sys.exit(f"forgetting: {error}")
+
+
+def _study(asked: argparse.Namespace) -> None:
+    family = make_family(asked.family)
+    if min(asked.shots, asked.steps) < 1 or asked.trials < 2:
+        raise UserError("--shots and --steps are 1 or more, and --trials 2 or more.")
+    splits = tuple(expand_splits(family, tuple(asked.splits.split(","))))
+    found: dict[str, dict[Kind, list[Returns]]] = {split: {} for split in splits}
+    for cell in cells(asked.runs, family, splits, "reward", tuple(asked.tuned), (asked.steps,)):
+        agent = methods.agent(cell.spec, family, cell.split)
+        if cell.steps and isinstance(agent, FineTuned):
+            lost = forget(agent, family, cell.split, shots=asked.shots, trials=asked.trials)
+            found[cell.split].setdefault(cell.kind, []).append(lost)
+    if not any(found.values()):
+        raise UserError("None of these runs is tuned by steps that could be kept: MAML begins every trial anew.")
+    for split, kinds in found.items():
+        show(kinds, split)
+
+
+if __name__ == "__main__":
+    main()
