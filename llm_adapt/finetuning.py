@@ -28,7 +28,6 @@ from bridge.errors import DivergenceError
 from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import judge, losses
-from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import Batch, play_trials
@@ -123,9 +122,8 @@ class Demonstrations:
     def __init__(self, agent: InContext, family: TaskFamily, shown: data.Stored, config: Config) -> None:
         self.agent, self.policy, self.family, self.histories = agent, agent.policy, family, shown.rows
         lengths, self.seed = shown.rows["length"], config.seed
-        past = agent.past(Trial(max(lengths), family.trial(shown.split).horizon))
-        longest = min(max(lengths), past.episodes * past.horizon)
-        self.env_steps, self.width = sum(lengths), min(self.policy.config.window, longest)
+        read = family.trial(shown.split).horizon if agent.reads == "episode" else max(lengths)
+        self.env_steps, self.width = sum(lengths), min(self.policy.config.window, max(lengths), read)
         self.count = max(1, config.batch // self.width)
         self.learned: list[nn.Parameter] = []
 
