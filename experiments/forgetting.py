@@ -24,7 +24,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge import memory as tree
 from bridge.errors import UserError
 from bridge.evaluate import Plan, task_index
 from bridge.finetuning.agent import FineTuned, Memory
@@ -54,22 +53,19 @@ class Returns(NamedTuple):
 @torch.no_grad()
 def forget(agent: FineTuned, family: TaskFamily, split: str, *, shots: int, trials: int) -> Returns:
     """Tune on tasks of ``split``, then play those of ``train``."""
-    ids = torch.arange(trials)
+    ids, there, here = torch.arange(trials), [], []
     rng, tasks = Rows.of("forgetting", ids), _tasks(family, split, ids)
     trial, told = Trial(shots + 1, family.trial(split).horizon), clues(agent, family, split, tasks)
-    memory = agent.start(told, trial, rng.at("agent", "start"))
-    for episode in range(shots):
-        if episode:
-            memory = agent.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode - 1, last=False)
-        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
-    there, here = [], []
     for steps in (0, agent.config.inner_steps):
-        moved = agent.with_steps(steps).adapt(
-            tree.fork(memory), rng.at("agent", "last"), episode=shots - 1, last=True
-        )  # fmt: skip
-        here.append(_at_home(agent, family, moved, ids))
+        player = agent.with_steps(steps)
+        memory = player.start(told, trial, rng.at("agent", "start"))
+        for episode in range(shots):
+            memory, _ = play_episode(player, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+            last = episode + 1 == shots
+            memory = player.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode, last=last)
+        here.append(_at_home(player, family, memory, ids))
         _, totals = play_episode(
-            agent, family, tasks, moved, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
+            player, family, tasks, memory, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
         )
         there.append(totals.reward.numpy())
     return Returns(np.stack(there), np.stack(here))
