@@ -15,6 +15,9 @@ from experiments.few_shot.curves import Curve, estimate, pooled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LINES = {"lora": "--", "head": ":"}
+"""What is tuned; colours and marks are the method's."""
+
 
 def draw(found: dict[Cell, Curve], folder: Path) -> Path:
     """Draw a column of two panels for each split; returns the path of the PNG, beside which lies an SVG."""
@@ -64,7 +67,7 @@ def _over_steps(curves: dict[Kind, Curve], panel: Axes) -> None:
 def _line(panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], kind: Kind) -> None:
     """Means with 95% bands over tasks, for these very runs."""
     bands = [estimate(column) for column in score.T]
-    look: dict[str, Any] = style(kind.method) | ({"linestyle": "--"} if kind.way.startswith("lora") else {})
+    look: dict[str, Any] = style(kind.method) | {"linestyle": _LINES.get(kind.way.partition("_")[0], "-")}
     label = f"{kind.method}, {kind.way.replace('_', ' by ')}" if kind.way else kind.method
     panel.plot(x, [band.mean for band in bands], label=label, lw=1.6, ms=4, **look)
     panel.fill_between(x, [b.low for b in bands], [b.high for b in bands], color=look["color"], alpha=0.12, lw=0)

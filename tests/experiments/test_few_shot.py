@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from experiments.few_shot import __main__ as command
 from experiments.few_shot import cells as played
 from experiments.few_shot import tables
 from experiments.few_shot.cells import Cell, cells, play
-from experiments.few_shot.curves import read
+from experiments.few_shot.curves import Curve, pooled, read
 
 SPEC = "bandit:k=3,n=8"
 TRAINED = {
@@ -89,6 +90,24 @@ def test_only_seeds_of_one_configuration_are_pooled(runs, tmp_path):
         other = sister(runs[0], tmp_path / str(number), **about)
         with pytest.raises(UserError, match=said):
             list(cells([*runs, other], family, ("id",), "reward", ("lora",), (1,)))
+
+
+def test_runs_of_a_kind_are_averaged_and_kinds_and_splits_kept_apart():
+    ones = np.ones((5, 2))
+
+    def cell(run, steps=0, split="id"):
+        return Cell(Path(run), "icl_rl", "lora_reward" if steps else "", steps, split, "F")
+
+    def curve(x):
+        return Curve((0, 1), x * ones, *(np.array([0.0, y * x]) for y in (1, 2, 3, 4)), trained=8.0)
+
+    given = {("a", 0, "id"): 1, ("b", 0, "id"): 3, ("a", 5, "id"): 10, ("b", 5, "id"): 20, ("a", 0, "shift/gap/2"): 99}
+    found = pooled({cell(*key): curve(float(x)) for key, x in given.items()}, "id")
+    assert [kind.steps for kind in found] == [0, 5]
+    for kind, mean in zip(found, (2, 15), strict=True):
+        assert (found[kind].score == mean * ones).all()
+        assert [column[1] for column in found[kind][2:6]] == [mean, 2 * mean, 3 * mean, 4 * mean]
+        assert found[kind].trained == 8
 
 
 def test_a_run_that_was_trained_further_is_played_again(runs, tmp_path):
