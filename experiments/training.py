@@ -211,14 +211,8 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     if missing:
         raise UserError(f"{folder} is not a run folder: its config.json does not say {', '.join(sorted(missing))}.")
     refuse_other_family(folder, about, family)
-    if about["method"] not in LEARNERS:
-        raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
-    learned, count = LEARNERS[about["method"]], about.get("tuning_configs", 1)
-    try:
-        chosen = learned.config(**(learned.config.unsaid | about["config"]))
-    except TypeError as error:
-        raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
-    learner = learned.learner(family, chosen, seed=about["seed"])
+    chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
+    learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, _say) is None:
         raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
@@ -229,6 +223,21 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         tuning_configs=count,
     )
     return agent
+
+
+def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
+    """The configuration of a run, by what its ``config.json`` says.
+
+    Raises:
+        UserError: it is of an unknown method, or of another version of one.
+    """
+    if about["method"] not in LEARNERS:
+        raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
+    made = LEARNERS[about["method"]].config
+    try:
+        return made(**(made.unsaid | about["config"]))
+    except TypeError as error:
+        raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
 
 
 def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:

@@ -15,7 +15,7 @@ from bridge import run_folder
 from bridge.errors import UserError
 from bridge.files import write_text
 from bridge.tasks import family as make_family
-from experiments import few_shot
+from experiments import few_shot, training
 from experiments.compare import expand_splits
 from experiments.few_shot import figure, tables
 from experiments.few_shot.cells import BUDGETS, RATES, Cell, cells, play
@@ -55,7 +55,7 @@ def _study(asked: argparse.Namespace) -> None:
     found: dict[Cell, Curve] = {}
     counted: dict[tuple[Any, ...], np.ndarray] = {}
     for cell in list(cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))):
-        configured = json.dumps(run_folder.read_config(cell.run)["config"], sort_keys=True)
+        configured = training.configuration(cell.run, run_folder.read_config(cell.run))
         alike = (configured, cell.method, cell.way, cell.steps, family.trial(cell.split))
         path = play(
             cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike)

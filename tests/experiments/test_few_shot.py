@@ -79,6 +79,7 @@ def sister(run, folder, *, seed, **config):
     shutil.copytree(run, folder)
     about = json.loads((folder / "config.json").read_text())
     about["config"] |= config
+    del about["config"]["distribution"]  # as folders were before there was a choice
     (folder / "config.json").write_text(json.dumps(about | {"seed": seed}))
     return folder
 
