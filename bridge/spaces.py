@@ -92,7 +92,8 @@ class ScaledBeta:
     def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
         a, b = self._parameters(out)
         if rng is None or not temperature:
-            share = (a - 1) / (a + b - 2)
+            up, down = softplus(out).chunk(2, -1)  # a - 1 and b - 1 before 1 has swallowed what they differ by
+            share = torch.where(up + down > 0, up / (up + down), 0.5)
         else:
             share = rng.beta(1 + (a - 1) / temperature, 1 + (b - 1) / temperature)
         low, high = self.low.to(out.device), self.high.to(out.device)
