@@ -106,7 +106,7 @@ def test_beta_density_integrates_to_one_in_the_units_of_the_box():
     ("up", "down", "share"), [(-120, -120, 0.5), (-17, -17, 0.5), (-30, -31, 1 / (1 + math.exp(-1)))]
 )
 def test_a_beta_that_is_nearly_uniform_has_a_mode(up, down, share):
-    """Both parameters are rounded to 1; what is beyond 1 tells the likeliest action, and the middle where nothing is."""
+    """Both parameters round to 1; what is beyond 1 tells the likeliest action, and the middle where nothing is."""
     made = spaces.ScaledBeta(Box((0.0,), (10.0,)))
     assert made.decide(torch.tensor([[float(up), float(down)]]), None).action.item() == pytest.approx(
         10 * share, rel=1e-5
