@@ -15,8 +15,6 @@ Shape letters: T trials.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +32,9 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily, Tasks
 from experiments import methods
 from experiments.compare import expand_splits
-from experiments.few_shot.cells import RATES, Kind, cells
+from experiments.few_shot.cells import Kind, cells
 from experiments.few_shot.curves import text
+from experiments.studying import arguments, run
 
 HOME = "train"
 """Where what was known before is asked for again."""
@@ -91,27 +90,17 @@ def show(found: dict[Kind, list[Returns]], split: str) -> None:
     print(f"\n**{split}** · without steps, and what they add: to the next episode there, to a training trial here\n")
     print("| method | tuned | steps | there | added | here | added |\n|---|---|--:|--:|--:|--:|--:|")
     for kind, runs in found.items():
-        there, here = (np.mean([getattr(run, name) for run in runs], 0) for name in Returns._fields)
+        there, here = (np.mean([getattr(one, name) for one in runs], 0) for name in Returns._fields)
         texts = (text(part) for without, with_steps in (there, here) for part in (without, with_steps - without))
         print(f"| {kind.method} | {kind.way} | {kind.steps} | {' | '.join(texts)} |")
 
 
 def main() -> None:
     """Play and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", default="bandit:k=5,n=20")
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
+    parser = arguments(__doc__)
     parser.add_argument("--splits", required=True, help="names or patterns, joined by commas")
-    parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
     parser.add_argument("--steps", type=int, default=20, help="gradient steps")
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--trials", type=int, default=256)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        _study(asked)
-    except UserError as error:
-        sys.exit(f"forgetting: {error}")
+    run("forgetting", _study, parser)
 
 
 def _study(asked: argparse.Namespace) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bridge import run_folder
 from bridge.errors import UserError
@@ -20,26 +18,17 @@ from experiments.compare import expand_splits
 from experiments.few_shot import figure, tables
 from experiments.few_shot.cells import BUDGETS, RATES, Cell, cells, play
 from experiments.few_shot.curves import Curve, read
+from experiments.studying import arguments, run
 
 
 def main() -> None:
     """Play what is missing, then print and draw."""
-    parser = argparse.ArgumentParser(description=few_shot.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", default="bandit:k=5,n=20")
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, help="run folders; seeds of a method are pooled")
+    parser = arguments(few_shot.__doc__)
     parser.add_argument("--splits", default="id", help="names or patterns, joined by commas")
     parser.add_argument("--signal", choices=("reward", "demos"), default="reward")
-    parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
     parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, help="gradient steps")
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--trials", type=int, default=256)
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        _study(asked)
-    except UserError as error:
-        sys.exit(f"few_shot: {error}")
+    run("few_shot", _study, parser)
 
 
 def _study(asked: argparse.Namespace) -> None:
