@@ -140,7 +140,7 @@ def _check_alike(runs: list[Path]) -> None:
             raise UserError(f"{run} is tuned already, for a whole family. Study the run that it came from.")
         method, seed, config = about["method"], about["seed"], dataclasses.asdict(training.configuration(run, about))
         first, seeds = seen.setdefault(method, (config, {}))
-        other = sorted(key for key in config.keys() | first.keys() if config.get(key) != first.get(key))
+        other = [key for key, value in config.items() if value != first[key]]
         if other:
             raise UserError(f"Runs of {method} are pooled, but {run} has another {', '.join(other)}. Leave it out.")
         if seed in seeds:
