@@ -9,7 +9,8 @@ An episode here is an episode of the family, and episodes follow one another on 
 * ``reset(seed=s)`` begins a new trial; its task and all its noise are a function of ``s`` alone.
 * ``reset()`` goes on: the next episode of the trial, or a new trial after the last one (its task and noise are again a
   function of ``s``, and of how many trials there were since).
-* ``info`` has ``trial`` (since the seed) and ``episode``; nothing in it tells the task.
+* ``info`` has ``trial`` (since the seed) and ``trial_episode`` (since the trial began); nothing in it tells the task.
+  (``episode`` is the key under which RecordEpisodeStatistics and stable-baselines3's Monitor put a return.)
 
 The vector environment steps its B rows as one tensor batch. It does not reset by itself (``AutoresetMode.DISABLED``):
 the caller resets the rows that ended through ``options={"reset_mask": mask}``. Seeds, masks and infos follow
@@ -21,13 +22,13 @@ Shape letters: B rows, D observation features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float
@@ -35,10 +36,10 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.rng import Rows
-from bridge.tasks import FAMILIES, family
+from bridge.tasks import FAMILIES, family, gym_inputs
 from bridge.tasks.base import Box, Discrete, TaskFamily
+from bridge.tasks.gym_inputs import SEED_LIMIT, Seeds
 
-_SEED_LIMIT = 1 << 63
 Transition = tuple[np.ndarray, Float[np.ndarray, " B"], Bool[np.ndarray, " B"], Bool[np.ndarray, " B"], dict[str, Any]]
 
 
@@ -59,23 +60,29 @@ class FamilyEnv(gymnasium.Env):
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium declares it as an instance attribute)
 
-    def __init__(self, spec: str, split: str = "id") -> None:
+    def __init__(self, spec: str, split: str = "id", render_mode: str | None = None) -> None:
+        gym_inputs.no_render_mode(render_mode)
         self.family = family(spec)
         self.observation_space = _space(self.family.observation)
         self.action_space = _space(self.family.action)
         self._trials = _Trials(self.family, split, 1)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: SupportsIndex | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """The next episode of the trial, or with a seed (or at the very first) a new trial."""
+        gym_inputs.check_options(options)
+        seed = gym_inputs.one_seed(seed)
         super().reset(seed=seed)
         if seed is None and not self._trials.seeded:
-            seed = self.np_random_seed
+            known = self.np_random_seed  # -1 if the caller put a generator of his own in place of the environment's
+            seed = known if known >= 0 else int(self.np_random.integers(SEED_LIMIT))
         self._trials.reset(np.ones(1, dtype=np.bool_), [seed])
         return self._observation(), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the family."""
-        batched = _actions(self.family.action, [action], 1)
+        batched = gym_inputs.action_batch(self.family.action, [action], 1)
         reward, terminated, truncated = self._trials.step(batched)
         return self._observation(), float(reward), bool(terminated), bool(truncated), self._info()
 
@@ -84,7 +91,7 @@ class FamilyEnv(gymnasium.Env):
         return self._trials.obs.numpy()[0].copy()
 
     def _info(self) -> dict[str, Any]:
-        return {"trial": int(self._trials.trial), "episode": int(self._trials.episode)}
+        return {"trial": int(self._trials.trial), "trial_episode": int(self._trials.episode)}
 
 
 class FamilyVectorEnv(VectorEnv):
@@ -92,31 +99,32 @@ class FamilyVectorEnv(VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
 
-    def __init__(self, num_envs: int, spec: str, split: str = "id") -> None:
+    def __init__(self, num_envs: int, spec: str, split: str = "id", render_mode: str | None = None) -> None:
+        gym_inputs.no_render_mode(render_mode)
+        self.num_envs = num_envs = gym_inputs.row_count(num_envs)
         self.family = family(spec)
-        self.num_envs = num_envs
         self.single_observation_space = _space(self.family.observation)
         self.single_action_space = _space(self.family.action)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._trials = _Trials(self.family, split, num_envs)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """All rows, or those of ``options["reset_mask"]``; row i gets ``seed + i``, or ``seed[i]`` of a list."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        mask = _reset_mask(options, self.num_envs)
-        seeds = _row_seeds(seed, self.num_envs)
+    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """All rows, or those of ``options["reset_mask"]``; row i gets ``seed + i``, or ``seed[i]`` of several."""
+        mask = gym_inputs.reset_mask(options, self.num_envs)
+        seeds = gym_inputs.row_seeds(seed, self.num_envs)
+        super().reset(seed=None if isinstance(seed, Sequence | np.ndarray) else seeds[0])
         if not self._trials.seeded:
-            entropy = self.np_random.integers(_SEED_LIMIT, size=self.num_envs)
+            entropy = self.np_random.integers(SEED_LIMIT, size=self.num_envs)
             seeds = [int(e) if s is None else s for s, e in zip(seeds, entropy, strict=True)]
         self._trials.reset(mask, seeds)
         return self._observations(), self._infos(mask)
 
     def step(self, actions: Any) -> Transition:
         """One step of every row; a row that has ended must be reset first."""
-        reward, terminated, truncated = self._trials.step(_actions(self.family.action, actions, self.num_envs))
+        reward, terminated, truncated = self._trials.step(
+            gym_inputs.action_batch(self.family.action, actions, self.num_envs)
+        )
         every = np.ones(self.num_envs, dtype=np.bool_)
         return (
             self._observations(), reward.double().numpy(), terminated.numpy(), truncated.numpy(), self._infos(every)
@@ -128,7 +136,7 @@ class FamilyVectorEnv(VectorEnv):
     def _infos(self, mask: Bool[np.ndarray, " B"]) -> dict[str, Any]:
         """As Gymnasium batches infos: zeros where a row says nothing, and beside each entry the mask of who does."""
         infos: dict[str, Any] = {}
-        for name, value in (("trial", self._trials.trial), ("episode", self._trials.episode)):
+        for name, value in (("trial", self._trials.trial), ("trial_episode", self._trials.episode)):
             infos[name], infos[f"_{name}"] = np.where(mask, value.numpy(), 0), mask.copy()
         return infos
 
@@ -151,7 +159,7 @@ class _Trials:
         if not self.seeded and not bool(chosen.all()):
             raise ResetNeeded("The first reset is of all rows. Call reset() without a mask before reset with one.")
         new_seed = torch.tensor([seed is not None for seed in seeds]) & chosen
-        values = torch.tensor([(seed or 0) % _SEED_LIMIT for seed in seeds])
+        values = torch.tensor([gym_inputs.seed_bits(seed or 0) for seed in seeds])
         self.seed = torch.where(new_seed, values, self.seed)
         new_trial = new_seed | (chosen & (self.episode + 1 == self.bounds.episodes))
         self.trial = torch.where(new_seed, 0, self.trial + new_trial.long())
@@ -160,7 +168,7 @@ class _Trials:
         self.over = self.over & ~chosen
         if bool(new_trial.any()):
             self.noise = Rows.of("gym", self.seed).at("trial", self.trial)
-            self.tasks = self.family.sample(self.split, self.noise.at("task").bits() & (_SEED_LIMIT - 1))
+            self.tasks = self.family.sample(self.split, self.noise.at("task").bits() & (SEED_LIMIT - 1))
         begun = self.family.reset(self.tasks, self.noise.at("env", self.episode, "reset"))
         self.state, self.obs = tree.where(chosen, begun, (self.state, self.obs)) if self.seeded else begun
         self.seeded = True
@@ -187,57 +195,8 @@ class _Trials:
 def _space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:
     if isinstance(space, Discrete):
         return spaces.Discrete(space.n)
-    return spaces.Box(*_bounds(space), dtype=np.float32)
-
-
-def _bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(space.low, dtype=np.float32), np.array(space.high, dtype=np.float32)
-
-
-def _actions(space: Discrete | Box, actions: Any, rows: int) -> Tensor:
-    """The actions of B rows as a tensor; what the space does not hold is refused by row."""
-    array = np.asarray(actions)
-    if isinstance(space, Discrete):
-        shape, kind, low, high = (rows,), np.integer, np.array(0), np.array(space.n - 1)
-    else:
-        shape, kind, (low, high) = (rows, len(space.low)), np.number, _bounds(space)
-    if array.shape != shape or not np.issubdtype(array.dtype, kind):
-        raise InvalidAction(
-            f"Expected actions of shape {shape} and a dtype under numpy.{kind.__name__}, found {array.dtype} of shape "
-            f"{array.shape}: {actions!r}."
-        )
-    array = array.astype(np.int64 if isinstance(space, Discrete) else np.float32)
-    bad = ~((array >= low) & (array <= high)).reshape(rows, -1).all(1)
-    if bad.any():
-        row = int(bad.argmax())
-        raise InvalidAction(f"Row {row} was given the action {array[row]}; actions lie between {low} and {high}.")
-    return torch.from_numpy(array)
-
-
-def _reset_mask(options: dict[str, Any] | None, rows: int) -> Bool[np.ndarray, " B"]:
-    """Which rows to reset: refused with the error types of Gymnasium's own vector environments."""
-    if options is None or "reset_mask" not in options:
-        return np.ones(rows, dtype=np.bool_)
-    mask = options["reset_mask"]
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"options['reset_mask'] must be a numpy array of booleans, found {kind}.")
-    if mask.shape != (rows,) or not mask.any():
-        raise ValueError(f"options['reset_mask'] must have shape ({rows},) and at least one True, found {mask}.")
-    return mask
-
-
-def _row_seeds(seed: int | Sequence[int | None] | None, rows: int) -> list[int | None]:
-    if seed is None:
-        return [None] * rows
-    if isinstance(seed, int):
-        return [seed + i for i in range(rows)]
-    if len(seed) != rows:
-        raise ValueError(f"A list of seeds needs one a row: {rows} rows, found {len(seed)} seeds.")
-    for row_seed in seed:
-        if row_seed is not None and row_seed < 0:
-            raise gymnasium.error.Error(f"Seed must be greater or equal to zero, actual value: {row_seed}")
-    return list(seed)
+    low, high = np.array(space.low, dtype=np.float32), np.array(space.high, dtype=np.float32)
+    return spaces.Box(low, high, dtype=np.float32)
 
 
 register_envs()

@@ -1,10 +1,13 @@
 """The families through Gymnasium: its own checker, its own vector environment as the oracle, and its own errors."""
 
 import copy
+import pickle
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 
 from bridge.conformance.snapshot import global_noise
 from bridge.errors import UserError
-from bridge.tasks import FAMILIES
+from bridge.tasks import FAMILIES, family
 from bridge.tasks.gym import FamilyEnv, FamilyVectorEnv, register_envs
 from tests.bridge.toys import Reach
 
@@ -56,10 +59,38 @@ def test_every_family_is_tested_here_and_registered() -> None:
     assert {f"metabridge/{name}-v0" for name in FAMILIES} <= gymnasium.registry.keys()
 
 
-@every_family
+def variants() -> list[str]:
+    """Every family at every value of each of its fields that is a choice, and on a fixed set of tasks."""
+    found = []
+    for name, cls in FAMILIES.items():
+        hints = get_type_hints(cls).items()
+        choices = [
+            f"{field}={value}" for field, hint in hints if get_origin(hint) is Literal for value in get_args(hint)
+        ]
+        two_arms = "k=2," if name == "bandit" else ""  # as dependent arms ask for
+        found += [f"{name}:{two_arms}{choice}" for choice in (*choices, "tasks=3")]
+    return found
+
+
+@pytest.mark.parametrize("spec", variants())
 def test_gymnasium_finds_no_fault(spec: str) -> None:
     """Its warnings are errors here."""
     check_env(gymnasium.make(env_id(spec), spec=spec).unwrapped)
+
+
+@pytest.mark.parametrize("spec", variants())
+def test_observations_are_of_their_space_on_every_split(spec: str) -> None:
+    for split in family(spec).splits:
+        env = FamilyVectorEnv(32, spec, split)
+        env.action_space.seed(0)
+        obs, _ = env.reset(seed=0)
+        for _ in range(3):
+            assert env.observation_space.contains(obs), split
+            obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            assert (reward.dtype, terminated.dtype, truncated.dtype) == (np.float64, np.bool_, np.bool_)
+            assert np.isfinite(reward).all()
+            if (over := terminated | truncated).any():
+                obs, _ = env.reset(options={"reset_mask": over})
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -84,6 +115,66 @@ def test_a_newcomer_makes_one_without_an_import() -> None:
 
 def test_the_vector_environment_says_that_it_does_not_reset() -> None:
     assert vector(SHORT["bandit"], 2).metadata["autoreset_mode"] is AutoresetMode.DISABLED
+
+
+def test_an_environment_is_made_again_from_its_own_specification() -> None:
+    env = gymnasium.make("metabridge/bandit-v0", spec="bandit:k=3,n=4", split="shift/gap/2")
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    same(env.reset(seed=5), again.reset(seed=5))
+    same([env.step(1)[:2] for _ in range(1)], [again.step(1)[:2] for _ in range(1)])
+
+
+def test_closing_twice_and_rendering_are_what_gymnasium_says() -> None:
+    for env in (gymnasium.make("metabridge/gridnavi-v0", render_mode=None), vector("gridnavi", 2, render_mode=None)):
+        assert env.render_mode is None
+        assert env.metadata["render_modes"] == []
+        env.reset(seed=0)
+        with pytest.raises(NotImplementedError):
+            env.unwrapped.render()
+        env.close()
+        env.close()
+
+
+def test_a_render_mode_is_refused_as_by_an_environment_that_takes_none() -> None:
+    """With a TypeError: stable-baselines3 asks for rgb_array, and does without after that error alone."""
+    with pytest.raises(TypeError, match="expected render_mode=None, found 'rgb_array'"):
+        FamilyEnv("gridnavi", render_mode="rgb_array")
+    with pytest.raises(TypeError, match="expected render_mode=None, found 'rgb_array'"):
+        FamilyVectorEnv(2, "gridnavi", render_mode="rgb_array")
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda env: pickle.loads(pickle.dumps(env)),
+    "cloudpickle": lambda env: pickle.loads(cloudpickle.dumps(env)),
+}
+
+
+@every_family
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_plays_on_alone(spec: str, how: str) -> None:
+    """From the middle of a trial; what is played in the copy leaves the original where it was."""
+    for env in (gymnasium.make(env_id(spec), spec=spec).unwrapped, FamilyVectorEnv(2, spec)):
+        env.action_space.seed(1)
+        actions = [env.action_space.sample() for _ in range(3)]
+        env.reset(seed=1)
+        twin = COPIES[how](env)
+        played = [[each.step(actions[0]), each.reset(), each.step(actions[1]), each.reset()] for each in (twin, env)]
+        same(*played)
+
+
+@every_family
+def test_a_seed_reaches_the_spaces(spec: str) -> None:
+    for one, other in (
+        (FamilyEnv(spec), FamilyEnv(spec)),
+        (FamilyVectorEnv(3, spec), FamilyVectorEnv(3, spec)),
+        (vector(spec, 3), oracle(spec, 3)),
+    ):
+        for env in (one, other):
+            env.action_space.seed(7)
+            env.observation_space.seed(7)
+        same([one.action_space.sample() for _ in range(5)], [other.action_space.sample() for _ in range(5)])
+        same(one.observation_space.sample(), other.observation_space.sample())
 
 
 # --- B rows are B single environments ---------------------------------------------------------------------------------
@@ -177,7 +268,7 @@ def test_episodes_follow_one_another_on_a_task_and_then_comes_another_trial(spec
     _, info = env.reset(seed=3)
     seen, tasks = [], []
     for _ in range(2 * trial.episodes + 1):
-        seen.append((info["trial"], info["episode"]))
+        seen.append((info["trial"], info["trial_episode"]))
         tasks.append(int(env._trials.tasks.index))
         for t in range(trial.horizon):
             _, _, terminated, truncated, inside = env.step(still)
@@ -212,6 +303,60 @@ def test_a_seed_decides_the_trial_and_all_that_follow() -> None:
     assert rewards("tabular_mdp:n=2", 2**100) == rewards("tabular_mdp:n=2", 2**100)
 
 
+def test_a_seed_may_be_any_integer_and_all_of_its_bits_count() -> None:
+    """Of numpy's integers, too, which Gymnasium's own environments refuse."""
+
+    def begun(seed: Any) -> tuple[float, ...]:
+        return tuple(rewards("tabular_mdp:n=2", seed, episodes=1))
+
+    assert {begun(seed) for seed in (np.int64(3), np.uint32(3), np.array(3), torch.tensor(3))} == {begun(3)}
+    large = [0, 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64, 2**64 + 1]
+    assert len({begun(seed) for seed in large}) == len(large)
+
+
+def test_an_unseeded_environment_is_repeated_by_the_seed_that_it_drew() -> None:
+    one, other = FamilyEnv("tabular_mdp:n=2"), FamilyEnv("tabular_mdp:n=2")
+    one.reset()
+    other.reset(seed=one.np_random_seed)
+    same([one.step(2) for _ in range(5)], [other.step(2) for _ in range(5)])
+
+
+def test_a_generator_of_the_callers_own_decides_the_trial() -> None:
+    """Its seed is unknown to Gymnasium, which calls it -1."""
+
+    def played(seed: int) -> list:
+        env = FamilyEnv("tabular_mdp:n=2")
+        env.np_random = np.random.default_rng(seed)
+        env.reset()
+        return [env.step(2)[1] for _ in range(5)]
+
+    assert played(1) == played(1)
+    assert played(1) != played(2)
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [np.array([5, 6, 7]), np.array([5, 6, 7], dtype=np.uint32), (5, np.int8(6), 7), range(5, 8), 5, np.int64(5)],
+)
+def test_rows_take_seeds_of_every_kind(seeds: Any) -> None:
+    env, expected = FamilyVectorEnv(3, "tabular_mdp:n=2"), oracle("tabular_mdp:n=2", 3)
+    env.reset(seed=seeds)
+    expected.reset(seed=[5, 6, 7])
+    actions = np.array([1, 2, 3])
+    same([env.step(actions) for _ in range(9)], [expected.step(actions) for _ in range(9)])
+
+
+def test_none_among_seeds_leaves_a_row_to_its_trial() -> None:
+    env, expected = FamilyVectorEnv(2, "tabular_mdp:n=2"), oracle("tabular_mdp:n=2", 2)
+    for each in (env, expected):
+        each.reset(seed=1)
+    same(env.reset(seed=[np.int64(9), None]), expected.reset(seed=[9, None]))
+    actions = np.array([1, 2])
+    same([env.step(actions) for _ in range(9)], [expected.step(actions) for _ in range(9)])
+    env.reset(seed=None)
+    assert env._trials.episode.tolist() == [1, 0]  # row 1 began its second episode before, and another trial now
+
+
 def test_tasks_are_drawn_evenly_from_a_finite_split() -> None:
     env = FamilyVectorEnv(2000, "gridnavi")
     env.reset(seed=0)
@@ -239,7 +384,7 @@ def test_infos_tell_nothing_of_the_task_and_no_global_generator_moves(spec: str)
     _, info = env.reset(seed=0)
     *_, later = env.step(env.action_space.sample())
     assert global_noise() == before
-    assert set(info) == set(later) == {"trial", "_trial", "episode", "_episode"}
+    assert set(info) == set(later) == {"trial", "_trial", "trial_episode", "_trial_episode"}
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -271,7 +416,7 @@ def test_a_single_environment_that_ended_must_be_reset_first() -> None:
         (np.array([0, 3]), "Row 1 was given the action 3; actions lie between 0 and 2"),
         (np.array([-1, 0]), "Row 0 was given the action -1"),
         (np.array([0.0, 1.0]), "found float64"),
-        (np.array([0]), r"shape \(2,\) and a dtype under numpy.integer, found int64 of shape \(1,\)"),
+        (np.array([0]), r"shape \(2,\), integers, found int64 of shape \(1,\)"),
         (0, r"of shape \(\)"),
         (None, "found object"),
     ],
@@ -316,6 +461,24 @@ def test_wrong_seeds_are_refused() -> None:
             env.reset(seed=seed)
     with pytest.raises(ResetNeeded, match="first reset is of all rows"):
         env.reset(seed=1, options={"reset_mask": np.array([True, False])})
+
+
+def test_an_option_without_effect_is_refused() -> None:
+    for env in (FamilyEnv(SHORT["bandit"]), FamilyVectorEnv(2, SHORT["bandit"])):
+        env.reset(seed=0, options={})
+        with pytest.raises(ValueError, match=r"reset\(\) of this environment takes .*, found 'task'"):
+            env.reset(options={"task": 3})
+        env.step(env.action_space.sample())  # a refused reset is none: the episode goes on
+
+
+def test_a_refused_seed_changes_nothing() -> None:
+    for env in (FamilyEnv(SHORT["tabular_mdp"]), FamilyVectorEnv(2, SHORT["tabular_mdp"])):
+        env.reset(seed=3)
+        seed = env.np_random_seed
+        with pytest.raises(gymnasium.error.Error, match="greater or equal to zero"):
+            env.reset(seed=-1)
+        assert env.np_random_seed == seed
+        assert env._trials.episode.tolist() == [0] * len(env._trials.episode)
 
 
 def test_a_wrong_spec_or_split_is_refused_when_the_environment_is_made() -> None:
