@@ -20,17 +20,8 @@ from bridge.conformance.snapshot import global_noise
 from bridge.errors import UserError
 from bridge.tasks import FAMILIES, family
 from bridge.tasks.gym import FamilyEnv, FamilyVectorEnv, register_envs
+from tests.bridge.short import SHORT
 from tests.bridge.toys import Reach
-
-SHORT = {
-    "bandit": "bandit:k=3,n=4",
-    "gridnavi": "gridnavi:episodes=2",
-    "darkroom": "darkroom:variant=ad,episodes=2",
-    "tabular_mdp": "tabular_mdp:n=2",
-    "point_nav": "point_nav:episodes=2",
-    "sparse_point": "sparse_point:episodes=2",
-}
-"""One variant a family, with trials short enough to be played through."""
 
 every_family = pytest.mark.parametrize("spec", SHORT.values(), ids=SHORT)
 

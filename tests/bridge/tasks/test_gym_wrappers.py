@@ -15,17 +15,7 @@ from gymnasium.wrappers import vector
 
 from bridge.tasks import FAMILIES
 from bridge.tasks.gym import FamilyVectorEnv
-
-SPECS = {
-    "bandit": "bandit:k=3,n=4",
-    "gridnavi": "gridnavi:episodes=2",
-    "darkroom": "darkroom:variant=ad,episodes=2",
-    "tabular_mdp": "tabular_mdp:n=2",
-    "point_nav": "point_nav:episodes=2",
-    "sparse_point": "sparse_point:episodes=2",
-}
-LENGTHS = {"bandit": 1, "gridnavi": 15, "darkroom": 20, "tabular_mdp": 10, "point_nav": 100, "sparse_point": 20}
-"""Steps of an episode; on point_nav, of one that does not end at the goal."""
+from tests.bridge.short import LENGTHS, SHORT
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
 every_kind = pytest.mark.parametrize("name", ["bandit", "gridnavi", "sparse_point"])
@@ -33,7 +23,7 @@ every_kind = pytest.mark.parametrize("name", ["bandit", "gridnavi", "sparse_poin
 
 
 def single(name: str) -> gymnasium.Env:
-    return gymnasium.make(f"metabridge/{name}-v0", spec=SPECS[name])
+    return gymnasium.make(f"metabridge/{name}-v0", spec=SHORT[name])
 
 
 def singles(name: str, rows: int, mode: AutoresetMode) -> SyncVectorEnv:
@@ -175,7 +165,7 @@ def without_times(infos: Any) -> Any:
 @pytest.mark.parametrize("wrapper", VECTOR_WRAPPERS)
 def test_a_wrapped_batch_is_a_wrapped_loop(name: str, wrapper: str) -> None:
     """All rows are reset when one ends: Gymnasium's own loop keeps the mask of a partial reset from its wrappers."""
-    ours, theirs = FamilyVectorEnv(3, SPECS[name]), singles(name, 3, AutoresetMode.DISABLED)
+    ours, theirs = FamilyVectorEnv(3, SHORT[name]), singles(name, 3, AutoresetMode.DISABLED)
     if not fits(wrapper, ours.single_action_space, ours.single_observation_space):
         with pytest.raises(TypeError, match="Box"):
             VECTOR_WRAPPERS[wrapper](ours)
@@ -195,7 +185,7 @@ def test_a_wrapped_batch_is_a_wrapped_loop(name: str, wrapper: str) -> None:
 @every_family
 def test_statistics_of_rows_that_end_apart_are_those_of_each(name: str) -> None:
     """Rows are set apart by a reset in the middle of an episode, which the statistics begin anew."""
-    envs = vector.RecordEpisodeStatistics(FamilyVectorEnv(2, SPECS[name]))
+    envs = vector.RecordEpisodeStatistics(FamilyVectorEnv(2, SHORT[name]))
     envs.action_space.seed(0)
     envs.reset(seed=0)
     lengths, returns = np.zeros(2, dtype=int), np.zeros(2)
@@ -215,7 +205,7 @@ def test_statistics_of_rows_that_end_apart_are_those_of_each(name: str) -> None:
 
 @every_family
 def test_a_loop_that_resets_in_the_same_step_keeps_the_last_observation(name: str) -> None:
-    envs, plain = singles(name, 2, AutoresetMode.SAME_STEP), FamilyVectorEnv(2, SPECS[name])
+    envs, plain = singles(name, 2, AutoresetMode.SAME_STEP), FamilyVectorEnv(2, SHORT[name])
     still = np.zeros_like(envs.action_space.sample())
     same(envs.reset(seed=0)[0], plain.reset(seed=0)[0])
     for _ in range(LENGTHS[name]):
@@ -235,7 +225,7 @@ def test_a_loop_that_resets_in_the_same_step_keeps_the_last_observation(name: st
 def test_a_loop_that_resets_in_the_next_step_plays_the_same_episodes(name: str) -> None:
     envs, plain = (
         vector.RecordEpisodeStatistics(singles(name, 2, AutoresetMode.NEXT_STEP)),
-        FamilyVectorEnv(2, SPECS[name]),
+        FamilyVectorEnv(2, SHORT[name]),
     )
     still = np.zeros_like(envs.action_space.sample())
     envs.reset(seed=0)
@@ -254,8 +244,8 @@ def test_a_loop_that_resets_in_the_next_step_plays_the_same_episodes(name: str) 
 @pytest.mark.slow
 @every_kind
 def test_processes_play_what_the_batch_plays(name: str) -> None:
-    ours = FamilyVectorEnv(2, SPECS[name])
-    make = partial(gymnasium.make, f"bridge.tasks.gym:metabridge/{name}-v0", spec=SPECS[name])
+    ours = FamilyVectorEnv(2, SHORT[name])
+    make = partial(gymnasium.make, f"bridge.tasks.gym:metabridge/{name}-v0", spec=SHORT[name])
     theirs = AsyncVectorEnv([make] * 2, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     try:
         ours.action_space.seed(0)

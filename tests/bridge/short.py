@@ -1,0 +1,12 @@
+"""One variant of every family with trials short enough to be played through, and how long its episodes are."""
+
+SHORT = {
+    "bandit": "bandit:k=3,n=4",
+    "gridnavi": "gridnavi:episodes=2",
+    "darkroom": "darkroom:variant=ad,episodes=2",
+    "tabular_mdp": "tabular_mdp:n=2",
+    "point_nav": "point_nav:episodes=2",
+    "sparse_point": "sparse_point:episodes=2",
+}
+LENGTHS = {"bandit": 1, "gridnavi": 15, "darkroom": 20, "tabular_mdp": 10, "point_nav": 100, "sparse_point": 20}
+"""Steps of an episode; on point_nav, of one that does not end at the goal."""
