@@ -97,7 +97,8 @@ class FamilyEnv(gymnasium.Env):
 class FamilyVectorEnv(VectorEnv):
     """B rows of a task family, stepped as one batch; the caller resets the rows that ended."""
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+    autoreset_mode = AutoresetMode.DISABLED
+    metadata = {"render_modes": [], "autoreset_mode": autoreset_mode}  # noqa: RUF012
 
     def __init__(self, num_envs: int, spec: str, split: str = "id", render_mode: str | None = None) -> None:
         gym_inputs.no_render_mode(render_mode)

@@ -105,7 +105,9 @@ def test_a_newcomer_makes_one_without_an_import() -> None:
 
 
 def test_the_vector_environment_says_that_it_does_not_reset() -> None:
-    assert vector(SHORT["bandit"], 2).metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    """Twice: torchrl reads the attribute that Gymnasium's own loops have."""
+    envs = vector(SHORT["bandit"], 2)
+    assert envs.metadata["autoreset_mode"] is envs.autoreset_mode is AutoresetMode.DISABLED
 
 
 def test_an_environment_is_made_again_from_its_own_specification() -> None:
