@@ -79,4 +79,4 @@ def test_several_environments_are_made_by_name() -> None:
     with pytest.warns(UserWarning, match="not in the possible render_modes"):
         envs = make_vec_env("bridge.tasks.gym:metabridge/gridnavi-v0", n_envs=2, seed=0)
     model = PPO("MlpPolicy", VecNormalize(envs), n_steps=50, batch_size=50, seed=0, device="cpu").learn(STEPS)
-    assert [told["l"] for told in model.ep_info_buffer] == [15] * 20
+    assert [told["l"] for told in model.ep_info_buffer or ()] == [15] * 20
