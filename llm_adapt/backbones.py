@@ -117,6 +117,8 @@ def read_config(fields: dict[str, Any]) -> PreTrainedConfig:
     kind = fields.get("model_type")
     if kind not in BACKBONES:
         raise unknown("kind of decoder", str(kind), BACKBONES)
+    for name in _SIZES:
+        _check_size(kind, name, fields.get(name, 1))
     try:
         return CONFIG_MAPPING[kind](**{name: value for name, value in fields.items() if name != "model_type"})
     except Exception as error:  # of any of the libraries that take part
@@ -137,9 +139,7 @@ def check(config: PreTrainedConfig) -> None:
     if kind not in BACKBONES:
         raise unknown("kind of decoder", str(kind), BACKBONES)
     for name in _SIZES:
-        value = getattr(config, name, None)
-        if (value is not None or name in _REQUIRED) and not (type(value) is int and value >= 1):
-            raise UserError(f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}.")
+        _check_size(kind, name, getattr(config, name, None))
     heads, (_, key_heads, size) = config.num_attention_heads, keys_shape(config)
     if config.hidden_size % heads:
         raise UserError(f"A {kind} decoder needs a hidden_size that {heads} heads divide; found {config.hidden_size}.")
@@ -159,6 +159,11 @@ def check(config: PreTrainedConfig) -> None:
         value = numbers.get(name)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
             raise UserError(f"A {kind} decoder needs {name} to be a finite number above 0; found {value!r}.")
+
+
+def _check_size(kind: str, name: str, value: Any) -> None:
+    if (value is not None or name in _REQUIRED) and not (type(value) is int and value >= 1):
+        raise UserError(f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}.")
 
 
 def reach(config: PreTrainedConfig) -> int:

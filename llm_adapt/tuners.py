@@ -19,6 +19,7 @@ from bridge.errors import UserError
 from bridge.learner import first_weights
 from llm_adapt import adapter_files, prompt
 from llm_adapt.bases import check_base, fingerprint, quiet, read
+from llm_adapt.local_files import ADAPTER_WEIGHTS
 from llm_adapt.low_rank import LowRank, targets_of
 from llm_adapt.policy import TransformerPolicy
 
@@ -116,6 +117,11 @@ class Tuned:
             else:
                 self.wrapped.peft_config["default"].base_model_name_or_path = fingerprint(self.base)
                 self.wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds what ``Tuned.save`` writes."""
+    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / _WHOLE).is_dir()
 
 
 def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
