@@ -175,7 +175,7 @@ class Demonstrations:
             found = one_episode(found, noise.at("episode"))
         asked, did = found.steps.obs, found.steps.action
         windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
-        out = self.policy(windows.tokens).out
+        out = self.policy(windows.tokens).out.float()
         nats, hits = surprise(self.policy.actions, out, windows.label, windows.inside)
         return nats, {"hits": hits.item()}
 
@@ -246,7 +246,7 @@ class Returns:
     def _read(self, batch: Batch) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
         """What the policy and the critic say before every step."""
         hidden = self.policy.hidden(tokens_of(batch, self.policy.layout)).transpose(0, 1)
-        return self.policy.actor(hidden), self.critic(hidden).squeeze(-1)
+        return self.policy.actor(hidden).float(), self.critic(hidden.float()).squeeze(-1)
 
 
 def tuned_tasks(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:

@@ -55,7 +55,7 @@ class LowRank:
 
     rank: int = 8
     """r, no larger than the smaller side of each module."""
-    alpha: int | float = 16
+    alpha: int = 16
     """What updates are multiplied by, times r."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of linear modules of the decoder, or their ends: ``v_proj``, or ``mlp.c_proj`` if an end is not enough."""
@@ -146,6 +146,8 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     if not isinstance(config, peft.LoraConfig):
         raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
     check_base(config, policy, folder)
+    if odd := {name: value for name in ("r", "lora_alpha") if type(value := getattr(config, name)) is not int}:
+        raise UserError(f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these.")
     found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder))
     sides = {name: _sides(module) for name, module in found.modules(policy).items()}
     shapes = {f"{_PREFIX}{name}.lora_A.weight": (found.rank, inputs) for name, (inputs, _) in sides.items()}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import warnings
 
 import peft
@@ -28,7 +29,6 @@ COMPUTED_ALIKE = {
     "one layer": {"target_modules": ATTENTION, "layers_to_transform": 1},
     "some layers by pattern": {"target_modules": ATTENTION, "layers_to_transform": [0], "layers_pattern": "layers"},
     "dropout": {"target_modules": ATTENTION, "lora_dropout": 0.5},
-    "a fraction of alpha": {"target_modules": ATTENTION, "lora_alpha": 2.5},
     "transposed where it is not": {"target_modules": ATTENTION, "fan_in_fan_out": True},
     "gaussian": {"target_modules": ATTENTION, "init_lora_weights": "gaussian"},
     "orthogonal": {"target_modules": ATTENTION, "init_lora_weights": "orthogonal"},
@@ -102,6 +102,20 @@ def said_by_peft(base: TransformerPolicy, folder) -> torch.Tensor:
         return peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder))(tokens(base)).out
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A plain adapter of the queries."""
+    folder = tmp_path_factory.mktemp("plain")
+    saved_by_peft(policy(), folder, target_modules=["q_proj"])
+    return folder
+
+
+@pytest.fixture
+def adapter(plain, tmp_path):
+    """A copy of that, to be edited."""
+    return shutil.copytree(plain, tmp_path / "adapter")
+
+
 @pytest.mark.parametrize("settings", COMPUTED_ALIKE.values(), ids=COMPUTED_ALIKE)
 def test_a_plain_adapter_says_what_it_says_in_peft(settings, tmp_path):
     base = policy()
@@ -132,25 +146,23 @@ def test_an_adapter_that_was_taken_out_of_its_base_is_refused(init, tmp_path):
 
 
 @pytest.mark.parametrize("settings", OTHERWISE, ids=str)
-def test_an_adapter_that_means_something_else_is_refused_by_name(settings, tmp_path):
+def test_an_adapter_that_means_something_else_is_refused_by_name(settings, adapter):
     base = policy()
-    saved_by_peft(base, tmp_path, target_modules=ATTENTION)
-    edit(tmp_path, **settings)
+    edit(adapter, **settings)
     for load in (low_rank.load, tuners.load):
         with pytest.raises(UserError, match=f"an adapter with {next(iter(settings))}=.* Make one without"):
-            load(base, tmp_path)
+            load(base, adapter)
 
 
-def test_settings_of_later_versions_that_are_off_and_of_earlier_ones_that_are_absent_change_nothing(tmp_path):
+def test_settings_of_later_versions_that_are_off_and_of_earlier_ones_that_are_absent_change_nothing(adapter):
     base = policy()
-    saved_by_peft(base, tmp_path, target_modules=ATTENTION)
-    before = said_by_us(base, tmp_path)
-    edit(tmp_path, use_what_comes_next=False, next_config=None, next_pattern={}, next_names=[])
-    assert torch.equal(said_by_us(base, tmp_path), before)
+    before = said_by_us(base, adapter)
+    edit(adapter, use_what_comes_next=False, next_config=None, next_pattern={}, next_names=[])
+    assert torch.equal(said_by_us(base, adapter), before)
     needed = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules")
-    path = tmp_path / "adapter_config.json"
+    path = adapter / "adapter_config.json"
     path.write_text(json.dumps({name: json.loads(path.read_text())[name] for name in needed}))
-    assert torch.equal(said_by_us(base, tmp_path), before)
+    assert torch.equal(said_by_us(base, adapter), before)
 
 
 @pytest.mark.parametrize("kind", ["ia3", "prompt"])
@@ -174,26 +186,26 @@ def test_other_kinds_are_read_as_strictly(kind, tmp_path):
         ({"target_modules": "(q_proj"}, "in a way that cannot be read"),
         ({"target_modules": ["k_proj"]}, "holds other weights than its adapter_config.json says"),
         ({"r": 4}, r"is of shape \(2, 16\), not \(4, 16\)"),
+        ({"lora_alpha": 2.5}, "with {'lora_alpha': 2.5}, where whole numbers are needed"),
+        ({"r": "2"}, "with {'r': '2'}, where whole numbers are needed"),
         ({"peft_type": "VERA"}, "an adapter of kind VERA; those that are read here: LORA, IA3, PROMPT_TUNING"),
         ({"peft_type": None}, "an adapter of kind None"),
     ],
 )
-def test_modules_and_shapes_that_do_not_fit_are_told(settings, told, tmp_path):
+def test_modules_and_shapes_that_do_not_fit_are_told(settings, told, adapter):
     base = policy()
-    saved_by_peft(base, tmp_path, target_modules=["q_proj"])
-    edit(tmp_path, **settings)
+    edit(adapter, **settings)
     with pytest.raises(UserError, match=told):
-        low_rank.load(base, tmp_path)
+        low_rank.load(base, adapter)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "\xff"])
-def test_a_config_that_is_none_is_told(text, tmp_path):
+def test_a_config_that_is_none_is_told(text, adapter):
     base = policy()
-    saved_by_peft(base, tmp_path, target_modules=["q_proj"])
-    (tmp_path / "adapter_config.json").write_bytes(text.encode("latin-1"))
+    (adapter / "adapter_config.json").write_bytes(text.encode("latin-1"))
     for load in (low_rank.load, tuners.load):
         with pytest.raises(UserError, match="holds no adapter of peft that can be read"):
-            load(base, tmp_path)
+            load(base, adapter)
 
 
 def test_a_prompt_of_other_vectors_than_it_says_is_refused(tmp_path):

@@ -43,7 +43,6 @@ def unpickled(monkeypatch) -> list:
     """What is given to torch's reader of pickles."""
     given, read = [], torch.load
     monkeypatch.setattr(torch, "load", lambda *args, **options: given.append(args) or read(*args, **options))
-    monkeypatch.setattr("transformers.modeling_utils.torch.load", torch.load)
     return given
 
 

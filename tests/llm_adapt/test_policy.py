@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -395,6 +396,13 @@ def test_a_window_that_the_positions_do_not_allow(window):
         small(window=window)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    small(dtype=torch.float32).save_pretrained(folder)
+    return folder
+
+
 IMPOSSIBLE = {
     "window": ({"window": 1}, {"window": 0}, {"window": -3}, {"window": 65}),
     "hidden_size": ({"hidden_size": 0}, {"hidden_size": None}),
@@ -424,9 +432,9 @@ OF_THE_POLICY = ("window", "action", "observation")
 
 
 @pytest.mark.parametrize(("told", "fields"), [(told, fields) for told, all_ in IMPOSSIBLE.items() for fields in all_])
-def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, tmp_path):
+def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, saved, tmp_path):
     """In a file, as a field that from_pretrained sets, and by the one reader of ours."""
-    small(dtype=torch.float32).save_pretrained(tmp_path)
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "config.json"
     about = json.loads(path.read_text())
     own = {name: value for name, value in fields.items() if name in OF_THE_POLICY}
