@@ -108,7 +108,7 @@ def read_cost(folder: Path, tell: Callable[[str], None]) -> Cost:
 class Log:
     """train.jsonl, cut back to what the checkpoint knows, ready for more lines."""
 
-    def __init__(self, folder: Path, env_steps: int) -> None:
+    def __init__(self, folder: Path, done: int, counter: str = "env_steps") -> None:
         self.path = folder / "train.jsonl"
         kept = []
         if self.path.exists():
@@ -117,7 +117,7 @@ class Log:
                     line = json.loads(text)
                 except ValueError:
                     break  # the last line of a killed process
-                if line["env_steps"] <= env_steps:
+                if line[counter] <= done:
                     kept.append(text + "\n")
         files.write_text(self.path, "".join(kept))
 

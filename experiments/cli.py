@@ -141,7 +141,8 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others."""
+    """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others. Stop it
+    at any moment and go on with --resume."""
 
     base: Positional[str]
     """The folder of a trained transformer (icl_ad, icl_dpt, icl_rl, mt)."""
@@ -172,16 +173,24 @@ class Finetune:
     """Of new weights, play and windows."""
     out: Path
     """A new folder: the base, and what was learned as peft's adapter or a whole policy."""
+    resume: bool = False
+    """Go on with the tuning that the folder holds."""
+    checkpoint_every: float = 300.0
+    """Seconds between checkpoints: most work that a kill can lose."""
 
     def run(self) -> int:
-        """Tune and say what next."""
+        """Tune and say what next, or that a signal asked to stop."""
         from experiments import finetuning
         from llm_adapt.finetuning import Config
 
         _one_thread()
         names = ("tuner", "rank", "alpha", "targets", "steps", "lr", "batch", "tasks", "seed")
         config = Config(**{name: getattr(self, name) for name in names})
-        about = finetuning.finetune(self.base, self.family, config, self.out, split=self.split, demos=self.demos)
+        more = {name: getattr(self, name) for name in ("split", "demos", "resume", "checkpoint_every")}
+        about = finetuning.finetune(self.base, self.family, config, self.out, **more)
+        if about is None:
+            print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
+            return 130
         print(
             f"Tuned {about['params_trained']:,} of {about['params_total']:,} weights on {about['env_steps']:,} "
             f"environment steps: {self.out}. Next: metabridge evaluate {self.out} --family {self.family} --splits "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from bridge.digest import raw_bytes
 from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.run_folder import read_config
@@ -54,5 +55,5 @@ def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
         return source, agent
     digest = hashlib.sha256()
     for _, weights in sorted(agent.state_dict().items()):
-        digest.update(weights.cpu().numpy().tobytes())
+        digest.update(raw_bytes(weights))
     return f"{read_config(Path(source))['method']} {digest.hexdigest()[:8]}", agent

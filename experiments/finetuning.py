@@ -1,14 +1,19 @@
 """``metabridge finetune``: one tuned copy of a trained transformer for a family; and the agent that its folder holds.
 
 The folder is whole by itself: ``config.json`` says what was done, ``base/`` is the policy that was tuned, and what was
-learned is peft's adapter, or the policy in ``tuned/``. It is written at once at the end: a stopped command leaves none.
+learned is peft's adapter, or the policy in ``tuned/``, which comes last. Before that there are ``checkpoints/``, from
+which a stopped command goes on, bitwise as if it had never stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +21,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from bridge import files, run_folder
-from bridge.errors import UserError
+from bridge import checkpoint, files, run_folder
+from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan, task_index
 from bridge.finetuning.agent import FineTuned
+from bridge.interrupts import asked_to_stop
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -28,12 +34,14 @@ from experiments import training
 from experiments.progress import Progress
 from llm_adapt import bases, data, tuners
 from llm_adapt.bases import fingerprint
-from llm_adapt.finetuning import Config, Demonstrations, Returns, tune
+from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import Begun
 from llm_adapt.mt import OneEpisode
+from llm_adapt.tuners import Tuned
 
 _KIND = "finetuned"
+_CHECKPOINTS = "checkpoints"
 _CHUNK = 4_096
 """Tasks compared at a time."""
 _NEEDED = {
@@ -42,29 +50,63 @@ _NEEDED = {
 _KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
-def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: str, demos: str) -> dict[str, Any]:
-    """Tune, and write ``out``; returns what its ``config.json`` says.
+def finetune(
+    run: str,
+    family_spec: str,
+    config: Config,
+    out: Path,
+    *,
+    split: str,
+    demos: str,
+    resume: bool = False,
+    checkpoint_every: float = 300.0,
+) -> dict[str, Any] | None:
+    """Tune, and write ``out``; returns what its ``config.json`` says and the ``env_steps`` paid for.
+
+    None if a signal asked to stop first: the state is saved, and the same call with ``resume`` goes on.
 
     Args:
         run: the folder of a trained transformer.
         family_spec: the family that it was trained on.
         config: what is trained, and how far.
-        out: a folder that is not there yet, or is empty.
+        out: a folder that is not there yet, or is empty, or holds the same tuning to be resumed.
         split: whose tasks are played for reward; empty: train.
         demos: histories to imitate instead: a collection's folder or one of its shards; empty: none.
+        resume: go on with the tuning that ``out`` holds.
+        checkpoint_every: seconds; most work that a kill can lose.
 
     Raises:
-        UserError: ``run`` is no transformer's, ``out`` holds something, or what is asked for does not fit the policy.
-        DivergenceError: training came to numbers that are none; nothing is written.
+        UserError: ``run`` is no transformer's, ``out`` holds something else or is being written to, or what is asked
+            for does not fit the policy.
+        StorageError: ``out`` cannot be written; found before the first step.
+        DivergenceError: training came to numbers that are none; the last checkpoint is kept.
     """
-    family = make_family(family_spec)
+    if not 0 <= checkpoint_every < math.inf:
+        raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {checkpoint_every}.")
+    if not (out / "config.json").is_file() and _entries(out):
+        raise UserError(f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out.")
+    tuning, about = _begun(run, make_family(family_spec), config, split, demos)
+    with files.locked(out), asked_to_stop() as asked, Progress(config.steps, "gradient steps") as progress:
+        run_folder.claim(out, about, resume=resume)
+        if not tuners.is_saved(out):
+            progress.describe(f"{config.tuner} on {about['family']}, {about['split']}, {about['signal']}")
+            if not _tune(tuning, out, asked, progress, checkpoint_every):
+                return None
+        shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
+    return about | {"env_steps": _paid(out) or tuning.signal.env_steps}
+
+
+def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str) -> tuple[Tuning, dict[str, Any]]:
+    """A tuning before its first step, and what identifies it.
+
+    Raises:
+        UserError: what is asked for does not fit the policy, or ``run`` holds none.
+    """
     shown = data.stored(Path(demos), family) if demos else None
     if shown and split and split != shown.split:
         raise UserError(f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out.")
     split = shown.split if shown else split or "train"
     family.split_of_tasks(split)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} is not empty, and fine-tuning does not go on from files. Choose another --out.")
     size = family.support(split)
     if size is not None and split != "train" and not shown and config.tasks >= size:
         raise UserError(
@@ -82,12 +124,6 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
     else:
         signal = Returns(learner, family, split, config)
         played = signal.numbers.tolist()
-    log = []
-    with Progress(config.steps, "gradient steps") as progress:
-        progress.describe(f"{config.tuner} on {family.id}, {split}, {'demonstrations' if shown else 'reward'}")
-        for line in tune(tuned, signal, config):
-            log.append(json.dumps(line) + "\n")
-            progress.advance(1)
     about = {
         "kind": _KIND,
         "suite_version": SUITE_VERSION,
@@ -99,23 +135,85 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
         "reads": agent.reads,
         "signal": "demos" if shown else "reward",
         "demos": demos,
+        "histories": len(shown.rows) if shown else 0,
         "split": split,
         "tasks": played,
-        "env_steps": signal.env_steps,
         "grad_steps": config.steps,
         "params_total": sum(weights.numel() for weights in tuned.policy.parameters()),
         "params_trained": sum(weights.numel() for weights in tuned.learned.values()),
     }
+    return Tuning(tuned, signal, config), json.loads(json.dumps(about))
 
-    def write(folder: Path) -> None:
+
+def _tune(tuning: Tuning, out: Path, asked: Callable[[], bool], progress: Progress, checkpoint_every: float) -> bool:
+    """All that is left to do in a folder that is this tuning's; False if a signal asked to stop, and all is saved."""
+    if not (out / "base").is_dir():
         with bases.quiet():
-            tuned.base.save_pretrained(folder / "base")
-        tuned.save(folder)
-        (folder / "train.jsonl").write_text("".join(log))
-        (folder / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+            files.write_folder(out / "base", tuning.tuned.base.save_pretrained)
+    _restore(tuning, out, progress.print)
+    log, saved, at = run_folder.Log(out, tuning.grad_steps, "grad_steps"), time.monotonic(), tuning.grad_steps
+    progress.reach(tuning.grad_steps)
+    try:
+        for line in tuning.steps():
+            log.write(line)
+            progress.reach(tuning.grad_steps)
+            if asked():
+                break
+            if time.monotonic() - saved >= checkpoint_every:
+                _save(tuning, out)
+                saved, at = time.monotonic(), tuning.grad_steps
+    except DivergenceError as error:
+        raise run_folder.diverged(out, tuning.signal.env_steps, str(error)) from None
+    if tuning.grad_steps > at:
+        _save(tuning, out)
+    if asked():
+        return False
+    _finish(tuning.tuned, out)
+    return True
 
-    files.write_folder(out, write)
-    return about
+
+def _save(tuning: Tuning, out: Path) -> None:
+    """A checkpoint, named by gradient steps."""
+    checkpoint.save_step(out / _CHECKPOINTS, tuning.grad_steps, tuning.state_dict())
+
+
+def _restore(tuning: Tuning, out: Path, tell: Callable[[str], None]) -> None:
+    """The state of the last checkpoint, if there is one.
+
+    Raises:
+        UserError: it is of another version.
+    """
+    state = checkpoint.load_last(out / _CHECKPOINTS, tell)
+    try:
+        if state is not None:
+            tuning.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{out} was written by another version ({error}). Fine-tune into another folder.") from None
+
+
+def _finish(tuned: Tuned, out: Path) -> None:
+    """What was learned, its weights last: a folder that has them is finished."""
+    made = out / ".tuned"
+    shutil.rmtree(made, ignore_errors=True)
+    files.write_folder(made, tuned.save)
+    for path in sorted(made.iterdir(), key=lambda path: (path.suffix == ".safetensors", path.name)):
+        path.replace(out / path.name)
+    made.rmdir()
+
+
+def _paid(out: Path) -> int:
+    """Environment steps by the last line of the log; 0 if it has none."""
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+        return int(json.loads((out / "train.jsonl").read_text().splitlines()[-1])["env_steps"])
+    return 0
+
+
+def _entries(out: Path) -> list[Path]:
+    """What a folder holds, but for locks and files that were never finished; nothing if it is no folder."""
+    try:
+        return [path for path in out.iterdir() if path.name != ".lock" and path.suffix != ".tmp"]
+    except OSError:
+        return []
 
 
 def is_tuned(place: str) -> bool:
@@ -131,6 +229,8 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     """
     folder, about = Path(place), _about(place)
     training.refuse_other_family(folder, about, family)
+    if not tuners.is_saved(folder):
+        raise UserError(f"{folder} is not finished. Go on with the same metabridge finetune command and --resume.")
     base = bases.read(folder / "base")
     if about["base"]["fingerprint"] != fingerprint(base):
         raise UserError(

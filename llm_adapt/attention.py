@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from bridge.errors import UserError
 from llm_adapt.cache import Cache, Entry, held
 
 ATTENTION = "metabridge"
@@ -64,6 +65,19 @@ def visible(tokens: int, window: int, past: Past | None, device: torch.device) -
         there = torch.cat([held(past.start, past.capacity)[:, : past.filled], at], 1)
     back = at[:, :, None] - there[:, None]
     return (back >= 0) & (back < window) & (there >= 0)[:, None]
+
+
+def check_attention(name: object) -> None:
+    """Refuse all attention functions but ours: the others ignore a policy's cache, and some its window.
+
+    Raises:
+        UserError: ``name`` is another one.
+    """
+    if name != ATTENTION:
+        raise UserError(
+            f"A policy attends by {ATTENTION!r} alone, which knows its window and its cache; found {name!r}. Set its "
+            f"decoder back: policy.backbone.set_attn_implementation({ATTENTION!r})."
+        )
 
 
 def attend(

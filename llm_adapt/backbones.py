@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,19 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from bridge.errors import UserError, unknown
 from llm_adapt.attention import ATTENTION
+from llm_adapt.local_files import check_model
 
 BACKBONES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """By transformers' name of their type."""
 _LEARNED = ("gpt2",)
 _FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions whose frequencies do not depend on how long a sequence has become."""
+_REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+_SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "intermediate_size", "n_inner", "sliding_window")
+_POSITIVE = (
+    "rms_norm_eps", "layer_norm_epsilon", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "beta_fast",
+    "beta_slow",
+)  # fmt: skip
 _DROPOUT = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
 
 
@@ -54,7 +62,7 @@ def new_config(name: str, *, hidden: int, layers: int, heads: int, positions: in
         fields |= {"num_key_value_heads": heads, "head_dim": hidden // heads, "sliding_window": None}
         fields["intermediate_size"] = 8 * round(hidden / 3)
     config = CONFIG_MAPPING[name](**fields)
-    _silence(config)
+    _strip(config)
     return config
 
 
@@ -70,11 +78,7 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     kind = _kind(folder)
     if kind not in BACKBONES:
         raise UserError(f"{folder} holds a model of type {kind!r}; a policy can stand on {', '.join(BACKBONES)}.")
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{folder} has no *.safetensors, and files of other kinds are not read, since they can execute code. "
-            "Load the model where you trust it and save it again with save_pretrained."
-        )
+    check_model(folder)
     try:
         model, report = AutoModel.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
@@ -88,21 +92,78 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
             f"{folder} lacks {len(missing)} of the weights that its config.json speaks of, such as {missing[0]}. "
             "Save the model again with save_pretrained."
         )
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rotation not in _FIXED_ROTATIONS:
-        raise UserError(
-            f"{folder} has {rotation!r} rotary positions, which change with the length of a sequence, so that nothing "
-            f"could be cached. Those that can be used: {', '.join(_FIXED_ROTATIONS)}."
-        )
-    config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, None, None, None
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(f"{folder} cannot be used. {error}") from None
     config.name_or_path = ""  # saved with a policy, it would tell where this machine keeps its files
-    _silence(config)
+    _strip(config)
     return config, weights
 
 
 def make(config: PreTrainedConfig) -> PreTrainedModel:
-    """A decoder with new weights; it has a copy of the config."""
-    return _wordless(AutoModel.from_config(copy.deepcopy(config), attn_implementation=ATTENTION))
+    """A decoder with new weights; it has a copy of the config, without words and dropout."""
+    config = copy.deepcopy(config)
+    _strip(config)
+    return _wordless(AutoModel.from_config(config, attn_implementation=ATTENTION))
+
+
+def read_config(fields: dict[str, Any]) -> PreTrainedConfig:
+    """A decoder's config from its fields, as JSON gives them.
+
+    Raises:
+        UserError: its kind is unknown, or ``transformers`` refuses a field.
+    """
+    kind = fields.get("model_type")
+    if kind not in BACKBONES:
+        raise unknown("kind of decoder", str(kind), BACKBONES)
+    for name in _SIZES:
+        _check_size(kind, name, fields.get(name, 1))
+    try:
+        return CONFIG_MAPPING[kind](**{name: value for name, value in fields.items() if name != "model_type"})
+    except Exception as error:  # of any of the libraries that take part
+        raise UserError(f"These are no fields of a {kind} decoder ({error}).") from error
+
+
+def check(config: PreTrainedConfig) -> None:
+    """Refuse a decoder that no policy can stand on.
+
+    ``transformers`` checks some of this when a config is made, and nothing when a field is set later, as
+    ``from_pretrained(FOLDER, field=value)`` does.
+
+    Raises:
+        UserError: an unknown kind, a size that is no whole number of 1 or more, heads that do not divide, positions
+            that change with the length of a sequence, or a setting that is no finite number. The field is named.
+    """
+    kind = config.model_type
+    if kind not in BACKBONES:
+        raise unknown("kind of decoder", str(kind), BACKBONES)
+    for name in _SIZES:
+        _check_size(kind, name, getattr(config, name, None))
+    heads, (_, key_heads, size) = config.num_attention_heads, keys_shape(config)
+    if config.hidden_size % heads:
+        raise UserError(f"A {kind} decoder needs a hidden_size that {heads} heads divide; found {config.hidden_size}.")
+    if heads % key_heads:
+        raise UserError(f"A {kind} decoder needs num_key_value_heads that divide {heads}; found {key_heads}.")
+    if kind not in _LEARNED and size % 2:
+        raise UserError(f"Rotary positions need heads of an even size; found {size}. Change hidden_size or head_dim.")
+    rotations = getattr(config, "rope_parameters", None) or {}
+    rotation = rotations.get("rope_type", "default")
+    if rotation not in _FIXED_ROTATIONS:
+        raise UserError(
+            f"It has {rotation!r} rotary positions, which change with the length of a sequence, so that nothing could "
+            f"be cached. Those that can be used: {', '.join(_FIXED_ROTATIONS)}."
+        )
+    numbers = vars(config) | rotations
+    for name in _POSITIVE:
+        value = numbers.get(name)
+        if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise UserError(f"A {kind} decoder needs {name} to be a finite number above 0; found {value!r}.")
+
+
+def _check_size(kind: str, name: str, value: Any) -> None:
+    if (value is not None or name in _REQUIRED) and not (type(value) is int and value >= 1):
+        raise UserError(f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}.")
 
 
 def reach(config: PreTrainedConfig) -> int:
@@ -141,8 +202,10 @@ def _wordless(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _silence(config: PreTrainedConfig) -> None:
-    """No dropout: what is trained is then what plays."""
+def _strip(config: PreTrainedConfig) -> None:
+    """No words, no dropout (what is trained is then what plays), and nothing put out but the last layer."""
+    config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, None, None, None
+    config.output_hidden_states, config.output_attentions = False, False
     for name in _DROPOUT:
         if hasattr(config, name):
             setattr(config, name, 0.0)

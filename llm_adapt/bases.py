@@ -10,41 +10,41 @@ from pathlib import Path
 from typing import Any
 
 import peft
-from safetensors import SafetensorError
 from transformers.utils import logging
 
+from bridge.digest import raw_bytes
 from bridge.errors import UserError
 from bridge.learner import first_weights
+from llm_adapt.local_files import check_model
 from llm_adapt.policy import TransformerPolicy
-
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
-"""What reading a broken file of weights raises, or one of something else."""
 
 
 def fingerprint(policy: TransformerPolicy) -> str:
     """Sixteen hex digits that say which weights these are."""
     digest = hashlib.sha256()
     for name, weights in sorted(policy.state_dict().items()):
-        digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode() + raw_bytes(weights))
     return f"metabridge_policy {digest.hexdigest()[:16]}"
 
 
 def read(folder: Path) -> TransformerPolicy:
-    """A policy that ``save_pretrained`` has written.
+    """A policy that ``save_pretrained`` has written, from a local folder: JSON and safetensors alone.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
+        check_model(folder)
         with first_weights(0), quiet():  # new weights are replaced at once
             found: Any = TransformerPolicy.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         policy, report = found
-        if report["missing_keys"]:
-            raise ValueError(f"it lacks {', '.join(sorted(report['missing_keys']))}")
+        for fault, kind in (("it lacks", "missing_keys"), ("its config.json says nothing of", "unexpected_keys")):
+            if report[kind]:
+                raise ValueError(f"{fault} {', '.join(sorted(report[kind]))}")
         return policy
-    except UNREADABLE as error:
+    except Exception as error:  # of any of the libraries that take part
         raise UserError(f"{folder} holds no policy that can be read ({error}). Fine-tune it again.") from error
 
 

@@ -16,18 +16,18 @@ Shape letters: T steps of a trial, B trials, A actions, k tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bridge.errors import DivergenceError
+from bridge.errors import DivergenceError, UserError
 from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import judge, losses
+from bridge.maths.trial_ppo import Judged, judge, losses
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import Batch, play_trials
@@ -70,6 +70,8 @@ class Config(Tuner):
         super().__post_init__()
         self.need("1 or more", "batch", "tasks")
         self.need("0 or more", "steps", "lr", "seed")
+        if self.lr > (most := torch.finfo(torch.float32).max):
+            raise UserError(f"{self.called} needs lr of at most {most:.2g}, as float32 has; found {self.lr}.")
 
     @property
     def rate(self) -> float:
@@ -90,30 +92,67 @@ class Signal(Protocol):
         """Of gradient step number ``step``, with metrics; ``left``: the share of the tuning that is to come."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that the steps to come depend on, besides the policy."""
+        ...
 
-def tune(tuned: Tuned, signal: Signal, config: Config) -> Generator[dict[str, float]]:
-    """Train a policy in place; a line of metrics after each gradient step.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        ...
 
-    Raises:
-        DivergenceError: the loss or its gradient is no longer a number.
-    """
-    learned = [*tuned.learned.values(), *signal.learned]
-    optimizer = torch.optim.Adam(learned, lr=config.rate)
-    for step in range(config.steps):
-        left = 1 - step / config.steps
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate * left
-        loss, metrics = signal.loss(step, left)
-        optimizer.zero_grad(set_to_none=True)
+
+class Tuning:
+    """Gradient steps on a policy, in place. Its state can be saved between any two steps: all noise is counted."""
+
+    def __init__(self, tuned: Tuned, signal: Signal, config: Config) -> None:
+        self.tuned, self.signal, self.config = tuned, signal, config
+        self.learned = [*tuned.learned.values(), *signal.learned]
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.rate)
+        self.grad_steps = 0
+        """Gradient steps so far."""
+
+    def steps(self) -> Generator[dict[str, float | int]]:
+        """Take all gradient steps that are left; a line of metrics after each.
+
+        Raises:
+            DivergenceError: the loss or its gradient is no longer a number.
+        """
+        while self.grad_steps < self.config.steps:
+            yield self._step()
+
+    def _step(self) -> dict[str, float | int]:
+        left = 1 - self.grad_steps / self.config.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate * left
+        loss, metrics = self.signal.loss(self.grad_steps, left)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(learned, _MAX_GRAD_NORM)
+        norm = nn.utils.clip_grad_norm_(self.learned, _MAX_GRAD_NORM)
         if not math.isfinite(loss.item() + norm.item()):
             raise DivergenceError(
-                f"Fine-tuning stopped after {step} gradient steps: its loss or gradient is no longer a number. Nothing "
-                "was kept; tune again with a lower --lr."
+                f"after {self.grad_steps} gradient steps the loss or its gradient is no longer a number."
             )
-        optimizer.step()
-        yield {"grad_steps": step + 1, "env_steps": signal.env_steps, "loss": loss.item(), **metrics}
+        self.optimizer.step()
+        self.grad_steps += 1
+        return {"grad_steps": self.grad_steps, "env_steps": self.signal.env_steps, "loss": loss.item(), **metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs, bit for bit."""
+        return {
+            "learned": {name: weights.detach() for name, weights in self.tuned.learned.items()},
+            "signal": self.signal.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "grad_steps": self.grad_steps,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        for name, weights in self.tuned.learned.items():
+            weights.copy_(state["learned"][name])
+        self.signal.load_state_dict(state["signal"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.grad_steps = state["grad_steps"]
 
 
 class Demonstrations:
@@ -136,9 +175,16 @@ class Demonstrations:
             found = one_episode(found, noise.at("episode"))
         asked, did = found.steps.obs, found.steps.action
         windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
-        out = self.policy(windows.tokens).out
+        out = self.policy(windows.tokens).out.float()
         nats, hits = surprise(self.policy.actions, out, windows.label, windows.inside)
         return nats, {"hits": hits.item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: a step's windows are named by its number."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to restore."""
 
 
 class Returns:
@@ -181,10 +227,26 @@ class Returns:
             length=steps / self.trials, gamma=_PPO.gamma, lam=_PPO.lam,
         )  # fmt: skip
 
+    def state_dict(self) -> dict[str, Any]:
+        """The critic, and the batch that the next gradient steps may still be on."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("played", "env_steps")}
+        state |= {name: getattr(self, name).state_dict() for name in ("critic", "scale")}
+        if self.played:
+            state |= {"batch": self.batch, "judged": self.judged._replace(live=self.batch.live.clone())}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.played, self.env_steps = state["played"], state["env_steps"]
+        self.critic.load_state_dict(state["critic"])
+        self.scale.load_state_dict(state["scale"])
+        if self.played:
+            self.batch, self.judged = Batch(*state["batch"]), Judged(*state["judged"])
+
     def _read(self, batch: Batch) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
         """What the policy and the critic say before every step."""
         hidden = self.policy.hidden(tokens_of(batch, self.policy.layout)).transpose(0, 1)
-        return self.policy.actor(hidden), self.critic(hidden).squeeze(-1)
+        return self.policy.actor(hidden).float(), self.critic(hidden.float()).squeeze(-1)
 
 
 def tuned_tasks(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:

@@ -57,9 +57,8 @@ class InContext(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
-        return self.policy.actions.decide(reading.out, rng if explore else None, self.card.temperature)._replace(
-            carry=reading.entry
-        )
+        out, noise = _single(reading.out), rng if explore else None
+        return self.policy.actions.decide(out, noise, self.card.temperature)._replace(carry=reading.entry)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more token in the cache, that of this step's observation; the transition is for the next one."""
@@ -109,4 +108,9 @@ class InContext(nn.Module):
         end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
         read = Transition(steps.obs, steps.action, steps.reward, steps.next_obs, end)
         tokens = layout.trial(read, layout.nothing_yet(Rows(torch.zeros_like(end[:, 0], dtype=torch.int64))))
-        return lived.unpacked(self.policy.actor(self.policy.hidden(tokens)))
+        return lived.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
+
+
+def _single(out: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
+    """Outputs in half precision as float32, in which distributions are computed; others as they are."""
+    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out

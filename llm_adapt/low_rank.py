@@ -12,33 +12,32 @@ Shape letters: N adapters, T tokens, r rank, I inputs and O outputs of a module.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import peft
 import torch
 from jaxtyping import Float
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from bridge.errors import UserError
 from bridge.rng import Rows
-from llm_adapt.bases import UNREADABLE, check_base, fingerprint
+from llm_adapt import adapter_files
+from llm_adapt.bases import check_base, fingerprint
+from llm_adapt.local_files import ADAPTER_CONFIG
 from llm_adapt.policy import TransformerPolicy
 
 Linear = nn.Linear | Conv1D
 _PREFIX = "base_model.model."
 """Before the names of modules in peft's files."""
-_NOT_OURS = (
-    "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias", "modules_to_save", "layers_to_transform",
-    "exclude_modules", "layer_replication", "megatron_config",
-)  # fmt: skip
-"""Settings of peft's by which an adapter says something else."""
 
 
 class Adapters(NamedTuple):
@@ -59,7 +58,7 @@ class LowRank:
     alpha: int = 16
     """What updates are multiplied by, times r."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Ends of the names of linear modules of the decoder: ``v_proj``, or ``mlp.c_proj`` where an end is not enough."""
+    """Names of linear modules of the decoder, or their ends: ``v_proj``, or ``mlp.c_proj`` if an end is not enough."""
 
     def modules(self, policy: TransformerPolicy) -> dict[str, Linear]:
         """The adapted modules by name.
@@ -74,12 +73,13 @@ class LowRank:
         }
         ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
         for target in self.targets:
-            if not any(name.endswith(f".{target}") for name in linear):
+            if not any(_named(name, target) for name in linear):
                 raise UserError(
                     f"There is no module {target!r} to adapt in this backbone. There are: {', '.join(ends)}."
                 )
-        wanted = tuple(f".{target}" for target in self.targets)
-        found = {name: module for name, module in linear.items() if name.endswith(wanted)}
+        found = {
+            name: module for name, module in linear.items() if any(_named(name, target) for target in self.targets)
+        }
         for name, module in found.items():
             inputs, outputs = _sides(module)
             most = min(inputs, outputs)
@@ -136,37 +136,55 @@ class LowRank:
 
 
 def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
-    """An adapter in peft's files, as one of N = 1.
+    """A plain LoRA adapter in peft's files, as one of N = 1; its targets are full names.
 
     Raises:
-        UserError: there is none, it is of another kind, or it was made for another policy.
+        UserError: there is none, it is of another kind, it has a setting that is not computed alike, or it was made for
+            another policy.
     """
-    try:
-        config: Any = peft.PeftConfig.from_pretrained(str(folder))
-        weights = load_peft_weights(str(folder), device="cpu")
-    except UNREADABLE as error:
-        raise UserError(
-            f"{folder} holds no adapter of peft ({error}). Give the folder that it was saved in."
-        ) from error
+    config, weights = adapter_files.read(folder)
     if not isinstance(config, peft.LoraConfig):
         raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
-    if odd := sorted(name for name in _NOT_OURS if getattr(config, name, None)):
-        raise UserError(f"{folder} holds an adapter with {', '.join(odd)}, which is not read here. Make one without.")
     check_base(config, policy, folder)
-    found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=tuple(sorted(config.target_modules)))
-    names = {f"{_PREFIX}{name}.lora_{side}.weight" for name in found.modules(policy) for side in "AB"}
-    if names != weights.keys():
+    if odd := {name: value for name in ("r", "lora_alpha") if type(value := getattr(config, name)) is not int}:
+        raise UserError(f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these.")
+    found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder))
+    sides = {name: _sides(module) for name, module in found.modules(policy).items()}
+    shapes = {f"{_PREFIX}{name}.lora_A.weight": (found.rank, inputs) for name, (inputs, _) in sides.items()}
+    shapes |= {f"{_PREFIX}{name}.lora_B.weight": (outputs, found.rank) for name, (_, outputs) in sides.items()}
+    has = {name: tuple(value.shape) for name, value in weights.items()}
+    if odd := sorted(name for name in shapes.keys() | has.keys() if shapes.get(name) != has.get(name)):
         raise UserError(
-            f"{folder} holds weights of other modules than this policy has: {sorted(names ^ weights.keys())}"
+            f"{folder} holds other weights than its {ADAPTER_CONFIG} says: {odd[0]} is of shape {has.get(odd[0])}, not "
+            f"{shapes.get(odd[0])}. Save the adapter again."
         )
 
     def rows(side: str) -> dict[str, Tensor]:
-        return {
-            name: weights[f"{_PREFIX}{name}.lora_{side}.weight"][None].to(policy.dtype)
-            for name in found.modules(policy)
-        }
+        return {name: weights[f"{_PREFIX}{name}.lora_{side}.weight"][None].to(policy.dtype) for name in sides}
 
     return found, Adapters(rows("A"), rows("B"))
+
+
+def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -> tuple[str, ...]:
+    """The full names of the modules that peft adapts: by their names or ends, a pattern, some layers alone.
+
+    Raises:
+        UserError: none, or others than linear modules of the decoder.
+    """
+    try:
+        names = [name for name, _ in policy.named_modules() if check_target_module_exists(config, name)]
+    except (re.error, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder} names modules in a way that cannot be read ({error}).") from error
+    linear = {name for name, module in policy.backbone.named_modules(prefix="backbone") if isinstance(module, Linear)}
+    if not names or (odd := sorted(set(names) - linear)):
+        said = f"{', '.join(map(repr, odd))}, outside of the decoder's linear modules" if names else "no module"
+        raise UserError(f"{folder} holds an adapter of {said}. Make one of linear modules of the backbone.")
+    return tuple(names)
+
+
+def _named(name: str, target: str) -> bool:
+    """Whether peft takes a target for this module."""
+    return name == target or name.endswith(f".{target}")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ Shape letters: B trials, T tokens, D features of a token, H width of the decoder
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -28,10 +29,10 @@ from transformers import initialization as init
 
 from bridge import spaces
 from bridge.config import Bounded
-from bridge.errors import ContractError, UserError
+from bridge.errors import ContractError, UserError, unknown
 from bridge.tasks.base import Box, Discrete, TaskFamily
 from llm_adapt import backbones
-from llm_adapt.attention import Past, visible
+from llm_adapt.attention import Past, check_attention, visible
 from llm_adapt.cache import Cache, Entry, extend
 from llm_adapt.tokens import Layout
 
@@ -62,17 +63,34 @@ class TransformerPolicyConfig(PreTrainedConfig):
             kwargs: what every config of transformers has.
         """
         if isinstance(backbone_config, dict):
-            backbone_config = AutoConfig.for_model(**backbone_config)
-        reach = backbones.reach(backbone_config)
+            backbone_config = backbones.read_config(backbone_config)
         self.backbone_config, self.observation, self.action = backbone_config, observation, action
         self.distribution: spaces.Distribution = distribution
-        self.window = reach if window is None else window
-        if not 2 <= self.window <= reach:
+        self.window = window
+        self.check()
+        super().__init__(**kwargs)
+
+    def check(self) -> None:
+        """Refuse fields that make no policy; a window of None becomes as many tokens as the positions allow.
+
+        A policy calls it again, since ``from_pretrained(FOLDER, window=1)`` sets fields after a config is made.
+
+        Raises:
+            UserError: a field has a value that it cannot have.
+        """
+        backbones.check(self.backbone_config)
+        for fields in (self.observation, self.action):
+            _space(fields)
+        if self.distribution not in get_args(spaces.Distribution):
+            raise unknown("distribution of actions", str(self.distribution), get_args(spaces.Distribution))
+        reach = backbones.reach(self.backbone_config)
+        if self.window is None:
+            self.window = reach
+        if type(self.window) is not int or not 2 <= self.window <= reach:
             raise UserError(
                 f"A window is of 2 to {reach} tokens here, as many as the backbone's positions allow; found "
-                f"{self.window}. Lower it, or give the backbone more positions."
+                f"{self.window!r}. Choose one of these, or give the backbone more positions."
             )
-        super().__init__(**kwargs)
 
 
 class Output(NamedTuple):
@@ -98,6 +116,7 @@ class TransformerPolicy(PreTrainedModel):
     main_input_name = "tokens"
 
     def __init__(self, config: TransformerPolicyConfig) -> None:
+        config.check()
         super().__init__(config)
         self.layout = Layout(_space(config.observation), _space(config.action))
         self.embed = nn.Linear(self.layout.width, config.backbone_config.hidden_size)
@@ -106,6 +125,14 @@ class TransformerPolicy(PreTrainedModel):
         self.actor = nn.Linear(config.backbone_config.hidden_size, outputs)
         self.critic = nn.Linear(config.backbone_config.hidden_size, 1)
         self.post_init()
+
+    def set_attn_implementation(self, attn_implementation: str | dict, *_: Any, **__: Any) -> None:
+        """Refuse all but ``metabridge``, which every policy has: outputs by another would not be the same.
+
+        Raises:
+            UserError: another was asked for.
+        """
+        check_attention(attn_implementation)
 
     @cached_property
     def actions(self) -> spaces.Actions:
@@ -168,6 +195,7 @@ class TransformerPolicy(PreTrainedModel):
         return self.embed(tokens.to(self.embed.weight.dtype))
 
     def _decode(self, embedded: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
+        check_attention(self.backbone.config._attn_implementation)  # a user may have set it on the decoder itself
         steps, device = embedded.shape[1], embedded.device
         number = torch.arange(steps, device=device)[None]
         if past is not None:
@@ -277,9 +305,26 @@ class Decoder(Bounded):
         )  # fmt: skip
 
 
-def _space(fields: dict[str, Any]) -> Discrete | Box:
-    """A space from its fields, as JSON gives them."""
-    return Discrete(**fields) if "n" in fields else Box(tuple(fields["low"]), tuple(fields["high"]))
+def _space(fields: Any) -> Discrete | Box:
+    """A space from its fields, as JSON gives them.
+
+    Raises:
+        UserError: they are those of no space.
+    """
+    match fields:
+        case {"n": int(n)} if n >= 1 and len(fields) == 1:
+            return Discrete(n)
+        case {"low": [*low], "high": [*high]} if len(low) == len(high) > 0 and len(fields) == 2:
+            if all(_finite(a) and _finite(b) and a < b for a, b in zip(low, high, strict=True)):
+                return Box(tuple(low), tuple(high))
+    raise UserError(
+        'A space is {"n": 3}, of 1 or more actions or states, or {"low": [-1.0], "high": [1.0]}, as many finite bounds '
+        f"below as above; found {fields!r}."
+    )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 AutoConfig.register(TransformerPolicyConfig.model_type, TransformerPolicyConfig)

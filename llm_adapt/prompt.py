@@ -16,11 +16,12 @@ from typing import Any
 import peft
 import torch
 from jaxtyping import Float
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
 
 from bridge.errors import UserError
 from bridge.learner import first_weights
+from llm_adapt import adapter_files
 from llm_adapt.attention import Past
 from llm_adapt.bases import fingerprint
 from llm_adapt.cache import Cache, extend
@@ -83,8 +84,16 @@ def save(prompted: Prompted, base: TransformerPolicy, folder: Path) -> None:
 
 
 def load(base: TransformerPolicy, folder: Path) -> Prompted:
-    """The policy with the prompt that ``save`` has written."""
-    return Prompted(base, load_peft_weights(str(folder), device="cpu")[_NAME])
+    """The policy with the prompt that ``save`` has written.
+
+    Raises:
+        UserError: there is none, or one of other vectors than its config says.
+    """
+    config, weights = adapter_files.read(folder)
+    shape = (getattr(config, "num_virtual_tokens", 0), base.embed.out_features)
+    if weights.keys() != {_NAME} or weights[_NAME].shape != shape:
+        raise UserError(f"{folder} holds no prompt of {shape[0]} vectors of {shape[1]} numbers. Save it again.")
+    return Prompted(base, weights[_NAME].to(base.dtype))
 
 
 _NAME = "prompt_embeddings"

@@ -17,8 +17,9 @@ from torch import nn
 from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.learner import first_weights
-from llm_adapt import prompt
-from llm_adapt.bases import UNREADABLE, check_base, fingerprint, quiet, read
+from llm_adapt import adapter_files, prompt
+from llm_adapt.bases import check_base, fingerprint, quiet, read
+from llm_adapt.local_files import ADAPTER_WEIGHTS
 from llm_adapt.low_rank import LowRank, targets_of
 from llm_adapt.policy import TransformerPolicy
 
@@ -118,24 +119,29 @@ class Tuned:
                 self.wrapped.save_pretrained(str(folder), save_embedding_layers=False)
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds what ``Tuned.save`` writes."""
+    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / _WHOLE).is_dir()
+
+
 def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
     """The policy that ``Tuned.save`` has written, adapters merged into its weights; ``base`` stays as it is.
 
     Raises:
         UserError: it cannot be read, or was tuned from another base.
     """
+    if (folder / _WHOLE).is_dir():
+        return read(folder / _WHOLE)
+    config, weights = adapter_files.read(folder)
+    check_base(config, base, folder)
+    if isinstance(config, peft.PromptTuningConfig):
+        return prompt.load(base, folder)
     try:
-        if (folder / _WHOLE).is_dir():
-            return read(folder / _WHOLE)
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise FileNotFoundError("there is no adapter_model.safetensors")
-        config = peft.PeftConfig.from_pretrained(str(folder))
-        check_base(config, base, folder)
-        if isinstance(config, peft.PromptTuningConfig):
-            return prompt.load(base, folder)
         with first_weights(0), quiet():  # new weights are replaced at once
-            return peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder)).merge_and_unload()
-    except UserError:
-        raise
-    except UNREADABLE as error:
+            wrapped = peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder), config=config)
+            needed = peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+        if odd := weights.keys() ^ needed.keys():
+            raise ValueError(f"its weights are not those of the modules that it names: {sorted(odd)[0]}")
+        return wrapped.merge_and_unload()
+    except Exception as error:  # of any of the libraries that take part
         raise UserError(f"{folder} holds no tuned policy that can be read ({error}). Fine-tune it again.") from error

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from transformers import AutoModel
 
 from bridge import checkpoint, files
-from bridge.errors import UserError
+from bridge.errors import DivergenceError, StorageError, UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.tasks import family as make_family
 from experiments import finetuning, methods, training
 from experiments.collecting import collect
 from llm_adapt import data
+from llm_adapt import finetuning as llm_finetuning
 from llm_adapt.bases import fingerprint
 from llm_adapt.finetuning import Config
 from llm_adapt.mt import OneEpisode
@@ -67,7 +69,11 @@ def change(run: str, name: str, how) -> None:
 
 
 def tune(base: str, out: Path, *, split: str = FLIPPED, demos: str = "", family: str = BANDIT, **settings) -> dict:
-    return finetuning.finetune(base, family, Config(**(SMALL | settings)), out, split=split, demos=demos)
+    more = {name: settings.pop(name) for name in ("resume", "checkpoint_every") if name in settings}
+    config = Config(**(SMALL | settings))
+    about = finetuning.finetune(base, family, config, out, split=split, demos=demos, **more)
+    assert about is not None
+    return about
 
 
 def totals(agent, split: str = FLIPPED) -> dict:
@@ -93,12 +99,13 @@ def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
     assert (card.supervision, card.selection_rule) == ("reward, then reward", "last gradient step")
     assert card.params_trained == about["params_trained"] < about["params_total"] == card.params_total
     read = json.loads((tmp_path / "moved" / "config.json").read_text())
-    assert read == json.loads(json.dumps(about))
+    assert read | {"env_steps": 120} == about
     assert read["tasks"] == [(1 << 40) + i for i in range(5)]
-    assert (read["split"], read["signal"], read["grad_steps"], read["env_steps"]) == (FLIPPED, "reward", 3, 120)
+    assert (read["split"], read["signal"], read["grad_steps"]) == (FLIPPED, "reward", 3)
     assert read["base"]["fingerprint"] == fingerprint(TransformerPolicy.from_pretrained(tmp_path / "moved" / "base"))
     lines = [json.loads(line) for line in (tmp_path / "moved" / "train.jsonl").read_text().splitlines()]
-    assert [line["grad_steps"] for line in lines] == [1, 2, 3]
+    assert [(line["grad_steps"], line["env_steps"]) for line in lines] == [(1, 120), (2, 120), (3, 120)]
+    assert not (tmp_path / "moved" / "checkpoints").exists()
     assert (tmp_path / "moved" / "tuned").is_dir() == (tuner in ("full", "head"))
 
 
@@ -128,7 +135,8 @@ def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path
     for place, steps in ((demos, 2 * 20 * 6), (shard, 20 * 6)):
         out, _ = run("finetune", base, *flags, "--demos", place, "--out", str(tmp_path / f"{steps}"), capsys=capsys)
         read = json.loads((tmp_path / f"{steps}" / "config.json").read_text())
-        assert (read["signal"], read["demos"], read["env_steps"], read["tasks"]) == ("demos", place, steps, [])
+        assert (read["signal"], read["demos"], read["tasks"]) == ("demos", place, [])
+        assert f"on {steps} environment steps" in out
     agent = methods.agent(str(tmp_path / "120"), make_family(BANDIT), "id")
     assert agent.card.supervision == "reward, then histories"
     assert "lora_icl_rl (120)" in run("evaluate", str(tmp_path / "120"), *flags[:2], "--trials", "20", capsys=capsys)[0]
@@ -218,29 +226,115 @@ def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_t
     assert f"was tuned on {len(goals)} of the 21 tasks of {split}, which are left out" in said
 
 
-@pytest.mark.parametrize("moment", ["tuning", "writing"])
-def test_interrupted_it_leaves_nothing(moment, base, tmp_path, capsys, monkeypatch):
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+def content(folder: Path) -> dict[str, bytes]:
+    """All that a folder holds, by name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    if moment == "tuning":
-        monkeypatch.setattr(finetuning, "tune", stop)
-    else:
-        monkeypatch.setattr(Tuned, "save", stop)
-    flags = ["--family", BANDIT, "--steps", "1", "--batch", "60", "--out", str(tmp_path / "out")]
-    assert "interrupted" in run("finetune", base, *flags, code=130, capsys=capsys)[1]
-    assert list(tmp_path.iterdir()) == []
+
+def at_step(number: int, what, monkeypatch) -> None:
+    """Do something at the beginning of one gradient step."""
+    for signal_of in (llm_finetuning.Returns, llm_finetuning.Demonstrations):
+
+        def loss(self, step: int, left: float, *, own=signal_of.loss):
+            if step == number:
+                what()
+            return own(self, step, left)
+
+        monkeypatch.setattr(signal_of, "loss", loss)
+
+
+FIVE = ["--family", BANDIT, "--steps", "7", "--batch", "120", "--tasks", "5"]
+
+
+@pytest.mark.parametrize(
+    ("tuner", "how"),
+    [("lora", "reward"), ("full", "demos"), ("prompt", "reward")],
+)
+def test_interrupted_it_goes_on_bitwise_as_if_it_had_never_stopped(
+    tuner, how, base, demos, tmp_path, capsys, monkeypatch
+):
+    """Ctrl-C within a batch of reward, whose four gradient steps are on the same trials."""
+    flags = [*FIVE, "--tuner", tuner, *(["--demos", demos] if how == "demos" else ["--split", FLIPPED])]
+    run("finetune", base, *flags, "--out", str(tmp_path / "whole"), capsys=capsys)
+    out, split = tmp_path / "out", ["--splits", "id", "--trials", "4"]
+    with monkeypatch.context() as patched:
+        at_step(4, lambda: signal.raise_signal(signal.SIGINT), patched)
+        _, said = run("finetune", base, *flags, "--out", str(out), code=130, capsys=capsys)
+    assert f"Stopped and saved. Go on with the same command and --resume: {out}" in said
+    assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{5:015d}.safetensors"]
+    _, said = run("evaluate", str(out), "--family", BANDIT, *split, code=2, capsys=capsys)
+    assert "is not finished. Go on with the same metabridge finetune command and --resume" in said
+    _, said = run("finetune", base, *flags, "--out", str(out), code=2, capsys=capsys)
+    assert "Add --resume to go on with it" in said
+    run("finetune", base, *flags, "--out", str(out), "--resume", capsys=capsys)
+    assert content(out) == content(tmp_path / "whole")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
+    said, _ = run("finetune", base, *flags, "--out", str(out), "--resume", capsys=capsys)
+    assert said.startswith("Tuned")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("stage", ["steps", "writing"])
+def test_killed_it_goes_on_from_its_last_checkpoint(stage, base, tmp_path, monkeypatch):
+    """A checkpoint after every step; the process ends in the sixth, or while what was learned is written."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    tune(base, tmp_path / "whole", steps=7)
+    with monkeypatch.context() as patched:
+        if stage == "steps":
+            at_step(5, kill, patched)
+        else:
+            patched.setattr(Tuned, "save", kill)
+        with pytest.raises(Killed):
+            tune(base, tmp_path / "out", steps=7, checkpoint_every=0.0)
+    done = 5 if stage == "steps" else 7
+    assert max(path.stem for path in (tmp_path / "out" / "checkpoints").iterdir()) == f"{done:015d}"
+    with (tmp_path / "out" / "train.jsonl").open("a") as log:
+        log.write('{"grad_steps": 6, "env_s')
+    tune(base, tmp_path / "out", steps=7, resume=True)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_two_at_once_a_place_that_is_none_and_one_that_is_read_only_are_told_before_the_first_step(
+    base, tmp_path, monkeypatch
+):
+    at_step(0, lambda: pytest.fail("a step was taken"), monkeypatch)
+    with files.locked(tmp_path / "out"), pytest.raises(UserError, match="Another process is writing to"):
+        tune(base, tmp_path / "out")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="Could not write"):
+        tune(base, tmp_path / "file" / "out")
+    write = files.write_text
+
+    def refuse(path: Path, text: str) -> None:
+        raise StorageError(f"Could not write {path}: Read-only file system")
+
+    monkeypatch.setattr(files, "write_text", refuse)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        tune(base, tmp_path / "new")
+    monkeypatch.setattr(files, "write_text", write)
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="--checkpoint-every is a number of seconds, 0 or more"):
+            tune(base, tmp_path / "new", checkpoint_every=seconds)
 
 
 def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
     (tmp_path / "empty").mkdir()
     tune(base, tmp_path / "empty", steps=1)
-    with pytest.raises(UserError, match=r"is not empty.*Choose another --out"):
+    with pytest.raises(UserError, match=r"holds this run already. Add --resume"):
         tune(base, tmp_path / "empty", steps=1)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="is not empty"):
-        tune(base, tmp_path / "file", steps=1)
-    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(UserError, match=r"holds another run: its config.steps is 1, this one's is 2"):
+        tune(base, tmp_path / "empty", steps=2, resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty.*Choose another --out"):
+        tune(base, tmp_path / "other", steps=1)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
 def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
@@ -301,15 +395,16 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
         finetuning.load_agent(str(place), family)
 
 
-def test_numbers_that_are_none_leave_nothing(base, tmp_path):
+def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path):
     own = tmp_path / "base"
     shutil.copytree(base, own)
     change(str(own), "embed.bias", lambda bias: bias.fill_(torch.nan))
     demos = finetuning.data.Collection(make_family(BANDIT), ("random",), rows=4, folder=tmp_path / "d")
     demos.shard(0)
-    with pytest.raises(UserError, match=r"no longer a number"):
+    with pytest.raises(DivergenceError, match=r"no longer a number. There was no checkpoint yet; train again with a"):
         tune(str(own), tmp_path / "out", demos=str(demos.folder), split="train")
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="is not finished"):
+        finetuning.load_agent(str(tmp_path / "out"), make_family(BANDIT))
 
 
 def test_what_is_written_are_the_settings(base, tmp_path):

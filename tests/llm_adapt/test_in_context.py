@@ -1,13 +1,18 @@
 """The in-context agent: the contract on every family, and contexts that are shown as if they had been played."""
 
+import math
+
 import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
+from bridge.evaluate import Plan, evaluate
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Step
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from llm_adapt import data
+from llm_adapt.finetuning import Config, Returns, Tuning
 from llm_adapt.in_context import InContext
 from llm_adapt.policy import build
 from llm_adapt.tokens import Transition
@@ -81,3 +86,21 @@ def test_argmax_where_it_is_told_not_to_explore():
     fixed, free = (made.act(memory, obs, rng, explore=explore) for explore in (False, True))
     assert torch.equal(fixed.action, fixed.logits.argmax(-1))
     assert (free.action != free.logits.argmax(-1)).any()
+
+
+@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "point_nav:episodes=1"])
+def test_half_precision_plays_and_is_collected(spec, tmp_path):
+    """numpy has no bfloat16, and torch no inverse normal distribution of it."""
+    family = make_family(spec)
+    made = agent(family, window=16)
+    made.policy.to(torch.bfloat16)
+    assert math.isfinite(evaluate(made, family, Plan(trials=2)).mean("trial_return"))
+    assert len(data.Collection(family, ("half",), rows=2, folder=tmp_path, agents={"half": made}).shard(0)) == 2
+
+
+def test_half_precision_is_tuned():
+    family, config = make_family("bandit:k=3,n=6"), Config(steps=1, batch=100, tasks=3)
+    tuned = config.begin(agent(family).policy.to(torch.bfloat16), seed=0)
+    signal = Returns(InContext(tuned.policy, Card(method="half")), family, "train", config)
+    (line,) = Tuning(tuned, signal, config).steps()
+    assert math.isfinite(line["loss"])

@@ -172,7 +172,7 @@ def test_files_are_pefts_in_both_directions(name, tmp_path):
         found, one = load(made, tmp_path / folder)
         assert found.rank == 3
         assert found.alpha == 5
-        assert set(found.targets) == set(setting.targets)
+        assert set(found.targets) == setting.modules(made).keys()
         for leaf, rows in ((one.down, adapters.down), (one.up, adapters.up)):
             assert all(torch.equal(leaf[module][0], rows[module][task]) for module in rows)
     with setting.on(made, load(made, tmp_path / "ours")[1]):
@@ -212,5 +212,5 @@ def test_an_adapter_that_means_something_else_is_refused(more, tmp_path):
     wrapped = peft.get_peft_model(copy.deepcopy(made), config)
     wrapped.peft_config["default"].base_model_name_or_path = fingerprint(made)
     wrapped.save_pretrained(str(tmp_path))
-    with pytest.raises(UserError, match=f"an adapter with {next(iter(more))}, which is not read here"):
+    with pytest.raises(UserError, match=f"an adapter with {next(iter(more))}=.*, which is not read here"):
         load(made, tmp_path)

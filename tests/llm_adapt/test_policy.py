@@ -1,18 +1,23 @@
 """The policy: whole trials and cached steps say the same, nothing sees the future, and it is saved as it is."""
 
+import contextlib
 import copy
 import json
+import shutil
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModel, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bridge import memory as tree
 from bridge import spaces
 from bridge.errors import ContractError, UserError
 from bridge.learner import first_weights
 from bridge.tasks.base import Box, Discrete
+from llm_adapt import bases
+from llm_adapt.attention import ATTENTION
 from llm_adapt.backbones import BACKBONES
 from llm_adapt.cache import write
 from llm_adapt.policy import TransformerPolicy, build
@@ -336,6 +341,52 @@ def test_another_model_made_of_its_config_changes_no_policy():
     close(play(policy, tokens, policy.new_cache(2, 9))[0], policy(tokens))
 
 
+@pytest.mark.parametrize("name", ["eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()])
+def test_outputs_are_the_same_whatever_attention_is_asked_for_or_it_is_refused(name, tmp_path):
+    """Set on a loaded policy, ``eager`` lost the window and changed outputs by 2 to 4."""
+    policy = small(dtype=torch.float32)
+    tokens = trials(policy, 2, 20)
+    policy.save_pretrained(tmp_path)
+
+    def says(given):
+        close(given(tokens), policy(tokens), 1e-5)
+        close(play(given, tokens, given.new_cache(2, 20))[0], policy(tokens), 1e-5)
+
+    def on_the_policy():
+        given = copy.deepcopy(policy)
+        given.set_attn_implementation(name)
+        says(given)
+
+    def on_its_backbone():
+        given = copy.deepcopy(policy)
+        given.backbone.set_attn_implementation(name)
+        says(given)
+
+    def read(cls=TransformerPolicy):
+        says(cls.from_pretrained(tmp_path, attn_implementation=name))
+
+    for attempt in (on_the_policy, on_its_backbone):
+        if name == ATTENTION:
+            attempt()
+        else:
+            with pytest.raises((UserError, ImportError, ValueError), match=r"attends by 'metabridge' alone|Flash"):
+                attempt()
+    for cls in (TransformerPolicy, AutoModel):
+        with contextlib.suppress(ValueError, ImportError):
+            read(cls)
+
+
+def test_attention_is_set_back():
+    policy = small()
+    tokens = trials(policy, 2, 9)
+    before = policy(tokens)
+    policy.backbone.set_attn_implementation("eager")
+    with pytest.raises(UserError, match=r"policy\.backbone\.set_attn_implementation\('metabridge'\)"):
+        policy.read(tokens[:, 0], policy.new_cache(2, 9))
+    policy.backbone.set_attn_implementation("metabridge")
+    assert torch.equal(policy(tokens).out, before.out)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +394,103 @@ def test_another_model_made_of_its_config_changes_no_policy():
 def test_a_window_that_the_positions_do_not_allow(window):
     with pytest.raises(UserError, match=f"2 to 64 tokens .* found {window}"):
         small(window=window)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    small(dtype=torch.float32).save_pretrained(folder)
+    return folder
+
+
+IMPOSSIBLE = {
+    "window": ({"window": 1}, {"window": 0}, {"window": -3}, {"window": 65}),
+    "hidden_size": ({"hidden_size": 0}, {"hidden_size": None}),
+    "hidden size": ({"hidden_size": 15},),
+    "num_attention_heads": ({"num_attention_heads": 0}, {"num_attention_heads": -2}),
+    "heads|multiple": ({"num_attention_heads": 3},),
+    "num_key_value_heads": ({"num_key_value_heads": 0}, {"num_attention_heads": 4, "num_key_value_heads": 3}),
+    "head_dim|even size": ({"head_dim": 0}, {"head_dim": 3}),
+    "num_hidden_layers": ({"num_hidden_layers": 0}, {"num_hidden_layers": -1}),
+    "intermediate_size": ({"intermediate_size": 0},),
+    "max_position_embeddings": ({"max_position_embeddings": 0},),
+    "sliding_window": ({"sliding_window": 0}, {"sliding_window": -1}),
+    "rope_theta": ({"rope_parameters": {"rope_type": "default", "rope_theta": value}} for value in (float("nan"), 0.0)),
+    "factor": ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.0}},),
+    "rotary positions": ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},),
+    "rms_norm_eps": ({"rms_norm_eps": float("nan")}, {"rms_norm_eps": -1.0}),
+    "kind of decoder": ({"model_type": "bert"}, {"model_type": None}),
+    "A space is": (
+        {"action": {"n": 0}},
+        {"action": {"n": 3, "m": 1}},
+        {"observation": {"low": [0.0], "high": [1.0, 2.0]}},
+        {"observation": {"low": [2.0], "high": [1.0]}},
+        {"observation": {"low": [float("nan")], "high": [1.0]}},
+    ),
+}
+OF_THE_POLICY = ("window", "action", "observation")
+
+
+@pytest.mark.parametrize(("told", "fields"), [(told, fields) for told, all_ in IMPOSSIBLE.items() for fields in all_])
+def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, saved, tmp_path):
+    """In a file, as a field that from_pretrained sets, and by the one reader of ours."""
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    own = {name: value for name, value in fields.items() if name in OF_THE_POLICY}
+    decoder = {name: value for name, value in fields.items() if name not in OF_THE_POLICY}
+    if own:
+        with pytest.raises(UserError, match=told):
+            TransformerPolicy.from_pretrained(tmp_path, **fields)
+    path.write_text(json.dumps(about | own | {"backbone_config": about["backbone_config"] | decoder}))
+    for read in (TransformerPolicy.from_pretrained, AutoModel.from_pretrained, bases.read):
+        with pytest.raises(UserError, match=told):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("window", 2.5, "A window is of 2 to 64 tokens here.*found 2.5"),
+        ("window", "8", "found '8'"),
+        ("distribution", "cauchy", "Unknown distribution of actions 'cauchy'"),
+        ("action", [], "A space is"),
+    ],
+)
+def test_fields_that_were_set_later_are_checked(name, value, told):
+    config = small().config
+    setattr(config, name, value)
+    with pytest.raises(UserError, match=told):
+        TransformerPolicy(config)
+
+
+def test_so_are_those_of_its_decoder():
+    config = small().config
+    config.backbone_config.num_key_value_heads = 3
+    with pytest.raises(UserError, match="num_key_value_heads that divide 2; found 3"):
+        TransformerPolicy(config)
+
+
+def test_a_folder_with_more_weights_than_its_config_says_is_refused(tmp_path):
+    """transformers leaves the second layer out without an error."""
+    small(dtype=torch.float32).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    about["backbone_config"]["num_hidden_layers"] = 1
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"its config\.json says nothing of backbone\.layers\.1\."):
+        bases.read(tmp_path)
+
+
+def test_no_policy_has_dropout(tmp_path):
+    small("gpt2", dtype=torch.float32).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    about["backbone_config"] |= {"attn_pdrop": 0.5, "resid_pdrop": 0.5, "embd_pdrop": 0.5}
+    path.write_text(json.dumps(about))
+    policy = TransformerPolicy.from_pretrained(tmp_path).train()
+    tokens = trials(policy, 2, 5)
+    assert torch.equal(policy(tokens).out, policy(tokens).out)
 
 
 def test_learned_positions_end():

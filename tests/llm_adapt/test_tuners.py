@@ -177,7 +177,7 @@ def test_damaged_files_are_refused(kind, tmp_path):
     (file,) = tmp_path.rglob("*.safetensors")
     for damage in (file.write_bytes, lambda _: file.unlink()):
         damage(b"\x00" * 64)
-        with pytest.raises(UserError, match=r"that can be read .* Fine-tune it again"):
+        with pytest.raises(UserError, match=r"that can be read|has no adapter_model.safetensors"):
             tuners.load(base, tmp_path)
 
 

@@ -1,0 +1,11 @@
+"""The bytes of tensors of any dtype, for digests that say which weights these are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def raw_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor as they lie in memory, row by row; numpy, which has no bfloat16, is shown bytes alone."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
