@@ -111,8 +111,8 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
         with bases.quiet():
             tuned.base.save_pretrained(folder / "base")
         tuned.save(folder)
-        (folder / "train.jsonl").write_text("".join(log))
-        (folder / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+        (folder / "train.jsonl").write_text("".join(log), encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
     files.write_folder(out, write)
     return about
@@ -146,7 +146,9 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         params_total=about["params_total"],
         params_trained=about["params_trained"],
     )
-    return _KINDS[about["reads"]](tuners.load(base, folder), card)
+    policy = tuners.load(base, folder)
+    files.verify(folder)
+    return _KINDS[about["reads"]](policy, card)
 
 
 def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:

@@ -26,6 +26,7 @@ from peft.utils import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from bridge import files
 from bridge.errors import UserError
 from bridge.rng import Rows
 from llm_adapt.bases import UNREADABLE, check_base, fingerprint
@@ -141,6 +142,7 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     Raises:
         UserError: there is none, it is of another kind, or it was made for another policy.
     """
+    files.verify(folder)
     try:
         config: Any = peft.PeftConfig.from_pretrained(str(folder))
         weights = load_peft_weights(str(folder), device="cpu")
