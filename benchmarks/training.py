@@ -41,7 +41,7 @@ def measure(steps: float, processes: int) -> tuple[float, float]:
             method=METHOD, family=FAMILY, seed=0, budget=Budget(steps), out=Path(place), processes=processes
         )
         training.train_quietly(run, resume=False)
-        lines = [json.loads(text) for text in (Path(place) / "train.jsonl").read_text().splitlines()]
+        lines = [json.loads(text) for text in (Path(place) / "train.jsonl").read_text(encoding="utf-8").splitlines()]
         ended = (Path(place) / "model.safetensors").stat().st_mtime
         began = (Path(place) / "config.json").stat().st_mtime
     return lines[-1]["env_steps"] / (ended - began), statistics.median(line["steps_per_second"] for line in lines)

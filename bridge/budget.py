@@ -63,3 +63,7 @@ class Cost:
         """The part of ``budget`` that is used up, 1 or more when it is over."""
         spent = {"steps": self.env_steps, "seconds": self.seconds, "flops": self.flops}
         return spent[budget.unit] / budget.amount
+
+    def spends(self, budget: Budget) -> bool:
+        """Whether ``budget`` is used up. If what was used is not known (NaN), it is."""
+        return not self.share(budget) < 1

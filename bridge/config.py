@@ -51,6 +51,19 @@ def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
     return cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
 
 
+def rebuild(cls: type[T], place: str, values: Mapping[str, Any]) -> T:
+    """An instance of the dataclass ``cls`` from values that a file held, which is ``place`` in errors.
+
+    Raises:
+        UserError: a key that ``cls`` does not have, or a value that is not of its type.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
+    for key in values.keys() - fields:
+        raise unknown(f"key in {place}:", key, fields)
+    return cls(**{key: convert(place, key, _text(value), hints[key]) for key, value in values.items()})
+
+
 def convert(spec: str, key: str, text: str, hint: Any) -> Any:
     """``text`` as a value of type ``hint``; a ``UserError`` that names the key where it cannot be one."""
     if typing.get_origin(hint) is typing.Literal:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,10 +25,11 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
+from bridge import json_files
 from bridge.budget import Cost
 from bridge.errors import UserError
 from bridge.evaluate import METRICS, Evaluation, Plan, listed, task_blocks, trial_parts
-from bridge.files import write_text, write_whole
+from bridge.files import name_of, write_text, write_whole
 from bridge.play import clue_given
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -133,7 +135,7 @@ def rows(
 
 
 def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
-    if value is None:
+    if value is None or value != value:  # what is not known
         return pa.nulls(count, kind)
     if kind == _TEXT:
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value]))
@@ -197,16 +199,23 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def cell_path(folder: Path, table: pa.Table) -> Path:
     """Where a cell's rows go: the name tells family, method and seed, and a hash tells the splits."""
-    first = {name: table[name][0].as_py() for name in ("family", "method", "seed", "track", "config_hash")}
-    splits = sorted(table["split"].unique().to_pylist())
+    keys = ("family", "method", "seed", "track", "config_hash")
+    return rows_path(folder, *(table[key][0].as_py() for key in keys), splits=table["split"].unique().to_pylist())
+
+
+def rows_path(
+    folder: Path, family: str, method: str, seed: int, track: str, config_hash: str, *, splits: Iterable[str]
+) -> Path:
+    """``cell_path`` before there are rows."""
+    first = {"family": family, "method": method, "seed": seed, "track": track, "config_hash": config_hash}
+    splits = sorted(splits)
     digest = hashlib.sha256(json.dumps([first, splits]).encode()).hexdigest()[:8]
-    name = slug(str(first["family"]), str(first["method"]))
-    return folder / "rows" / f"{name}--s{first['seed']}--{digest}.parquet"
+    return folder / "rows" / f"{slug(family, method)}--s{seed}--{digest}.parquet"
 
 
 def slug(family: str, method: str) -> str:
-    """A family and a method as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "_=." else "-" for c in f"{family}--{method}")
+    """A family and a method as part of a file's name, which no others have."""
+    return name_of(family, method)
 
 
 def open_folder(folder: Path) -> None:
@@ -226,10 +235,10 @@ def check_folder(folder: Path) -> None:
     marker = folder / _MARKER
     if not marker.exists():
         return
-    try:
-        found = json.loads(marker.read_text())["suite_version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{marker} is not readable as a suite marker. Choose another --out, or remove it.") from None
+    remedy = "Choose another --out, or remove it."
+    found = json_files.read_object(marker, remedy).get("suite_version")
+    if found is None:
+        raise UserError(f"{marker} cannot be read: it does not say suite_version. {remedy}")
     if found != SUITE_VERSION:
         raise UserError(
             f"{folder} holds results of suite version {found}; this is suite version {SUITE_VERSION}, whose splits or "

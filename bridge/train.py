@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
-from bridge import checkpoint, files, flops, run_folder
+from bridge import files, flops, run_folder
 from bridge.budget import Budget, Cost
-from bridge.errors import DivergenceError
+from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
@@ -34,6 +34,8 @@ from bridge.workers import Workers
 
 _FAR = 0.1
 """Share of a budget by which it may be exceeded without a word."""
+_MOST = 2
+"""How many budgets the first update may take."""
 CLOCKS = ("seconds", "steps_per_second")
 """Columns of train.jsonl that differ between equal runs."""
 
@@ -45,7 +47,7 @@ class Schedule:
     budget: Budget
     """How long to train. Only budgets of steps and of flops end at the same update on every machine."""
     checkpoint_seconds: float = 300.0
-    """Most work that a kill can lose."""
+    """Most work that a kill can lose; no part of what a run is."""
     evaluations: int = 10
     """How often to evaluate on id_val, evenly over the budget."""
     evaluation_trials: int = 1000
@@ -75,7 +77,7 @@ def train(
         folder: the run folder.
         resume: go on with the run that the folder holds.
         workers: the processes that train together, each of which calls this; the first one writes.
-        tell: hears of what a user should know (a damaged checkpoint).
+        tell: hears of what a user should know (a damaged checkpoint, a larger budget than before).
         progress: called with the share of the budget that is spent, before the first update and after each.
 
     Raises:
@@ -85,19 +87,25 @@ def train(
     workers = workers or Workers()
     first = workers.index == 0
     about = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash, **about}
-    about |= {"schedule": asdict(schedule), "processes": workers.count}
-    with files.locked(folder) if first else nullcontext(), asked_to_stop() if first else nullcontext(_never) as asked:
-        if first:
+    planned = {key: value for key, value in asdict(schedule).items() if key != "checkpoint_seconds"}
+    about |= {"schedule": planned, "processes": workers.count}
+    lock = files.locked(folder, tell) if first else nullcontext()
+    with lock, asked_to_stop() if first else nullcontext(_never) as asked:
+        new = not run_folder.is_claimed(folder)
+        if first and not new:
             run_folder.claim(folder, about, resume=resume)
-        restored = run_folder.restore(folder, learner, tell) if resume else None
-        with _told_where_it_ends(folder, learner):
-            cost, flops_per_step = restored or (Cost(), _flops_per_step(learner, workers))
-        recorder = _Recorder(learner, family, schedule, folder, workers, flops_per_step, progress) if first else None
+        cost, flops_per_step = _start(learner, schedule.budget, folder, workers, resume, tell)
+        if first and new:
+            run_folder.claim(folder, about, resume=resume)
+        elif first and (said := run_folder.extend(folder, about, cost.env_steps)):
+            tell(said)
+        kept = (folder, workers, flops_per_step, tell, progress)
+        recorder = _Recorder(learner, family, schedule, *kept) if first else None
         if progress:
             progress(min(cost.share(schedule.budget), 1.0))
         stop = False
-        while (spent := cost.share(schedule.budget)) < 1 and not stop:
-            before = learner.env_steps
+        while not cost.spends(schedule.budget) and not stop:
+            before, spent = learner.env_steps, cost.share(schedule.budget)
             with _told_where_it_ends(folder, learner):
                 metrics, seconds, stop = _update(learner, spent, workers, asked)
             steps = learner.env_steps - before
@@ -108,12 +116,38 @@ def train(
             run_folder.refuse_nan(folder, line)
             if recorder:
                 recorder.record(line, cost, spent)
-        whole = cost.share(schedule.budget) >= 1
+        whole = cost.spends(schedule.budget)
         if recorder:
             recorder.finish(cost)
             for said in filter(None, (_overrun(cost, schedule.budget), run_folder.left_out(folder))) if whole else ():
                 tell(f"{folder}: {said}")
         return whole and not asked()
+
+
+def _start(
+    learner: Learner, budget: Budget, folder: Path, workers: Workers, resume: bool, tell: Callable[[str], None]
+) -> tuple[Cost, float]:
+    """Restore what the folder holds, if asked to; the cost so far, and the operations of an environment step.
+
+    Raises:
+        UserError: the budget is far too small for one update, or what was trained before cannot be gone on with.
+    """
+    restored = run_folder.restore(folder, learner, tell) if resume else None
+    cost, flops_per_step = restored or (Cost(), None)
+    if restored and (flops_per_step is not None or cost.spends(budget)):
+        return cost, flops_per_step or 0.0
+    if math.isnan(cost.flops):
+        raise UserError(
+            f"{folder} does not say what its training has cost: it has neither checkpoints nor a whole train.jsonl. It "
+            "can be played, but not trained further. Choose another --out."
+        )
+    with _told_where_it_ends(folder, learner):
+        one = _first_update(learner, workers)
+    if not restored:
+        _refuse_short(budget, one)
+        if resume and (folder / run_folder.LOG).exists():
+            tell(f"{folder} has no checkpoint yet: training begins at its first step.")
+    return cost, one.flops / one.env_steps
 
 
 def _overrun(cost: Cost, budget: Budget) -> str:
@@ -145,8 +179,22 @@ def _update(
     return dict(zip(metrics, values, strict=True)), seconds, stop > 0
 
 
-def _flops_per_step(learner: Learner, workers: Workers) -> float:
-    """Floating-point operations a step of training, from one update that is then undone: counting slows it down.
+def _refuse_short(budget: Budget, one: Cost) -> None:
+    """Refuse a budget that the first update would leave far behind.
+
+    Raises:
+        UserError: it takes more than twice the budget (which none of seconds is known to be).
+    """
+    if budget.unit != "seconds" and one.share(budget) > _MOST:
+        least, unit = (one.env_steps, "") if budget.unit == "steps" else (math.ceil(one.flops), "flops")
+        raise UserError(
+            f"One update takes {Budget(float(least), budget.unit)}, {one.share(budget):,.1f} times the budget of "
+            f"{budget}. Give --budget {least}{unit} or more, or make updates shorter by the method's settings."
+        )
+
+
+def _first_update(learner: Learner, workers: Workers) -> Cost:
+    """Environment steps and operations of the first update, which is then undone: counting slows it down.
 
     All updates have the shapes of the first one, unless episodes can end early: then what padding costs may grow.
     """
@@ -156,7 +204,7 @@ def _flops_per_step(learner: Learner, workers: Workers) -> float:
         learner.update(0.0)
     steps = learner.env_steps - begun
     learner.load_state_dict(before)
-    return workers.count * counted.get_total_flops() / steps
+    return Cost(env_steps=steps, flops=float(workers.count * counted.get_total_flops()))
 
 
 class _Recorder:
@@ -170,11 +218,12 @@ class _Recorder:
         folder: Path,
         workers: Workers,
         flops_per_step: float,
+        tell: Callable[[str], None],
         progress: Callable[[float], None] | None,
     ) -> None:
         self.learner, self.family, self.schedule, self.folder, self.workers = learner, family, schedule, folder, workers
         self.flops_per_step, self.progress = flops_per_step, progress
-        self.log = run_folder.Log(folder, learner.env_steps)
+        self.log = run_folder.Log(folder, learner.env_steps, tell=tell)
         self.saved, self.saved_at = time.monotonic(), learner.env_steps
 
     def record(self, line: dict[str, float | int], cost: Cost, spent: float) -> None:
@@ -195,9 +244,8 @@ class _Recorder:
         """At the end of the budget, or where a signal asked to stop."""
         if self.learner.env_steps != self.saved_at:
             self._save(cost)
-        model = self.folder / "model.safetensors"
-        if cost.share(self.schedule.budget) >= 1 and not model.exists():
-            checkpoint.save(model, self.learner.state_dict())
+        if cost.spends(self.schedule.budget):
+            run_folder.save_model(self.folder, self.learner)
 
     def _save(self, cost: Cost) -> None:
         run_folder.save(self.folder, self.learner, cost, self.flops_per_step)

@@ -18,7 +18,9 @@ from tyro.conf import Positional, subcommand
 from bridge.budget import Budget
 from bridge.config import split_list
 from bridge.errors import UserError
+from bridge.files import unreadable
 from experiments.sizes import SIZES
+from experiments.streams import replace_unknown_characters
 
 SizeName = Literal["smoke", "quick", "small", "full"]
 
@@ -107,7 +109,7 @@ class Train:
     out: Path
     """The run folder."""
     resume: bool = False
-    """Go on with the run that the folder holds."""
+    """Go on with the run that the folder holds, to a larger --budget if there is one."""
     processes: int = 1
     """Processes that play and learn together; 2 is faster on two cores, and another run than 1."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -116,6 +118,8 @@ class Train:
     """Mixed precision of the forward pass."""
     tracker: str = ""
     """Also log to a tracker that Accelerate knows: tensorboard (pip install tensorboard), wandb and others."""
+    checkpoint_every: float = 300.0
+    """Seconds between checkpoints: most of the work that a kill can lose."""
 
     def run(self) -> int:
         """Train until the budget is spent or a signal asks to stop."""
@@ -130,6 +134,7 @@ class Train:
             method=method,
             budget=_budget(self.budget, self.method, self.family, self.size),
             tuning_configs=count,
+            checkpoint_seconds=self.checkpoint_every,
             **{name: getattr(self, name) for name in shared},
         )
         if training.train(run, resume=self.resume):
@@ -378,7 +383,7 @@ def _keep_traceback() -> str:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="metabridge-", suffix=".log", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8") as file:
         traceback.print_exc(file=file)
     return f"its details are in {file.name}."
 
@@ -402,6 +407,7 @@ def _budget(asked: str, method: str, family: str, size: SizeName) -> Budget:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 well, 1 some cell or check failed, 2 bad input, 130 interrupted."""
+    replace_unknown_characters()
     command = tyro.cli(
         Command,
         args=arguments,
@@ -421,6 +427,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
+    except PermissionError as error:
+        print(f"metabridge: {unreadable(Path(error.filename or ''), error)}", file=sys.stderr)
+        code = 2
     except Exception as error:
         code = 1
         print(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import config, files, results
+from bridge import config, files, json_files, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
@@ -54,9 +54,18 @@ class Cell:
         played = sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
         return played + (self.training.env_steps if self.training else 0)
 
+    @property
+    def places(self) -> list[Path]:
+        """Where its rows go, a file for each plan."""
+        about = (self.family.id, self.method, self.seed)
+        return [
+            results.rows_path(self.out, *about, p.track, results.plan_hash(p), splits=[p.split]) for p in self.plans
+        ]
+
     def run(self, advance: Callable[[int], None]) -> None:
         """Train what is to be trained, then play every split; rows (and the steps of the first trials) are written as
         each split ends."""
+        files.probe(self.places[0])  # a training of hours that cannot be kept is not begun
         made_by, cost = self.method, None
         if self.training:
             training.train_rest(self.training, advance)
@@ -168,6 +177,8 @@ def compare(
     with files.locked(out):
         _same_plan(out, _settings(made, method_specs, trials, budget, tuning_configs))
         cells = plan_cells(made, method_specs, splits, trials, budget, seeds, out)
+        for path in (path for cell in cells for path in cell.places):
+            files.check_name(path)
         cells, failed = _tuned(cells, tuning_configs, out)
         return failed + _play(cells, out)
 
@@ -214,9 +225,8 @@ def _play(cells: list[Cell], out: Path) -> int:
 def _report_failure(cell: Cell, error: BaseException, out: Path, tell: Callable[[str], None]) -> None:
     """Say that a cell failed and keep its traceback in ``errors.log``."""
     log = out / "errors.log"
-    with log.open("a") as file:
-        notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
-        file.write(f"--- {cell.name}, seed {cell.seed}\n{''.join(notes)}\n")
+    notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
+    files.append_line(log, f"--- {cell.name}, seed {cell.seed}\n{''.join(notes)}")
     tell(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
 
 
@@ -244,14 +254,10 @@ def _same_plan(out: Path, now: dict[str, Any]) -> None:
     """A folder holds one number of trials and one budget a family, and one of tuning configurations: its tables compare
     like with like."""
     marker = out / "plan.json"
-    try:
-        before = json.loads(marker.read_text()) if marker.exists() else {}
-        if before and _TUNING not in before:
-            raise ValueError("another version wrote it")
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{marker} cannot be read ({error}). Choose another --out, or remove it with the rows beside it."
-        ) from None
+    remedy = "Choose another --out, or remove it with the rows beside it."
+    before = json_files.read_object(marker, remedy) if marker.exists() else {}
+    if before and _TUNING not in before:
+        raise UserError(f"{marker} cannot be read (another version wrote it). {remedy}")
     if not before and results.files(out):
         raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
     for key, value in now.items():

@@ -151,7 +151,8 @@ def _tune(tuning: Tuning, out: Path, asked: Callable[[], bool], progress: Progre
         with bases.quiet():
             files.write_folder(out / "base", tuning.tuned.base.save_pretrained)
     _restore(tuning, out, progress.print)
-    log, saved, at = run_folder.Log(out, tuning.grad_steps, "grad_steps"), time.monotonic(), tuning.grad_steps
+    log = run_folder.Log(out, tuning.grad_steps, "grad_steps", progress.print)
+    saved, at = time.monotonic(), tuning.grad_steps
     progress.reach(tuning.grad_steps)
     try:
         for line in tuning.steps():
@@ -246,7 +247,9 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         params_total=about["params_total"],
         params_trained=about["params_trained"],
     )
-    return _KINDS[about["reads"]](tuners.load(base, folder), card)
+    policy = tuners.load(base, folder)
+    files.verify(folder)
+    return _KINDS[about["reads"]](policy, card)
 
 
 def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:

@@ -61,7 +61,7 @@ def cost(method: Estimator | Literal["ppo"], repeats: int = 5) -> tuple[float, f
 
 def _memory(what: str) -> float:
     """MiB that the process holds (VmRSS) or has held (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 

@@ -13,21 +13,21 @@ from bridge.report.summary import Results
 
 
 def report(folder: Path) -> None:
-    """Print the side-by-side tables; write tables/results.md, tables/results.csv and figures/*.{png,svg}."""
+    """Write tables/results.md, tables/results.csv and figures/*.{png,svg}, then print the side-by-side tables."""
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Run: metabridge compare --out {folder}")
     read = Results(folder)
+    lines = [line for family in read.families for split in read.splits(family) for line in read.lines(family, split)]
+    files.write_text(folder / "tables" / "results.md", tables.markdown(read))
+    files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
+    drawn = figures.draw(read, folder / "figures")
     console = Console()
     for family in read.families:
         for split in read.splits(family):
             if split == "id" or split.endswith("/4"):
                 console.print(tables.terminal(read, family, split, wide=console.width >= 110), highlight=False)
-    lines = [line for family in read.families for split in read.splits(family) for line in read.lines(family, split)]
     for sentence in tables.refusals(lines):
         console.print(sentence, highlight=False, soft_wrap=True)
-    files.write_text(folder / "tables" / "results.md", tables.markdown(read))
-    files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
-    drawn = figures.draw(read, folder / "figures")
     console.print(
         f"{tables.LEGEND} Shown: id and level 4 of each axis. All {len(lines):,} numbers: "
         f"{folder}/tables/results.md and .csv; {len(drawn)} figures (PNG, SVG): {folder}/figures/",

@@ -11,6 +11,7 @@ import torch
 
 from bridge.errors import UserError
 from experiments.few_shot.cells import RATES
+from experiments.streams import replace_unknown_characters
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
 
 def run(name: str, study: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Play on one thread, since batches are small; bad input ends with a sentence."""
+    replace_unknown_characters()
     asked = parser.parse_args()
     torch.set_num_threads(1)
     try:

@@ -88,8 +88,12 @@ class Run:
     precision: workers.Precision = "no"
     tracker: str = ""
     """A tracker that Accelerate knows; none where empty."""
+    checkpoint_seconds: float = loop.Schedule.checkpoint_seconds
+    """Between two checkpoints; 0: one after every update. No part of what the run is."""
 
     def __post_init__(self) -> None:
+        if not self.checkpoint_seconds >= 0:
+            raise UserError(f"--checkpoint-every is 0 or more seconds; found {self.checkpoint_seconds}.")
         if self.processes < 1:
             raise UserError(f"--processes is 1 or more; found {self.processes}.")
         if self.tuning_configs > 1 and self.seed == TUNING_SEED:
@@ -165,7 +169,7 @@ def _work(
     name, chosen, family = config.split_spec(run.method)[0], settings(run.method), make_family(run.family)
     about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
     about |= {"tuning_configs": run.tuning_configs, "device": run.device, "precision": run.precision}
-    schedule = loop.Schedule(budget=run.budget)
+    schedule = loop.Schedule(budget=run.budget, checkpoint_seconds=run.checkpoint_seconds)
     schedule = dataclasses.replace(schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations))
     with workers.joined(device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)) as team:
         learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
@@ -207,37 +211,46 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     """
     folder = Path(place)
     about = run_folder.read_config(folder)
-    missing = {"family", "family_hash", "method", "config", "seed"} - about.keys()
-    if missing:
-        raise UserError(f"{folder} is not a run folder: its config.json does not say {', '.join(sorted(missing))}.")
+    run_folder.check_config(folder, about, _SAYS, "tuning_configs", "earlier_budgets")
     refuse_other_family(folder, about, family)
     chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, _say) is None:
         raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
+    rule = "last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else "")
     agent.card = dataclasses.replace(
         agent.card,
         method=f"{about['method']} ({folder.name})",
-        selection_rule="last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else ""),
+        selection_rule=rule + (", trained further" if about.get("earlier_budgets") else ""),
         tuning_configs=count,
     )
     return agent
+
+
+_SAYS = {
+    "family": str, "family_hash": str, "method": str, "config": dict, "seed": int, "tuning_configs": int,
+    "earlier_budgets": list,
+}  # fmt: skip
+"""What the config.json of a run says, and in which types."""
 
 
 def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
     """The configuration of a run, by what its ``config.json`` says.
 
     Raises:
-        UserError: it is of an unknown method, or of another version of one.
+        UserError: it is of an unknown method, or of another version of one, or holds what is no setting of it.
     """
+    run_folder.check_config(folder, about, {"method": str, "config": dict})
     if about["method"] not in LEARNERS:
-        raise unknown(f"method in {folder}:", str(about["method"]), LEARNERS)
+        raise unknown(f"method in {folder}:", about["method"], LEARNERS)
     made = LEARNERS[about["method"]].config
     try:
-        return made(**(made.unsaid | about["config"]))
-    except TypeError as error:
-        raise UserError(f"{folder} was written by another version of its method ({error}). Train it again.") from None
+        return config.rebuild(made, f"{folder}/config.json", made.unsaid | about["config"])
+    except UserError as error:
+        raise UserError(
+            f"{folder} was written by another version of its method, or edited ({error}) Train it again."
+        ) from None
 
 
 def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 from rich.table import Table
 
-from bridge import config, files
+from bridge import config, files, json_files
 from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan, evaluate
@@ -157,7 +157,12 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
 def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
     """How a configuration did; ``error`` where it diverged."""
     entry: dict[str, Any] = {"method": run.method, "folder": run.out.name, "mean": None, "error": error}
-    return entry if error is not None else entry | json.loads((run.out / _SCORE).read_text())
+    if error is not None:
+        return entry
+    path, remedy = run.out / _SCORE, "Remove it: the same command scores the configuration again."
+    score = json_files.read_object(path, remedy)
+    json_files.check(score, path, {"mean": float, "standard_error": float, "trials": int, "cost": dict}, remedy)
+    return entry | score
 
 
 def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
@@ -167,9 +172,9 @@ def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
         return
     found = _read(out)
     for key, value in about.items():
-        if found[key] != value:
+        if found.get(key) != value:
             raise UserError(
-                f"{out} holds another search: its {key} is {found[key]!r}, this one's is {value!r}. "
+                f"{out} holds another search: its {key} is {found.get(key)!r}, this one's is {value!r}. "
                 "Choose another --out."
             )
     tried = len(found.get("configurations", ()))
@@ -186,14 +191,18 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / _FILE
     if not path.is_file():
         return {}
-    needed = {"suite_version", "family", "family_hash", "method", "seed", "budget", "training_seed", "rule"}
-    try:
-        about = json.loads(path.read_text())
-        if not needed <= about.keys() or ("chosen" in about and "configurations" not in about):
-            raise ValueError("something is missing")
-        return about
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Choose another folder, or remove it.") from None
+    remedy = "Choose another folder, or remove it."
+    about = json_files.read_object(path, remedy)
+    unfinished = () if "chosen" in about else ("chosen", "configurations")
+    json_files.check(about, path, _SAYS, remedy, optional=unfinished)
+    return about
+
+
+_SAYS = {
+    "family": str, "family_hash": str, "method": str, "seed": int, "budget": dict, "training_seed": int, "rule": str,
+    "chosen": str, "configurations": list,
+}  # fmt: skip
+"""What the file of a search says, and in which types; the last two when it is finished."""
 
 
 def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bridge import files
 from bridge.errors import UserError
 from llm_adapt.local_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_safetensors
 
@@ -61,8 +62,9 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
             "folder that it was saved in."
         )
     check_safetensors(folder, ADAPTER_WEIGHTS)
+    files.verify(folder)
     try:
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text())
+        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError(f"{ADAPTER_CONFIG} is no JSON object")
         return _config(settings, folder), load_file(folder / ADAPTER_WEIGHTS)

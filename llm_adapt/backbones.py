@@ -187,7 +187,7 @@ def keys_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
 def _kind(folder: Path) -> str | None:
     """What kind of model a folder says that it holds."""
     try:
-        return json.loads((folder / "config.json").read_text()).get("model_type")
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except OSError as error:
         raise UserError(
             f"{str(folder)!r} is neither a new backbone ({', '.join(BACKBONES)}) nor a folder with a config.json. Name "

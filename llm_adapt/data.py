@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from jaxtyping import Int
 from pyarrow import parquet
 from torch import Tensor
 
-from bridge import files
+from bridge import files, json_files
 from bridge.errors import UserError
 from bridge.protocol import Agent, Trial
 from bridge.references.table import reference
@@ -150,18 +150,13 @@ class Collection:
             UserError: there is none, or it is of another family or version.
         """
         another = f"metabridge data SOURCES --family {family.id} --out FOLDER"
-        try:
-            found = json.loads((folder / _DEFINITION).read_text())
-            if not isinstance(found, dict):
-                raise ValueError(f"{_DEFINITION} is no JSON object")
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} holds no collection of histories ({error}). Make one: {another}") from error
+        if not (folder / _DEFINITION).exists():
+            raise UserError(f"{folder} holds no collection of histories: no {_DEFINITION}. Make one: {another}")
+        found = json_files.read_object(folder / _DEFINITION, f"Make another: {another}")
         versions, ours = [found.get(name) for name in ("version", "suite_version")], [VERSION, SUITE_VERSION]
         if versions != ours:
             raise UserError(f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}")
-        if missing := {field.name for field in fields(Definition)} - found.keys():
-            unsaid = ", ".join(sorted(missing))
-            raise UserError(f"{folder}/{_DEFINITION} does not say: {unsaid}. Make another: {another}")
+        json_files.check(found, folder / _DEFINITION, _SAYS, f"Make another: {another}")
         if (found["family"], found["family_hash"]) != (family.id, family.hash):
             raise UserError(
                 f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
@@ -179,6 +174,7 @@ class Collection:
         Raises:
             UserError: it cannot be read, or has not as many rows as a shard of this collection.
         """
+        files.check_readable(path)
         try:
             lengths = parquet.read_table(path, columns=["length"])["length"].to_pylist()
             if len(lengths) != self.definition.rows:
@@ -206,11 +202,14 @@ class Collection:
                     f"{number + 1} or more."
                 )
             self._make(number, path)
+        files.check_readable(path)
+        mapped = self._arrow()
         try:
             with _no_bars():
-                mapped = str(self.folder / "arrow")
-                return datasets.Dataset.from_parquet(str(path), features=self.features, cache_dir=mapped)
+                return datasets.Dataset.from_parquet(str(path), features=self.features, cache_dir=str(mapped))
         except (OSError, ValueError, DatasetGenerationError) as error:
+            if files.is_refused(error):
+                raise files.storage_error(mapped, error) from error
             raise UserError(f"{path} cannot be read ({error}). Remove it; it will be made again.") from error
 
     @cached_property
@@ -224,6 +223,12 @@ class Collection:
             {"source": datasets.Value("string"), "length": datasets.Value("int64")}
             | {name: datasets.List(kind) if name in _SPACED else kind for name, kind in steps.items()}
         )
+
+    def _arrow(self) -> Path:
+        """Where shards are kept as they are mapped into memory: beside them, or in the cache if that is read-only."""
+        beside, effective = self.folder / "arrow", os.access in os.supports_effective_ids
+        place = beside if beside.exists() else self.folder
+        return beside if os.access(place, os.W_OK, effective_ids=effective) else cache_folder() / "arrow"
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
@@ -251,6 +256,10 @@ class Collection:
 
 
 _DEFINITION = "definition.json"
+_SAYS = {
+    "family": str, "family_hash": str, "split": str, "sources": list, "seed": int, "episodes": int, "rows": int,
+}  # fmt: skip
+"""What it says, and in which types; and versions, which are compared first."""
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
 _SPACED = ("obs", "action", "next_obs", "asked", "best")
 

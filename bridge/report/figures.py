@@ -6,11 +6,12 @@ carrier). Every panel states its n.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.files import write_whole
+from bridge.files import name_of, write_whole
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 
@@ -22,6 +23,8 @@ _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FLOOR = -2.0
 """Scores below this are cut off, and the panel says so."""
+_LABEL = 40
+"""Characters of a method that a legend has room for."""
 _FIXED = {
     "random": {"color": "0.45", "linestyle": ":", "marker": "x"},
     "oracle": {"color": "0.15", "linestyle": (0, (1, 1)), "marker": None},
@@ -45,12 +48,19 @@ def style(method: str) -> dict:
     return {"color": _PALETTE[place % 8], "marker": _MARKERS[place % 8], "linestyle": dash}
 
 
+def _label(method: str) -> str:
+    """A method in a legend; a long one is cut, and ends with a digest that no other has."""
+    if len(method) <= _LABEL:
+        return method
+    return f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}"
+
+
 def draw(results: Results, folder: Path) -> list[Path]:
     """Draw every figure of a results folder as PNG and SVG; returns the PNG paths."""
     made = []
     for family in results.families:
         for name, figure in _figures(results, family):
-            made.append(save(figure, folder / f"{_slug(family)}-{name}"))
+            made.append(save(figure, folder / f"{name_of(family)}-{name}"))
     return made
 
 
@@ -104,7 +114,7 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
             [getattr(i, part) / s for (_, _, i), s in zip(points, share, strict=True)]
             for part in ("mean", "low", "high")
         )
-        panel.plot(x, mean, label=method, lw=1.6, ms=4, **style(method))
+        panel.plot(x, mean, label=_label(method), lw=1.6, ms=4, **style(method))
         panel.fill_between(x, low, high, color=style(method)["color"], alpha=0.15, lw=0)
         sums = results.sums(key, metric)
         n = max(n, sums.trials if sums else 0)
@@ -137,7 +147,7 @@ def shift_response(results: Results, family: str, axis: str, panel: Axes) -> Non
             continue
         place = [order.index(level) for level, _ in scored]
         mean, low, high = ([getattr(s, part) for _, s in scored] for part in ("mean", "low", "high"))
-        panel.plot(place, mean, label=method, lw=1.5, ms=4, **style(method))
+        panel.plot(place, mean, label=_label(method), lw=1.5, ms=4, **style(method))
         panel.fill_between(place, low, high, color=style(method)["color"], alpha=0.15, lw=0)
     panel.set_xticks(
         range(len(order)), [f"{value[level]:g}" + ("\n(trained)" if level == 0 else "") for level in order]
@@ -156,7 +166,3 @@ def shift_response(results: Results, family: str, axis: str, panel: Axes) -> Non
 def _points(results: Results, family: str, split: str) -> list[tuple[int, int]]:
     key = Key(family, split, results.methods(family, split)[0])
     return [(episodes, transitions) for episodes, transitions, _ in results.curve(key)]
-
-
-def _slug(family: str) -> str:
-    return "".join(c if c.isalnum() or c in "_=" else "-" for c in family)

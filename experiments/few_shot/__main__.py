@@ -12,6 +12,7 @@ import numpy as np
 from bridge import run_folder
 from bridge.errors import UserError
 from bridge.files import write_text
+from bridge.json_files import read_object
 from bridge.tasks import family as make_family
 from experiments import few_shot, training
 from experiments.compare import expand_splits
@@ -51,16 +52,18 @@ def _study(asked: argparse.Namespace) -> None:
         )  # fmt: skip
         found[cell] = read(path)
         counted.setdefault(alike, found[cell].flops)
+    tables.write(found, asked.out / "curves.csv")
+    drawn = figure.draw(found, asked.out)
     tables.show(found)
     tables.show_claim(found)
-    tables.write(found, asked.out / "curves.csv")
-    print(f"\nDrawn: {figure.draw(found, asked.out)}; every point with its costs: {asked.out / 'curves.csv'}")
+    print(f"\nDrawn: {drawn}; every point with its costs: {asked.out / 'curves.csv'}")
 
 
 def _take(out: Path, about: dict[str, Any]) -> None:
     """Take a folder for this study; it holds the cells of one."""
     path = out / "study.json"
-    if path.exists() and (held := json.loads(path.read_text())) != about:
+    remedy = "Choose another --out, or remove it with the files beside it."
+    if path.exists() and (held := read_object(path, remedy)) != about:
         raise UserError(f"{out} holds another study: {held}, not {about}. Choose another --out.")
     write_text(path, json.dumps(about, indent=1))
 

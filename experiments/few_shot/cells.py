@@ -72,7 +72,7 @@ class Cell(NamedTuple):
         """Where it is kept."""
         place = hashlib.sha256(str(self.run.resolve()).encode()).hexdigest()[:8]
         parts = (
-            self.run.name,
+            self.run.name.encode()[:100].decode(errors="ignore"),
             place,
             self.way or "as-it-is",
             str(self.steps),
@@ -96,8 +96,7 @@ def play(
     The operations of a trial by each curve point are counted where they are not given.
     """
     path = out / cell.file
-    trained = max(file.stat().st_mtime for file in (cell.run / "checkpoints").iterdir())
-    if path.exists() and path.stat().st_mtime >= trained:
+    if path.exists() and path.stat().st_mtime >= run_folder.trained_at(cell.run):
         return path
     plan = Plan(split=cell.split, trials=trials, track=cell.track, shots=shots)  # ty: ignore[invalid-argument-type]
     shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None

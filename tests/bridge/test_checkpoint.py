@@ -1,10 +1,18 @@
 """Checkpoints restore exactly, are whole or absent, and a damaged one is passed over and told of."""
 
+import json
+import random
+import shutil
+from contextlib import suppress
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bridge import checkpoint
+from bridge.errors import UserError
+from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
 
 def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -56,3 +64,86 @@ def test_a_damaged_checkpoint_is_passed_over_and_told_of(tmp_path, damage):
 
 def test_no_checkpoint_is_none(tmp_path):
     assert checkpoint.load_last(tmp_path / "nothing", print) is None
+
+
+def test_a_flipped_bit_anywhere_is_found(tmp_path):
+    """Each bit of a sample over the whole file: never another state."""
+    net, adam = trained(2)
+    state = {
+        "net": net.state_dict(),
+        "adam": adam.state_dict(),
+        "steps": 5,
+        "names": ["a", None, 0.5],
+        "empty": torch.zeros(0),
+    }
+    path, broken = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    checkpoint.save(path, state)
+    assert checkpoint.holds(path, state)
+    whole, unchanged = path.read_bytes(), 0
+    sample = random.Random(0).sample(range(8 * len(whole)), 300)
+    for bit in sample:
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        broken.write_bytes(changed)
+        with suppress(checkpoint.DamagedError):
+            checkpoint.load(broken)
+            assert checkpoint.holds(broken, state), f"another state was read when bit {bit} had flipped"
+            unchanged += 1
+    assert unchanged < 0.05 * len(sample)
+
+
+def test_a_flipped_exponent_costs_one_checkpoint(tmp_path):
+    for steps in (10, 20):
+        checkpoint.save_step(tmp_path, steps, {"steps": steps, "w": torch.ones(100)})
+    last = tmp_path / f"{20:015d}.safetensors"
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 64
+    last.write_bytes(content)
+    heard: list[str] = []
+    assert (checkpoint.load_last(tmp_path, heard.append) or {})["steps"] == 10
+    assert heard == [
+        f"{last} is damaged (its content is not that of its checksum); going on from the checkpoint before it."
+    ]
+
+
+def test_a_file_of_before_the_checksum_is_read(tmp_path):
+    state = {"steps": 5, "w": torch.arange(3.0)}
+    skeleton, tensors = checkpoint.pack(state)
+    save_file(tensors, tmp_path / "old.safetensors", {"state": json.dumps(skeleton)})
+    found = checkpoint.load(tmp_path / "old.safetensors")
+    assert found["steps"] == 5
+    assert torch.equal(found["w"], state["w"])
+
+
+def test_files_of_the_users_own_are_no_checkpoints(tmp_path):
+    """They are neither taken for the newest one nor pruned."""
+    own = ["best.safetensors", "0000000000000zz.safetensors", f"{9:014d}.safetensors", f"{9:015d}.safetensors.bak"]
+    for steps in (10, 20, 30):
+        checkpoint.save_step(tmp_path, steps, {"steps": steps})
+        for name in own:
+            shutil.copy(tmp_path / f"{10:015d}.safetensors", tmp_path / name) if steps == 10 else None
+    assert checkpoint.load_last(tmp_path, print) == {"steps": 30}
+    assert {path.name for path in tmp_path.iterdir()} == {*own, *(f"{steps:015d}.safetensors" for steps in (20, 30))}
+
+
+def test_one_that_may_not_be_read_is_not_passed_over(shared_path):  # noqa: F811
+    for steps in (10, 20):
+        checkpoint.save_step(shared_path, steps, {"steps": steps})
+    with (
+        forbidden(shared_path / f"{20:015d}.safetensors"),
+        pytest.raises(UserError, match=r"20\.safetensors cannot be read: Permission denied"),
+    ):
+        checkpoint.load_last(shared_path, print)
+
+
+def test_where_none_is_whole_that_is_an_error(tmp_path):
+    for steps in (10, 20):
+        checkpoint.save_step(tmp_path, steps, {"steps": steps})
+        (tmp_path / f"{steps:015d}.safetensors").write_bytes(b"")
+    heard: list[str] = []
+    with pytest.raises(checkpoint.DamagedError, match=r"all 2 checkpoints in .* are damaged"):
+        checkpoint.load_last(tmp_path, heard.append)
+    assert [text.split("; ")[1] for text in heard] == [
+        "going on from the checkpoint before it.",
+        "there is none before it.",
+    ]

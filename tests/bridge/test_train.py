@@ -1,8 +1,11 @@
 """Training that can be trusted and resumed: kills at random moments, damaged files, folders of other runs."""
 
+import dataclasses
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge import checkpoint, files, train
+from bridge import checkpoint, files, run_folder, train
 from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
 from bridge.references.random import Random
 from bridge.tasks import family as make_family
+from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
 FAMILY = make_family("bandit:k=2,n=3")
 SCHEDULE = train.Schedule(budget=Budget(1000.0), checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10)
@@ -137,17 +141,160 @@ def test_a_damaged_checkpoint_costs_one_and_is_told(tmp_path):
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
-def test_where_all_checkpoints_are_damaged_training_begins_anew_and_says_so(tmp_path):
+def test_where_all_checkpoints_are_damaged_nothing_begins_anew(tmp_path):
     run(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     heard: list[str] = []
-    assert run(tmp_path, resume=True, tell=heard.append)
+    with pytest.raises(UserError, match=r"all 2 checkpoints in .* are damaged\. Put a copy back\. .*move them away"):
+        run(tmp_path, resume=True, tell=heard.append)
     assert [text.split("; ")[1] for text in heard] == [
         "going on from the checkpoint before it.",
         "there is none before it.",
     ]
-    assert len(lines(tmp_path)) == 100
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_a_colleague_may_not_read_is_not_begun_anew(shared_path):  # noqa: F811
+    """A finished run whose checkpoints are another user's alone: told so, and left as it is."""
+    run(shared_path)
+    for path in [shared_path, *shared_path.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    (last := checkpoint.paths(shared_path / "checkpoints")[-1]).chmod(0)
+    before = {path: path.read_bytes() for path in shared_path.rglob("*") if path.is_file() and path != last}
+    with forbidden(last), pytest.raises(UserError, match=r"cannot be read: Permission denied\. Ask its owner"):
+        run(shared_path, resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_weights_without_a_config_are_not_written_over(tmp_path):
+    run(tmp_path)
+    (tmp_path / "config.json").unlink()
+    for option in ({}, {"resume": True}):
+        with pytest.raises(
+            UserError, match=r"holds model\.safetensors without a config\.json .* Put its config\.json back"
+        ):
+            run(tmp_path, **option)
+
+
+def test_a_damaged_log_is_told_and_the_rest_of_it_kept(tmp_path):
+    """A list, a line without its counter, a byte that is no UTF-8, half a line: nothing after them is lost."""
+    run(tmp_path)
+    log = tmp_path / "train.jsonl"
+    whole = log.read_bytes().split(b"\n")
+    broken = list(whole)
+    broken[3], broken[10], broken[20], broken[30] = (
+        b"[1, 2]",
+        b'{"weight": 1.0}',
+        b'{"env_steps": 210, "\xff": 1}',
+        b'{"env_',
+    )
+    log.write_bytes(b"\n".join(broken))
+    heard: list[str] = []
+    assert run(tmp_path, resume=True, tell=heard.append)
+    assert heard == [f"{log} is damaged: line 4, 11, 21, 31 is left out. The training goes on."]
+    kept = [line for number, line in enumerate(whole) if number not in (3, 10, 20, 30)]
+    assert log.read_bytes() == b"\n".join(kept)
+    log.write_bytes(log.read_bytes() + b'{"env_steps": 10')  # a killed process
+    assert run(tmp_path, resume=True, tell=heard.append)
+    assert len(heard) == 1
+    assert log.read_bytes() == b"\n".join(kept)
+
+
+LONGER = dataclasses.replace(SCHEDULE, budget=Budget(2000.0), evaluation_trials=20)
+
+
+def test_a_run_is_trained_further_and_says_so(tmp_path):
+    """6e3, then 12e3: the same folder, another schedule, bitwise the same however often it is stopped."""
+    heard: list[str] = []
+    for place in ("one", "two"):
+        run(tmp_path / place)
+    with pytest.raises(
+        UserError, match=r"Add --resume to train it further, for 2,000 environment steps in place of 1,000"
+    ):
+        further(tmp_path / "one", resume=False)
+    assert further(tmp_path / "one", tell=heard.append)
+    assert heard == [
+        f"{tmp_path / 'one'} is trained further, for 2,000 environment steps in place of 1,000 environment steps. From "
+        "1,000 environment steps on its schedules go by the new budget: it is another run than one with that from the "
+        "start."
+    ]
+    about = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert about["schedule"]["budget"] == {"amount": 2000.0, "unit": "steps"}
+    assert about["earlier_budgets"] == [{"amount": 1000.0, "unit": "steps", "env_steps": 1000}]
+    assert [line["env_steps"] for line in lines(tmp_path / "one")] == list(range(10, 2010, 10))
+    assert checkpoint.load(tmp_path / "one" / "model.safetensors")["env_steps"] == 2000
+
+    class Stopper(Counter):
+        def update(self, spent=0.0):
+            assert spent == self.env_steps / 2000
+            if self.env_steps == 1500:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().update(spent)
+
+    assert not further(tmp_path / "two", Stopper())
+    assert checkpoint.load(tmp_path / "two" / "model.safetensors")["env_steps"] == 1000
+    assert further(tmp_path / "two", tell=heard.append)
+    assert len(heard) == 1
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert lines(tmp_path / "two") == lines(tmp_path / "one")
+    with pytest.raises(UserError, match=r"its schedule\.budget\.amount is 2000\.0, this one's is 1000\.0"):
+        run(tmp_path / "two", resume=True)
+
+
+def further(folder: Path, learner=None, *, resume: bool = True, **options) -> bool:
+    about = {"method": "counter", "seed": 0}
+    return train.train(learner or Counter(), FAMILY, LONGER, about, folder, resume=resume, **options)
+
+
+def test_how_often_checkpoints_are_written_is_no_part_of_a_run(tmp_path):
+    run(tmp_path)
+    rarely = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
+    assert train.train(Counter(), FAMILY, rarely, {"method": "counter", "seed": 0}, tmp_path, resume=True)
+    about = json.loads((tmp_path / "config.json").read_text())
+    about["schedule"]["checkpoint_seconds"] = 300.0  # as older folders have it
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    assert run(tmp_path, resume=True)
+
+
+def test_without_checkpoints_the_model_is_gone_on_from(tmp_path):
+    """Weights and costs are those of the last checkpoint."""
+    run(tmp_path)
+    cost = run_folder.read_cost(tmp_path, print)
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert run_folder.read_cost(tmp_path, print) == cost
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert run(tmp_path, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in written if path.name != ".lock"} == {
+        path: moment for path, moment in written.items() if path.name != ".lock"
+    }
+    (tmp_path / "train.jsonl").unlink()
+    unknown = run_folder.read_cost(tmp_path, print)
+    assert (unknown.env_steps, math.isnan(unknown.seconds), math.isnan(unknown.flops)) == (1000, True, True)
+    with pytest.raises(UserError, match="does not say what its training has cost"):
+        further(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged .* Put a copy back\. .* move it away"):
+        run(tmp_path, resume=True)
+
+
+def test_a_budget_that_the_first_update_leaves_far_behind_is_refused(tmp_path):
+    """Ten steps an update: a budget of 5 is overshot and told, one of 4.9 is refused, and leaves the folder free."""
+    heard: list[str] = []
+    for budget in (4.9, 5.0):
+        schedule = train.Schedule(budget=Budget(budget), evaluation_trials=10)
+        if budget == 5.0:
+            assert train.train(Counter(), FAMILY, schedule, {}, tmp_path, tell=heard.append)
+            continue
+        with pytest.raises(
+            UserError, match=r"One update takes 10 environment steps, 2\.0 times .* Give --budget 10 or more"
+        ):
+            train.train(Counter(), FAMILY, schedule, {}, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert len(heard) == 1
 
 
 def test_updates_that_go_far_past_the_budget_are_told(tmp_path):
@@ -260,5 +407,5 @@ def test_a_folder_of_another_run_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="suite version 0"):
         run(tmp_path, resume=True)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not a run folder"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
         run(tmp_path, resume=True)

@@ -56,8 +56,8 @@ def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs)
 def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     family, tiny, known = make_family(SPEC), TRAINED["icl"].partition(":")[2], {}
     for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
-        spec = "rl2:hidden=8,minibatches=1" if method == "rl2" else f"{method}:{tiny}"
-        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("8"), out=tmp_path / method)
+        spec = "rl2:hidden=8,minibatches=1,steps_per_update=400" if method == "rl2" else f"{method}:{tiny}"
+        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method)
         assert training.train_quietly(wanted, resume=False)
         (known[method],) = {c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))}
     assert known == {"mt": True, "rl2": False, "lora_reward_icl_rl": False, "lora_reward_mt": True, "lora_maml": True}

@@ -34,7 +34,7 @@ SMALL = {"steps": 3, "lr": 0.1, "batch": 120, "tasks": 5}
 
 
 def trained(method: str, family: str, out: Path) -> str:
-    budget = training.Budget(1.0)
+    budget = training.Budget(120.0)
     made = training.Run(method=method, family=family, seed=0, budget=budget, out=out)
     assert training.train_quietly(made, resume=False)
     return str(out)
@@ -410,3 +410,14 @@ def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path)
 def test_what_is_written_are_the_settings(base, tmp_path):
     about = tune(base, tmp_path / "tuned", lr=0.0, tuner="ia3", steps=0)
     assert about["config"] == dataclasses.asdict(Config(**(SMALL | {"tuner": "ia3", "steps": 0, "lr": 0.03})))
+
+
+def test_a_flipped_bit_in_what_was_tuned_is_found(base, tmp_path):
+    tune(base, tmp_path / "tuned", steps=0)
+    weights = tmp_path / "tuned" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 64]))
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is damaged, or was changed"):
+        finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))
+    weights.write_bytes(whole)
+    finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))

@@ -1,9 +1,9 @@
 """Training in several processes: the same mathematics as in one, and as safe to kill."""
 
-import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +16,13 @@ import torch
 from bridge import checkpoint
 from bridge.budget import Budget
 from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
 from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
-from bridge.train import CLOCKS, Schedule
+from bridge.train import CLOCKS
 from experiments import training
+from tests.experiments.commands import run as command
+from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
 FAMILY = "bandit:k=2,n=3"
 METHOD = "rl2:hidden=8,steps_per_update=240,minibatches=2"
@@ -65,9 +68,7 @@ if __name__ == "__main__":
 
 def run_with_many_checkpoints(out: Path) -> None:
     """Two processes; the first one writes a checkpoint after every update."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.loop, "Schedule", functools.partial(Schedule, checkpoint_seconds=0.0))
-        run(out, budget=Budget(9600.0), processes=2)
+    run(out, budget=Budget(9600.0), processes=2, checkpoint_seconds=0.0)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
@@ -99,14 +100,97 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
     about = json.loads((tmp_path / "config.json").read_text())
     del about["method"], about["seed"]
     (tmp_path / "config.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"its config\.json does not say method, seed"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read: it does not say method, seed"):
         training.load_agent(str(tmp_path), make_family(FAMILY))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("config", [1], r"config should be an object, found \[1\]"),
+        ("seed", "0", "seed should be a whole number, found '0'"),
+        ("method", ["rl2"], "method should be a string"),
+        ("tuning_configs", "4", "tuning_configs should be a whole number"),
+        ("config", {"hidden": "wide"}, "hidden in '.*/config.json' must be a whole number, found 'wide'"),
+        ("config", {"hidden": 8.5}, "hidden in '.*/config.json' must be a whole number, found '8.5'"),
+        ("config", {"lr": None}, "lr in '.*/config.json' must be a number, found 'None'"),
+        ("config", {"colour": 1}, "Unknown key in .*/config.json: 'colour'"),
+    ],
+)
+def test_a_config_that_was_edited_is_refused_by_what_is_wrong(key, value, said, tmp_path):
+    run(tmp_path, budget=Budget(240.0))
+    about = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(about | {key: value}))
+    with pytest.raises(UserError, match=said):
+        training.load_agent(str(tmp_path), make_family(FAMILY))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"suite_version": NaN}', "{}"])
+def test_a_config_that_is_damaged_is_refused_by_name(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json .* Put a copy of it back, or train in another folder"):
+        training.load_agent(str(tmp_path), make_family(FAMILY))
+
+
+def test_a_folder_of_config_and_model_alone_plays_the_same(tmp_path):
+    """What a colleague sends: no checkpoints, no log."""
+    run(tmp_path)
+    family = make_family(FAMILY)
+    played = [evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total]
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "train.jsonl").unlink()
+    played.append(evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total)
+    assert all((played[0][name] == played[1][name]).all() for name in played[0])
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="has no checkpoint to play"):
+        training.load_agent(str(tmp_path), family)
+
+
+def test_checkpoints_come_as_often_as_asked_and_runs_go_on_to_larger_budgets(tmp_path, capsys):
+    base = ["train", METHOD, "--family", FAMILY, "--out", str(tmp_path / "run")]
+    _, err = command(*base, "--budget", "720", "--checkpoint-every", "-1", code=2, capsys=capsys)
+    assert "--checkpoint-every is 0 or more seconds; found -1.0" in err
+    command(*base, "--budget", "720", "--checkpoint-every", "0", capsys=capsys)
+    found = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert found == [480, 720]
+    assert "checkpoint" not in (tmp_path / "run" / "config.json").read_text()
+    _, err = command(*base, "--budget", "1200", code=2, capsys=capsys)
+    assert "Add --resume to train it further, for 1,200 environment steps in place of 720 environment steps" in err
+    _, err = command(*base, "--budget", "1200", "--resume", capsys=capsys)
+    assert "is trained further, for 1,200 environment steps in place of 720" in err
+    assert "another run than one with that from the start" in err
+    found = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert found == [720, 1200]
+    assert command(*base, "--budget", "720", "--resume", code=2, capsys=capsys)[1].startswith("metabridge: ")
+
+
+def test_a_folder_that_may_not_be_entered_is_told_so(shared_path, capsys):  # noqa: F811
+    run(shared_path / "run", budget=Budget(240.0))
+    with forbidden(shared_path / "run"):
+        _, err = command("evaluate", str(shared_path / "run"), "--family", FAMILY, code=2, capsys=capsys)
+    assert "cannot be read: Permission denied. Ask its owner" in err
+
+
+def test_a_budget_that_one_update_leaves_far_behind_is_refused(tmp_path, capsys):
+    _, err = command("train", "mtrl", "--budget", "100", "--out", str(tmp_path / "run"), code=2, capsys=capsys)
+    assert "One update takes 2,000 environment steps, 20.0 times the budget of 100 environment steps" in err
+    assert "Give --budget 2000 or more" in err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_run_that_was_trained_further_says_so_on_its_card(tmp_path):
+    run(tmp_path, budget=Budget(480.0))
+    assert training.load_agent(str(tmp_path), make_family(FAMILY)).card.selection_rule == "last checkpoint"
+    run(tmp_path, budget=Budget(960.0))
+    card = training.load_agent(str(tmp_path), make_family(FAMILY)).card
+    assert card.selection_rule == "last checkpoint, trained further"
+    assert read_cost(tmp_path, print).env_steps == 960
 
 
 def test_a_run_folder_without_a_distribution_of_actions_acts_as_it_was_trained(tmp_path):
     """Folders of before the choice have none in their config.json, and all drew from a Beta."""
     method = "icl_ad:hidden=16,layers=1,heads=2,window=8,episodes=1"
-    run(tmp_path, method=method, family="sparse_point", budget=Budget(1000.0))
+    run(tmp_path, method=method, family="sparse_point", budget=Budget(20_000.0))
     about, family = json.loads((tmp_path / "config.json").read_text()), make_family("sparse_point")
     assert about["config"].pop("distribution") == "clipped_gaussian"
     for kind in ("clipped_gaussian", "beta"):

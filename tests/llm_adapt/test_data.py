@@ -1,19 +1,23 @@
 """Collections of histories: the same whenever they are made, whole, and a dataset like any other."""
 
+import errno
+import json
 import shutil
 
 import datasets
 import pytest
 import torch
+from datasets.exceptions import DatasetGenerationError
 from pyarrow import parquet
 
-from bridge.errors import UserError
+from bridge.errors import StorageError, UserError
 from bridge.references.q_learning import QLearning
 from bridge.references.table import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt.data import Collection, cache_folder, read, stored
 from llm_adapt.histories import play
+from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
 
 def collection(folder, spec="gridnavi", sources=("psrl",), **options):
@@ -191,3 +195,47 @@ def test_damaged_and_foreign_shards_are_refused_with_the_remedy(tmp_path):
     for place in (made.folder, made.path(0)):
         with pytest.raises(UserError, match=r"shard-00001.parquet cannot be read .* Remove it"):
             stored(place, made.family)
+
+
+def test_a_collection_in_a_read_only_folder_is_read(shared_path, monkeypatch):  # noqa: F811
+    """Whoever may not write there has the mapped shards in the cache."""
+    made = collection(shared_path / "theirs")
+    rows = made.shard(0).to_dict()
+    shutil.rmtree(made.folder / "arrow")
+    (shared_path / "cache").mkdir()
+    (shared_path / "cache").chmod(0o777)
+    monkeypatch.setenv("METABRIDGE_CACHE", str(shared_path / "cache"))
+    with forbidden(made.folder, 0o555):
+        assert stored(made.folder, made.family).rows.to_dict() == rows
+    assert (shared_path / "cache" / "arrow").is_dir()
+    assert not (made.folder / "arrow").exists()
+    with forbidden(made.path(0)):
+        for place in (made.folder, made.path(0)):
+            with pytest.raises(
+                UserError, match=r"shard-00000\.parquet cannot be read: Permission denied\. Ask its owner"
+            ):
+                stored(place, made.family)
+
+
+@pytest.mark.parametrize(("key", "value"), [("rows", "4"), ("sources", "psrl"), ("seed", 0.5), ("split", None)])
+def test_a_definition_of_other_types_is_refused(key, value, tmp_path):
+    made = collection(tmp_path)
+    made.shard(0)
+    definition = made.folder / "definition.json"
+    definition.write_text(json.dumps(json.loads(definition.read_text()) | {key: value}))
+    with pytest.raises(
+        UserError, match=rf"definition\.json cannot be read: {key} should be .* Make another: metabridge"
+    ):
+        stored(made.folder, made.family)
+
+
+def test_no_room_for_mapped_shards_is_no_damaged_shard(tmp_path, monkeypatch):
+    made = collection(tmp_path)
+    made.shard(0)
+
+    def full(*_arguments, **_options):
+        raise DatasetGenerationError("An error occurred") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(datasets.Dataset, "from_parquet", full)
+    with pytest.raises(StorageError, match=r"arrow: the disk is full"):
+        made.shard(0)

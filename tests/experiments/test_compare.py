@@ -1,0 +1,121 @@
+"""Comparisons: every cell has files of its own, is kept, or is not begun."""
+
+import io
+import resource
+import shutil
+import signal
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from bridge import results
+from bridge.budget import Budget
+from bridge.tasks import family as make_family
+from experiments import cli, compare
+from tests.experiments.commands import run
+
+SPEC, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=300,minibatches=2"
+BASE = ["compare", "--families", SPEC, "--trials", "200", "--budget", "300"]
+
+
+def rows(out, method):
+    found = [row for path in results.files(out) for row in pq.read_table(path).to_pylist() if row["method"] == method]
+    assert found
+    return found
+
+
+def test_a_full_disk_stops_before_the_next_cell_is_trained(tmp_path, capsys):
+    """Files may have 300 kB, which weights of 128 units exceed: safetensors fails, which is no fault of ours."""
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    flags = ["--splits", "id", "--seeds", "0", "1", "--out", str(tmp_path)]
+    try:
+        _, err = run(*BASE, "--methods", TINY.replace("=8", "=128"), *flags, code=2, capsys=capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "safetensors: the disk is full. What was finished before is kept; make room" in err
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_nothing_is_begun_where_rows_could_not_be_written(tmp_path, capsys):
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        _, err = run(*BASE, "--methods", TINY, "--splits", "id", "--out", str(tmp_path), code=2, capsys=capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "the disk is full" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_method_with_a_long_name_is_kept_and_not_played_twice(tmp_path, capsys):
+    long = f"{TINY},lr=0.004{'0' * 200}"
+    flags = ["--methods", f"random,{long}", "--splits", "id", "--out", str(tmp_path)]
+    run(*BASE, *flags, capsys=capsys)
+    assert rows(tmp_path, long)[0]["train_env_steps"] == 300
+    (run_folder,) = (tmp_path / "runs").iterdir()
+    written = (run_folder / "model.safetensors").stat().st_mtime_ns
+    run(*BASE, *flags, capsys=capsys)
+    assert (run_folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_settings_that_look_alike_have_folders_of_their_own(tmp_path):
+    specs = ("rl2:lr=1e-3", "rl2:lr=1e+3", "rl2:lr=0.002")
+    family = make_family(SPEC)
+    cells = compare.plan_cells(
+        (family,), specs, {family.id: ("id",)}, {"bandit": 10}, lambda _m, _f: Budget(1.0), (0,), tmp_path
+    )
+    names = [cell.training.out.name for cell in cells if cell.training]
+    assert len(set(names)) == 3
+    assert names[0] == "bandit-k=2-n=3--rl2-lr=1e-3--s0"  # where it always was
+    assert names[2] == "bandit-k=2-n=3--rl2-lr=0.002--s0"
+
+
+def test_without_checkpoints_a_run_is_played_and_not_trained_again(tmp_path, capsys):
+    """Its model is; what it cost is read from its log, and is null where nothing says it."""
+    flags = ["--methods", f"random,{TINY}", "--out", str(tmp_path)]
+    run(*BASE, *flags, "--splits", "id", capsys=capsys)
+    first = rows(tmp_path, TINY)
+    costs = ("train_env_steps", "train_grad_steps", "train_seconds", "train_flops")
+    (run_folder,) = (tmp_path / "runs").iterdir()
+    shutil.rmtree(run_folder / "checkpoints")
+    for path in results.files(tmp_path):
+        path.unlink()
+    run(*BASE, *flags, "--splits", "id", capsys=capsys)
+    again = rows(tmp_path, TINY)
+    timeless = [{key: value for key, value in row.items() if key != "test_seconds"} for row in first]
+    assert [{key: value for key, value in row.items() if key != "test_seconds"} for row in again] == timeless
+    assert not (run_folder / "checkpoints").exists()
+    (run_folder / "train.jsonl").unlink()
+    for path in results.files(tmp_path):
+        path.unlink()
+    run(*BASE, *flags, "--splits", "id", capsys=capsys)
+    third = rows(tmp_path, TINY)
+    assert [third[0][name] for name in costs] == [300, first[0]["train_grad_steps"], None, None]
+    assert third[0]["trial_return_sum"] == first[0]["trial_return_sum"]
+
+
+@pytest.mark.parametrize(("text", "said"), [("[1]", "found a list"), ("{", "expected JSON"), ("\xff", "UTF-8")])
+def test_a_damaged_plan_is_refused_by_name(text, said, tmp_path, capsys):
+    flags = ["--methods", "random", "--splits", "id", "--out", str(tmp_path)]
+    run(*BASE[:-2], *flags, capsys=capsys)
+    (tmp_path / "plan.json").write_text(text, encoding="latin-1")
+    _, err = run(*BASE[:-2], *flags, code=2, capsys=capsys)
+    assert f"{tmp_path}/plan.json cannot be read" in err
+    assert said in err
+    assert "remove it with the rows beside it" in err
+
+
+def test_output_that_is_not_utf8_loses_nothing(tmp_path, monkeypatch):
+    """Tables hold ``±``, ``·`` and lines: what a terminal cannot show becomes ``?``, files are UTF-8."""
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*BASE[:-2], "--methods", "random,oracle", "--splits", "id", "--out", str(tmp_path)])
+    sys.stdout.flush()
+    assert stop.value.code == 0
+    assert b"?" in shown.getvalue()
+    assert "±" in (tmp_path / "tables" / "results.md").read_text(encoding="utf-8")
