@@ -31,6 +31,16 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
 
 
 @contextmanager
+def alike() -> Generator[None]:
+    """Within this SIGTERM raises KeyboardInterrupt, as Ctrl-C does: a job that a queue ends says what is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def held() -> Generator[None]:
     """Start processes within this: Ctrl-C waits until they ``take`` it, and does not break into their imports."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

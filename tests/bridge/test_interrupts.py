@@ -31,6 +31,13 @@ def test_the_first_request_is_told_and_the_second_acts(name):
         signal.signal(name, before)
 
 
+def test_a_request_to_end_is_as_ctrl_c():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupts.alike():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_what_is_held_comes_when_it_is_taken():
     heard = []
     before = signal.getsignal(signal.SIGINT)

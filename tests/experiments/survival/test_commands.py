@@ -1,0 +1,24 @@
+"""No command is left out, and the comparison of folders finds what differs."""
+
+import json
+
+from experiments import training
+from tests.experiments.survival.commands import COMMANDS, LEARNERS, differing, products
+
+
+def test_every_learned_method_and_every_command_that_goes_on_is_here():
+    assert set(LEARNERS) == set(training.LEARNERS)
+    assert {command.first[0] for command in COMMANDS} == {"train", "tune", "compare", "finetune", "data"}
+
+
+def test_folders_differ_by_all_but_clocks_locks_and_parts(tmp_path):
+    for name, seconds, reward in (("a", 1, 2), ("b", 3, 2), ("c", 1, 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / ".lock").write_text(name)
+        (folder / ".model.safetensors.7.tmp").write_text(name)
+        (folder / "train.jsonl").write_text(json.dumps({"seconds": seconds, "reward": reward}) + "\n")
+    (tmp_path / "c" / "more").touch()
+    a, b, c = (products(tmp_path / name) for name in "abc")
+    assert differing(a, b) == []
+    assert set(differing(a, c)) == {"train.jsonl", "more"}
