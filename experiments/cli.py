@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, subcommand
 
+from bridge import interrupts
 from bridge.budget import Budget
 from bridge.config import split_list
 from bridge.errors import UserError
@@ -415,7 +416,8 @@ def main(arguments: list[str] | None = None) -> None:
         description="Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.",
     )
     try:
-        code = command.run()
+        with interrupts.sigterm_as_ctrl_c():
+            code = command.run()
     except UserError as error:
         print(f"metabridge: {error}", file=sys.stderr)
         code = 2

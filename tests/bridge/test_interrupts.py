@@ -33,7 +33,7 @@ def test_the_first_request_is_told_and_the_second_acts(name):
 
 def test_a_request_to_end_is_as_ctrl_c():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), interrupts.alike():
+    with pytest.raises(KeyboardInterrupt), interrupts.sigterm_as_ctrl_c():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
