@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets.exceptions import DatasetGenerationError
 from jaxtyping import Int
-from pyarrow import parquet
 from torch import Tensor
 
-from bridge import files
+from bridge import files, parquet
 from bridge.errors import UserError
 from bridge.protocol import Agent, Trial
 from bridge.references.table import reference
@@ -179,13 +179,13 @@ class Collection:
         Raises:
             UserError: it cannot be read, or has not as many rows as a shard of this collection.
         """
-        try:
-            lengths = parquet.read_table(path, columns=["length"])["length"].to_pylist()
-            if len(lengths) != self.definition.rows:
-                raise ValueError(f"{len(lengths)} rows, not {self.definition.rows}")
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read ({error}). Remove it, and make it again.") from error
-        return sum(lengths)
+        remedy = "Remove it, and make it again."
+        table = parquet.read(path, ["length"], remedy=remedy)
+        if table.schema.names != ["length"] or not pa.types.is_integer(table.schema.types[0]):
+            raise UserError(f"{path} cannot be read (expected a column of lengths, found none). {remedy}")
+        if len(table) != self.definition.rows:
+            raise UserError(f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}")
+        return sum(table["length"].to_pylist())
 
     def noise(self, shard: int) -> Rows:
         """A row for each history of a shard."""
@@ -206,12 +206,14 @@ class Collection:
                     f"{number + 1} or more."
                 )
             self._make(number, path)
+        remedy = "Remove it; it will be made again."
+        parquet.verify(path, remedy=remedy)
         try:
             with _no_bars():
                 mapped = str(self.folder / "arrow")
                 return datasets.Dataset.from_parquet(str(path), features=self.features, cache_dir=mapped)
         except (OSError, ValueError, DatasetGenerationError) as error:
-            raise UserError(f"{path} cannot be read ({error}). Remove it; it will be made again.") from error
+            raise UserError(f"{path} cannot be read ({error}). {remedy}") from error
 
     @cached_property
     def features(self) -> datasets.Features:
@@ -239,8 +241,7 @@ class Collection:
         if not (self.folder / _DEFINITION).exists():
             files.write_text(self.folder / "README.md", self._card())
             files.write_text(self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True))
-        with _no_bars():
-            files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
+        parquet.write(path, made.data.table)
 
     def _card(self) -> str:
         d = self.definition

@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path, monkey
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(UserError, match=r"disk is full.*make room"):
         results.write_table(path, table())
     assert path.read_bytes() == before
