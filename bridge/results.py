@@ -289,11 +289,11 @@ def _checked(name: str, table: pa.Table) -> pa.ChunkedArray:
         try:
             column = column.cast(kind)
         except pa.ArrowException:
-            raise ValueError(f"expected {kind}, found {column.type}") from None
+            raise ValueError(f"expected {'text' if kind == _TEXT else kind}, found {column.type}") from None
     if name in IDENTITY and column.null_count:
         raise ValueError(f"expected a value in every row, found none in {column.null_count:,}")
     if kind == _REAL and not np.isfinite(column.drop_null().to_numpy()).all():
-        raise ValueError("expected finite numbers, found one that is none")
+        raise ValueError("expected finite numbers, found NaN or infinity")
     if name == "part" and not np.isin(found := column.to_numpy(), np.arange(FIXED_PARTS)).all():
-        raise ValueError(f"expected 0 to {FIXED_PARTS - 1}, found {found.min()} to {found.max()}")
+        raise ValueError(f"expected 0 to {FIXED_PARTS - 1}, found numbers from {found.min()} to {found.max()}")
     return column
