@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.files import write_whole
+from bridge.report import escape
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 
@@ -83,7 +84,7 @@ def _figures(results: Results, family: str):
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.suptitle(f"{family}: score against the level of shift")
+        figure.suptitle(escape.figure(f"{family}: score against the level of shift"))
         figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), fontsize=8, frameon=False)
         yield "shift", figure
 
@@ -104,7 +105,7 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
             [getattr(i, part) / s for (_, _, i), s in zip(points, share, strict=True)]
             for part in ("mean", "low", "high")
         )
-        panel.plot(x, mean, label=method, lw=1.6, ms=4, **style(method))
+        panel.plot(x, mean, label=escape.figure(method), lw=1.6, ms=4, **style(method))
         panel.fill_between(x, low, high, color=style(method)["color"], alpha=0.15, lw=0)
         sums = results.sums(key, metric)
         n = max(n, sums.trials if sums else 0)
@@ -115,7 +116,7 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
         panel.minorticks_off()
     panel.set_xlabel("pulls" if one_step else "episode of the trial")
     panel.set_ylabel("mean reward a pull so far" if one_step else "return of the episode")
-    panel.set_title(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands", fontsize=10)
+    panel.set_title(escape.figure(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands"), fontsize=10)
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8, frameon=False)
 
@@ -137,7 +138,7 @@ def shift_response(results: Results, family: str, axis: str, panel: Axes) -> Non
             continue
         place = [order.index(level) for level, _ in scored]
         mean, low, high = ([getattr(s, part) for _, s in scored] for part in ("mean", "low", "high"))
-        panel.plot(place, mean, label=method, lw=1.5, ms=4, **style(method))
+        panel.plot(place, mean, label=escape.figure(method), lw=1.5, ms=4, **style(method))
         panel.fill_between(place, low, high, color=style(method)["color"], alpha=0.15, lw=0)
     panel.set_xticks(
         range(len(order)), [f"{value[level]:g}" + ("\n(trained)" if level == 0 else "") for level in order]

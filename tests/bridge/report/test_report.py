@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.stats
+from rich.console import Console
 
 from bridge import results
 from bridge.errors import UserError
-from bridge.report import figures, tables
+from bridge.report import escape, figures, tables
 from bridge.report.summary import Key, Line, Results, Sums
 from bridge.stats import Interval
 
@@ -259,8 +260,6 @@ def test_of_many_splits_those_with_most_refusals_are_named():
 
 
 def test_terminal_table_fits_eighty_columns(folder):
-    from rich.console import Console
-
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.terminal(Results(folder), FAMILY, "id"))
     text = console.export_text()
@@ -298,6 +297,22 @@ def test_methods_keep_distinct_looks():
     names = ("random", "oracle", "bayes", "bayes_train", *figures._ORDER)
     looks = [(s["color"], str(s["linestyle"]), s["marker"]) for s in map(figures.style, names)]
     assert len(set(looks)) == len(looks)
+
+
+@pytest.mark.parametrize("name", ["x [y[/x]", "a|b `c`", "=1+1", "_x_", "$a$"])
+def test_a_name_with_markup_is_shown_as_it_is(folder, name):
+    """In the terminal, on the page, in the CSV, and in the legends of both figures."""
+    for split in ("id", "shift/reward_noise/3"):
+        rows = synthetic(name, split, 2.5, seeds=1)
+        results.write_table(results.cell_path(folder, rows), rows)
+    read, console = Results(folder), Console(width=80, record=True, file=io.StringIO())
+    console.print(tables.terminal(read, FAMILY, "id"))
+    assert name in console.export_text()
+    assert f"| {escape.markdown(name)} |" in tables.markdown(read)
+    written = csv.DictReader(io.StringIO(tables.comma_separated(read.lines(FAMILY, "id"))))
+    assert escape.comma_separated(name) in {row["method"] for row in written}
+    for _, figure in figures._figures(read, FAMILY):
+        assert escape.figure(name) in figure.axes[0].get_legend_handles_labels()[1]
 
 
 def test_an_empty_folder_is_refused(tmp_path):
