@@ -181,7 +181,7 @@ class Collection:
         """
         remedy = "Remove it, and make it again."
         table = parquet.read(path, ["length"], remedy=remedy)
-        if table.schema.names != ["length"] or not pa.types.is_integer(table.schema.types[0]):
+        if table.schema.types != [pa.int64()] or table["length"].null_count:
             raise UserError(f"{path} cannot be read (expected a column of lengths, found none). {remedy}")
         if len(table) != self.definition.rows:
             raise UserError(f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}")
