@@ -127,6 +127,21 @@ def test_a_broken_file_is_named(tmp_path):
         results.done(tmp_path)
 
 
+def test_no_flipped_bit_of_a_row_file_changes_a_number(tmp_path):
+    rows, path, random = table(), tmp_path / "cell.parquet", np.random.default_rng(0)
+    results.write_table(path, rows)
+    whole, refused = path.read_bytes(), 0
+    for place in random.choice(len(whole), 100, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1 :])
+        try:
+            found = results.read_file(path)
+        except UserError:
+            refused += 1
+        else:
+            assert found.equals(rows)
+    assert refused >= 95  # all but those in the name of the checksum
+
+
 def replaced(rows: pa.Table, name: str, values) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(name), name, values)
 
