@@ -85,22 +85,21 @@ def naive(folder: Path) -> None:
     """The same, filtered out of one table of all rows for each method and split."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
     from pyarrow import parquet
 
     from bridge.evaluate import METRICS
 
-    names = ("family", "split", "method")
-    table = pa.concat_tables([parquet.read_table(path) for path in (folder / "rows").iterdir()]).unify_dictionaries()
+    tables = [parquet.read_table(path) for path in (folder / "rows").iterdir()]
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    codes = np.stack([table[name].chunk(0).indices.to_numpy() for name in ("family", "split", "method")])
     wanted = ["seed", "task_id", "part", "curve_point", "k_episodes", "k_transitions"]
     wanted += [f"{metric}_{part}" for metric in METRICS for part in ("n", "sum", "sum_sq")]
-    for key in table.group_by(names).aggregate([]).to_pylist():
-        family, split, method = (pc.field(name) == key[name] for name in names)
-        array = np.array(
-            [list(row.values()) for row in table.filter(family & split & method).select(wanted).to_pylist()], float
-        )
-        for column in array.T[:6]:
-            np.unique(column, return_inverse=True)
+    numbers = table.select(wanted)
+    for key in np.unique(codes, axis=1).T:
+        found = numbers.filter(pa.array((codes == key[:, None]).all(0)))
+        array = np.array([column.to_pylist() for column in found.columns], float)
+        for values in array[:6]:
+            np.unique(values, return_inverse=True)
 
 
 def whole(folder: Path) -> None:
