@@ -2,7 +2,9 @@
 
 One row for each method x training seed x split x task (or block of tasks) x part of its trials x curve point, with n,
 sum and sum of squares of each metric. Derived numbers (scores, intervals, differences) are computed when read, never
-stored. Files are written whole or not at all, one a cell, and a folder holds results of one suite version only.
+stored. Files are written whole or not at all, one a cell, and a folder holds results of one suite version only. What a
+reader gets was verified: every byte of a file against its checksum (``bridge/parquet.py``), every column against
+``COLUMNS``.
 
 Shape letters: P curve points.
 """
@@ -13,7 +15,7 @@ import functools
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,15 +23,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
-from bridge import json_files
+from bridge import json_files, parquet
 from bridge.budget import Cost
 from bridge.errors import UserError
-from bridge.evaluate import METRICS, Evaluation, Plan, listed, task_blocks, trial_parts
-from bridge.files import name_of, write_text, write_whole
+from bridge.evaluate import FIXED_PARTS, METRICS, Evaluation, Plan, listed, task_blocks, trial_parts
+from bridge.files import name_of, write_text
 from bridge.play import clue_given
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -62,6 +63,12 @@ COLUMNS: dict[str, pa.DataType] = {
     "device": _TEXT, "config_hash": _TEXT, "git_sha": _TEXT,
 }  # fmt: skip
 """Column -> type. ``trial`` (for rows of one trial) and ``delta_prior`` (a relation between rows) are null."""
+
+IDENTITY = (
+    "family", "family_hash", "split", "axis", "level", "shift_distance", "task_id", "method", "seed", "clue",
+    "supervision", "exact_reference", "track", "part", "curve_point", "k_episodes", "k_transitions", "config_hash",
+)  # fmt: skip
+"""The columns that have a value in every row."""
 
 SCHEMA = pa.schema(list(COLUMNS.items()), metadata={"suite_version": str(SUITE_VERSION)})
 
@@ -193,8 +200,8 @@ def _column(values: np.ndarray) -> pa.Array:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """A Parquet file, whole or not at all."""
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    """A Parquet file with a checksum, whole or not at all."""
+    parquet.write(path, table)
 
 
 def cell_path(folder: Path, table: pa.Table) -> Path:
@@ -261,11 +268,39 @@ def done(folder: Path) -> set[tuple[str, str, str, int, str, str, str]]:
     return found
 
 
-def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """One row file; a broken one is named with the remedy."""
-    try:
-        return pq.read_table(path, columns=columns)
-    except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}). Remove it and run compare again: only its cell is redone."
-        ) from None
+def read_file(path: Path, columns: Sequence[str] = tuple(COLUMNS)) -> pa.Table:
+    """Return columns of one row file, of the types that ``COLUMNS`` says.
+
+    Raises:
+        UserError: the file is damaged, lacks a column, or holds in it what no evaluation gives; names the file, the
+            column and the remedy.
+    """
+    remedy = "Remove it and run compare again: only its cell is redone."
+    table = parquet.read(path, columns, remedy=remedy)
+    found = []
+    for name in columns:
+        try:
+            found.append(_checked(name, table))
+        except (ValueError, pa.ArrowException) as error:
+            raise UserError(f"{path}: column {name}: {error}. {remedy}") from None
+    return pa.table(found, names=list(columns))
+
+
+def _checked(name: str, table: pa.Table) -> pa.ChunkedArray:
+    """Return a column as its type, if all its values are possible."""
+    there, kind = table.column_names.count(name), COLUMNS[name]
+    if there != 1:
+        raise ValueError(f"expected once in the file, found {there} times")
+    column = table[name]
+    if column.type != kind:
+        try:
+            column = column.cast(kind)
+        except pa.ArrowException:
+            raise ValueError(f"expected {'text' if kind == _TEXT else kind}, found {column.type}") from None
+    if name in IDENTITY and column.null_count:
+        raise ValueError(f"expected a value in every row, found none in {column.null_count:,}")
+    if kind == _REAL and not np.isfinite(column.drop_null().to_numpy()).all():
+        raise ValueError("expected finite numbers, found NaN or infinity")
+    if name == "part" and not np.isin(found := column.to_numpy(), np.arange(FIXED_PARTS)).all():
+        raise ValueError(f"expected 0 to {FIXED_PARTS - 1}, found numbers from {found.min()} to {found.max()}")
+    return column

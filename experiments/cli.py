@@ -379,14 +379,25 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _keep_traceback() -> str:
-    """Where the traceback of the error at hand was written."""
+def _unforeseen(error: Exception) -> tuple[int, str]:
+    """The exit code for an error that is no bad input, and what to say: where its traceback was written.
+
+    Libraries need a folder for temporary files, some as soon as they are imported: the lack of one is no fault of ours.
+    """
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8") as file:
-        traceback.print_exc(file=file)
-    return f"its details are in {file.name}."
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError as lack:
+        full = f"no temporary file could be written: {lack.strerror}. Make room, or name another folder in TMPDIR."
+        if str(lack) == str(error):
+            return 2, full
+        return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours. To have its details, run it again: {full}"
+    return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours; its details are in {file.name}."
 
 
 def _by_family(flag: str, asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
@@ -433,11 +444,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"metabridge: {unreadable(Path(error.filename or ''), error)}", file=sys.stderr)
         code = 2
     except Exception as error:
-        code = 1
-        print(
-            f"metabridge: {type(error).__name__}: {error}\nThis is a fault of ours; {_keep_traceback()}",
-            file=sys.stderr,
-        )
+        code, said = _unforeseen(error)
+        print(f"metabridge: {said}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,8 @@ def lines(
     _refuse_track(methods.agent(method, family, names[0]), settings["track"])  # before anything is played
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
-    with tempfile.TemporaryDirectory() as folder, Progress(total, "environment steps") as progress:
-        out = Path(folder)
+    tables = {}
+    with Progress(total, "environment steps") as progress:
         for sentence in finetuning.shared(method, family, plans) if finetuning.is_tuned(method) else ():
             progress.print(sentence)
         for name in (method, *anchors):
@@ -58,9 +57,8 @@ def lines(
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
                 maker = _shows(behaviour, family, plan.split) if plan.track == "C" else None
                 played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance)
-                table = results.rows(played, family, agent.card)
-                results.write_table(results.cell_path(out, table), table)
-        read = Results(out)
+                tables[agent.card.method, plan.split] = results.rows(played, family, agent.card)
+        read = Results(tables.values())
         found = []
         for plan in plans:
             key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)

@@ -27,6 +27,7 @@ from bridge.evaluate import Plan, task_index
 from bridge.finetuning.agent import FineTuned, Memory
 from bridge.play import clues, play_episode
 from bridge.protocol import Trial
+from bridge.report import escape
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily, Tasks
@@ -92,7 +93,7 @@ def show(found: dict[Kind, list[Returns]], split: str) -> None:
     for kind, runs in found.items():
         there, here = (np.mean([getattr(one, name) for one in runs], 0) for name in Returns._fields)
         texts = (text(part) for without, with_steps in (there, here) for part in (without, with_steps - without))
-        print(f"| {kind.method} | {kind.way} | {kind.steps} | {' | '.join(texts)} |")
+        print(f"| {escape.markdown(kind.method)} | {kind.way} | {kind.steps} | {' | '.join(texts)} |")
 
 
 def main() -> None:

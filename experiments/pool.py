@@ -60,7 +60,7 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
             progress.describe(f"[{number}/{len(jobs)}] {job.name}")
             yield job, _attempt(job, progress.advance)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads and duckdb's locks
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's and pyarrow's threads in whatever state
     count, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count, stop))
     with interrupts.asked_to_stop() as asked:  # an interrupt that breaks into a wait may leave its lock in disorder

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from bridge import files
 from bridge.errors import UserError
 from bridge.report import figures, tables
 from bridge.report.summary import Results
+from experiments.terminal import console
 
 
 def report(folder: Path) -> None:
@@ -21,16 +20,15 @@ def report(folder: Path) -> None:
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
     drawn = figures.draw(read, folder / "figures")
-    console = Console()
+    out = console()
     for family in read.families:
         for split in read.splits(family):
             if split == "id" or split.endswith("/4"):
-                console.print(tables.terminal(read, family, split, wide=console.width >= 110), highlight=False)
+                out.print(tables.terminal(read, family, split, wide=out.width >= 110))
     for sentence in tables.refusals(lines):
-        console.print(sentence, highlight=False, soft_wrap=True)
-    console.print(
+        out.print(sentence, soft_wrap=True)
+    out.print(
         f"{tables.LEGEND} Shown: id and level 4 of each axis. All {len(lines):,} numbers: "
         f"{folder}/tables/results.md and .csv; {len(drawn)} figures (PNG, SVG): {folder}/figures/",
-        highlight=False,
         soft_wrap=True,
     )

@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets.exceptions import DatasetGenerationError
 from jaxtyping import Int
-from pyarrow import parquet
 from torch import Tensor
 
-from bridge import files, json_files
+from bridge import files, json_files, parquet
 from bridge.errors import UserError
 from bridge.protocol import Agent, Trial
 from bridge.references.table import reference
@@ -174,14 +174,13 @@ class Collection:
         Raises:
             UserError: it cannot be read, or has not as many rows as a shard of this collection.
         """
-        files.check_readable(path)
-        try:
-            lengths = parquet.read_table(path, columns=["length"])["length"].to_pylist()
-            if len(lengths) != self.definition.rows:
-                raise ValueError(f"{len(lengths)} rows, not {self.definition.rows}")
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read ({error}). Remove it, and make it again.") from error
-        return sum(lengths)
+        remedy = "Remove it, and make it again."
+        table = parquet.read(path, ["length"], remedy=remedy)
+        if table.schema.types != [pa.int64()] or table["length"].null_count:
+            raise UserError(f"{path} cannot be read (expected a column of lengths, found none). {remedy}")
+        if len(table) != self.definition.rows:
+            raise UserError(f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}")
+        return sum(table["length"].to_pylist())
 
     def noise(self, shard: int) -> Rows:
         """A row for each history of a shard."""
@@ -202,7 +201,8 @@ class Collection:
                     f"{number + 1} or more."
                 )
             self._make(number, path)
-        files.check_readable(path)
+        remedy = "Remove it; it will be made again."
+        parquet.verify(path, remedy=remedy)
         mapped = self._arrow()
         try:
             with _no_bars():
@@ -210,7 +210,7 @@ class Collection:
         except (OSError, ValueError, DatasetGenerationError) as error:
             if files.is_refused(error):
                 raise files.storage_error(mapped, error) from error
-            raise UserError(f"{path} cannot be read ({error}). Remove it; it will be made again.") from error
+            raise UserError(f"{path} cannot be read ({error}). {remedy}") from error
 
     @cached_property
     def features(self) -> datasets.Features:
@@ -244,8 +244,7 @@ class Collection:
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
-        with _no_bars():
-            files.write_whole(path, lambda temporary: made.to_parquet(str(temporary)))
+        parquet.write(path, made.data.table)
 
     def _card(self) -> str:
         d = self.definition

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.files import name_of, write_whole
+from bridge.report import escape
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 
@@ -51,8 +52,8 @@ def style(method: str) -> dict:
 def _label(method: str) -> str:
     """A method in a legend; a long one is cut, and ends with a digest that no other has."""
     if len(method) <= _LABEL:
-        return method
-    return f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}"
+        return escape.figure(method)
+    return escape.figure(f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}")
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -93,7 +94,7 @@ def _figures(results: Results, family: str):
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.suptitle(f"{family}: score against the level of shift")
+        figure.suptitle(escape.figure(f"{family}: score against the level of shift"))
         figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), fontsize=8, frameon=False)
         yield "shift", figure
 
@@ -125,7 +126,7 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
         panel.minorticks_off()
     panel.set_xlabel("pulls" if one_step else "episode of the trial")
     panel.set_ylabel("mean reward a pull so far" if one_step else "return of the episode")
-    panel.set_title(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands", fontsize=10)
+    panel.set_title(escape.figure(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands"), fontsize=10)
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8, frameon=False)
 

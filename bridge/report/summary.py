@@ -7,31 +7,24 @@ the same tasks under the same noise, so differences are taken task by task.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import duckdb
 import numpy as np
+import pyarrow as pa
 
-from bridge import results, stats
+from bridge import stats
 from bridge.errors import UserError
 from bridge.evaluate import METRICS
+from bridge.report import reading
+from bridge.report.reading import Key, KeyRows
 from bridge.stats import Interval, Resampled
 from bridge.tasks import family as make_family
 
 REPS = 1000
 """Bootstrap resamples behind every interval of a report."""
-
-
-class Key(NamedTuple):
-    """What a table of results is about."""
-
-    family: str
-    split: str
-    method: str
-    track: str = "O"
 
 
 @dataclass(frozen=True)
@@ -91,9 +84,11 @@ class Curve(NamedTuple):
     """The sums of a key at all of its curve points."""
 
     points: np.ndarray
-    """Episodes and transitions behind each point, ``[P, 2]``."""
-    sums: dict[str, list[Sums]]
-    """By metric, one for each point."""
+    """Episodes and transitions behind each point, ``[P, 2]``; transitions are a mean over seeds."""
+    sums: dict[str, list[Sums] | None]
+    """By metric, one for each point; None if no trial has the metric."""
+    steps: np.ndarray
+    """Gradient steps of a trial by each point, refused and taken, ``[2, P, S]``; NaN if a seed has not got there."""
 
 
 @dataclass(frozen=True)
@@ -108,52 +103,20 @@ class Line:
 
 
 class Results:
-    """A results folder, read once."""
+    """Results with what derives from them, read once: those of a folder, or rows at hand.
 
-    def __init__(self, folder: Path) -> None:
-        results.check_folder(folder)
-        paths = results.files(folder)
-        if not paths:
-            raise UserError(f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}")
-        self._db = duckdb.connect()
-        self._db.execute("SET threads TO 2")
-        try:
-            self._db.execute("CREATE TABLE rows AS SELECT * FROM read_parquet($1)", [[str(path) for path in paths]])
-        except duckdb.Error as error:
-            raise UserError(
-                f"{folder}/rows cannot be read: {error}. Remove the file it names and run compare again."
-            ) from None
-        found = self._query(
-            "SELECT family, split, method, track, any_value(axis), any_value(level), any_value(shift_distance), "
-            "any_value(clue), any_value(supervision), any_value(exact_reference), count(DISTINCT seed), "
-            "count(task_params) > 0 FROM rows GROUP BY family, split, method, track ORDER BY ALL"
-        )
-        self._refuse_repeats()
-        names = ("axis", "level", "value", "clue", "supervision", "exact", "seeds", "tasks")
-        self._curves: dict[Key, Curve] = {}
+    Raises:
+        UserError: there are none, a file of them is damaged, or they cannot be compared.
+    """
+
+    def __init__(self, source: Path | Iterable[pa.Table]) -> None:
+        found = reading.read(source)
         self._lines: dict[Key, list[Line]] = {}
-        self.about = {Key(*row[:4]): dict(zip(names, row[4:], strict=True)) for row in found}
+        self._curves: dict[Key, Curve] = {}
+        self.about = {key: about for key, (about, _) in found.items()}
         """What is known of each (family, split, method, track)."""
-
-    def _refuse_repeats(self) -> None:
-        """A row may stand once, and what is compared must have been played alike."""
-        twice = self._query(
-            "SELECT family, method, split FROM rows GROUP BY family, method, split, track, seed, task_id, part, "
-            "curve_point HAVING count(*) > 1 LIMIT 1"
-        )
-        if twice:
-            family, method, split = twice[0]
-            raise UserError(f"Rows of {method} on {family}, {split} stand twice in rows/. Remove one of their files.")
-        mixed = self._query(
-            "SELECT family, count(DISTINCT family_hash), count(DISTINCT config_hash) FROM rows GROUP BY family, track "
-            "HAVING count(DISTINCT family_hash) > 1 OR count(DISTINCT config_hash) > 1 LIMIT 1"
-        )
-        if mixed:
-            what = "of two versions of the family" if mixed[0][1] > 1 else "played with different trials or seeds"
-            raise UserError(f"The rows of {mixed[0][0]} were {what}. Compare into another --out.")
-
-    def _query(self, sql: str, *values: Any) -> list[tuple]:
-        return self._db.execute(sql, list(values)).fetchall()
+        for key in self.about:
+            self._curves[key] = _curve(key, found.pop(key)[1])
 
     @property
     def families(self) -> list[str]:
@@ -169,36 +132,10 @@ class Results:
         """The methods that played a family (and a split)."""
         return list(dict.fromkeys(k.method for k in self.about if k.family == family and split in (None, k.split)))
 
-    def _curve(self, key: Key) -> Curve:
-        """All sums of a key, read once."""
-        if key not in self._curves:
-            self._curves[key] = self._read(key)
-        return self._curves[key]
-
-    def _read(self, key: Key) -> Curve:
-        columns = ", ".join(
-            f"coalesce(sum({metric}_{part}), 0)" for part in ("n", "sum", "sum_sq") for metric in METRICS
-        )
-        found = self._query(
-            f"SELECT curve_point, any_value(k_episodes), any_value(k_transitions), seed, task_id, part, {columns} "
-            "FROM rows WHERE family = ? AND split = ? AND method = ? AND track = ? "
-            "GROUP BY curve_point, seed, task_id, part ORDER BY ALL",
-            *key,
-        )
-        array = np.array(found, float)
-        curve, place = np.unique(array[:, :3], axis=0, return_inverse=True)
-        seeds, row = np.unique(array[:, 3], return_inverse=True)
-        tasks, column = np.unique(array[:, 4], return_inverse=True)
-        parts = array[:, 5].astype(int)
-        sums = np.zeros((3, len(METRICS), len(curve), len(seeds), len(tasks), parts.max() + 1))
-        values = array[:, 6:].T.reshape(3, len(METRICS), -1)
-        sums[:, :, place.ravel(), row, column, parts] = values
-        by_point = np.moveaxis(sums, (1, 2), (0, 1))
-        return Curve(curve[:, 1:].astype(int), {m: [Sums(p) for p in by_point[i]] for i, m in enumerate(METRICS)})
-
     def sums(self, key: Key, metric: str, point: int = -1) -> Sums | None:
         """The sums of one metric at a curve point (the last one unless told); None where there are none."""
-        found = self._curve(key).sums[metric][point] if key in self.about else None
+        every = self._curves[key].sums[metric] if key in self.about else None
+        found = every[point] if every else None
         return found if found is not None and found.trials else None
 
     # --- numbers -----------------------------------------------------------------------------------------------------
@@ -291,18 +228,17 @@ class Results:
 
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None where none was."""
-        ((refused, due),) = self._query(
-            "SELECT sum(refused), sum(due) FROM (SELECT max(refused) AS refused, max(refused + taken) AS due FROM ("
-            "SELECT seed, any_value(test_refused_steps) * sum(episode_return_n) AS refused, "
-            "any_value(test_grad_steps) * sum(episode_return_n) AS taken FROM rows "
-            "WHERE family = ? AND split = ? AND method = ? AND track = ? GROUP BY seed, curve_point) GROUP BY seed)",
-            *key,
-        )
-        return Interval(refused / due, np.nan, np.nan, round(due), "all steps", 0.95) if refused else None
+        curve = self._curves[key]
+        steps, played = np.nan_to_num(curve.steps), curve.sums["episode_return"]
+        if played is None or not steps[0].any():
+            return None
+        refused, taken = steps * np.stack([sums.parts[0].sum((1, 2)) for sums in played])
+        lost, due = float(refused.max(0).sum()), float((refused + taken).max(0).sum())
+        return Interval(lost / due, np.nan, np.nan, round(due), "all steps", 0.95) if due else None
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
-        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._curve(key).points.tolist())]
+        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._curves[key].points.tolist())]
         return [(k, transitions, mean) for k, transitions, mean in means if mean is not None]
 
     def lines(self, family: str, split: str) -> Iterator[Line]:
@@ -335,3 +271,27 @@ def _over_parts(sums: Sums, values: np.ndarray) -> Interval:
     """The mean of replicates of a split, with a t interval over them; n counts the trials behind them."""
     interval = stats.seed_interval(values)
     return interval._replace(n=sums.trials, kind=f"t over {len(values)} parts of the trials")
+
+
+def _curve(key: Key, rows: KeyRows) -> Curve:
+    """The curve of a key from all of its rows.
+
+    Raises:
+        UserError: a row stands twice.
+    """
+    (seeds, seed), (points, point), (tasks, task) = (np.unique(x, return_inverse=True) for x in rows.place[:3])
+    shape = (len(points), len(seeds), len(tasks), rows.place[3].max() + 1)
+    where = np.ravel_multi_index((point, seed, task, rows.place[3]), shape)
+    if np.bincount(where).max() > 1:
+        raise UserError(
+            f"Rows of {key.method} on {key.family}, {key.split} stand twice in rows/. Remove one of their files."
+        )
+    sums: dict[str, list[Sums] | None] = dict.fromkeys(METRICS)
+    for metric, values in rows.sums.items():
+        dense = np.zeros((3, *shape))
+        dense.reshape(3, -1)[:, where] = values
+        sums[metric] = [Sums(parts) for parts in np.moveaxis(dense, 1, 0)]
+    costs = np.full((len(rows.costs), len(points), len(seeds)), np.nan)
+    costs[:, np.searchsorted(points, rows.cost_place[1]), np.searchsorted(seeds, rows.cost_place[0])] = rows.costs
+    behind = np.rint(np.nanmean(costs[:2], 2)).astype(int).T
+    return Curve(behind, sums, costs[2:])

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bridge.report import escape
 from bridge.report.summary import Key, Line, Results
 from bridge.stats import Interval
 
@@ -103,9 +104,8 @@ def terminal(results: Results, family: str, split: str, *, wide: bool = False) -
 
     heading, rows = grid(results, family, split, wide=wide)
     table = Table(
-        title=title(results, family, split),
+        title=escape.terminal(title(results, family, split), "bold"),
         title_justify="left",
-        title_style="bold",
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -113,7 +113,7 @@ def terminal(results: Results, family: str, split: str, *, wide: bool = False) -
     for i, name in enumerate(heading):
         table.add_column(name, justify="left" if i in (0, len(heading) - 1) else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape.terminal, row))
     return table
 
 
@@ -149,18 +149,21 @@ def markdown(results: Results) -> str:
     for family in results.families:
         for split in results.splits(family):
             heading, rows = grid(results, family, split)
-            parts.append(f"\n## {title(results, family, split)}\n")
+            parts.append(f"\n## {escape.markdown(title(results, family, split))}\n")
             parts.append("| " + " | ".join(heading) + " |")
             parts.append(
                 "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
             )
-            parts.extend("| " + " | ".join(row) + " |" for row in rows)
-            parts.extend(f"\n{line}" for line in refusals(results.lines(family, split)))
+            parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
+            parts.extend(f"\n{escape.markdown(line)}" for line in refusals(results.lines(family, split)))
     return "\n".join(parts) + "\n"
 
 
 def comma_separated(lines: Iterable[Line]) -> str:
-    """Every number as one CSV: a line each, with its interval, its kind and its n."""
+    """Every number as one CSV: a line each, with its interval, its kind and its n.
+
+    A name that a spreadsheet would take for a formula (``=1+1``) has an apostrophe before it.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -168,5 +171,6 @@ def comma_separated(lines: Iterable[Line]) -> str:
     )
     for line in lines:
         mean, low, high, n, kind, _ = line.interval
-        writer.writerow([*line.key, line.metric, repr(mean), repr(low), repr(high), kind, n, line.seeds, line.trials])
+        names = map(escape.comma_separated, (*line.key, line.metric))
+        writer.writerow([*names, repr(mean), repr(low), repr(high), kind, n, line.seeds, line.trials])
     return out.getvalue()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from bridge.report import escape
 from bridge.report.figures import save, style
 from experiments.few_shot.cells import Cell, Kind
 from experiments.few_shot.curves import Curve, estimate, pooled
@@ -30,7 +31,7 @@ def draw(found: dict[Cell, Curve], folder: Path) -> Path:
         curves = pooled(found, split)
         _over_shots(curves, above)
         _over_steps(curves, below)
-        above.set_title(split, fontsize=10)
+        above.set_title(escape.figure(split), fontsize=10)
     named = {}
     for panel in panels.flat:
         lines, labels = panel.get_legend_handles_labels()
@@ -69,5 +70,5 @@ def _line(panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], ki
     bands = [estimate(column) for column in score.T]
     look: dict[str, Any] = style(kind.method) | {"linestyle": _LINES.get(kind.way.partition("_")[0], "-")}
     label = f"{kind.method}, {kind.way.replace('_', ' by ')}" if kind.way else kind.method
-    panel.plot(x, [band.mean for band in bands], label=label, lw=1.6, ms=4, **look)
+    panel.plot(x, [band.mean for band in bands], label=escape.figure(label), lw=1.6, ms=4, **look)
     panel.fill_between(x, [b.low for b in bands], [b.high for b in bands], color=look["color"], alpha=0.12, lw=0)

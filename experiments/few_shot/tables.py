@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bridge.files import write_text
+from bridge.report import escape
 from experiments.few_shot.cells import Cell
 from experiments.few_shot.curves import Curve, estimate, pooled, text
 
@@ -33,9 +34,9 @@ def show(found: dict[Cell, Curve]) -> None:
             untouched = curves[kind._replace(way="", steps=0)]
             gain = text((curve.score - untouched.score)[:, -1]) if kind.steps else ""
             print(
-                f"| {kind.method} | {kind.way} | {kind.steps} | {curve.taken[-1]:g} | {curve.refused[-1]:g} | "
-                f"{curve.trained:,.0f} | {' | '.join(map(text, curve.score.T))} | {gain} | {curve.seconds[-1]:.3f} | "
-                f"{curve.flops[-1] / 1e6:,.0f} |"
+                f"| {escape.markdown(kind.method)} | {kind.way} | {kind.steps} | {curve.taken[-1]:g} | "
+                f"{curve.refused[-1]:g} | {curve.trained:,.0f} | {' | '.join(map(text, curve.score.T))} | {gain} | "
+                f"{curve.seconds[-1]:.3f} | {curve.flops[-1] / 1e6:,.0f} |"
             )
 
 
@@ -50,7 +51,8 @@ def write(found: dict[Cell, Curve], path: Path) -> None:
                     band = estimate(curve.score[:, p])
                     spent = (np.broadcast_to(getattr(curve, name), len(curve.points))[p] for name in _COSTS)
                     numbers = (band.mean, band.low, band.high, *spent)
-                    out.writerow((split, *kind[:3], shots, *(f"{x:.6g}" for x in numbers)))
+                    names = map(escape.comma_separated, (split, kind.method, kind.way))
+                    out.writerow((*names, kind.steps, shots, *(f"{x:.6g}" for x in numbers)))
         write_text(path, file.getvalue())
 
 
@@ -63,12 +65,12 @@ def show_claim(found: dict[Cell, Curve]) -> None:
         if not reading or not alone:
             continue
         print(f"\n**{split}** · in context, less gradient steps alone (open: the interval holds 0)\n")
-        print(f"| less | tuned | steps | return | {' | '.join(kind.method for kind in reading)} |")
+        print(f"| less | tuned | steps | return | {' | '.join(escape.markdown(kind.method) for kind in reading)} |")
         print("|---|---|--:|--:|" + "--:|" * len(reading))
         print(f"| nothing |  |  |  | {' | '.join(text(last[kind]) for kind in reading)} |")
         for other in alone:
             gaps = " | ".join(_verdict(last[kind] - last[other]) for kind in reading)
-            print(f"| {other.method} | {other.way} | {other.steps} | {text(last[other])} | {gaps} |")
+            print(f"| {escape.markdown(other.method)} | {other.way} | {other.steps} | {text(last[other])} | {gaps} |")
 
 
 def _verdict(gap: Float[np.ndarray, " T"]) -> str:

@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path, monkey
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(UserError, match=r"disk is full.*make room"):
         results.write_table(path, table())
     assert path.read_bytes() == before
@@ -125,6 +125,76 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "rows" / "broken.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(UserError, match=r"broken\.parquet cannot be read.*only its cell is redone"):
         results.done(tmp_path)
+
+
+def test_no_flipped_bit_of_a_row_file_changes_a_number(tmp_path):
+    rows, path, random = table(), tmp_path / "cell.parquet", np.random.default_rng(0)
+    results.write_table(path, rows)
+    whole, refused = path.read_bytes(), 0
+    for place in random.choice(len(whole), 100, replace=False):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1 :])
+        try:
+            found = results.read_file(path)
+        except UserError:
+            refused += 1
+        else:
+            assert found.equals(rows)
+    assert refused >= 95  # all but those in the name of the checksum
+
+
+def replaced(rows: pa.Table, name: str, values) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index(name), name, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("seed", lambda rows: rows.drop_columns("seed"), "expected once in the file, found 0 times"),
+        ("seed", lambda rows: rows.append_column("seed", rows["seed"]), "expected once in the file, found 2 times"),
+        ("seed", lambda rows: replaced(rows, "seed", pa.array([0.5] * len(rows))), "expected int64, found double"),
+        ("seed", lambda rows: replaced(rows, "seed", pa.nulls(len(rows), pa.int64())), "expected a value in every row"),
+        (
+            "split",
+            lambda rows: replaced(rows, "split", pa.array([1.5] * len(rows))),
+            "expected text, found double",
+        ),
+        (
+            "regret_sum",
+            lambda rows: replaced(rows, "regret_sum", pa.array(["x"] * len(rows))),
+            "expected double, found string",
+        ),
+        (
+            "regret_sum",
+            lambda rows: replaced(rows, "regret_sum", pa.array([np.nan] * len(rows))),
+            "expected finite numbers, found NaN",
+        ),
+        (
+            "regret_sum",
+            lambda rows: replaced(rows, "regret_sum", pa.array([np.inf] * len(rows))),
+            "expected finite numbers, found NaN",
+        ),
+        (
+            "part",
+            lambda rows: replaced(rows, "part", pa.array([10] * len(rows))),
+            "expected 0 to 9, found numbers from 10",
+        ),
+    ],
+)
+def test_a_column_that_no_evaluation_writes_is_named_with_its_file(tmp_path, name, change, message):
+    path = tmp_path / "rows" / "cell.parquet"
+    results.write_table(path, change(table()))
+    with pytest.raises(UserError, match=rf"cell\.parquet: column {name}: {message}.*Remove it and run compare again"):
+        results.read_file(path)
+
+
+def test_columns_of_a_narrower_type_are_read_as_ours(tmp_path):
+    """As other programs write them: plain strings, 32 bits."""
+    rows = table()
+    narrow = replaced(replaced(rows, "split", rows["split"].cast(pa.string())), "seed", rows["seed"].cast(pa.int32()))
+    pq.write_table(narrow, tmp_path / "cell.parquet")
+    found = results.read_file(tmp_path / "cell.parquet")
+    assert found.schema.types == results.SCHEMA.types
+    assert found["split"].to_pylist() == rows["split"].to_pylist()
 
 
 def test_cells_have_distinct_paths(tmp_path):

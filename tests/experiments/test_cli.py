@@ -1,10 +1,13 @@
 """The command: what it prints, how it refuses bad input, how it goes on after being stopped."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -237,6 +240,19 @@ def test_an_axis_that_only_some_families_have_is_played_there(tmp_path, capsys):
     assert len(results.files(tmp_path)) == 6
 
 
+def test_results_are_the_same_bytes_whatever_their_folder_is_called(tmp_path, capsys):
+    """Names that some readers take for columns of a dataset."""
+    played = ("compare", *SMALL, "--methods", "ucb1,random,oracle", "--splits", "id", "--out")
+    run(*played, str(tmp_path / "plain"), capsys=capsys)
+    run(*played, str(tmp_path / "method=rl2"), capsys=capsys)
+    for name in ("trial_return_sum=0", "track=C"):
+        shutil.copytree(tmp_path / "plain" / "rows", tmp_path / name / "rows")
+        run("report", str(tmp_path / name), capsys=capsys)
+    written = [(tmp_path / name / "tables" / "results.csv").read_bytes() for name in os.listdir(tmp_path)]
+    assert b"ucb1" in written[0]
+    assert written == written[:1] * 4
+
+
 def test_one_trial_is_valid_json(capsys):
     out, _ = run("evaluate", "random", "--trials", "1", "--json", capsys=capsys)
     lines = [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
@@ -251,6 +267,33 @@ def test_a_fault_of_ours_is_one_line_and_keeps_its_details(capsys, monkeypatch):
     assert "ZeroDivisionError" in err
     assert "Traceback" not in err
     assert "Traceback" in Path(err.split("details are in ")[1].strip()[:-1]).read_text()
+
+
+def test_without_a_folder_for_temporary_files_a_fault_is_still_a_line(capsys, monkeypatch):
+    """A full one: the traceback cannot be kept. If that is what ended the command, it is no fault of ours."""
+    from experiments import listing
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    monkeypatch.setattr(listing, "entries", lambda *_: 1 / 0)
+    _, err = run("list", code=1, capsys=capsys)
+    assert "ZeroDivisionError" in err
+    assert "No space left on device. Make room, or name another folder in TMPDIR." in err
+    monkeypatch.setattr(listing, "entries", full)
+    _, err = run("list", code=2, capsys=capsys)
+    assert err.startswith("metabridge: no temporary file could be written: No space left on device. Make room")
+
+
+def test_evaluate_needs_no_folder_for_temporary_files(capsys, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryDirectory"):
+        monkeypatch.setattr(tempfile, name, full)
+    out, _ = run("evaluate", "ucb1", "--trials", "50", "--json", capsys=capsys)
+    assert "score_oracle" in {json.loads(line)["metric"] for line in out.splitlines()}
 
 
 def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):

@@ -5,6 +5,8 @@ import json
 import shutil
 
 import datasets
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets.exceptions import DatasetGenerationError
@@ -239,3 +241,33 @@ def test_no_room_for_mapped_shards_is_no_damaged_shard(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.Dataset, "from_parquet", full)
     with pytest.raises(StorageError, match=r"arrow: the disk is full"):
         made.shard(0)
+
+
+def test_a_flipped_bit_of_a_shard_is_found_and_the_shard_named(tmp_path):
+    """One bit of each of twenty bytes all over the file."""
+    made = collection(tmp_path)
+    made.shard(0)
+    whole = made.path(0).read_bytes()
+    for number, place in enumerate(np.linspace(0, len(whole) - 1, 20, dtype=int)):
+        damaged = whole[:place] + bytes([whole[place] ^ 1 << number % 8]) + whole[place + 1 :]
+        made.path(0).write_bytes(damaged)
+        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read .*Remove it; it will be made again"):
+            made.shard(0)
+        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read .*Remove it, and make it again"):
+            stored(made.folder, made.family)
+
+
+def test_a_shard_whose_lengths_are_missing_or_no_integers_is_refused(tmp_path):
+    made = collection(tmp_path)
+    made.shard(0)
+    rows = parquet.read_table(made.path(0))
+    for other in (rows.drop_columns("length"), rows.set_column(1, "length", pa.array(["x"] * len(rows)))):
+        parquet.write_table(other, made.path(0))
+        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read \(expected a column of lengths"):
+            stored(made.folder, made.family)
+
+
+def test_histories_are_the_same_whatever_the_folder_is_called(tmp_path):
+    made, other = (collection(tmp_path / name) for name in ("plain", "length=3/source=random"))
+    assert other.shard(0).to_dict() == made.shard(0).to_dict()
+    assert stored(other.folder, other.family).rows.to_dict() == made.shard(0).to_dict()

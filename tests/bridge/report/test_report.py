@@ -2,15 +2,18 @@
 
 import csv
 import io
+import re
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.stats
+from rich.console import Console
 
 from bridge import results
 from bridge.errors import UserError
-from bridge.report import figures, tables
+from bridge.report import escape, figures, tables
 from bridge.report.summary import Key, Line, Results, Sums
 from bridge.stats import Interval
 
@@ -128,6 +131,55 @@ def test_rows_played_differently_are_refused(folder):
         Results(folder)
 
 
+@pytest.mark.parametrize("place", ["method=rl2", "trial_return_sum=0", "track=C", "seed=7/split=id"])
+def test_results_are_the_same_whatever_the_folder_is_called(folder, tmp_path, place):
+    """Folders that look like partitions of a dataset say nothing about the rows in them."""
+
+    def written(read: Results) -> str:
+        return tables.comma_separated(read.lines(FAMILY, "id"))
+
+    elsewhere = tmp_path / place
+    shutil.copytree(folder / "rows", elsewhere / "rows")
+    assert written(Results(elsewhere)) == written(Results(folder))
+
+
+def test_seeds_whose_episodes_end_at_different_times_share_their_curve_points(tmp_path):
+    """Two seeds with 60 and 63 transitions behind the only point: one point, at their mean."""
+    rows = synthetic("learner", "id", 4.0, seeds=2)
+    transitions = pa.array([60 + 3 * seed for seed in rows["seed"].to_pylist()])
+    rows = rows.set_column(rows.schema.get_field_index("k_transitions"), "k_transitions", transitions)
+    results.write_table(results.cell_path(tmp_path, rows), rows)
+    ((episodes, behind, interval),) = Results(tmp_path).curve(Key(FAMILY, "id", "learner"))
+    assert (episodes, behind) == (4, 62)
+    assert (interval.mean, interval.n) == (pytest.approx(4.0), 2)
+
+
+def test_rows_at_hand_are_read_as_those_of_a_folder(folder):
+    at_hand = Results([results.read_file(path) for path in results.files(folder)])
+    assert list(at_hand.lines(FAMILY, "id")) == list(Results(folder).lines(FAMILY, "id"))
+
+
+def test_a_file_of_several_methods_is_read_as_several_files(folder, tmp_path):
+    joined = pa.concat_tables([results.read_file(path) for path in results.files(folder)]).unify_dictionaries()
+    results.write_table(tmp_path / "one" / "rows" / "all.parquet", joined)
+    assert list(Results(tmp_path / "one").lines(FAMILY, "id")) == list(Results(folder).lines(FAMILY, "id"))
+
+
+def test_a_damaged_file_is_named(folder):
+    """A bit of its eighth byte, which DuckDB reported without a name."""
+    path = results.files(folder)[3]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
+    with pytest.raises(UserError, match=rf"{re.escape(str(path))} cannot be read .*Remove it and run compare again"):
+        Results(folder)
+
+
+def test_folders_without_a_row_are_refused(tmp_path):
+    results.write_table(tmp_path / "rows" / "none.parquet", results.SCHEMA.empty_table())
+    with pytest.raises(UserError, match=r"no file holds a row\. Compare again"):
+        Results(tmp_path)
+
+
 def test_worst_fifth_of_tasks(folder):
     effect = np.linspace(-1, 1, 24)
     weights = np.r_[np.ones(4), 0.8]
@@ -208,8 +260,6 @@ def test_of_many_splits_those_with_most_refusals_are_named():
 
 
 def test_terminal_table_fits_eighty_columns(folder):
-    from rich.console import Console
-
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.terminal(Results(folder), FAMILY, "id"))
     text = console.export_text()
@@ -247,6 +297,22 @@ def test_methods_keep_distinct_looks():
     names = ("random", "oracle", "bayes", "bayes_train", *figures._ORDER)
     looks = [(s["color"], str(s["linestyle"]), s["marker"]) for s in map(figures.style, names)]
     assert len(set(looks)) == len(looks)
+
+
+@pytest.mark.parametrize("name", ["x [y[/x]", "a|b `c`", "=1+1", "_x_", "$a$"])
+def test_a_name_with_markup_is_shown_as_it_is(folder, name):
+    """In the terminal, on the page, in the CSV, and in the legends of both figures."""
+    for split in ("id", "shift/reward_noise/3"):
+        rows = synthetic(name, split, 2.5, seeds=1)
+        results.write_table(results.cell_path(folder, rows), rows)
+    read, console = Results(folder), Console(width=80, record=True, file=io.StringIO())
+    console.print(tables.terminal(read, FAMILY, "id"))
+    assert name in console.export_text()
+    assert f"| {escape.markdown(name)} |" in tables.markdown(read)
+    written = csv.DictReader(io.StringIO(tables.comma_separated(read.lines(FAMILY, "id"))))
+    assert escape.comma_separated(name) in {row["method"] for row in written}
+    for _, figure in figures._figures(read, FAMILY):
+        assert escape.figure(name) in figure.axes[0].get_legend_handles_labels()[1]
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -1,0 +1,109 @@
+"""Parquet files with a checksum of every byte.
+
+Parquet's own checksums cover its pages, but neither their headers nor the footer, and some readers (DuckDB 2.0) ignore
+them. So the footer also holds the SHA-256 of the whole file, computed with the digest's own characters as zeros. The
+file is Parquet as any other: its pages have checksums, too, and other programs read it as usual.
+
+A file that another program wrote has no such digest. It is read, and the checksums of its pages are verified if it has
+any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from bridge.errors import UserError
+from bridge.files import unreadable, write_whole
+
+_MARK = b"metabridge-sha256:"
+_BLANK = b"0" * 64
+
+
+def write(path: Path, table: pa.Table) -> None:
+    """Write a table as a file, whole or not at all.
+
+    Raises:
+        StorageError: as ``write_whole``.
+    """
+    write_whole(path, lambda temporary: _write(temporary, table))
+
+
+def read(path: Path, columns: Sequence[str] | None = None, *, remedy: str) -> pa.Table:
+    """Return the columns of that name which a file has (None: all columns), after the whole file was verified.
+
+    Args:
+        path: the file.
+        columns: their names.
+        remedy: what to do about a damaged file, as a sentence.
+
+    Raises:
+        UserError: the file is damaged or may not be read; names the file.
+    """
+    data = _bytes(path)
+    try:
+        _verify(data)
+        file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(None if columns is None else list(columns), use_threads=False)
+        table.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, error, remedy) from None
+    return table
+
+
+def verify(path: Path, *, remedy: str) -> None:
+    """Make sure that a file is as it was written, for another reader of it.
+
+    Raises:
+        UserError: as ``read``.
+    """
+    try:
+        _verify(_bytes(path))
+    except ValueError as error:
+        raise _damaged(path, error, remedy) from None
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with parquet.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"checksum": (_MARK + _BLANK).decode()})
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(_place(data))
+        file.write(_digest(data))
+
+
+def _place(data: bytes) -> int:
+    """Return where the digest is; -1 if there is none. The footer's metadata come after all else that holds text."""
+    found = data.rfind(_MARK)
+    return found if found < 0 else found + len(_MARK)
+
+
+def _digest(data: bytes) -> bytes:
+    at, view = _place(data), memoryview(data)
+    digest = hashlib.sha256(view[:at])
+    digest.update(_BLANK)
+    digest.update(view[at + len(_BLANK) :])
+    return digest.hexdigest().encode()
+
+
+def _verify(data: bytes) -> None:
+    at = _place(data)
+    if at >= 0 and data[at : at + len(_BLANK)] != _digest(data):
+        raise ValueError("its checksum is not that of its content")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _damaged(path: Path, error: Exception, remedy: str) -> UserError:
+    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    return UserError(f"{path} cannot be read ({reason}). {remedy}")
