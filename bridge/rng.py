@@ -58,6 +58,13 @@ def _name_bits(name: str | int) -> int:
     return _mix(name & _MASK)
 
 
+@lru_cache(maxsize=4096)
+def _role_bits(role: str, seed: int | str) -> int:
+    """64 bits for a seed in one role, by BLAKE2 personalised with the role (at most 16 bytes)."""
+    digest = hashlib.blake2b(repr(seed).encode(), digest_size=8, person=role.encode()).digest()
+    return int.from_bytes(digest, "little")
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Named noise for a batch of rows.
@@ -71,10 +78,13 @@ class Rows:
     salt: int | Int[Tensor, " B"] = 0
 
     @classmethod
-    def of(cls, seed: int | str, ids: Int[Tensor, " B"]) -> Rows:
-        """The noise of rows ``ids`` (non-negative integers, such as trial numbers) in the stream ``seed``."""
-        stream = _mix(_name_bits(seed) ^ _GOLDEN)
-        return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(stream)))
+    def of(cls, seed: int | str, ids: Int[Tensor, " B"], role: str = "") -> Rows:
+        """The noise of rows ``ids`` (non-negative integers, such as trial numbers) in the stream ``seed``.
+
+        A ``role`` has a root of its own: BLAKE2 of role and seed, from which the seed's other streams cannot be had.
+        """
+        bits = _role_bits(role, seed) if role else _name_bits(seed)
+        return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(_mix(bits ^ _GOLDEN))))
 
     def __len__(self) -> int:
         return len(self.key)

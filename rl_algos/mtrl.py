@@ -30,6 +30,7 @@ from bridge.config import Bounded
 from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
+from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -162,9 +163,9 @@ class MtrlLearner(Saved):
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
-        noise = Rows.of(f"train/mtrl/{self.seed}", slot)
+        noise, own = TrialNoise.of(f"train/mtrl/{self.seed}", slot), Rows.of(f"learn/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
-        hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
+        hidden = own.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
         task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
         horizon = family.trial("train").horizon
         episodes = per_task.roll_out(

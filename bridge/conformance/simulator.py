@@ -13,6 +13,7 @@ from bridge.conformance.rules import demand, rule, space_bounds
 from bridge.conformance.snapshot import global_noise, other_python_noise
 from bridge.conformance.traced import Traced
 from bridge.conformance.walk import ROWS, SUBSETS, demand_same, noise_of, other_action, tasks_of, walk
+from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
 from bridge.references.random import Random
@@ -225,7 +226,8 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
     """``optimal_return`` is finite, one a row, and on every split at least what the random agent gets on average."""
     agent = Random(family)
     for split in family.splits:
-        tasks, noise = tasks_of(family, split, _BOUNDED_ROWS)
+        ids = torch.arange(_BOUNDED_ROWS)
+        tasks, noise = family.sample(split, ids), TrialNoise.of("conformance", ids)
         trial = family.trial(split)
         best = family.optimal_return(tasks, trial)
         demand(
@@ -233,7 +235,7 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
             found=tuple(best.shape), remedy="Return one number a row, for one episode.",
         )  # fmt: skip
         demand(best.isfinite(), expected=f"finite returns on {split}", found=best, remedy="Look at this task.")
-        memory = agent.start(Clues(), trial, noise)
+        memory = agent.start(Clues(), trial, noise.agent.at("start"))
         _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
         lead = (totals.expected - best).double()
         demand(
