@@ -107,6 +107,11 @@ class Mtrl(nn.Module):
         super().__init__()
         self.table, self.card = table, card
 
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.table.net.actions
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         unknown = torch.full((len(rng),), self.table.known, device=rng.device)
         return Memory(unknown if clues.task_id is None else clues.task_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.conformance import agents, memories, simulator, splits
+from bridge.conformance import agents, draws, memories, simulator, splits
 from bridge.conformance.rules import Verdict, listed, sentence, verdicts
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
@@ -35,6 +35,8 @@ AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
     agents.noise_is_named,
     agents.runs_repeat,
     agents.playing_changes_no_agent,
+    draws.actions_are_drawn_as_said,
+    draws.noise_foretells_nothing,
     memories.act_only_reads,
     memories.shown_is_played,
     memories.carry_is_a_cache,

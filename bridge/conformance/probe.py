@@ -111,11 +111,15 @@ class Sitting:
     """An agent in the middle of trials: its memory, and the verbs with the evaluator's names for noise."""
 
     def __init__(
-        self, probe: AgentProbe, index: Int[Tensor, " n"] | slice = slice(None), trial: Trial | None = None
+        self,
+        probe: AgentProbe,
+        index: Int[Tensor, " n"] | slice = slice(None),
+        trial: Trial | None = None,
+        noise: TrialNoise | None = None,
     ) -> None:
         self.probe, self.agent = probe, probe.agent
         self.trial = trial or probe.trial
-        self.noise, self.tasks = probe.noise[index], tree.select(probe.tasks, index)
+        self.noise, self.tasks = (noise or probe.noise)[index], tree.select(probe.tasks, index)
         told = clues(self.agent, probe.family, probe.split, self.tasks)
         self.memory: Any = self.agent.start(told, self.trial, self.noise.agent.at("start"))
 

@@ -62,7 +62,7 @@ class Plain(inner_loop.GradientAgent):
             policy = MlpPolicy(family.observation, family.action, 8)
             torch.nn.init.normal_(policy.head.weight)
         super().__init__(inner_loop.InnerLoop(policy, inner_loop.InnerConfig()), Card(method="plain"))
-        self.network, self.actions = policy, policy.actions
+        self.network = policy
         self.observation, self.action = family.observation, family.action
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
