@@ -64,6 +64,7 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
     splits.held_out_tasks_are_new,
     splits.fixed_tasks_are_distinct,
     splits.level_zero_is_id,
+    splits.levels_move,
     splits.hash_tells_tasks_apart,
     simulator.expected_reward_is_the_mean,
     simulator.optimal_return_is_a_bound,
