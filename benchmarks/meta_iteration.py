@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from bridge import memory as tree
-from bridge.rng import Rows
+from bridge.noise import TrialNoise
 from bridge.tasks import family as make_family
 from rl_algos import per_task
 from rl_algos.maml import Config, MamlLearner
@@ -37,7 +37,7 @@ class Iteration:
 
     def play(self, params: Parameters, rows: torch.Tensor) -> Episodes:
         """Sampling, and the baselines' fits."""
-        tasks, noise = self.family.sample("train", rows), Rows.of("benchmark", rows)
+        tasks, noise = self.family.sample("train", rows), TrialNoise.of("benchmark", rows)
         policy = self.inner.policy
         return self.inner.judge(per_task.roll_out(policy, params, self.family, tasks, noise, EPISODES, HORIZON))
 

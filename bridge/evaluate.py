@@ -26,9 +26,9 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
+from bridge.noise import TrialNoise
 from bridge.play import EpisodeTotals, Visit, clues, play_episode, record_context, show
 from bridge.protocol import Agent, Step, Trial
-from bridge.rng import Rows
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily, Tasks
 
 METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
@@ -159,17 +159,17 @@ def evaluate(
     began = time.perf_counter()
     for ids in _chunks(agent, family, plan, told, device):
         tasks = family.sample(plan.split, task_index(family, plan, ids))
-        rng = Rows.of(plan.eval_seed, ids)
-        memory = agent.start(clues(agent, family, plan.split, tasks), told, rng.at("agent", "start"))
+        noise = TrialNoise.of(plan.eval_seed, ids)
+        memory = agent.start(clues(agent, family, plan.split, tasks), told, noise.agent.at("start"))
         key = _block_of(family, plan, ids).cpu()
         log = _Detail(ids) if ids[0] < DETAILED_TRIALS and plan.track == "O" else None
         if plan.track == "O":
-            scored = _own(agent, family, tasks, memory, rng, trial, points, log, clock)
+            scored = _own(agent, family, tasks, memory, noise, trial, points, log, clock)
         else:
             contexts = None
             if plan.track == "C" and behaviour is not None:
-                contexts = record_context(behaviour, family, plan.split, tasks, rng.at("context"), trial)
-            scored = _frozen(agent, family, tasks, memory, rng, trial, points, contexts, clock)
+                contexts = record_context(behaviour, family, plan.split, tasks, noise.at("context"), trial)
+            scored = _frozen(agent, family, tasks, memory, noise, trial, points, contexts, clock)
         for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
@@ -206,7 +206,7 @@ def _own(
     family: TaskFamily,
     tasks: Tasks,
     memory: Any,
-    rng: Rows,
+    noise: TrialNoise,
     trial: Trial,
     points: tuple[int, ...],
     log: Any,
@@ -219,10 +219,10 @@ def _own(
     lived, paid, began = torch.zeros_like(optimal), 0, clock()
     for episode in range(trial.episodes):
         if episode:
-            memory = agent.adapt(memory, rng.at("agent", episode - 1, "adapt"), episode=episode - 1, last=False)
+            memory = agent.adapt(memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False)
         visit = log.visitor(episode) if log else None
         memory, totals = play_episode(
-            agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon, visit=visit
+            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon, visit=visit
         )
         earned += totals.reward
         regret += optimal - totals.expected
@@ -240,7 +240,7 @@ def _frozen(
     family: TaskFamily,
     tasks: Tasks,
     memory: Any,
-    rng: Rows,
+    noise: TrialNoise,
     trial: Trial,
     points: tuple[int, ...],
     contexts: list[list[Step]] | None,
@@ -251,13 +251,13 @@ def _frozen(
     lived, paid, shared = torch.zeros_like(optimal), 0, 0.0
     informed = torch.zeros_like(optimal, dtype=torch.bool)
     for shots in range(trial.episodes + 1):
-        own, began = rng.at("agent", shots), clock()
+        own, began = noise.agent.at(shots), clock()
         if shots in points:
             scorer = tree.fork(memory)
             if shots:
                 scorer = agent.adapt(scorer, own.at("adapt"), episode=shots - 1, last=True)
             _, totals = play_episode(
-                agent, family, tasks, scorer, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
+                agent, family, tasks, scorer, noise.at("score"), episode=shots, horizon=trial.horizon, explore=False
             )
             values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
             if contexts:
@@ -274,7 +274,7 @@ def _frozen(
             lived += sum(step.live.float() if step.live is not None else 1.0 for step in contexts[shots])
             informed |= _holds_success(family, tasks, contexts[shots])
         else:
-            memory, totals = play_episode(agent, family, tasks, memory, rng, episode=shots, horizon=trial.horizon)
+            memory, totals = play_episode(agent, family, tasks, memory, noise, episode=shots, horizon=trial.horizon)
             lived += totals.steps
         paid, shared = paid + trial.horizon, shared + clock() - began
 
@@ -340,7 +340,7 @@ def _chunks(
     """Trial numbers in chunks that fit a byte budget, measured on two rows of tasks and memory."""
     probe = torch.arange(2, device=device)
     tasks = family.sample(plan.split, probe)
-    memory = agent.start(clues(agent, family, plan.split, tasks), trial, Rows.of(plan.eval_seed, probe))
+    memory = agent.start(clues(agent, family, plan.split, tasks), trial, TrialNoise.of(plan.eval_seed, probe).agent)
     row_bytes = sum(leaf.nbytes for leaf in tree.leaves((memory, tasks.params))) // 2 + 64
     rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
     for first in range(0, plan.trials, rows):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError
+from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, ClueKind, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete, TaskFamily, Tasks
@@ -39,7 +40,7 @@ def play_episode(
     family: TaskFamily,
     tasks: Tasks,
     memory: Any,
-    rng: Rows,
+    noise: TrialNoise,
     *,
     episode: int,
     horizon: int,
@@ -48,19 +49,19 @@ def play_episode(
 ) -> tuple[Any, EpisodeTotals]:
     """One episode of B rows, from ``begin`` to the last ``observe``; rows that end early idle until all have ended.
 
-    ``visit(t, step)`` sees every transition. Noise is named by episode and step under ``rng``'s own name.
+    ``visit(t, step)`` sees every transition. Noise is named by episode and step under ``noise``'s own name.
     """
-    env, own = rng.at("env", episode), rng.at("agent", episode)
+    env, own = noise.env.at("env", episode), noise.agent.at(episode)
     memory = agent.begin(memory, own.at("begin"), episode=episode)
     state, obs = family.reset(tasks, env.at("reset"))
-    reward = torch.zeros(len(rng), device=rng.device)
+    reward = torch.zeros(len(noise), device=noise.device)
     expected = torch.zeros_like(reward)
-    steps = torch.zeros_like(rng.key)
+    steps = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
     success: Tensor | None = None
     live = torch.ones_like(reward, dtype=torch.bool) if family.ends_early else None
     for t in range(horizon):
         decision = agent.act(memory, obs, own.at("act", t), explore=explore)
-        _check_decision(decision, family, len(rng), episode, t)
+        _check_decision(decision, family, len(noise), episode, t)
         state, step = transition(family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live)
         _check_step(step, family, episode, t)
         memory = agent.observe(memory, step, decision.carry)
@@ -105,18 +106,18 @@ def transition(
 
 
 def record_context(
-    behaviour: Agent, family: TaskFamily, split: str, tasks: Tasks, rng: Rows, trial: Trial
+    behaviour: Agent, family: TaskFamily, split: str, tasks: Tasks, noise: TrialNoise, trial: Trial
 ) -> list[list[Step]]:
     """The transitions of a whole trial of ``behaviour``, one list of steps an episode."""
-    memory = behaviour.start(clues(behaviour, family, split, tasks), trial, rng.at("agent", "start"))
+    memory = behaviour.start(clues(behaviour, family, split, tasks), trial, noise.agent.at("start"))
     episodes = []
     for episode in range(trial.episodes):
         steps: list[Step] = []
         memory, _ = play_episode(
-            behaviour, family, tasks, memory, rng, episode=episode, horizon=trial.horizon,
+            behaviour, family, tasks, memory, noise, episode=episode, horizon=trial.horizon,
             visit=lambda _t, step, steps=steps: steps.append(step),
         )  # fmt: skip
-        memory = behaviour.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode, last=False)
+        memory = behaviour.adapt(memory, noise.agent.at(episode, "adapt"), episode=episode, last=False)
         episodes.append(steps)
     return episodes
 

@@ -13,6 +13,8 @@ Shape letters: B rows, * the shape of one draw.
 from __future__ import annotations
 
 import hashlib
+import math
+import operator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,9 +22,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge.errors import ContractError
+
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MUL_1, _MUL_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_CELLS = 1 << 23  # of a float32 uniform
 _MAX_TRIES = 64  # rejection sampling accepts above 95% a try: 64 misses in a row do not happen
 
 
@@ -58,6 +63,13 @@ def _name_bits(name: str | int) -> int:
     return _mix(name & _MASK)
 
 
+@lru_cache(maxsize=4096)
+def _role_bits(role: str, seed: int | str) -> int:
+    """64 bits for a seed in one role, by BLAKE2 personalised with the role (at most 16 bytes)."""
+    digest = hashlib.blake2b(repr(seed).encode(), digest_size=8, person=role.encode()).digest()
+    return int.from_bytes(digest, "little")
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Named noise for a batch of rows.
@@ -71,10 +83,22 @@ class Rows:
     salt: int | Int[Tensor, " B"] = 0
 
     @classmethod
-    def of(cls, seed: int | str, ids: Int[Tensor, " B"]) -> Rows:
-        """The noise of rows ``ids`` (non-negative integers, such as trial numbers) in the stream ``seed``."""
-        stream = _mix(_name_bits(seed) ^ _GOLDEN)
-        return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(stream)))
+    def of(cls, seed: int | str, ids: Int[Tensor, " B"], role: str = "") -> Rows:
+        """The noise of rows ``ids`` (non-negative integers, such as trial numbers) in the stream ``seed``.
+
+        A ``role`` has a root of its own: BLAKE2 of role and seed, from which the seed's other streams cannot be had.
+
+        Raises:
+            ContractError: an id that is no whole number of 0 or more, or a seed that is no text and no integer in
+                0..2^64-1: it would name the stream of another.
+        """
+        if not isinstance(seed, str) and not 0 <= (seed := operator.index(seed)) <= _MASK:
+            raise ContractError(f"A seed is a text or an integer from 0 to 2^64 - 1, found {seed}. Name another.")
+        if ids.is_floating_point() or (len(ids) and int(ids.min()) < 0):
+            found = ids.dtype if ids.is_floating_point() else int(ids.min())
+            raise ContractError(f"Rows are numbered by integers of 0 or more, found {found}. Count them from 0.")
+        bits = _role_bits(role, seed) if role else _name_bits(seed)
+        return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(_mix(bits ^ _GOLDEN))))
 
     def __len__(self) -> int:
         return len(self.key)
@@ -127,20 +151,47 @@ class Rows:
         return -torch.log(self.uniform(*shape, dtype=dtype))
 
     def integers(self, n: int, *shape: int) -> Int[Tensor, "B *shape"]:
-        """Integers 0..n-1, equally likely up to ``n / 2^23``."""
+        """Integers 0..n-1, equally likely up to ``n / 2^23``.
+
+        Raises:
+            ContractError: ``n`` below 1, or above the 2^23 cells that a float32 uniform has.
+        """
+        if not 1 <= n <= _CELLS:
+            raise ContractError(
+                f"Rows.integers draws below n, from 1 to 2^23 = {_CELLS:,}; found n={n}. For more, scale a uniform of "
+                "dtype float64."
+            )
         return (self.uniform(*shape) * n).to(torch.int64)
 
     def categorical(self, weights: Float[Tensor, "B n"]) -> Int[Tensor, " B"]:
-        """One index a row with probability proportional to ``weights >= 0``, through the inverse CDF of one uniform."""
+        """One index a row with probability proportional to ``weights >= 0``, through the inverse CDF of one uniform.
+
+        Raises:
+            ContractError: a row with a weight that is negative, infinite or NaN, or with none above 0.
+        """
         below = weights.cumsum(-1)
-        target = self.uniform(dtype=weights.dtype)[:, None] * below[:, -1:]
+        total = below[:, -1:]
+        target = self.uniform(dtype=weights.dtype)[:, None] * total
+        if len(self):
+            least, most = total.aminmax()
+            if not (weights.amin().item() >= 0 and least.item() > 0 and most.item() < math.inf):
+                raise _bad_weights(weights)
         return (below <= target).sum(-1).clamp_(max=weights.shape[-1] - 1)
 
     def gamma(self, shape: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
         """Gamma(shape, 1) for ``shape > 0`` (Marsaglia & Tsang 2000), a try of its own name for each rejection.
 
         Below 1 the draw is ``Gamma(shape + 1) * u^(1/shape)`` (their section 6).
+
+        Raises:
+            ContractError: a shape that is 0, negative, infinite or NaN.
         """
+        if shape.numel() and not bool(((extremes := torch.aminmax(shape)).min > 0) & (extremes.max < torch.inf)):
+            row = int((~(shape > 0) | shape.isinf()).view(len(shape), -1).any(1).nonzero()[0])
+            raise ContractError(
+                f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has "
+                f"{shape[row].tolist()}. Look at what it is computed from."
+            )
         element = self.bits(*shape.shape[1:])
         small = shape < 1
         draw = _marsaglia_tsang(element, torch.where(small, shape + 1, shape))
@@ -164,6 +215,16 @@ class Rows:
             general = self.gamma(concentration).clamp_(min=tiny)
             draw = torch.where(flat.view(-1, *[1] * (draw.dim() - 1)), draw, general)
         return draw / draw.sum(-1, keepdim=True)
+
+
+def _bad_weights(weights: Float[Tensor, "B n"]) -> ContractError:
+    """What is wrong with the first row that nothing can be drawn by."""
+    bad = ~(weights >= 0).all(-1) | weights.isinf().any(-1) | ~(weights > 0).any(-1) | weights.sum(-1).isinf()
+    row = int(bad.nonzero()[0])
+    return ContractError(
+        f"Rows.categorical draws by weights that are finite, 0 or more and not all 0; row {row} has "
+        f"{weights[row].tolist()}. Give it probabilities: logits.softmax(-1)."
+    )
 
 
 def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"]:

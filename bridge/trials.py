@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Agent, Clues, Step, Trial
-from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 
 @torch.no_grad()
 def play_trials(
-    agent: Agent, family: TaskFamily, trial: Trial, noise: Rows, *, means: bool, tasks: Tasks | None = None
+    agent: Agent, family: TaskFamily, trial: Trial, noise: TrialNoise, *, means: bool, tasks: Tasks | None = None
 ) -> Batch:
     """Play a trial on a task for each row of ``noise``.
 
@@ -65,7 +65,7 @@ def play_trials(
     """
     if tasks is None:
         tasks = family.sample("train", task_numbers(noise))
-    memory = agent.start(Clues(), trial, noise)
+    memory = agent.start(Clues(), trial, noise.agent.at("start"))
     steps: list[Step] = []
     for episode in range(trial.episodes):
         memory, _ = play_episode(
@@ -82,9 +82,12 @@ def play_trials(
     return packed(Batch(obs, action, reward, next_obs, end.to(reward.dtype), judged, live, task_features(tasks)))
 
 
-def task_numbers(noise: Rows) -> Int[Tensor, " B"]:
-    """The task that each row of ``noise`` names, of so many that none is met twice where a split has them."""
-    return noise.at("task").bits() & ((1 << 62) - 1)
+def task_numbers(noise: TrialNoise) -> Int[Tensor, " B"]:
+    """The task that each row of ``noise`` names, of so many that none is met twice where a split has them.
+
+    The environment's noise names it: no agent can tell its task by its own.
+    """
+    return noise.env.at("task").bits() & ((1 << 62) - 1)
 
 
 def packed(batch: Batch) -> Batch:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 from bridge import config
@@ -15,15 +11,16 @@ from bridge.finetuning.agent import FineTuned
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import in_trial, methods, training
+from experiments import in_trial, methods, training, user_code
 from rl_algos.inner_loop import GradientAgent
 
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
     family = make_family(family_spec)
-    subject, kind = resolve(target, family)
-    found = list(verdicts(FAMILY_CHECKS, subject) if kind == "family" else verdicts(AGENT_CHECKS, subject, family))
+    with user_code.importable(target):
+        subject, kind = resolve(target, family)
+        found = list(verdicts(FAMILY_CHECKS, subject) if kind == "family" else verdicts(AGENT_CHECKS, subject, family))
     for verdict in found:
         print(f"broken  {verdict.error}" if verdict.error else f"holds   {verdict.rule}: {verdict.sentence}")
     broken = sum(verdict.error is not None for verdict in found)
@@ -44,40 +41,14 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:
         raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES, *training.LEARNERS])
-    thing = _load(target)
-    is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
-    try:
-        made = (
-            thing() if is_family else thing(family, "id") if callable(thing) and not hasattr(thing, "card") else thing
-        )
-    except Exception as error:
-        how = "without arguments" if is_family else "with (family, split)"
-        raise UserError(f"{target} cannot be made {how}: {type(error).__name__}: {error}") from error
+    made = thing = user_code.load(target)
+    if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
+        is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
+        how = "without arguments" if is_family else "with (family, split), family or nothing"
+        with user_code.told_as_theirs(f"{target} cannot be made {how}"):
+            made = thing() if is_family else user_code.call(thing, family, "id")
     if isinstance(made, TaskFamily):
         return made, "family"
     if hasattr(made, "card"):
         return made, "agent"
     raise UserError(f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent.")
-
-
-def _load(target: str) -> Any:
-    place, _, attribute = target.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            if not Path(place).is_file():
-                raise UserError(f"There is no file {place}. Write path/to/file.py:name.")
-            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if spec is None or spec.loader is None:
-                raise UserError(f"{place} is not a Python file.")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
-    if not hasattr(module, attribute):
-        raise unknown(f"name in {place}:", attribute, [n for n in vars(module) if not n.startswith("_")])
-    return getattr(module, attribute)

@@ -25,10 +25,10 @@ from torch import Tensor
 from bridge.errors import UserError
 from bridge.evaluate import Plan, task_index
 from bridge.finetuning.agent import FineTuned, Memory
+from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode
 from bridge.protocol import Trial
 from bridge.report import escape
-from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily, Tasks
 from experiments import methods
@@ -54,18 +54,18 @@ class Returns(NamedTuple):
 def forget(agent: FineTuned, family: TaskFamily, split: str, *, shots: int, trials: int) -> Returns:
     """Tune on tasks of ``split``, then play those of ``train``."""
     ids, there, here = torch.arange(trials), [], []
-    rng, tasks = Rows.of("forgetting", ids), _tasks(family, split, ids)
+    noise, tasks = TrialNoise.of("forgetting", ids), _tasks(family, split, ids)
     trial, told = Trial(shots + 1, family.trial(split).horizon), clues(agent, family, split, tasks)
     for steps in (0, agent.config.inner_steps):
         player = agent.with_steps(steps)
-        memory = player.start(told, trial, rng.at("agent", "start"))
+        memory = player.start(told, trial, noise.agent.at("start"))
         for episode in range(shots):
-            memory, _ = play_episode(player, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+            memory, _ = play_episode(player, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
             last = episode + 1 == shots
-            memory = player.adapt(memory, rng.at("agent", episode, "adapt"), episode=episode, last=last)
+            memory = player.adapt(memory, noise.agent.at(episode, "adapt"), episode=episode, last=last)
         here.append(_at_home(player, family, memory, ids))
         _, totals = play_episode(
-            player, family, tasks, memory, rng.at("score"), episode=shots, horizon=trial.horizon, explore=False
+            player, family, tasks, memory, noise.at("score"), episode=shots, horizon=trial.horizon, explore=False
         )
         there.append(totals.reward.numpy())
     return Returns(np.stack(there), np.stack(here))
@@ -73,11 +73,11 @@ def forget(agent: FineTuned, family: TaskFamily, split: str, *, shots: int, tria
 
 def _at_home(agent: FineTuned, family: TaskFamily, left: Memory, ids: Int[Tensor, " T"]) -> Float[np.ndarray, " T"]:
     """The return of a trial on training tasks, in which no steps are taken."""
-    rng, tasks, trial = Rows.of("home", ids), _tasks(family, HOME, ids), family.trial(HOME)
-    memory = agent.afresh(left, clues(agent, family, HOME, tasks), trial, rng.at("agent", "start"))
+    noise, tasks, trial = TrialNoise.of("home", ids), _tasks(family, HOME, ids), family.trial(HOME)
+    memory = agent.afresh(left, clues(agent, family, HOME, tasks), trial, noise.agent.at("start"))
     earned = torch.zeros(len(ids))
     for episode in range(trial.episodes):
-        memory, totals = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+        memory, totals = play_episode(agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
         earned += totals.reward
     return earned.numpy()
 

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge.maths.surrogates import ESTIMATORS, Estimator
-from bridge.rng import Rows
+from bridge.noise import TrialNoise
 from bridge.tasks import family as make_family
 from bridge.tasks.tabular_mdp import STATES
 from rl_algos import per_task
@@ -108,7 +108,7 @@ class ExactMdp:
         """The meta-gradient on as many batches of ``episodes`` episodes, the same ones for every estimator."""
         found = []
         for rows in torch.arange(replicates).split(max(1, 20_000 // episodes)):
-            params, noise = self.start(len(rows)), Rows.of(f"meta_gradient/{episodes}", rows)
+            params, noise = self.start(len(rows)), TrialNoise.of(f"meta_gradient/{episodes}", rows)
             tasks = self.family.sample("train", torch.zeros_like(rows))
             frozen = {name: p.detach() for name, p in params.items()}
             played = per_task.roll_out(self.inner.policy, frozen, self.family, tasks, noise, episodes, HORIZON)

@@ -33,9 +33,9 @@ from torch import Tensor
 
 from bridge import files, json_files, parquet
 from bridge.errors import UserError
+from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.references.table import reference
-from bridge.rng import Rows
 from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
 from bridge.trials import task_numbers
 from llm_adapt.histories import Histories, play
@@ -182,10 +182,10 @@ class Collection:
             raise UserError(f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}")
         return sum(table["length"].to_pylist())
 
-    def noise(self, shard: int) -> Rows:
+    def noise(self, shard: int) -> TrialNoise:
         """A row for each history of a shard."""
         d = self.definition
-        return Rows.of(f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows))
+        return TrialNoise.of(f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows))
 
     def path(self, shard: int) -> Path:
         """Where a shard lies, or will."""

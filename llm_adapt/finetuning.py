@@ -28,6 +28,7 @@ from bridge.errors import DivergenceError, UserError
 from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, judge, losses
+from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import Batch, play_trials
@@ -215,7 +216,7 @@ class Returns:
         """A trial a row by the policy as it is, on the k tasks in turn, and what its steps were worth."""
         row = self.played + torch.arange(self.trials)
         tasks = self.family.sample(self.split, self.numbers[row % len(self.numbers)])
-        noise = Rows.of(f"finetune/play/{self.seed}", row)
+        noise = TrialNoise.of(f"finetune/play/{self.seed}", row)
         self.batch = batch = play_trials(self.agent, self.family, self.trial, noise, means=False, tasks=tasks)
         steps = int(batch.live.sum())
         self.played, self.env_steps = self.played + self.trials, self.env_steps + steps

@@ -20,6 +20,7 @@ from torch import Tensor
 from bridge import memory
 from bridge.errors import UserError
 from bridge.finetuning.lived import live_first
+from bridge.noise import TrialNoise
 from bridge.play import clue_given, record_context
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.table import REFERENCES, reference
@@ -44,7 +45,7 @@ class Histories(NamedTuple):
 
 
 @torch.no_grad()
-def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Rows, split: str) -> Histories:
+def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: TrialNoise, split: str) -> Histories:
     """A trial on a task of ``split`` for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:
@@ -115,17 +116,23 @@ def _plays(name: str, family: TaskFamily) -> bool:
 
 
 def _labelled(
-    family: TaskFamily, split: str, trial: Trial, tasks: Tasks, episodes: list[list[Step]], states: Tensor, noise: Rows
+    family: TaskFamily,
+    split: str,
+    trial: Trial,
+    tasks: Tasks,
+    episodes: list[list[Step]],
+    states: Tensor,
+    noise: TrialNoise,
 ) -> Histories:
     """One source's trials, with what the oracle would do in states drawn from ``states``."""
     oracle = reference("oracle", family, split)
-    told = oracle.start(Clues(task=tasks), trial, noise.at("oracle"))
+    told = oracle.start(Clues(task=tasks), trial, noise.agent.at("oracle"))
     asked, best = [], []
     for number, steps in enumerate(episodes):
-        known = oracle.begin(told, noise.at("oracle", number), episode=number)
+        known = oracle.begin(told, noise.agent.at("oracle", number), episode=number)
         for t, step in enumerate(steps):
-            asked.append(states[noise.at("asked", number, t).integers(len(states))])
-            best.append(oracle.act(known, asked[-1], noise.at("oracle", number, t), explore=True).action)
+            asked.append(states[noise.env.at("asked", number, t).integers(len(states))])
+            best.append(oracle.act(known, asked[-1], noise.agent.at("oracle", number, t), explore=True).action)
             known = oracle.observe(known, step)
     steps = [step for episode in episodes for step in episode]
     live = torch.stack([_live(step) for step in steps], 1)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, Losses, judge, losses
+from bridge.noise import TrialNoise
 from bridge.protocol import Card, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -119,14 +120,15 @@ class IclRlLearner(Saved):
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
         config, left = self.config, max(0.0, 1 - spent)
-        batch, noise = self._play()
+        batch, _ = self._play()
+        own = Rows.of(f"learn/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials))
         played = self.workers.total(batch.live.sum())
         judged = self._judge(batch, played / (self.trials * self.workers.count))
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * min(left, (spent + 1e-3) / config.warm_up if config.warm_up else left)
         bonus, sums = config.entropy * left, dict.fromkeys(Losses._fields, 0.0)
         for epoch in range(config.epochs):
-            order = noise.at("order", epoch).uniform().argsort()
+            order = own.at("order", epoch).uniform().argsort()
             for rows in order.tensor_split(config.minibatches):
                 part = batch.columns(rows)
                 out, score = self._evaluate(part)
@@ -146,9 +148,9 @@ class IclRlLearner(Saved):
         steps = config.epochs * config.minibatches
         return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
 
-    def _play(self) -> tuple[Batch, Rows]:
+    def _play(self) -> tuple[Batch, TrialNoise]:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ; its noise."""
-        noise = Rows.of(f"train/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials))
+        noise = TrialNoise.of(f"train/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials))
         return play_trials(self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"), noise
 
     @torch.no_grad()

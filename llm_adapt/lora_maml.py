@@ -39,6 +39,7 @@ from bridge.learner import Saved
 from bridge.maths.baselines import standardised
 from bridge.maths.optimizers import sgd
 from bridge.maths.surrogates import clipped_surrogate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
@@ -148,9 +149,9 @@ class LoraMamlLearner(Saved):
     def _play(self) -> list[Stage]:
         """Episodes of a meta-batch before any adaptation and after each."""
         config = self.config
-        noise = Rows.of(f"train/lora_maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
+        noise = TrialNoise.of(f"train/lora_maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
         tasks = self.family.sample("train", task_numbers(noise))
-        adapters, stages = tree.detached(self._begun().new(self.base.policy, noise)), []
+        adapters, stages = tree.detached(self._begun().new(self.base.policy, noise.agent.at("own"))), []
         for k in range(config.inner_stages + 1):
             stages.append(self._episodes(adapters, tasks, noise.at("stage", k)))
             if k < config.inner_stages:
@@ -159,12 +160,12 @@ class LoraMamlLearner(Saved):
         return stages
 
     @torch.no_grad()
-    def _episodes(self, adapters: Adapters, tasks: Tasks, noise: Rows) -> Stage:
+    def _episodes(self, adapters: Adapters, tasks: Tasks, noise: TrialNoise) -> Stage:
         """Some on each task, side by side, with advantages."""
         config, agent, trial = self.config, self.base.agent(), self.family.trial("train")
         each, steps = config.interval(trial), []
         together = noise.fork(each)
-        memory = agent.start(Clues(), Trial(1, trial.horizon), together)
+        memory = agent.start(Clues(), Trial(1, trial.horizon), together.agent.at("start"))
         with self.low_rank.on(agent.policy, adapters):
             play_episode(
                 agent, self.family, tree.fork(tasks, each), memory, together, episode=0, horizon=trial.horizon,

@@ -161,6 +161,11 @@ class GradientAgent(nn.Module):
         super().__init__()
         self.inner, self.card, self.steps = inner, card, steps
 
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.inner.policy.actions
+
     def with_steps(self, steps: int) -> GradientAgent:
         """The same agent, with so many gradient steps each time."""
         return GradientAgent(self.inner, self.card, steps)

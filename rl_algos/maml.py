@@ -37,8 +37,8 @@ from bridge.errors import DivergenceError, UserError
 from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
+from bridge.noise import TrialNoise
 from bridge.protocol import Card
-from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.trials import task_numbers
 from bridge.tuning import Choice, LogUniform, Space
@@ -141,7 +141,7 @@ class MamlLearner(Saved):
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
         config = self.config
-        noise = Rows.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks))
+        noise = TrialNoise.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks))
         tasks = self.family.sample("train", task_numbers(noise))
         params, kept = self.inner.start(self.tasks), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []

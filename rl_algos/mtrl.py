@@ -30,6 +30,7 @@ from bridge.config import Bounded
 from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
+from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -106,6 +107,11 @@ class Mtrl(nn.Module):
         super().__init__()
         self.table, self.card = table, card
 
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.table.net.actions
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         unknown = torch.full((len(rng),), self.table.known, device=rng.device)
         return Memory(unknown if clues.task_id is None else clues.task_id)
@@ -162,9 +168,9 @@ class MtrlLearner(Saved):
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
-        noise = Rows.of(f"train/mtrl/{self.seed}", slot)
+        noise, own = TrialNoise.of(f"train/mtrl/{self.seed}", slot), Rows.of(f"learn/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
-        hidden = noise.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
+        hidden = own.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
         task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
         horizon = family.trial("train").horizon
         episodes = per_task.roll_out(

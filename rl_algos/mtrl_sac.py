@@ -31,6 +31,7 @@ from bridge import spaces
 from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.learner import Saved, first_weights
+from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card
 from bridge.rng import Rows
 from bridge.tasks.base import Box, TaskFamily
@@ -188,7 +189,7 @@ class MtrlSacLearner(Saved):
         config, family = self.config, self.family
         together = min(config.tasks_per_update, self.rings)
         turn = (self.updates * together + torch.arange(together, device=self.workers.device)) % self.rings
-        noise = Rows.of(f"train/mtrl_sac/{self.seed}", turn).at(self.updates)
+        noise = TrialNoise.of(f"train/mtrl_sac/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", turn if family.tasks else task_numbers(noise))
         own = self.table.rows(turn if family.tasks else torch.zeros_like(turn))
         count, horizon = config.episodes_per_task, family.trial("train").horizon

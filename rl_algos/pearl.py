@@ -51,6 +51,7 @@ from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -329,15 +330,16 @@ class PearlLearner(Saved):
         number = self.updates * self.together + torch.arange(self.together, device=device)
         turn, before = number % self.tasks, number // self.tasks
         recent = turn * self.config.recent + before % self.config.recent
-        noise = Rows.of(f"train/pearl/{self.seed}", turn).at(self.updates)
+        noise = TrialNoise.of(f"train/pearl/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", self._task_index(turn))
         agent, scout = self.agent(), Scout(family.action)
-        known = agent.start(Clues(), self.trial, noise)
+        own = noise.agent.at("start")
+        known = agent.start(Clues(), self.trial, own)
         self.recent.clear(recent)
         returns = []
         for episode in range(self.trial.episodes):
             prior = episode < self.config.prior_episodes
-            memory = agent.start(Clues(), self.trial, noise) if prior else known
+            memory = agent.start(Clues(), self.trial, own) if prior else known
             memory, played, rows, live = self._episode(agent, tasks, memory, noise, episode)
             known = agent.absorb(known, played) if prior else memory
             self.replay.add(turn, rows, live)
@@ -345,13 +347,13 @@ class PearlLearner(Saved):
             self.ends[recent, episode + 1] = self.recent.written[recent]
             returns.append(rows.reward.sum().item() / len(turn))
         for episode in range(self.config.scout_episodes):
-            memory = scout.start(Clues(), self.trial, noise)
+            memory = scout.start(Clues(), self.trial, own)
             _, _, rows, live = self._episode(scout, tasks, memory, noise.at("scout"), episode)
             self.replay.add(turn, rows, live)
         return {"first_return": returns[0], "last_return": returns[-1]}
 
     def _episode(
-        self, agent: Pearl | Scout, tasks: Tasks, memory: Any, noise: Rows, episode: int
+        self, agent: Pearl | Scout, tasks: Tasks, memory: Any, noise: TrialNoise, episode: int
     ) -> tuple[Any, list[Step], Stored, Bool[Tensor, "n T"]]:
         """One episode, counted: the memory after it, its steps, and the same steps as they are stored."""
         family, dense, network = self.family, self.config.critic_reward == "dense", self.network

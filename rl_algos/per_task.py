@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bridge import memory as tree
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -61,7 +62,7 @@ def log_prob_and_entropy(
 
 @torch.no_grad()
 def play(
-    policy: Policy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
+    policy: Policy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: TrialNoise, episodes: int, horizon: int
 ) -> list[Step]:
     """The steps of ``episodes`` episodes on each task, side by side: no episode waits for another.
 
@@ -77,7 +78,13 @@ def play(
 
 @torch.no_grad()
 def roll_out(
-    policy: MlpPolicy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: Rows, episodes: int, horizon: int
+    policy: MlpPolicy,
+    params: Parameters,
+    family: TaskFamily,
+    tasks: Tasks,
+    noise: TrialNoise,
+    episodes: int,
+    horizon: int,
 ) -> Episodes:
     """``play``, as episodes of each task."""
     steps = play(policy, params, family, tasks, noise, episodes, horizon)

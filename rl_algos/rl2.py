@@ -41,6 +41,7 @@ from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, Losses, judge, losses
+from bridge.noise import TrialNoise
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete, TaskFamily
@@ -239,14 +240,15 @@ class Rl2Learner(Saved):
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it."""
         config, left = self.config, max(0.0, 1 - spent)
-        batch, noise = self._play()
+        batch, _ = self._play()
+        own = Rows.of(f"learn/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
         played = self.workers.total(batch.live.sum())
         judged = self._judge(batch, played / (self.trials * self.workers.count))
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * left
         bonus, sums = config.entropy * left, dict.fromkeys(Losses._fields, 0.0)
         for epoch in range(config.epochs):
-            order = noise.at("order", epoch).uniform().argsort()
+            order = own.at("order", epoch).uniform().argsort()
             for rows in order.tensor_split(config.minibatches):
                 part = batch.columns(rows)
                 out, score = self._evaluate(part)
@@ -266,9 +268,9 @@ class Rl2Learner(Saved):
         steps = config.epochs * config.minibatches
         return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
 
-    def _play(self) -> tuple[Batch, Rows]:
+    def _play(self) -> tuple[Batch, TrialNoise]:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ; its noise."""
-        noise = Rows.of(f"train/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
+        noise = TrialNoise.of(f"train/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
         return play_trials(self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"), noise
 
     @torch.no_grad()

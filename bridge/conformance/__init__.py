@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.conformance import agents, memories, simulator, splits
+from bridge.conformance import agents, draws, memories, simulator, splits
 from bridge.conformance.rules import Verdict, listed, sentence, verdicts
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
@@ -35,6 +35,8 @@ AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
     agents.noise_is_named,
     agents.runs_repeat,
     agents.playing_changes_no_agent,
+    draws.actions_are_drawn_as_said,
+    draws.noise_foretells_nothing,
     memories.act_only_reads,
     memories.shown_is_played,
     memories.carry_is_a_cache,
@@ -62,6 +64,7 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
     splits.held_out_tasks_are_new,
     splits.fixed_tasks_are_distinct,
     splits.level_zero_is_id,
+    splits.levels_move,
     splits.hash_tells_tasks_apart,
     simulator.expected_reward_is_the_mean,
     simulator.optimal_return_is_a_bound,

@@ -110,7 +110,7 @@ class _Looked(Sitting):
 
     def decide(self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True) -> Decision:
         decision = super().decide(episode, t, obs, aside=aside, explore=explore)
-        _fits(decision, self.probe.family, len(self.rng), {"episode": episode, "step": t})
+        _fits(decision, self.probe.family, len(self.noise), {"episode": episode, "step": t})
         return decision
 
 

@@ -21,10 +21,10 @@ from torch import Tensor
 from bridge import memory as tree
 from bridge.conformance.compare import per_row
 from bridge.conformance.rules import demand, rule, rule_name
+from bridge.noise import TrialNoise
 from bridge.play import clues, transition
 from bridge.protocol import Decision, Step, Trial
 from bridge.references.random import Random
-from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 _STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
@@ -69,9 +69,9 @@ class AgentProbe:
         return self.family.sample(self.split, torch.arange(self.rows))
 
     @cached_property
-    def rng(self) -> Rows:
+    def noise(self) -> TrialNoise:
         """The noise of each row."""
-        return Rows.of("conformance", torch.arange(self.rows))
+        return TrialNoise.of("conformance", torch.arange(self.rows))
 
     @cached_property
     def context(self) -> Episodes:
@@ -111,30 +111,34 @@ class Sitting:
     """An agent in the middle of trials: its memory, and the verbs with the evaluator's names for noise."""
 
     def __init__(
-        self, probe: AgentProbe, index: Int[Tensor, " n"] | slice = slice(None), trial: Trial | None = None
+        self,
+        probe: AgentProbe,
+        index: Int[Tensor, " n"] | slice = slice(None),
+        trial: Trial | None = None,
+        noise: TrialNoise | None = None,
     ) -> None:
         self.probe, self.agent = probe, probe.agent
         self.trial = trial or probe.trial
-        self.rng, self.tasks = probe.rng[index], tree.select(probe.tasks, index)
+        self.noise, self.tasks = (noise or probe.noise)[index], tree.select(probe.tasks, index)
         told = clues(self.agent, probe.family, probe.split, self.tasks)
-        self.memory: Any = self.agent.start(told, self.trial, self.rng.at("agent", "start"))
+        self.memory: Any = self.agent.start(told, self.trial, self.noise.agent.at("start"))
 
     def forked(self, copies: int = 1) -> Sitting:
         """The same trials once more (or ``copies`` times), with a fork of the memory."""
         twin = copy.copy(self)
-        rows = torch.arange(len(self.rng)).repeat_interleave(copies)
-        twin.rng, twin.tasks = self.rng[rows], tree.select(self.tasks, rows)
+        rows = torch.arange(len(self.noise)).repeat_interleave(copies)
+        twin.noise, twin.tasks = self.noise[rows], tree.select(self.tasks, rows)
         twin.memory = tree.fork(self.memory, copies)
         return twin
 
     def begin(self, episode: int) -> None:
         """Before each episode."""
-        self.memory = self.agent.begin(self.memory, self.rng.at("agent", episode, "begin"), episode=episode)
+        self.memory = self.agent.begin(self.memory, self.noise.agent.at(episode, "begin"), episode=episode)
 
     def decide(self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True) -> Decision:
         """``act``, on a fork that is thrown away if ``aside``."""
         memory = tree.fork(self.memory) if aside else self.memory
-        return self.agent.act(memory, obs, self.rng.at("agent", episode, "act", t), explore=explore)
+        return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=explore)
 
     def observe(self, step: Step, carry: Any = None) -> None:
         """Within an episode."""
@@ -147,7 +151,7 @@ class Sitting:
     def adapt(self, episode: int) -> None:
         """After each episode."""
         last = episode + 1 == self.trial.episodes
-        self.memory = self.agent.adapt(self.memory, self.rng.at("agent", episode, "adapt"), episode=episode, last=last)
+        self.memory = self.agent.adapt(self.memory, self.noise.agent.at(episode, "adapt"), episode=episode, last=last)
 
 
 def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
@@ -157,7 +161,7 @@ def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episo
     episodes: Episodes = []
     for episode in range(sitting.trial.episodes):
         sitting.begin(episode)
-        env = sitting.rng.at("env", episode)
+        env = sitting.noise.env.at("env", episode)
         state, obs = family.reset(tasks, env.at("reset"))
         live = torch.ones(len(obs), dtype=torch.bool) if family.ends_early else None
         steps: list[Step] = []

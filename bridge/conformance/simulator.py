@@ -13,6 +13,7 @@ from bridge.conformance.rules import demand, rule, space_bounds
 from bridge.conformance.snapshot import global_noise, other_python_noise
 from bridge.conformance.traced import Traced
 from bridge.conformance.walk import ROWS, SUBSETS, demand_same, noise_of, other_action, tasks_of, walk
+from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
 from bridge.references.random import Random
@@ -82,31 +83,22 @@ def rewards_fit(family: TaskFamily) -> None:
 
 @rule
 def endings_are_separate(family: TaskFamily) -> None:
-    """Rows are truncated exactly at the horizon, and terminated before it only in a family that ends early."""
+    """Rows are terminated before the horizon only in a family that ends early; time-outs are the evaluator's to say."""
     for split in ("id", *(name for name in family.splits if name.startswith("shift/horizon/"))):
         horizon = family.trial(split).horizon
-        tasks, noise = tasks_of(family, split)
-        ended = torch.zeros(ROWS, dtype=torch.bool)
-        for t, state, obs, action, here, outcome in walk(family, split, tasks, noise, steps=horizon):
-            flag, out_of_time = outcome.terminated, t + 1 == horizon
-            if flag is not None:
-                demand(
-                    flag.dtype == torch.bool and tuple(flag.shape) == (ROWS,), expected=f"torch.bool ({ROWS},) or None",
-                    found=f"{flag.dtype} {tuple(flag.shape)}", remedy="Say of each row whether it ended.", step=t,
-                )  # fmt: skip
-                demand(
-                    ~flag | (family.ends_early or out_of_time), expected=f"no end before step {horizon - 1} on {split}",
-                    found="terminated", remedy="Set ends_early = True, or leave time-outs to the horizon.", step=t,
-                )  # fmt: skip
-            live = ~ended if family.ends_early else None
-            _, step = transition(family, tasks, state, obs, action, here, out_of_time, live)
-            timed_out = ~ended & ~step.terminated & out_of_time
+        for t, *_, outcome in walk(family, split, *tasks_of(family, split), steps=horizon):
+            flag = outcome.terminated
+            if flag is None:
+                continue
             demand(
-                (step.truncated == timed_out) & ~(step.terminated & step.truncated),
-                expected="truncated at the horizon and nowhere else, never with terminated", found=step.truncated,
-                remedy="Return terminated alone; the evaluator adds the time-out.", step=t,
+                flag.dtype == torch.bool and tuple(flag.shape) == (ROWS,), expected=f"torch.bool ({ROWS},) or None",
+                found=f"{flag.dtype} {tuple(flag.shape)}", remedy="Say of each row whether it ended.", step=t,
             )  # fmt: skip
-            ended = ended | step.terminated | step.truncated
+            demand(
+                ~flag | (family.ends_early or t + 1 == horizon),
+                expected=f"no end before step {horizon - 1} on {split}", found="terminated",
+                remedy="Set ends_early = True, or leave time-outs to the horizon.", step=t,
+            )  # fmt: skip
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------
@@ -117,11 +109,11 @@ def step_is_a_function(family: TaskFamily) -> None:
     """The same tasks, state, action and noise give the same outcome, and stepping changes none of them in place."""
     tasks, noise = tasks_of(family, "id")
     for t, state, _, action, here, outcome in walk(family, "id", tasks, noise):
-        before = tree.fork((state, tasks))
+        before = tree.fork((state, tasks, action))
         again = family.step(tasks, state, action, here)
         demand_same(again, outcome, "the same outcome twice", "Keep no state in the family.", t)
-        remedy = "Return new tensors: the evaluator keeps the old state for rows that stand still."
-        demand_same((state, tasks), before, "the state and tasks as they were", remedy, t)
+        remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still, and for who learns."
+        demand_same((state, tasks, action), before, "the state, tasks and action as they were", remedy, t)
 
 
 @rule
@@ -225,7 +217,8 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
     """``optimal_return`` is finite, one a row, and on every split at least what the random agent gets on average."""
     agent = Random(family)
     for split in family.splits:
-        tasks, noise = tasks_of(family, split, _BOUNDED_ROWS)
+        ids = torch.arange(_BOUNDED_ROWS)
+        tasks, noise = family.sample(split, ids), TrialNoise.of("conformance", ids)
         trial = family.trial(split)
         best = family.optimal_return(tasks, trial)
         demand(
@@ -233,7 +226,7 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
             found=tuple(best.shape), remedy="Return one number a row, for one episode.",
         )  # fmt: skip
         demand(best.isfinite(), expected=f"finite returns on {split}", found=best, remedy="Look at this task.")
-        memory = agent.start(Clues(), trial, noise)
+        memory = agent.start(Clues(), trial, noise.agent.at("start"))
         _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
         lead = (totals.expected - best).double()
         demand(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random  # noqa: TID251 (nothing is drawn)
+from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
@@ -48,15 +49,26 @@ def _walk(value: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
         found[path] = value.get_state()
     elif isinstance(value, np.random.Generator):
         found[path] = str(value.bit_generator.state)
+    elif isinstance(value, random.Random):
+        found[path] = str(value.getstate())
+    elif isinstance(value, bytearray):
+        found[path] = bytes(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _walk(item, f"{path}[{key!r}]", found, seen)
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
         for i, item in enumerate(value):
             _walk(item, f"{path}[{i}]", found, seen)
     elif not isinstance(value, _CODE):
-        for name, item in getattr(value, "__dict__", {}).items():
+        for name, item in (_slots(value) | getattr(value, "__dict__", {})).items():
             _walk(item, f"{path}.{name}", found, seen)
+
+
+def _slots(value: Any) -> dict[str, Any]:
+    """The attributes that a value keeps without a dictionary."""
+    declared = (cls.__dict__.get("__slots__", ()) for cls in type(value).__mro__)
+    names = [name for slots in declared for name in ((slots,) if isinstance(slots, str) else slots)]
+    return {name: getattr(value, name) for name in names if name[:2] != "__" and hasattr(value, name)}
 
 
 def _same(a: Any, b: Any) -> bool:

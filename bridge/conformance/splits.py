@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import torch
 
@@ -19,12 +20,16 @@ from bridge.tasks.base import STREAMS, TaskFamily
 
 _MANY = 512
 """Tasks of a continuum that are looked through for a training task."""
+_APART = 0.75
+"""Of as many held-out tasks of a continuum and training tasks: what lies apart has above 95%, measured."""
+_SOME = 64
+"""Tasks that are looked at for what a level moves."""
 _HELD_OUT_AXES = ("goal_shell", "hole", "ring")
 
 
 @rule
 def splits_are_named(family: TaskFamily) -> None:
-    """The splits train, id_val and id exist, every split answers to its name, and every level moves its axis."""
+    """The splits train, id_val and id exist, every split answers to its name, and no level has the trained value."""
     demand(
         set(STREAMS) <= set(family.splits) and len(set(family.splits)) == len(family.splits),
         expected=f"{STREAMS} and no name twice", found=family.splits,
@@ -38,6 +43,62 @@ def splits_are_named(family: TaskFamily) -> None:
             axis.values[0] not in axis.values[1:], expected=f"levels of {name} beside the trained value",
             found=axis.values, remedy="Level 0 is the trained one; move the others.",
         )  # fmt: skip
+
+
+@rule
+def levels_move(family: TaskFamily) -> None:
+    """Every level of an axis moves something that play depends on: the trial, or a parameter of its tasks that the
+    simulator reads. No two levels are alike, and none is like id."""
+    for name in family.axes:
+        splits = ("id", *(f"shift/{name}/{level}" for level in range(1, 5)))
+        read = set().union(*(_read(family, split) for split in splits))
+        params = {split: family.sample(split, torch.arange(_SOME)).params for split in splits}
+        for one, other in combinations(splits, 2):
+            ours, theirs = params[one], params[other]
+            moved = {key for key in ours.keys() | theirs.keys() if not _equal(ours.get(key), theirs.get(key))}
+            demand(
+                family.trial(one) != family.trial(other) or bool(moved & read),
+                expected=f"{other} to differ from {one} in its trial or in one of {', '.join(sorted(read))}, which "
+                "reset and step read",
+                found=f"a difference in {', '.join(sorted(moved)) or 'nothing'}",
+                remedy="Put TaskFamily.value(split, axis, ...) into a parameter in _sample, and read it where it acts.",
+            )  # fmt: skip
+
+
+def _read(family: TaskFamily, split: str) -> set[str]:
+    """The names of the parameters that are read while some tasks are played."""
+    tasks, noise = tasks_of(family, split)
+    params = _Watched(tasks.params)
+    tasks = tasks._replace(params=params)
+    for moment in walk(family, split, tasks, noise):
+        family.expected_reward(tasks, moment.step())
+    return params.read
+
+
+class _Watched(dict[str, torch.Tensor]):
+    """Parameters that note which of them are read."""
+
+    def __init__(self, params: dict[str, torch.Tensor]) -> None:
+        super().__init__(params)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+
+def _equal(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
 
 
 @rule
@@ -106,7 +167,7 @@ def streams_differ(family: TaskFamily) -> None:
 
 @rule
 def held_out_tasks_are_new(family: TaskFamily) -> None:
-    """Finite streams share all their tasks or none, and goal_shell, hole and ring have no training task."""
+    """Finite streams share all their tasks or none, and goal_shell, hole and ring lie apart from training tasks."""
     if all(family.support(split, whole=True) is not None for split in STREAMS):
         for one, other in combinations(STREAMS, 2):
             a, b = _told_apart(family, one, other)
@@ -117,8 +178,22 @@ def held_out_tasks_are_new(family: TaskFamily) -> None:
     for axis in family.axes.keys() & set(_HELD_OUT_AXES):
         for split in (f"shift/{axis}/{level}" for level in range(1, 5)):
             a, b = _told_apart(family, "train", split)
-            expected = f"no training task in {split}"
-            demand(not a & b, expected=expected, found=sorted(a & b), remedy="Build the supports disjoint.")
+            expected, remedy = f"no training task in {split}", "Build the supports disjoint."
+            demand(not a & b, expected=expected, found=sorted(a & b), remedy=remedy)
+            if family.support(split) is None:
+                among = _among_its_own(a, b)
+                expected = f"tasks of {split} beside one another: above {_APART:.0%}"
+                demand(among > _APART, expected=expected, found=f"{among:.0%} of {len(b)}", remedy=remedy)
+
+
+def _among_its_own(train: set[tuple], held_out: set[tuple]) -> float:
+    """The share of held-out tasks that lie nearer to another of them than to any training task.
+
+    Half, where both are drawn alike; all but those at the border, where they lie apart.
+    """
+    theirs, ours = (torch.tensor(sorted(tasks), dtype=torch.float64) for tasks in (train, held_out))
+    own = torch.cdist(ours, ours).fill_diagonal_(torch.inf)
+    return float((own.amin(1) < torch.cdist(ours, theirs).amin(1)).double().mean())
 
 
 def _told_apart(family: TaskFamily, one: str, other: str) -> tuple[set[tuple], set[tuple]]:

@@ -186,6 +186,11 @@ class FineTuned(nn.Module):
         self._card = card
         self.agent.card = dataclasses.replace(self.agent.card, decode_rule=card.decode_rule)
 
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.agent.actions
+
     def with_steps(self, steps: int) -> FineTuned:
         """The same agent, with so many gradient steps each time."""
         config = dataclasses.replace(self.config, inner_steps=steps)

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge.finetuning.lived import Lived
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Agent, Clues
-from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 
 
@@ -34,12 +34,12 @@ def usual(agent: Agent, family: TaskFamily, *, quantile: float, trials: int, see
         seed: of tasks' noise and play.
     """
     trial, ids = family.trial("id_val"), torch.arange(trials)
-    rng, tasks = Rows.of(f"switch/{seed}", ids), family.sample("id_val", ids)
-    memory, returns = agent.start(Clues(), trial, rng), []
+    noise, tasks = TrialNoise.of(f"switch/{seed}", ids), family.sample("id_val", ids)
+    memory, returns = agent.start(Clues(), trial, noise.agent.at("start")), []
     for episode in range(trial.episodes):
         if episode:
-            memory = agent.adapt(memory, rng.at("adapt", episode), episode=episode - 1, last=False)
-        memory, totals = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+            memory = agent.adapt(memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False)
+        memory, totals = play_episode(agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
         returns.append(totals.reward)
     return _so_far(torch.stack(returns, 1)).quantile(quantile, dim=0)
 

@@ -26,7 +26,7 @@ from bridge.errors import UserError, unknown
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 
-SUITE_VERSION = 1
+SUITE_VERSION = 2
 """Moves when a split, a normaliser or a counting rule moves; results of two suite versions are never mixed."""
 
 STREAMS = ("train", "id_val", "id")

@@ -15,6 +15,7 @@ from bridge import evaluate as module
 from bridge import results
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import METRICS, Plan, evaluate, task_index
+from bridge.noise import TrialNoise
 from bridge.play import play_episode, record_context
 from bridge.protocol import Card, Step, Trial
 from bridge.references.random import Random
@@ -217,8 +218,8 @@ def test_informed_return_is_that_of_trials_whose_context_holds_a_success() -> No
     plan = Plan(track="C", trials=210, shots=2)
     found = evaluate(Random(family), family, plan, behaviour=Random(family))
     ids = torch.arange(210)
-    rng, tasks = Rows.of(0, ids), family.sample("id", task_index(family, plan, ids))
-    shown = record_context(Random(family), family, "id", tasks, rng.at("context"), Trial(2, 15))
+    noise, tasks = TrialNoise.of(0, ids), family.sample("id", task_index(family, plan, ids))
+    shown = record_context(Random(family), family, "id", tasks, noise.at("context"), Trial(2, 15))
     known = [torch.zeros(210, dtype=torch.bool)]
     for steps in shown:
         known.append(
@@ -231,7 +232,7 @@ def test_informed_return_is_that_of_trials_whose_context_holds_a_success() -> No
             family,
             tasks,
             torch.zeros(210, 0),
-            rng.at("score"),
+            noise.at("score"),
             episode=point,
             horizon=15,
             explore=False,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Card, Clues, Step, Trial
 from bridge.rng import Rows
@@ -70,11 +71,11 @@ class Absorber(Witness):
 
 
 def test_track_c_shows_every_method_the_same_context() -> None:
-    family, rng = Echo(), Rows.of(5, torch.arange(3))
+    family, noise = Echo(), TrialNoise.of(5, torch.arange(3))
     behaviour = Clerk(lambda number, episode, step: number * 7 + episode)
     plan = Plan(trials=3, track="C", eval_seed=5, shots=2)
     tasks = family.sample("id", torch.arange(3))
-    context = record_context(behaviour, family, "id", tasks, rng.at("context"), Trial(2, H))
+    context = record_context(behaviour, family, "id", tasks, noise.at("context"), Trial(2, H))
     for witness in (Witness(wage), Witness(lambda *where: -wage(*where)), Absorber(wage)):
         evaluate(witness, family, plan, behaviour=behaviour)
         scored = [witness.shown[i * 2 * H : i * 2 * H + H] for i in range(3)]  # score, show, score, show, score

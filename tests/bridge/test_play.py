@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bridge.errors import ContractError
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Decision, Step, Trial
 from bridge.references.random import Random
@@ -20,10 +21,10 @@ from tests.bridge.books import Brief, Clerk, Echo, H, K, earned, wage
 def test_a_row_that_ended_earns_nothing_more_and_its_memory_rests() -> None:
     family, agent = Brief(size=4), Clerk(wage)
     seen: list[Step] = []
-    tasks, rng = family.sample("id", torch.arange(4)), Rows.of(0, torch.arange(4))
-    memory = agent.start(Clues(task=tasks), Trial(1, H), rng)
+    tasks, noise = family.sample("id", torch.arange(4)), TrialNoise.of(0, torch.arange(4))
+    memory = agent.start(Clues(task=tasks), Trial(1, H), noise.agent)
     memory, totals = play_episode(
-        agent, family, tasks, memory, rng, episode=0, horizon=H, visit=lambda t, step: seen.append(step)
+        agent, family, tasks, memory, noise, episode=0, horizon=H, visit=lambda t, step: seen.append(step)
     )
     assert totals.reward.tolist() == [earned(task, 0, task + 1) for task in range(4)]
     assert torch.equal(totals.expected, totals.reward)

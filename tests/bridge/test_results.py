@@ -52,7 +52,7 @@ def test_rows_name_what_was_played():
     row = table("shift/prior/3").slice(0, 1).to_pylist()[0]
     expected = {
         "family": "bandit:k=3,n=4", "split": "shift/prior/3", "axis": "prior", "level": 3, "shift_distance": 2.0,
-        "method": "bayes", "exact_reference": "exact", "track": "O", "suite_version": 1, "family_hash": FAMILY.hash,
+        "method": "bayes", "exact_reference": "exact", "track": "O", "suite_version": 2, "family_hash": FAMILY.hash,
         "supervision": "prior", "clue": "nothing", "delta_prior": None, "selection_rule": "none",
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
@@ -105,7 +105,7 @@ def test_a_folder_of_another_suite_version_is_refused(tmp_path):
     results.open_folder(tmp_path)
     results.open_folder(tmp_path)
     (tmp_path / "suite.json").write_text('{"suite_version": 99}')
-    with pytest.raises(UserError, match=r"suite version 99.*suite version 1"):
+    with pytest.raises(UserError, match=r"suite version 99.*suite version 2"):
         results.open_folder(tmp_path)
     (tmp_path / "suite.json").write_text("not json")
     with pytest.raises(UserError, match=r"suite\.json cannot be read"):

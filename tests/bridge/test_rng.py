@@ -14,6 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from bridge.conformance.snapshot import global_noise, other_python_noise
+from bridge.errors import ContractError
 from bridge.rng import Rows
 
 N = 40_000
@@ -225,6 +226,53 @@ def test_forks_of_a_row_differ_from_it_and_from_one_another_and_pair_between_bat
     assert len({*words.flatten().tolist(), *rows.bits().tolist()}) == 200
     assert torch.equal(rows[10:20].fork(3).bits().view(10, 3), words[10:20])
     assert torch.equal(rows.fork(5).bits().view(50, 5)[:, :3], words)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row", [[0.0, 0.0, 0.0], [0.5, -0.1, 0.6], [0.2, float("nan"), 0.8], [1.0, float("inf"), 0.0], [3e38, 3e38, 0.0]]
+)
+@pytest.mark.parametrize("first", [[1.0, 0.0, 0.0], [0.25, 0.5, 0.25]])
+def test_weights_that_nothing_can_be_drawn_by_are_refused(row: list[float], first: list[float]) -> None:
+    rows = Rows.of(0, torch.arange(2))
+    with pytest.raises(ContractError, match=r"row 1 has \[.*logits.softmax\(-1\)"):
+        rows.categorical(torch.tensor([first, row]))
+    assert int(rows.categorical(torch.tensor([first, first]))[0]) in (0, 1, 2)
+    assert rows[:0].categorical(torch.empty(0, 3)).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.5, float("nan"), float("inf")])
+def test_parameters_that_no_gamma_has_are_refused(bad: float) -> None:
+    rows, shape = Rows.of(0, torch.arange(2)), torch.tensor([[1.0, 2.0], [2.0, bad]])
+    for draw in (rows.gamma, rows.dirichlet, lambda shape: rows.beta(shape, shape.flip(0))):
+        with pytest.raises(ContractError, match=r"row [01] has .*computed from"):
+            draw(shape)
+
+
+@pytest.mark.parametrize("n", [0, -3, 2**23 + 1])
+def test_integers_are_below_a_number_that_has_cells_enough(n: int) -> None:
+    with pytest.raises(ContractError, match=rf"from 1 to 2\^23 = 8,388,608; found n={n}"):
+        ROWS.integers(n)
+
+
+def test_the_most_integers_stay_below_their_bound() -> None:
+    class Last(Rows):
+        def bits(self, *shape: int) -> Tensor:
+            return torch.full((len(self), *shape), -1)
+
+    for n in (1, 2**22 + 1, 2**23 - 1, 2**23):
+        assert int(Last(torch.zeros(1, dtype=torch.int64)).integers(n)) == n - 1
+
+
+def test_rows_and_seeds_that_would_name_the_stream_of_others_are_refused() -> None:
+    for seed in (-1, 2**64, -(2**64)):
+        with pytest.raises(ContractError, match=r"integer from 0 to 2\^64 - 1, found"):
+            Rows.of(seed, IDS[:2])
+    with pytest.raises(ContractError, match=r"found -1\. Count them from 0"):
+        Rows.of(0, torch.tensor([3, -1]))
+    assert len(Rows.of(2**64 - 1, IDS[:0])) == 0
 
 
 # --- for ever ---------------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from bridge.noise import TrialNoise
 from bridge.protocol import Step, Trial
 from bridge.references.random import Random
-from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.trials import Batch, packed, play_trials, task_features
 from tests.bridge.toys import Corridor
@@ -27,7 +27,7 @@ class Watched(Random):
 
 def played(family, trial: Trial, *, means: bool = False) -> tuple[Batch, list[Step]]:
     agent = Watched(family)
-    return play_trials(agent, family, trial, Rows.of("trials", torch.arange(ROWS)), means=means), agent.seen
+    return play_trials(agent, family, trial, TrialNoise.of("trials", torch.arange(ROWS)), means=means), agent.seen
 
 
 @pytest.mark.parametrize("spec", ["gridnavi", "corridor"])
@@ -74,11 +74,11 @@ def test_padding_is_judged_as_nothing():
 
 def test_tasks_are_drawn_by_the_name_of_the_noise():
     family = make_family("bandit:k=3,n=6")
-    noise = Rows.of("trials", torch.arange(ROWS))
-    tasks = family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+    noise = TrialNoise.of("trials", torch.arange(ROWS))
+    tasks = family.sample("train", noise.env.at("task").bits() & ((1 << 62) - 1))
     batch, _ = played(family, family.trial("train"))
     assert torch.equal(batch.task, tasks.params["means"])
-    others = Rows.of("others", torch.arange(ROWS))
+    others = TrialNoise.of("others", torch.arange(ROWS))
     other = play_trials(Random(family), family, family.trial("train"), others, means=False)
     assert not torch.equal(batch.task, other.task)
 

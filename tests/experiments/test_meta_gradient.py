@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from experiments.meta_gradient import ALPHA, HORIZON, ExactMdp
 from rl_algos import per_task
@@ -12,7 +13,7 @@ def test_the_value_is_that_of_played_episodes():
     mdp, rows = ExactMdp(), torch.arange(2_000)
     start = mdp.inner.start(len(rows))
     tasks = mdp.family.sample("train", torch.zeros_like(rows))
-    played = per_task.roll_out(mdp.inner.policy, start, mdp.family, tasks, Rows.of(0, rows), 2, HORIZON)
+    played = per_task.roll_out(mdp.inner.policy, start, mdp.family, tasks, TrialNoise.of(0, rows), 2, HORIZON)
     returns = played.reward.sum(-1).mean(1)
     value = mdp.value(mdp.start(1)).item()
     assert abs(returns.mean().item() - value) < 4 * returns.std().item() / len(rows) ** 0.5

@@ -13,6 +13,7 @@ from datasets.exceptions import DatasetGenerationError
 from pyarrow import parquet
 
 from bridge.errors import StorageError, UserError
+from bridge.noise import TrialNoise
 from bridge.references.q_learning import QLearning
 from bridge.references.table import reference
 from bridge.rng import Rows
@@ -138,7 +139,7 @@ def test_sources_may_be_any_agents(tmp_path):
     made = collection(tmp_path, sources=("slow", "fast"), agents={"slow": slow, "fast": fast}, rows=6)
     found = made.shard(0)
     assert found["source"] == ["slow", "fast"] * 3
-    played = play([slow, fast], family, made.trial, Rows.of("histories/0", torch.arange(6)), "train")
+    played = play([slow, fast], family, made.trial, TrialNoise.of("histories/0", torch.arange(6)), "train")
     assert torch.equal(read(found, range(6), family).steps.action, played.steps.action)
 
 
@@ -167,11 +168,11 @@ def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_re
         Collection.opened(made.folder, make_family("darkroom"))
     definition = made.folder / "definition.json"
     definition.write_text(definition.read_text().replace('"version": 3', '"version": 1'))
-    with pytest.raises(UserError, match=rf"version \[1, 1\]; this program reads \[3, 1\].*{remedy}"):
+    with pytest.raises(UserError, match=rf"version \[1, 2\]; this program reads \[3, 2\].*{remedy}"):
         Collection.opened(made.folder, made.family)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "no json", '{"version": 3, "suite_version": 1}'])
+@pytest.mark.parametrize("text", ["[]", "{}", "no json", '{"version": 3, "suite_version": 2}'])
 def test_a_damaged_definition_is_refused_with_the_remedy(tmp_path, text):
     made = collection(tmp_path)
     made.shard(0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bridge.errors import UserError
+from bridge.noise import TrialNoise
 from bridge.protocol import Card, Trial
 from bridge.references.random import Random
 from bridge.references.table import REFERENCES, reference
@@ -17,7 +18,7 @@ def histories(spec="gridnavi", sources=("psrl",), rows=6, episodes=4):
     family = make_family(spec)
     trial = Trial(episodes, family.trial("train").horizon)
     agents = [reference(name, family, "train") for name in sources]
-    return family, play(agents, family, trial, Rows.of("h", torch.arange(rows)), "train")
+    return family, play(agents, family, trial, TrialNoise.of("h", torch.arange(rows)), "train")
 
 
 def test_steps_follow_one_another_and_ends_are_marked():

@@ -48,7 +48,7 @@ def test_recomputed_policy_is_the_policy_that_played(spec, window):
         torch.nn.init.normal_(made.policy.actor.weight)
     batch, noise = made._play()
     out, _ = made._evaluate(batch)
-    agent, tasks = made.agent(), made.family.sample("train", noise.at("task").bits() & ((1 << 62) - 1))
+    agent, tasks = made.agent(), made.family.sample("train", noise.env.at("task").bits() & ((1 << 62) - 1))
     said, alive = [], []
     act = agent.act
 
@@ -57,7 +57,7 @@ def test_recomputed_policy_is_the_policy_that_played(spec, window):
         return said[-1]
 
     agent.act = spy  # type: ignore[method-assign]
-    memory = agent.start(Clues(), made.trial, noise)
+    memory = agent.start(Clues(), made.trial, noise.agent.at("start"))
     for episode in range(made.trial.episodes):
         with torch.no_grad():
             memory, _ = play_episode(

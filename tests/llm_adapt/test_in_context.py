@@ -7,6 +7,7 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Step
 from bridge.rng import Rows
@@ -50,17 +51,17 @@ def test_keeps_the_contract(family, options):
 def test_it_says_what_one_pass_over_its_trial_says():
     """Played step by step over three episodes; then its tokens are read at once."""
     family = make_family("gridnavi")
-    made, rng = agent(family), Rows.of(0, torch.arange(3))
+    made, noise = agent(family), TrialNoise.of(0, torch.arange(3))
     tasks, trial, steps, said = family.sample("id", torch.arange(3)), family.trial("id"), [], []
-    memory = made.start(Clues(), trial, rng)
+    memory = made.start(Clues(), trial, noise.agent)
     act = made.act
     made.act = lambda *args, **options: said.append(act(*args, **options)) or said[-1]  # type: ignore[method-assign]
     for episode in range(3):
         memory, _ = play_episode(
-            made, family, tasks, memory, rng, episode=episode, horizon=15, visit=lambda _t, step: steps.append(step)
+            made, family, tasks, memory, noise, episode=episode, horizon=15, visit=lambda _t, step: steps.append(step)
         )
     rows = Transition(*(torch.stack(c, 1) for c in zip(*(Transition.of(s) for s in steps), strict=True)))
-    tokens = made.policy.layout.trial(rows, made.policy.layout.nothing_yet(rng))
+    tokens = made.policy.layout.trial(rows, made.policy.layout.nothing_yet(noise.agent))
     whole = made.policy(tokens).out
     torch.testing.assert_close(torch.stack([d.logits for d in said], 1), whole, atol=1e-5, rtol=1e-5)
 

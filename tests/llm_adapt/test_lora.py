@@ -10,6 +10,7 @@ from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.weights import Together
 from bridge.learner import first_weights
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues
 from bridge.rng import Rows
@@ -37,11 +38,12 @@ def base(backbone: str = "llama") -> InContext:
 
 def tuned_in_a_trial(config: Config, rows: int = 4) -> tuple[Any, Any]:
     agent = lora(base(), config, "reward")
-    rng, tasks, trial = Rows.of(0, torch.arange(rows)), BANDIT.sample("id", torch.arange(rows)), BANDIT.trial("id")
-    memory = agent.start(Clues(), trial, rng)
+    ids, trial = torch.arange(rows), BANDIT.trial("id")
+    noise, tasks = TrialNoise.of(0, ids), BANDIT.sample("id", ids)
+    memory = agent.start(Clues(), trial, noise.agent)
     for episode in range(5):
-        memory, _ = play_episode(agent, BANDIT, tasks, memory, rng, episode=episode, horizon=1)
-        memory = agent.adapt(memory, rng.at("adapt", episode), episode=episode, last=False)
+        memory, _ = play_episode(agent, BANDIT, tasks, memory, noise, episode=episode, horizon=1)
+        memory = agent.adapt(memory, noise.agent.at(episode, "adapt"), episode=episode, last=False)
     return agent, memory
 
 

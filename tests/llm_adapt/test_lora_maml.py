@@ -11,6 +11,7 @@ from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
 from bridge.finetuning.objective import advantages
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.rng import Rows
@@ -124,12 +125,12 @@ def test_its_state_is_whole():
 def test_a_step_at_test_is_the_step_that_training_looked_at(family):
     """On the same episodes, from the same start."""
     made = learner(family, inner_lr=2.0, inner_steps=2)
-    agent, rng, trial = made.agent(), Rows.of(0, torch.arange(3)), family.trial("id")
-    tasks, memory = family.sample("id", torch.arange(3)), agent.start(Clues(), trial, Rows.of(0, torch.arange(3)))
+    agent, noise, trial = made.agent(), TrialNoise.of(0, torch.arange(3)), family.trial("id")
+    tasks, memory = family.sample("id", torch.arange(3)), agent.start(Clues(), trial, noise.agent)
     for episode in range(2):
-        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+        memory, _ = play_episode(agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
     before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
-    after = agent.adapt(memory, rng, episode=1, last=False).own
+    after = agent.adapt(memory, noise.agent, episode=1, last=False).own
     judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")
     stage = Stage(lived, made._log_prob_and_entropy(before, lived)[0].detach(), judged)
     looked_at = made._adapted(before, stage)

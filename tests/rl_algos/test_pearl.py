@@ -10,6 +10,7 @@ import torch
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Clues, Step, Trial
 from bridge.references.random import Random
@@ -38,7 +39,7 @@ def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner
 def context(made: PearlLearner, rows: int = 5) -> list[Step]:
     family = made.family
     tasks = family.sample("id", torch.arange(rows))
-    played = record_context(Random(family), family, "id", tasks, Rows.of(3, torch.arange(rows)), Trial(3, 6))
+    played = record_context(Random(family), family, "id", tasks, TrialNoise.of(3, torch.arange(rows)), Trial(3, 6))
     return [step for steps in played for step in steps]
 
 

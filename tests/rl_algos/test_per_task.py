@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call
 
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues
-from bridge.rng import Rows
 from rl_algos import per_task
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 from rl_algos.policies import MlpPolicy
@@ -31,7 +31,7 @@ def three_of(policy: MlpPolicy) -> per_task.Parameters:
 
 
 def some(family, policy, params, *, episodes: int = 4) -> per_task.Episodes:
-    tasks, noise = family.sample("train", torch.arange(3)), Rows.of(0, torch.arange(3))
+    tasks, noise = family.sample("train", torch.arange(3)), TrialNoise.of(0, torch.arange(3))
     return per_task.roll_out(policy, params, family, tasks, noise, episodes, family.trial("train").horizon)
 
 
@@ -54,9 +54,9 @@ def test_an_episode_side_by_side_is_the_episode_of_the_agent_that_adapts(family)
     agent = GradientAgent(InnerLoop(policy, InnerConfig(episodes_per_step=2)), Card(method="toy"))
     params = agent.inner.start(3)
     played = some(family, policy, params, episodes=2)
-    noise = Rows.of(0, torch.arange(3)).fork(2)
+    noise = TrialNoise.of(0, torch.arange(3)).fork(2)
     tasks = family.sample("train", torch.arange(3).repeat_interleave(2))
-    memory = agent.start(Clues(), family.trial("train"), noise)
+    memory = agent.start(Clues(), family.trial("train"), noise.agent)
     steps = []
     play_episode(
         agent, family, tasks, memory, noise, episode=0, horizon=family.trial("train").horizon,

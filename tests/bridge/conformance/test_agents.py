@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.conformance import AGENT_CHECKS, check_agent
+from bridge.conformance import AGENT_CHECKS, check_agent, draws
 from bridge.errors import ContractError
 from bridge.protocol import Decision
 from bridge.references.random import Random
 from bridge.rng import Rows
+from bridge.spaces import ClippedGaussian, ScaledBeta, SquashedGaussian
 from bridge.tasks import FAMILIES
 from tests.bridge.toys import Corridor, Notes, Reach, Tally
 
@@ -122,6 +123,52 @@ class OwnGenerator(AnyTally):
         return memory._replace(latent=torch.randn(len(rng), generator=self.generator))
 
 
+class DrawsOtherwise(AnyTally):
+    """Draws by weights that are not the probabilities of its logits."""
+
+    def weights(self, logits: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def act(self, memory: Notes, obs: torch.Tensor, rng: Rows, *, explore: bool) -> Decision:
+        decision = super().act(memory, obs, rng, explore=explore)
+        return decision._replace(action=rng.categorical(self.weights(decision.logits)))
+
+
+class LogitsAsWeights(DrawsOtherwise):
+    def weights(self, logits: torch.Tensor) -> torch.Tensor:
+        return (logits - logits.amin(-1, keepdim=True)).clamp(min=1e-6)
+
+
+class AnotherTemperature(DrawsOtherwise):
+    def weights(self, logits: torch.Tensor) -> torch.Tensor:
+        return (logits / 1.5).softmax(-1)
+
+
+class TakesTheNext(DrawsOtherwise):
+    def weights(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.softmax(-1).roll(1, -1)
+
+
+class TakesTheLikeliest(DrawsOtherwise):
+    def weights(self, logits: torch.Tensor) -> torch.Tensor:
+        return (logits == logits.amax(-1, keepdim=True)).float()
+
+
+class KnowsTheSeed(AnyTally):
+    """Finds its trial's number by the key of its noise, and looks up the task."""
+
+    def __init__(self, family: Any, **card: Any) -> None:
+        super().__init__(family, **card)
+        self.family, self.keys = family, Rows.of(0, torch.arange(256), "agent").key
+
+    def act(self, memory: Notes, obs: torch.Tensor, rng: Rows, *, explore: bool) -> Decision:
+        decision = super().act(memory, obs, rng, explore=explore)
+        found = rng.key[:, None] == self.keys
+        task = self.family.sample("id", found.long().argmax(1)).params
+        best = task["means"].argmax(-1) if "means" in task else (task["side"] >= 0.5).long()
+        return decision._replace(action=torch.where(found.any(1), best, decision.action))
+
+
 class CountsItsGames(AnyTally):
     games = 0
 
@@ -226,6 +273,13 @@ BROKEN_AGENTS: list[tuple[str, Any]] = [
     ("playing_changes_no_agent", CountsItsGames),
     ("playing_changes_no_agent", DriftingWeight),
     ("playing_changes_no_agent", OwnGenerator),
+    ("actions_are_drawn_as_said", LogitsAsWeights),
+    ("actions_are_drawn_as_said", AnotherTemperature),
+    ("actions_are_drawn_as_said", TakesTheNext),
+    ("actions_are_drawn_as_said", TakesTheLikeliest),
+    ("actions_are_drawn_as_said", partial(Tally, decode_rule="argmax")),
+    ("actions_are_drawn_as_said", partial(Tally, decode_rule="0.5")),
+    ("noise_foretells_nothing", KnowsTheSeed),
     ("act_only_reads", WritesInAct),
     ("shown_is_played", BelievesItself),
     ("carry_is_a_cache", NeedsItsCarry),
@@ -270,6 +324,45 @@ def test_real_valued_actions_are_checked_too() -> None:
     ):
         with pytest.raises(ContractError, match=f"decisions_fit.*{message}"):
             check_agent(Steers(Reach(), change), Reach())
+
+
+@pytest.mark.parametrize(("rule", "kind"), [("argmax", TakesTheLikeliest), ("1.5", AnotherTemperature)])
+def test_actions_are_drawn_as_the_card_decodes(rule: str, kind: Any) -> None:
+    AGENT_CHECKS["actions_are_drawn_as_said"](kind(BANDIT, decode_rule=rule), BANDIT)
+
+
+class Drawn(Random):
+    """In a box, by one of the distributions that networks have; ``off`` is added to what it says of it."""
+
+    def __init__(self, kind: Any, temperature: float = 1.0, off: float = 0.0) -> None:
+        super().__init__(Reach())
+        self.actions, self.temperature, self.off = kind(Reach().action), temperature, off
+        self.card = replace(self.card, reference=False, exact_reference="", decode_rule="sample")
+
+    def act(self, memory: Any, obs: torch.Tensor, rng: Rows, *, explore: bool) -> Decision:
+        out = torch.cat([2 * obs, obs - 0.5], -1)
+        decision = self.actions.decide(out, rng if explore else None, self.temperature)
+        return decision._replace(params=decision.params + self.off)
+
+
+@pytest.mark.parametrize("kind", [ScaledBeta, ClippedGaussian, SquashedGaussian])
+def test_draws_in_a_box_are_those_of_the_distribution_that_the_agent_names(kind: Any) -> None:
+    check = AGENT_CHECKS["actions_are_drawn_as_said"]
+    check(Drawn(kind), Reach())
+    for wrong in (Drawn(kind, temperature=0.7), Drawn(kind, off=0.5)):
+        with pytest.raises(ContractError, match="actions_are_drawn_as_said"):
+            check(wrong, Reach())
+
+
+@pytest.mark.parametrize("count", [20, 60])
+def test_false_alarms_are_as_rare_as_is_said(count: int) -> None:
+    """2,000 times at a rate of 1/20, of numbers that are as they should be."""
+    found = Rows.of(0, torch.arange(2000)).uniform(2, count, dtype=torch.float64)
+    far = [max(map(draws.off_uniform, two)) > draws.allowed_distance(count, 0.05) for two in found]
+    lead = found[:, 0] * torch.where(found[:, 1] < 0.5, -1.0, 1.0)
+    high = [float(one.sum()) > draws.allowed_sum(one, 0.05) for one in lead]
+    assert 0.01 < sum(far) / 2000 < 0.05
+    assert 0.001 < sum(high) / 2000 < 0.05
 
 
 def test_every_agent_rule_has_an_agent_that_breaks_it() -> None:

@@ -42,6 +42,29 @@ class StandsStill(AnyCorridor):
     axes: ClassVar = {"slip": Axis("", (0.1, 0.1, 0.2, 0.3, 0.4), "")}
 
 
+IDLE = {"idle": Axis("nothing", (0.0, 1.0, 2.0, 3.0, 4.0), "nobody")}
+
+
+class MovesNothing(AnyCorridor):
+    axes: ClassVar = Corridor().axes | IDLE
+
+
+class MovesWhatNobodyReads(MovesNothing):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        return super()._sample(split, index, noise) | {"idle": torch.full(index.shape, float(split.level))}
+
+
+class NeverSlips(AnyCorridor):
+    def step(self, tasks: Any, *args: Any) -> Outcome:
+        return super().step(tasks._replace(params={"side": tasks.params["side"], "slip": torch.zeros(1)}), *args)
+
+
+class RoundsItsLevels(AnyCorridor):
+    def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
+        params = super()._sample(split, index, noise)
+        return params | {"slip": (5 * params["slip"]).round() / 5}
+
+
 class NamesNothing(AnyCorridor):
     id = "corridor"
 
@@ -95,6 +118,13 @@ class InPlace(AnyCorridor):
     def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
         outcome = super().step(tasks, state, action, noise)
         state.copy_(outcome.state)
+        return outcome
+
+
+class MovesTheAction(AnyCorridor):
+    def step(self, tasks: Any, state: Any, action: Any, noise: Rows) -> Outcome:
+        outcome = super().step(tasks, state, action, noise)
+        action.clamp_(max=0)
         return outcome
 
 
@@ -171,6 +201,12 @@ class TrainingGoalsInTheShell(AnyCorridor):
         return {"side": (index + split.level) / 10.0, "slip": torch.full(index.shape, 0.1)}
 
 
+class NothingHeldOut(AnyCorridor):
+    """Of a continuum, no two tasks are ever the same; these are drawn from where training tasks are."""
+
+    axes: ClassVar = {"ring": Axis("", (0.0, 1.0, 2.0, 3.0, 4.0), "")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LeakyStreams(AnyCorridor):
     def _support(self, split: Any) -> int:
@@ -230,6 +266,10 @@ class StopsShort(AnyCorridor):
 BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("splits_are_named", NoValidation),
     ("splits_are_named", StandsStill),
+    ("levels_move", MovesNothing),
+    ("levels_move", MovesWhatNobodyReads),
+    ("levels_move", NeverSlips),
+    ("levels_move", RoundsItsLevels),
     ("id_spells_the_family", NamesNothing),
     ("every_split_plays", HalfAStep),
     ("every_split_plays", SharedState),
@@ -241,6 +281,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("endings_are_separate", EndsUnannounced),
     ("endings_are_separate", EndsInFloats),
     ("step_is_a_function", InPlace),
+    ("step_is_a_function", MovesTheAction),
     ("step_is_a_function", CountsSteps),
     ("rows_are_independent", CentredRewards),
     ("draws_ignore_actions", NoiseNamedByAction),
@@ -251,6 +292,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("tasks_depend_on_index_alone", TasksByPosition),
     ("streams_differ", OneStream),
     ("held_out_tasks_are_new", TrainingGoalsInTheShell),
+    ("held_out_tasks_are_new", NothingHeldOut),
     ("held_out_tasks_are_new", LeakyStreams),
     ("fixed_tasks_are_distinct", TwoTasks),
     ("fixed_tasks_are_distinct", FixedEverywhere),

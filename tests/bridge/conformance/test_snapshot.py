@@ -1,7 +1,10 @@
 """What an agent's snapshot sees change, and what it lets pass."""
 
+import random
+from collections import deque
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -18,3 +21,37 @@ def test_a_cache_may_be_filled_and_a_module_is_looked_into() -> None:
     with torch.no_grad():
         agent.weight.add_(1)
     assert changed(before, snapshot(agent)) == ["agent.training", "agent._parameters['weight']"]
+
+
+class Slotted:
+    __slots__ = ("kept",)
+
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+
+class Plain:
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+
+@pytest.mark.parametrize("holder", [Plain, Slotted])
+@pytest.mark.parametrize(
+    ("kept", "change"),
+    [
+        (deque([1]), lambda kept: kept.append(2)),
+        (bytearray(b"a"), lambda kept: kept.extend(b"b")),
+        (random.Random(0), lambda kept: kept.random()),
+        (torch.ones(1), lambda kept: kept.add_(1)),
+        (Slotted([1]), lambda kept: kept.kept.append(2)),
+    ],
+    ids=["deque", "bytes", "generator", "tensor", "slots"],
+)
+def test_whatever_holds_what_changed_it_is_seen(holder: Any, kept: Any, change: Any) -> None:
+    """An agent may hide a counter in other places than a dictionary of plain values."""
+    agent = Plain(holder(kept))
+    before = snapshot(agent)
+    assert changed(before, snapshot(agent)) == []
+    change(kept)
+    after = snapshot(agent)
+    assert changed(before, after) or after.keys() != before.keys()

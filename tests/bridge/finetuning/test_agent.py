@@ -15,6 +15,7 @@ from bridge.finetuning.agent import FineTuned, GradientSteps, Memory, continue_t
 from bridge.finetuning.objective import mean_gain
 from bridge.finetuning.weights import Whole
 from bridge.learner import first_weights
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Trial
 from bridge.references.random import Random
@@ -61,7 +62,7 @@ class Plain(inner_loop.GradientAgent):
             policy = MlpPolicy(family.observation, family.action, 8)
             torch.nn.init.normal_(policy.head.weight)
         super().__init__(inner_loop.InnerLoop(policy, inner_loop.InnerConfig()), Card(method="plain"))
-        self.network, self.actions = policy, policy.actions
+        self.network = policy
         self.observation, self.action = family.observation, family.action
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
@@ -85,13 +86,15 @@ class Plain(inner_loop.GradientAgent):
 
 def play(agent: Any, family: TaskFamily, rows: int, episodes: int, visit: Any = None) -> Memory:
     """Some episodes, with adaptation after each but the last."""
-    rng, tasks = Rows.of(0, torch.arange(rows)), family.sample("id", torch.arange(rows))
+    noise, tasks = TrialNoise.of(0, torch.arange(rows)), family.sample("id", torch.arange(rows))
     trial = family.trial("id")
-    memory = agent.start(Clues(), trial, rng)
+    memory = agent.start(Clues(), trial, noise.agent)
     for episode in range(episodes):
         if episode:
-            memory = agent.adapt(memory, rng.at("adapt", episode), episode=episode - 1, last=False)
-        memory, _ = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon, visit=visit)
+            memory = agent.adapt(memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False)
+        memory, _ = play_episode(
+            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon, visit=visit
+        )
     return memory
 
 
@@ -327,18 +330,21 @@ def test_moments_live_through_the_trial():
 @pytest.mark.parametrize("name", ["in_context", "gru"])
 def test_a_new_trial_in_the_weights_of_an_old_one_knows_nothing_else_of_it(name, row):
     """It is played as by a network with these weights, which has never seen that trial."""
-    family, rng = make_family("bandit:k=3,n=6"), Rows.of(0, torch.arange(3))
+    family, noise = make_family("bandit:k=3,n=6"), TrialNoise.of(0, torch.arange(3))
     agent: Any = MAKERS[name](family)
     tuned = FineTuned(agent, Whole(agent.deciding), STEPS, Card(method="x"))
     left, trial, tasks = play(tuned, family, 3, 4), family.trial("id"), family.sample("id", torch.arange(3))
     alone = copy.deepcopy(agent)
     alone.network.load_state_dict({name: leaf[row] for name, leaf in left.own.items()}, strict=False)
     said: dict[str, list[torch.Tensor]] = {"alone": [], "afresh": []}
-    memories = {"alone": alone.start(Clues(), trial, rng), "afresh": tuned.afresh(left, Clues(), trial, rng)}
+    memories = {
+        "alone": alone.start(Clues(), trial, noise.agent),
+        "afresh": tuned.afresh(left, Clues(), trial, noise.agent),
+    }
     for who, player in (("alone", alone), ("afresh", tuned)):
         for episode in range(3):
             memories[who], _ = play_episode(
-                player, family, tasks, memories[who], rng, episode=episode, horizon=trial.horizon,
+                player, family, tasks, memories[who], noise, episode=episode, horizon=trial.horizon,
                 visit=lambda _t, step, who=who: said[who].append(step.action[row]),
             )  # fmt: skip
     assert torch.equal(torch.stack(said["alone"]), torch.stack(said["afresh"]))

@@ -7,12 +7,12 @@ import torch
 
 from bridge.conformance import check_agent
 from bridge.evaluate import Evaluation, Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Agent, Clues
 from bridge.references.goal_search import Oracle, Psrl, Search, Thompson, bayes, bayes_train
 from bridge.references.hunt import Hunt
 from bridge.references.search_plan import best_plan
-from bridge.rng import Rows
 from bridge.tasks.base import Tasks
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.goal_grid import GoalGrid
@@ -37,10 +37,10 @@ def play(make: Make, family: GoalGrid, split: str = "id", trials: int = 21) -> E
 
 def returns(agent: Agent, family: GoalGrid, tasks: Tasks) -> torch.Tensor:
     """The return of every row and episode on ``tasks``, ``[B, K]``."""
-    rng, trial = Rows.of(0, tasks.index), family.trial("id")
-    memory, earned = agent.start(Clues(), trial, rng), []
+    noise, trial = TrialNoise.of(0, tasks.index), family.trial("id")
+    memory, earned = agent.start(Clues(), trial, noise.agent), []
     for episode in range(trial.episodes):
-        memory, totals = play_episode(agent, family, tasks, memory, rng, episode=episode, horizon=trial.horizon)
+        memory, totals = play_episode(agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
         earned.append(totals.reward)
     return torch.stack(earned, -1)
 

@@ -7,17 +7,17 @@ import torch
 
 from bridge.errors import UserError
 from bridge.maths.planning import extended_value_iteration, value_iteration
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.references.mdp_optimism import Beb, Ucrl2
 from bridge.references.mdp_posterior import MdpGreedy, MdpOracle, Memory, Planner
 from bridge.references.random import Random
-from bridge.rng import Rows
 from bridge.tasks.tabular_mdp import TabularMdp
 
 FAMILY = TabularMdp()
 IDS = torch.arange(64)
-TASKS, TRIAL, RNG = FAMILY.sample("id", IDS), FAMILY.trial("id"), Rows.of(0, IDS)
+TASKS, TRIAL, NOISE = FAMILY.sample("id", IDS), FAMILY.trial("id"), TrialNoise.of(0, IDS)
 
 
 class CountingRandom(MdpGreedy):
@@ -29,10 +29,10 @@ class CountingRandom(MdpGreedy):
 def planned(agent: Planner, episodes: int = 20) -> Memory:
     """What ``agent`` plans after random play."""
     random = CountingRandom(FAMILY)
-    memory = random.start(Clues(), TRIAL, RNG)
+    memory = random.start(Clues(), TRIAL, NOISE.agent)
     for episode in range(episodes):
-        memory, _ = play_episode(random, FAMILY, TASKS, memory, RNG, episode=episode, horizon=TRIAL.horizon)
-    return agent.begin(memory, RNG, episode=episodes)
+        memory, _ = play_episode(random, FAMILY, TASKS, memory, NOISE, episode=episode, horizon=TRIAL.horizon)
+    return agent.begin(memory, NOISE.agent, episode=episodes)
 
 
 def test_beb_without_a_bonus_is_greedy() -> None:
@@ -60,7 +60,7 @@ def test_ucrl2_without_confidence_balls_plans_in_the_empirical_mdp() -> None:
 
 
 def test_ucrl2_with_the_radii_of_theory_is_above_the_truth() -> None:
-    optimal = MdpOracle(FAMILY).start(Clues(task=TASKS), TRIAL, RNG)
+    optimal = MdpOracle(FAMILY).start(Clues(task=TASKS), TRIAL, NOISE.agent)
 
     above = planned(Ucrl2(FAMILY, scaling=1.0)).plan.q >= optimal.q
 

@@ -10,6 +10,7 @@ from bridge import memory as tree
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import Plan as Evaluation
 from bridge.evaluate import evaluate
+from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.references.mdp_belief import Counts
@@ -26,12 +27,12 @@ ALL = LEARNING | {"oracle": MdpOracle}
 
 def play(agent: Agent, ids: torch.Tensor, episodes: int = 2, split: str = "id") -> tuple[Any, torch.Tensor]:
     """The memory after some episodes, and every reward, ``[B, steps]``."""
-    tasks, trial, rng = FAMILY.sample(split, ids), FAMILY.trial(split), Rows.of(0, ids)
-    memory = agent.start(clues(agent, FAMILY, split, tasks), trial, rng.at("start"))
+    tasks, trial, noise = FAMILY.sample(split, ids), FAMILY.trial(split), TrialNoise.of(0, ids)
+    memory = agent.start(clues(agent, FAMILY, split, tasks), trial, noise.agent.at("start"))
     rewards: list[torch.Tensor] = []
     for episode in range(episodes):
         memory, _ = play_episode(
-            agent, FAMILY, tasks, memory, rng, episode=episode, horizon=trial.horizon,
+            agent, FAMILY, tasks, memory, noise, episode=episode, horizon=trial.horizon,
             visit=lambda _t, step: rewards.append(step.reward),
         )  # fmt: skip
     return memory, torch.stack(rewards, -1)

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.references.trilateration import Moments, NavPsrl, add, draw, within
@@ -113,11 +114,11 @@ def test_what_the_prior_does_not_have_is_read_as_the_nearest_in_its_direction(go
 @pytest.mark.parametrize("spec", [{"variant": "paper"}, {"variant": "code"}, {"train": "hole"}])
 def test_every_draw_agrees_with_every_distance_seen(spec: dict) -> None:
     family, n = PointNav(episodes=3, **spec), 300
-    agent, rng, ids = NavPsrl(family, "id"), Rows.of(0, torch.arange(n)), torch.arange(n)
+    agent, noise, ids = NavPsrl(family, "id"), TrialNoise.of(0, torch.arange(n)), torch.arange(n)
     tasks = family.sample("id", ids)
-    memory, seen = agent.start(Clues(), family.trial("id"), rng), []
+    memory, seen = agent.start(Clues(), family.trial("id"), noise.agent), []
     for episode in range(3):
-        target = agent.begin(memory, rng.at("agent", episode, "begin"), episode=episode).target
+        target = agent.begin(memory, noise.agent.at(episode, "begin"), episode=episode).target
         side = target.abs().amax(-1)
         low, high = family.bounds("id")
         assert bool(((side >= low - 1e-4) & (side <= high + 1e-4)).all())
@@ -125,7 +126,7 @@ def test_every_draw_agrees_with_every_distance_seen(spec: dict) -> None:
             off = ((place - target).norm(dim=-1) - (place - tasks.params["goal"]).norm(dim=-1)).abs()
             assert float(off[live].max()) < 2e-3
         memory, _ = play_episode(
-            agent, family, tasks, memory, rng, episode=episode, horizon=100,
+            agent, family, tasks, memory, noise, episode=episode, horizon=100,
             visit=lambda _t, step: seen.append((step.next_obs, step.live)),
         )  # fmt: skip
 

@@ -41,7 +41,7 @@ def synthetic(
                 centre = mean + shifts[part] + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
                 line = dict.fromkeys(results.COLUMNS)
                 line |= {
-                    "suite_version": 1, "family": family, "split": split, "method": method, "seed": seed, "track": "O",
+                    "suite_version": 2, "family": family, "split": split, "method": method, "seed": seed, "track": "O",
                     "task_id": task, "task_params": "{}", "part": part, "curve_point": 0, "k_episodes": 4,
                     "k_transitions": 60,
                     "axis": split.split("/")[1] if "/" in split else "", "level": int(split[-1]) if "/" in split else 0,

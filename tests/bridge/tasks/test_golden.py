@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.references.random import Random
@@ -34,9 +35,10 @@ def fingerprint(spec: str) -> dict:
     for split in family.splits:
         tasks = family.sample(split, torch.arange(2))
         sums = {name: round(float(value.double().sum()), 3) for name, value in sorted(tasks.params.items())}
-        noise, trial = Rows.of(0, torch.arange(2)), family.trial(split)
+        rows, trial = Rows.of(0, torch.arange(2)), family.trial(split)
+        noise = TrialNoise(rows, rows.at("agent"))  # one root for both: what was drawn under suite version 1
         agent = Random(family)
-        memory = agent.start(Clues(), trial, noise)
+        memory = agent.start(Clues(), trial, noise.agent)
         _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
         found[split] = [*trial, sums, round(float(totals.reward.mean()), 2)]
     return found

@@ -7,6 +7,7 @@ from scipy import stats
 
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
+from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Step, Trial
 from bridge.references.random import Random
@@ -137,7 +138,7 @@ def test_episodes_end_by_time_alone() -> None:
     tasks = FAMILY.sample("id", torch.arange(8))
 
     play_episode(
-        Random(FAMILY), FAMILY, tasks, torch.zeros(8, 0), Rows.of(0, torch.arange(8)),
+        Random(FAMILY), FAMILY, tasks, torch.zeros(8, 0), TrialNoise.of(0, torch.arange(8)),
         episode=0, horizon=10, visit=lambda _t, step: steps.append(step),
     )  # fmt: skip
 
