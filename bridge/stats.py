@@ -47,7 +47,8 @@ class Interval(NamedTuple):
     """An estimate with its two-sided interval, in the units of the data; `level` in (0, 1) is the nominal coverage.
 
     `n` counts what `kind` says: "trials", "trials within tasks" and "wilson" count trials; "t over seeds" and "crossed
-    bootstrap" the training seeds of the method that has fewest; "bootstrap over tasks" counts tasks.
+    bootstrap" the training seeds of the method that has fewest; "bootstrap over tasks" counts tasks. A kind that begins
+    with "none" is a mean alone: nothing was repeated that could tell its spread, and both ends are NaN.
     """
 
     mean: float
@@ -279,14 +280,17 @@ def interval(statistic: Statistic, *arrays: Array, reps: int = 2000, seed: int =
     """The project's rule: which interval a statistic of these tables gets, by the seeds of the method with fewest.
 
     * 10 or more: `crossed_bootstrap`, which speaks for new seeds on new tasks.
-    * 2 to 9: "t over seeds", by the jackknife over seeds: `seed_interval` for a mean or a normalised score, Welch's
-      (1947) for their difference. Too few to resample; it speaks for new seeds on *these tasks only*.
-    * none (references alone): `crossed_bootstrap`, which then resamples nothing but tasks.
+    * 2 to 9, or a single task: "t over seeds", by the jackknife over seeds: `seed_interval` for a mean or a normalised
+      score, Welch's (1947) for their difference. Too few to resample; it speaks for new seeds on *these tasks only*.
+    * none (references alone): `crossed_bootstrap`, which then resamples nothing but tasks. Of a single task there is
+      the estimate alone, "none: one task".
     """
     tables = _tables(arrays)
     sizes = _sizes(tables)
-    fewest = _fewest_seeds(sizes)
-    if not 0 < fewest < ENOUGH_SEEDS:
+    fewest, one_task = _fewest_seeds(sizes), sizes[-1] < 2
+    if one_task and not fewest:
+        return Interval(_estimate(statistic, tables), nan, nan, 1, "none: one task", level)
+    if not one_task and not 0 < fewest < ENOUGH_SEEDS:
         return crossed_bootstrap(statistic, *arrays, reps=reps, seed=seed, level=level)
     variances = [*_marginal_variances(statistic, tables)[:-1], 0.0]
     df, _ = _satterthwaite(variances, sizes)

@@ -71,14 +71,14 @@ class Sums:
 
     @property
     def full(self) -> bool:
-        """Whether every part of every task has trials, so that parts are replicates of the split."""
-        return bool((self.parts[0] > 0).all())
+        """Whether there are several parts, all with trials of every task, so that parts are replicates of the split."""
+        return self.parts.shape[-1] > 1 and bool((self.parts[0] > 0).all())
 
     def trial_interval(self) -> Interval:
-        """The interval of the mean over independent trials."""
+        """The interval of the mean over independent trials; NaN ends for a single one."""
         n, total, square = self.parts.sum((1, 2, 3))
         if n < 2:
-            return Interval(total, np.nan, np.nan, 1, "trials", 0.95)
+            return Interval(total, np.nan, np.nan, 1, "none: one trial", 0.95)
         return stats.mean_interval(total, square, int(n))
 
     def rate_interval(self) -> Interval:
@@ -223,7 +223,7 @@ class Results:
             return sums.rate_interval()
         if metric == "informed_return":
             found = stats.stratified_interval(*sums.parts.sum((1, 3)))
-            return found if found.n else None
+            return found if found.n else sums.trial_interval()  # no task has two such trials: all tasks count alike
         return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
     def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
@@ -245,7 +245,7 @@ class Results:
             return None
         if self._replicated(key, x, y):
             return _over_parts(x, x.replicates - y.replicates)
-        return stats.paired_difference(x.table, y.table, reps=REPS) if x.table.shape[1] > 1 else None
+        return self._resampled(stats.difference(Resampled.mean), x.table, y.table)
 
     def delta_prior(self, family: str, split: str) -> Interval | None:
         """What the training prior costs: the score of ``bayes`` less that of ``bayes_train``, where both are exact."""
@@ -263,8 +263,8 @@ class Results:
         )
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
-        """An interval; None where a resample has no value: a ceiling that is not above random, too few trials for a
-        score, or an interquartile mean of failures and successes."""
+        """An interval; None if the tables do not share their tasks, or if a resample has no value: a ceiling that is not
+        above random, too few trials for a score, or an interquartile mean of failures and successes."""
         try:
             return stats.interval(statistic, *tables, reps=REPS)
         except UserError:
