@@ -161,7 +161,7 @@ def evaluate(
         tasks = family.sample(plan.split, task_index(family, plan, ids))
         rng = Rows.of(plan.eval_seed, ids)
         memory = agent.start(clues(agent, family, plan.split, tasks), told, rng.at("agent", "start"))
-        key = _block_of(family, plan, ids).cpu()
+        key = block_of(family, plan, ids).cpu()
         log = _Detail(ids) if ids[0] < DETAILED_TRIALS and plan.track == "O" else None
         if plan.track == "O":
             scored = _own(agent, family, tasks, memory, rng, trial, points, log, clock)
@@ -323,7 +323,7 @@ def trial_parts(family: TaskFamily, plan: Plan) -> int:
     return FIXED_PARTS if family.support(plan.split) is not None else 2
 
 
-def _block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+def block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
     """``parts * block + part`` of each trial; a part is the trial's number within its task, modulo their count."""
     parts, numbers = trial_parts(family, plan), listed(family, plan)
     if numbers is not None:

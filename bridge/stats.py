@@ -107,7 +107,8 @@ def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
     rate, z = successes / n, float(ndtri((1 + level) / 2))
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return Interval(rate, max(centre - half, 0.0), min(centre + half, 1.0), n, "wilson", level)
+    low, high = min(centre - half, rate), max(centre + half, rate)  # the rate is inside, whatever is rounded
+    return Interval(rate, max(low, 0.0), min(high, 1.0), n, "wilson", level)
 
 
 def seed_interval(values: PerSeed, *, level: float = 0.95) -> Interval:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 import numpy as np
@@ -23,6 +23,8 @@ from bridge.tasks import family as make_family
 
 REPS = 1000
 """Bootstrap resamples behind every interval of a report."""
+_SPLIT_BY_OVERLAP = ("episode_return", "trial_return", "success")
+"""Metrics that are also given for training tasks and for new tasks alone, if a split has both."""
 
 
 class Key(NamedTuple):
@@ -87,6 +89,30 @@ class Sums:
         return stats.wilson(round(total), int(n))
 
 
+Among = Literal["all", "train", "new"]
+"""All tasks of a split, those that are training tasks, or those that are not."""
+
+
+class Overlap(NamedTuple):
+    """How far the tasks of a split are training tasks."""
+
+    known: np.ndarray
+    """Of each task, or block of tasks, the share of its trials that play a training task, ``[T]``."""
+    share: float
+    """The same of all trials, in [0, 1]."""
+    single: bool
+    """Whether each of the T is one task, so that shares are 0 or 1."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether some single tasks are training tasks and others are new, so that results can be split by it."""
+        return self.single and 0 < self.share < 1
+
+    def among(self, which: Among) -> np.ndarray | slice:
+        """The tasks of that kind."""
+        return slice(None) if which == "all" else self.known == (which == "train")
+
+
 class Curve(NamedTuple):
     """The sums of a key at all of its curve points."""
 
@@ -118,7 +144,9 @@ class Results:
         self._db = duckdb.connect()
         self._db.execute("SET threads TO 2")
         try:
-            self._db.execute("CREATE TABLE rows AS SELECT * FROM read_parquet($1)", [[str(path) for path in paths]])
+            read = "CREATE TABLE rows AS SELECT * FROM read_parquet($1, union_by_name = true)"
+            self._db.execute(read, [[str(path) for path in paths]])
+            self._db.execute("ALTER TABLE rows ADD COLUMN IF NOT EXISTS train_task_share DOUBLE")  # files before it
         except duckdb.Error as error:
             raise UserError(
                 f"{folder}/rows cannot be read: {error}. Remove the file it names and run compare again."
@@ -132,6 +160,7 @@ class Results:
         names = ("axis", "level", "value", "clue", "supervision", "exact", "seeds", "tasks")
         self._curves: dict[Key, Curve] = {}
         self._lines: dict[Key, list[Line]] = {}
+        self._overlaps: dict[Key, Overlap | None] = {}
         self.about = {Key(*row[:4]): dict(zip(names, row[4:], strict=True)) for row in found}
         """What is known of each (family, split, method, track)."""
 
@@ -196,10 +225,27 @@ class Results:
         by_point = np.moveaxis(sums, (1, 2), (0, 1))
         return Curve(curve[:, 1:].astype(int), {m: [Sums(p) for p in by_point[i]] for i, m in enumerate(METRICS)})
 
-    def sums(self, key: Key, metric: str, point: int = -1) -> Sums | None:
-        """The sums of one metric at a curve point (the last one unless told); None where there are none."""
+    def sums(self, key: Key, metric: str, point: int = -1, among: Among = "all") -> Sums | None:
+        """The sums of one metric at a curve point (by default the last one); None if there are none."""
         found = self._curve(key).sums[metric][point] if key in self.about else None
+        if found is not None and among != "all":
+            overlap = self.overlap(key)
+            found = Sums(found.parts[:, :, overlap.among(among)]) if overlap else None
         return found if found is not None and found.trials else None
+
+    def overlap(self, key: Key) -> Overlap | None:
+        """How far the tasks that ``key`` played are training tasks; None if these are a continuum, or if rows do not
+        say so."""
+        if key not in self._overlaps:
+            found = self._query(
+                "SELECT sum(train_task_share * episode_return_n), sum(episode_return_n) FROM rows "
+                "WHERE family = ? AND split = ? AND method = ? AND track = ? GROUP BY task_id ORDER BY task_id",
+                *key,
+            )
+            known, played = np.array(found, float).T
+            known_of = Overlap(known / played, float(known.sum() / played.sum()), bool(self.about[key]["tasks"]))
+            self._overlaps[key] = None if np.isnan(known).any() else known_of
+        return self._overlaps[key]
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 
@@ -208,12 +254,12 @@ class Results:
         finite = make_family(key.family).support(key.split) is not None
         return finite and all(sums.full and len(sums.table) == 1 for sums in several)
 
-    def mean(self, key: Key, metric: str = "trial_return", point: int = -1) -> Interval | None:
+    def mean(self, key: Key, metric: str = "trial_return", point: int = -1, among: Among = "all") -> Interval | None:
         """The mean of a metric: several seeds by the rule of ``stats.interval``; one seed by its trials.
 
         One seed whose trials share tasks drawn from a continuum is resampled over tasks.
         """
-        sums = self.sums(key, metric, point)
+        sums = self.sums(key, metric, point, among)
         if sums is None or not sums.table.size:
             return None
         several = len(sums.table) > 1
@@ -226,9 +272,13 @@ class Results:
             return found if found.n else sums.trial_interval()  # no task has two such trials: all tasks count alike
         return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
-    def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
+    def score(
+        self, key: Key, ceiling: str = "oracle", metric: str = "trial_return", among: Among = "all"
+    ) -> Interval | None:
         """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task."""
-        x, floor, top = (self.sums(key._replace(method=m), metric) for m in (key.method, "random", ceiling))
+        x, floor, top = (
+            self.sums(key._replace(method=m), metric, among=among) for m in (key.method, "random", ceiling)
+        )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
             return None
         if self._replicated(key, x, floor, top):
@@ -325,6 +375,13 @@ class Results:
             "iqm": self.iqm(key),
             "refused_steps": self.refused(key),
         }
+        overlap = self.overlap(key)
+        if overlap and overlap.partial:
+            for among in ("train", "new"):
+                numbers |= {f"{m}_{among}_tasks": self.mean(key, m, among=among) for m in _SPLIT_BY_OVERLAP}
+                numbers |= {
+                    f"score_{top}_{among}_tasks": self.score(key, top, among=among) for top in ("oracle", "bayes")
+                }
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0
         seeds = int(self.about[key]["seeds"])

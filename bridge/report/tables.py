@@ -21,6 +21,8 @@ HEADINGS = {
     "minus_bayes": "−Bayes ↑",
     "regret": "regret ↓",
     "success": "success ↑",
+    "score_oracle_train_tasks": "oracle=1, training tasks ↑",
+    "score_oracle_new_tasks": "oracle=1, new tasks ↑",
 }
 """The columns of the table that people read; the CSV has every metric."""
 NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
@@ -87,13 +89,26 @@ def _mark(about: dict) -> str:
 
 
 def title(results: Results, family: str, split: str) -> str:
-    """``bandit:k=5,n=10 · shift/gap/3 (gap = 0.4) · n = 20,000 trials``, and the unavoidable harm of the shift."""
+    """``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``, the unavoidable harm of the shift, and how many of
+    the tasks are training tasks."""
     key, about = next((k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split))
     sums = results.sums(key, "episode_return")
     parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
     parts += [f"n = {sums.trials:,} trials"] if sums else []
     harm = results.delta_prior(family, split) if about["axis"] else None
-    return " · ".join(parts + ([f"Δ_prior = {number(harm)}"] if harm is not None else []))
+    parts += [f"Δ_prior = {number(harm)}"] if harm is not None else []
+    known = known_tasks(results, key)
+    return " · ".join(parts + ([known] if known else []))
+
+
+def known_tasks(results: Results, key: Key) -> str:
+    """``8 of 21 tasks are training tasks``; empty on ``train`` itself and for a split whose tasks are all new."""
+    overlap = results.overlap(key)
+    if overlap is None or not overlap.share or key.split == "train":
+        return ""
+    if overlap.single:
+        return f"{int(overlap.known.sum())} of {len(overlap.known)} tasks are training tasks"
+    return f"{overlap.share:.0%} of the trials play training tasks"
 
 
 def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
