@@ -13,6 +13,7 @@ from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate, shot_points
 from bridge.finetuning.agent import FineTuned
+from bridge.footprint import MEMORY
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
@@ -34,6 +35,7 @@ def lines(
     settings: dict[str, Any],
     behaviour: str,
     decode: str = "",
+    memory: int = MEMORY,
 ) -> list[dict]:
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
@@ -57,7 +59,7 @@ def lines(
                 if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
                 maker = _shows(behaviour, family, plan.split) if plan.track == "C" else None
-                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance)
+                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
                 table = results.rows(played, family, agent.card)
                 results.write_table(results.cell_path(out, table), table)
         read = Results(out)

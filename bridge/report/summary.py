@@ -313,7 +313,7 @@ class Results:
         )
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
-        """An interval; None if the tables do not share their tasks, or if a resample has no value: a ceiling that is not
+        """An interval; None if tables do not share their tasks, or if a resample has no value: a ceiling that is not
         above random, too few trials for a score, or an interquartile mean of failures and successes."""
         try:
             return stats.interval(statistic, *tables, reps=REPS)

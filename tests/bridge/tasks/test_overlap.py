@@ -16,9 +16,9 @@ from bridge.tasks.base import TaskFamily
 from bridge.tasks.overlap import are_training_tasks, count_training_tasks, task_keys
 
 VARIANTS = (
-    *FAMILIES, "gridnavi:train=inner", "gridnavi:tasks=8", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
-    "darkroom:tasks=8", "sparse_point:tasks=8", "point_nav:train=hole", "bandit:k=2,arms=dependent_easy",
-    "bandit:k=2,arms=dependent_easy,tasks=1", "bandit:tasks=8", "tabular_mdp:tasks=2",
+    *FAMILIES, "gridnavi:train=inner", "gridnavi:tasks=8", "darkroom:train=inner", "darkroom:train=hole",
+    "darkroom:variant=ad", "darkroom:tasks=8", "sparse_point:tasks=8", "point_nav:train=hole",
+    "bandit:k=2,arms=dependent_easy", "bandit:k=2,arms=dependent_easy,tasks=1", "bandit:tasks=8", "tabular_mdp:tasks=2",
 )  # fmt: skip
 OVERLAPS = {
     "gridnavi": (21, 21), "gridnavi:train=inner": (11, 11), "gridnavi:tasks=8": (8, 21),
@@ -93,6 +93,7 @@ def test_rows_of_many_tasks_say_the_share_of_their_trials() -> None:
     table = rows(family, split, 640)
     n, share = (table[name].to_numpy() for name in ("episode_return_n", "train_task_share"))
     known = are_training_tasks(family, split, torch.arange(640))
+    assert known is not None
     assert len(table) == 128  # 64 blocks in two halves
     assert (n * share).sum() == pytest.approx(known.sum())
     first = known[:10:2].mean()  # block 0 has trials 0 to 9, its part 0 the even ones
