@@ -23,7 +23,7 @@ def report(folder: Path) -> None:
             if split == "id" or split.endswith("/4"):
                 console.print(tables.terminal(read, family, split, wide=console.width >= 110), highlight=False)
     lines = [line for family in read.families for split in read.splits(family) for line in read.lines(family, split)]
-    for sentence in tables.refusals(lines):
+    for sentence in (*tables.refusals(lines), *tables.skewed(lines)):
         console.print(sentence, highlight=False, soft_wrap=True)
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))

@@ -339,6 +339,18 @@ class Results:
             return None
         return self._resampled(Resampled.iqm, sums.table)
 
+    def skew(self, key: Key) -> Interval | None:
+        """The skewness of the seeds' mean returns if few seeds are so skewed that intervals may cover less than they
+        say (``stats.skewed``); None otherwise."""
+        sums = self.sums(key, "trial_return") or self.sums(key, "episode_return")
+        if sums is None or not sums.table.size:
+            return None
+        means = sums.table.mean(1)
+        if not stats.skewed(means):
+            return None
+        skewness = np.mean((means - means.mean()) ** 3) / means.std() ** 3
+        return Interval(float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95)
+
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None where none was."""
         ((refused, due),) = self._query(
@@ -374,6 +386,7 @@ class Results:
             "cvar20": self.cvar(key),
             "iqm": self.iqm(key),
             "refused_steps": self.refused(key),
+            "seed_skewness": self.skew(key),
         }
         overlap = self.overlap(key)
         if overlap and overlap.partial:

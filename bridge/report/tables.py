@@ -150,6 +150,24 @@ def refusals(lines: Iterable[Line]) -> list[str]:
     return said
 
 
+def skewed(lines: Iterable[Line]) -> list[str]:
+    """``rl2 on gridnavi: the returns of 5 seeds are skewed on id; ...`` A sentence for each method on a family whose
+    intervals may cover less than they say."""
+    by_method: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if line.metric == "seed_skewness":
+            by_method.setdefault((line.key.method, line.key.family), []).append(line)
+    said = []
+    for (method, family), found in by_method.items():
+        splits = [line.key.split for line in found]
+        splits[_NAMED:] = [f"{len(splits) - _NAMED} more splits"] if len(splits) > _NAMED else []
+        said.append(
+            f"{method} on {family}: the returns of {found[0].interval.n} seeds are skewed on {', '.join(splits)}; so "
+            "few seeds may have 95% intervals that hold the truth much less often (docs/statistics.md). Train more."
+        )
+    return said
+
+
 def markdown(results: Results) -> str:
     """Every table of a results folder as one Markdown page."""
     parts = [
@@ -170,7 +188,8 @@ def markdown(results: Results) -> str:
                 "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
             )
             parts.extend("| " + " | ".join(row) + " |" for row in rows)
-            parts.extend(f"\n{line}" for line in refusals(results.lines(family, split)))
+            lines = list(results.lines(family, split))
+            parts.extend(f"\n{line}" for line in (*refusals(lines), *skewed(lines)))
     return "\n".join(parts) + "\n"
 
 
