@@ -26,6 +26,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
+from bridge.footprint import MEMORY, adapted, fit
 from bridge.noise import TrialNoise
 from bridge.play import EpisodeTotals, Visit, clues, play_episode, record_context, show
 from bridge.protocol import Agent, Step, Trial
@@ -42,8 +43,6 @@ TASK_BLOCKS = 64
 """Where every trial has a task of its own, results are kept for this many blocks of consecutive tasks."""
 FIXED_PARTS = 10
 """Where tasks are a finite list, each task's trials are kept in this many parts, so that intervals can be paired."""
-_CHUNK_ROWS = 1 << 15
-_CHUNK_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +117,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     progress: Callable[[int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    memory_limit: int = MEMORY,
 ) -> Evaluation:
     """Play ``plan`` and return its sums. Gradients are off; an agent that learns in ``adapt`` turns them on for itself.
 
@@ -129,6 +129,8 @@ def evaluate(
         device: where the tasks live.
         progress: called with the number of environment steps just played.
         clock: what tells the cost of that name; seconds, or a counter of operations.
+        memory_limit: bytes that playing may need beyond what the process needs anyway: trials are played in chunks that
+            fit. It changes no number.
 
     Raises:
         UserError: the plan does not fit the family.
@@ -157,19 +159,23 @@ def evaluate(
     result = Evaluation(plan, trial, points, {}, {})
     detail: list[dict[str, np.ndarray]] = []
     began = time.perf_counter()
-    for ids in _chunks(agent, family, plan, told, device):
+    size = fit(
+        agent, family, plan.split, told, plan.trials, limit=memory_limit, frozen=plan.track != "O",
+        shown_by=behaviour if plan.track == "C" else None, device=device,
+    )  # fmt: skip
+    for ids in torch.arange(plan.trials, device=device).split(size.rows):
         tasks = family.sample(plan.split, task_index(family, plan, ids))
         noise = TrialNoise.of(plan.eval_seed, ids)
         memory = agent.start(clues(agent, family, plan.split, tasks), told, noise.agent.at("start"))
-        key = _block_of(family, plan, ids).cpu()
+        key = block_of(family, plan, ids).cpu()
         log = _Detail(ids) if ids[0] < DETAILED_TRIALS and plan.track == "O" else None
         if plan.track == "O":
-            scored = _own(agent, family, tasks, memory, noise, trial, points, log, clock)
+            scored = _own(agent, family, tasks, memory, noise, trial, points, log, clock, size.adapting)
         else:
             contexts = None
             if plan.track == "C" and behaviour is not None:
                 contexts = record_context(behaviour, family, plan.split, tasks, noise.at("context"), trial)
-            scored = _frozen(agent, family, tasks, memory, noise, trial, points, contexts, clock)
+            scored = _frozen(agent, family, tasks, memory, noise, trial, points, contexts, clock, size.adapting)
         for point, steps, values, costs in scored:
             for metric, value in values.items():
                 value = value.to("cpu", torch.float64)
@@ -211,6 +217,7 @@ def _own(
     points: tuple[int, ...],
     log: Any,
     clock: Callable[[], float],
+    at_once: int,
 ) -> Scored:
     """Track O: play the trial, adapt between episodes, report at the curve points."""
     optimal = family.optimal_return(tasks, trial).double()
@@ -219,7 +226,8 @@ def _own(
     lived, paid, began = torch.zeros_like(optimal), 0, clock()
     for episode in range(trial.episodes):
         if episode:
-            memory = agent.adapt(memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False)
+            rng = noise.agent.at(episode - 1, "adapt")
+            memory = adapted(agent, memory, rng, at_once, episode=episode - 1, last=False)
         visit = log.visitor(episode) if log else None
         memory, totals = play_episode(
             agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon, visit=visit
@@ -245,6 +253,7 @@ def _frozen(
     points: tuple[int, ...],
     contexts: list[list[Step]] | None,
     clock: Callable[[], float],
+    at_once: int,
 ) -> Scored:
     """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
@@ -255,7 +264,7 @@ def _frozen(
         if shots in points:
             scorer = tree.fork(memory)
             if shots:
-                scorer = agent.adapt(scorer, own.at("adapt"), episode=shots - 1, last=True)
+                scorer = adapted(agent, scorer, own.at("adapt"), at_once, episode=shots - 1, last=True)
             _, totals = play_episode(
                 agent, family, tasks, scorer, noise.at("score"), episode=shots, horizon=trial.horizon, explore=False
             )
@@ -268,7 +277,7 @@ def _frozen(
         if shots == trial.episodes:
             return
         if shots:
-            memory = agent.adapt(memory, own.at("adapt"), episode=shots - 1, last=False)
+            memory = adapted(agent, memory, own.at("adapt"), at_once, episode=shots - 1, last=False)
         if contexts:
             memory = show(agent, memory, contexts[shots], own.at("begin"), episode=shots)
             lived += sum(step.live.float() if step.live is not None else 1.0 for step in contexts[shots])
@@ -323,7 +332,7 @@ def trial_parts(family: TaskFamily, plan: Plan) -> int:
     return FIXED_PARTS if family.support(plan.split) is not None else 2
 
 
-def _block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+def block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
     """``parts * block + part`` of each trial; a part is the trial's number within its task, modulo their count."""
     parts, numbers = trial_parts(family, plan), listed(family, plan)
     if numbers is not None:
@@ -332,19 +341,6 @@ def _block_of(family: TaskFamily, plan: Plan, trial_ids: Int[Tensor, " B"]) -> I
     if plan.trials_per_task:
         return parts * (trial_ids // plan.trials_per_task) + trial_ids % plan.trials_per_task % parts
     return parts * (trial_ids * task_blocks(family, plan) // plan.trials) + trial_ids % parts
-
-
-def _chunks(
-    agent: Agent, family: TaskFamily, plan: Plan, trial: Trial, device: str | torch.device
-) -> Iterator[Int[Tensor, " B"]]:
-    """Trial numbers in chunks that fit a byte budget, measured on two rows of tasks and memory."""
-    probe = torch.arange(2, device=device)
-    tasks = family.sample(plan.split, probe)
-    memory = agent.start(clues(agent, family, plan.split, tasks), trial, TrialNoise.of(plan.eval_seed, probe).agent)
-    row_bytes = sum(leaf.nbytes for leaf in tree.leaves((memory, tasks.params))) // 2 + 64
-    rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes))
-    for first in range(0, plan.trials, rows):
-        yield torch.arange(first, min(first + rows, plan.trials), device=device)
 
 
 def _costs(agent: Agent, memory: Any, lived: Tensor, spent: float) -> dict[str, Tensor]:

@@ -28,6 +28,12 @@ def select(memory: Any, index: Int[Tensor, " n"] | slice) -> Any:
     return optree.tree_map(lambda leaf: leaf[index], memory)
 
 
+def joined(memories: list[Any]) -> Any:
+    """The rows of several memories, one after another."""
+    first, *others = memories
+    return optree.tree_map(lambda *leaves: torch.cat(leaves), first, *others)
+
+
 def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
     """``new`` where a row is live, ``old`` where it is not: dead rows change nothing."""
     if live is None:

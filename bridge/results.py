@@ -29,11 +29,22 @@ from jaxtyping import Float
 from bridge import json_files, parquet
 from bridge.budget import Cost
 from bridge.errors import UserError
-from bridge.evaluate import FIXED_PARTS, METRICS, Evaluation, Plan, listed, task_blocks, trial_parts
+from bridge.evaluate import (
+    FIXED_PARTS,
+    METRICS,
+    Evaluation,
+    Plan,
+    block_of,
+    listed,
+    task_blocks,
+    task_index,
+    trial_parts,
+)
 from bridge.files import name_of, write_text
 from bridge.play import clue_given
 from bridge.protocol import Card
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
+from bridge.tasks.overlap import are_training_tasks
 
 _MARKER = "suite.json"
 _SMALL = 16
@@ -43,7 +54,7 @@ _TEXT, _INT, _REAL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.floa
 COLUMNS: dict[str, pa.DataType] = {
     # what was played
     "suite_version": _INT, "family": _TEXT, "family_hash": _TEXT, "split": _TEXT, "axis": _TEXT, "level": _INT,
-    "shift_distance": _REAL, "delta_prior": _REAL, "task_id": _INT, "task_params": _TEXT,
+    "shift_distance": _REAL, "delta_prior": _REAL, "task_id": _INT, "task_params": _TEXT, "train_task_share": _REAL,
     # who played
     "method": _TEXT, "method_version": _TEXT, "model_id": _TEXT, "seed": _INT, "eval_seed": _INT, "clue": _TEXT,
     "supervision": _TEXT, "decode_rule": _TEXT, "selection_rule": _TEXT, "tuning_configs": _INT,
@@ -62,7 +73,11 @@ COLUMNS: dict[str, pa.DataType] = {
     # provenance
     "device": _TEXT, "config_hash": _TEXT, "git_sha": _TEXT,
 }  # fmt: skip
-"""Column -> type. ``trial`` (for rows of one trial) and ``delta_prior`` (a relation between rows) are null."""
+"""Column -> type. ``trial`` (for rows of one trial) and ``delta_prior`` (a relation between rows) are null.
+
+``train_task_share`` is the share of a row's trials whose task is a training task: 0 or 1 in a row of one task; null if
+training tasks are drawn from a continuum, and in files of versions before this column.
+"""
 
 IDENTITY = (
     "family", "family_hash", "split", "axis", "level", "shift_distance", "task_id", "method", "seed", "clue",
@@ -104,6 +119,7 @@ def rows(
         "shift_distance": split.value,
         "task_id": numbers[task],
         "task_params": _task_params(family, plan, numbers)[task],
+        "train_task_share": _train_task_share(family, plan, shape),
         "method": card.method,
         "method_version": _package_version(),
         "seed": seed,
@@ -156,6 +172,17 @@ def _task_params(family: TaskFamily, plan: Plan, numbers: np.ndarray) -> np.ndar
     params = family.sample(plan.split, torch.from_numpy(numbers)).params
     small = {name: value.tolist() for name, value in params.items() if value[0].numel() <= _SMALL}
     return np.array([json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))])
+
+
+def _train_task_share(family: TaskFamily, plan: Plan, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """For every block, part and point, raveled: the share of its trials whose task is a training task."""
+    ids = torch.arange(plan.trials)
+    known = are_training_tasks(family, plan.split, task_index(family, plan, ids))
+    if known is None:
+        return None
+    row, cells = block_of(family, plan, ids).numpy(), shape[0] * shape[1]
+    played = np.bincount(row, minlength=cells)
+    return np.repeat(np.bincount(row, known, minlength=cells) / np.maximum(played, 1), shape[2])
 
 
 def plan_hash(plan: Plan) -> str:

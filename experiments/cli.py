@@ -74,17 +74,21 @@ class Evaluate:
     decode: str = ""
     """How a trained run's distributions become actions while it explores: sample (as it was trained), argmax, or a
     temperature: 0.5. Frozen episodes (tracks C and F) are scored by the likeliest actions."""
+    memory: str = "1GB"
+    """What playing may need beyond what the process needs anyway: 500MB, 2GB. It changes no number."""
     json: bool = False
     """Print JSON lines: method, family, split, metric, mean, low, high, n."""
 
     def run(self) -> int:
         """Play and print."""
+        from bridge.footprint import parse_memory
         from experiments import evaluation
 
         _one_thread()
         plan = {name: getattr(self, name) for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")}
         splits = _named("splits", self.splits, ("id",))
-        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour, self.decode)
+        memory = parse_memory(self.memory)
+        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour, self.decode, memory)
         if self.json:
             for line in lines:
                 print(json.dumps(line, allow_nan=False))
@@ -286,11 +290,14 @@ class Compare:
     """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
     tuning: int | None = None
     """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
+    memory: str = "1GB"
+    """What playing may need in each process beyond what it needs anyway: 500MB, 2GB. It changes no number."""
     out: Path = Path("results/compare")
     """Where rows, tables and figures go."""
 
     def run(self) -> int:
         """Play, then report."""
+        from bridge.footprint import parse_memory
         from experiments import compare, reporting
 
         _one_thread()
@@ -309,6 +316,7 @@ class Compare:
             size.tuning_configs if self.tuning is None else self.tuning,
             self.out,
             strict_splits=bool(self.splits),
+            memory=parse_memory(self.memory),
         )
         reporting.report(self.out)
         if failed:

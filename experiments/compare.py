@@ -18,6 +18,7 @@ from bridge import config, files, json_files, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
+from bridge.footprint import MEMORY
 from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
@@ -37,6 +38,8 @@ class Cell:
     out: Path
     training: training.Run | None
     """How it is trained first; None for references."""
+    memory: int = MEMORY
+    """Bytes that playing it may need."""
 
     @property
     def name(self) -> str:
@@ -73,7 +76,7 @@ class Cell:
         for plan in self.plans:
             agent = methods.agent(made_by, self.family, plan.split)
             agent.card = replace(agent.card, method=self.method)
-            played = evaluate(agent, self.family, plan, progress=advance)
+            played = evaluate(agent, self.family, plan, progress=advance, memory_limit=self.memory)
             table = results.rows(played, self.family, agent.card, seed=self.seed, cost=cost)
             path = results.cell_path(self.out, table)
             results.write_table(self.out / "steps" / path.name, results.steps(played))
@@ -159,6 +162,7 @@ def compare(
     out: Path,
     *,
     strict_splits: bool,
+    memory: int = MEMORY,
 ) -> int:
     """Train, tune and play what is missing in ``out``; returns how many cells failed.
 
@@ -179,6 +183,7 @@ def compare(
         cells = plan_cells(made, method_specs, splits, trials, budget, seeds, out)
         for path in (path for cell in cells for path in cell.places):
             files.check_name(path)
+        cells = [replace(cell, memory=memory) for cell in cells]
         cells, failed = _tuned(cells, tuning_configs, out)
         return failed + _play(cells, out)
 

@@ -12,9 +12,10 @@ from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate, shot_points
 from bridge.finetuning.agent import FineTuned
+from bridge.footprint import MEMORY
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
-from bridge.report.tables import number, refusals
+from bridge.report.tables import known_tasks, number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
@@ -33,6 +34,7 @@ def lines(
     settings: dict[str, Any],
     behaviour: str,
     decode: str = "",
+    memory: int = MEMORY,
 ) -> list[dict]:
     """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
     family = make_family(family_spec)
@@ -56,7 +58,7 @@ def lines(
                 if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
                 maker = _shows(behaviour, family, plan.split) if plan.track == "C" else None
-                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance)
+                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
                 tables[agent.card.method, plan.split] = results.rows(played, family, agent.card)
         read = Results(tables.values())
         found = []
@@ -114,7 +116,7 @@ def _steps(family: TaskFamily, plan: Plan) -> int:
 
 
 def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
-    about = read.about[key]
+    about, overlap = read.about[key], read.overlap(key)
     return {
         "method": key.method,
         "family": key.family,
@@ -128,6 +130,8 @@ def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
         "interval": interval.kind,
         "clue": about["clue"],
         "exact_reference": about["exact"],
+        "train_task_share": overlap.share if overlap else None,
+        "training_tasks": known_tasks(read, key),
     }
 
 
@@ -150,6 +154,8 @@ def show(found: list[dict]) -> None:
             table.add_row(line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind)
     console = Console()
     console.print(table, highlight=False)
+    for split, known in {line["split"]: line["training_tasks"] for line in found if line["training_tasks"]}.items():
+        console.print(f"{split}: {known}.", highlight=False, soft_wrap=True)
     for sentence in refusals(read):
         console.print(sentence, highlight=False, soft_wrap=True)
 

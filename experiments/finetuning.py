@@ -29,7 +29,7 @@ from bridge.interrupts import asked_to_stop
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
-from bridge.trials import task_features
+from bridge.tasks.overlap import task_keys
 from experiments import training
 from experiments.progress import Progress
 from llm_adapt import bases, data, tuners
@@ -289,7 +289,7 @@ def _tuned(place: str, family: TaskFamily) -> set[bytes]:
 
 def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:
     """Tasks by their parameters."""
-    return [task.tobytes() for task in task_features(family.sample(split, numbers)).numpy()]
+    return task_keys(family.sample(split, numbers))
 
 
 def _distinct(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[int]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from bridge.errors import UserError
 from bridge.evaluate import Plan, task_index
 from bridge.finetuning.agent import FineTuned, Memory
+from bridge.footprint import MEMORY, fit, parse_memory
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode
 from bridge.protocol import Trial
@@ -51,9 +52,19 @@ class Returns(NamedTuple):
 
 
 @torch.no_grad()
-def forget(agent: FineTuned, family: TaskFamily, split: str, *, shots: int, trials: int) -> Returns:
-    """Tune on tasks of ``split``, then play those of ``train``."""
-    ids, there, here = torch.arange(trials), [], []
+def forget(
+    agent: FineTuned, family: TaskFamily, split: str, *, shots: int, trials: int, memory: int = MEMORY
+) -> Returns:
+    """Tune on tasks of ``split``, then play those of ``train``, as many at a time as fit into ``memory`` bytes."""
+    trial = Trial(shots + 1, family.trial(split).horizon)
+    size = fit(agent, family, split, trial, trials, limit=memory, frozen=True)
+    chunks = [_forget(agent, family, split, shots, ids) for ids in torch.arange(trials).split(size.adapting)]
+    return Returns(*(np.concatenate(part, 1) for part in zip(*chunks, strict=True)))
+
+
+def _forget(agent: FineTuned, family: TaskFamily, split: str, shots: int, ids: Int[Tensor, " T"]) -> Returns:
+    """The same for some trials."""
+    there, here = [], []
     noise, tasks = TrialNoise.of("forgetting", ids), _tasks(family, split, ids)
     trial, told = Trial(shots + 1, family.trial(split).horizon), clues(agent, family, split, tasks)
     for steps in (0, agent.config.inner_steps):
@@ -108,12 +119,12 @@ def _study(asked: argparse.Namespace) -> None:
     family = make_family(asked.family)
     if min(asked.shots, asked.steps) < 1 or asked.trials < 2:
         raise UserError("--shots and --steps are 1 or more, and --trials 2 or more.")
-    splits = tuple(expand_splits(family, tuple(asked.splits.split(","))))
+    splits, memory = tuple(expand_splits(family, tuple(asked.splits.split(",")))), parse_memory(asked.memory)
     found: dict[str, dict[Kind, list[Returns]]] = {split: {} for split in splits}
     for cell in cells(asked.runs, family, splits, "reward", tuple(asked.tuned), (asked.steps,)):
         agent = methods.agent(cell.spec, family, cell.split)
         if cell.steps and isinstance(agent, FineTuned):
-            lost = forget(agent, family, cell.split, shots=asked.shots, trials=asked.trials)
+            lost = forget(agent, family, cell.split, shots=asked.shots, trials=asked.trials, memory=memory)
             found[cell.split].setdefault(cell.kind, []).append(lost)
     if not any(found.values()):
         raise UserError("None of these runs is tuned by steps that could be kept: MAML begins every trial anew.")

@@ -10,6 +10,7 @@ from bridge import config
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from bridge.tasks.overlap import count_training_tasks
 from experiments import methods
 from experiments.in_trial import WAYS
 from experiments.sizes import SIZES
@@ -92,7 +93,8 @@ def _splits(family: TaskFamily) -> list[Entry]:
     found = [(family.split(name), family.trial(name)) for name in family.splits]
     return [
         {"name": s.name, "family": family.id, "axis": s.axis, "level": s.level, "value": s.value if s.axis else None,
-         "tasks": family.support(s.name), "episodes": trial.episodes, "horizon": trial.horizon}
+         "tasks": family.support(s.name), "training_tasks": count_training_tasks(family, s.name),
+         "episodes": trial.episodes, "horizon": trial.horizon}
         for s, trial in found
     ]  # fmt: skip
 

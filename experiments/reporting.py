@@ -25,7 +25,7 @@ def report(folder: Path) -> None:
         for split in read.splits(family):
             if split == "id" or split.endswith("/4"):
                 out.print(tables.terminal(read, family, split, wide=out.width >= 110))
-    for sentence in tables.refusals(lines):
+    for sentence in (*tables.refusals(lines), *tables.skewed(lines)):
         out.print(sentence, soft_wrap=True)
     out.print(
         f"{tables.LEGEND} Shown: id and level 4 of each axis. All {len(lines):,} numbers: "

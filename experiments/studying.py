@@ -22,6 +22,7 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--tuned", nargs="+", choices=tuple(RATES), default=("lora", "full"), help="of transformers")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--trials", type=int, default=256)
+    parser.add_argument("--memory", default="1GB", help="that playing may need beyond what the process needs anyway")
     return parser
 
 

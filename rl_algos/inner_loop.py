@@ -11,6 +11,7 @@ Shape letters: N tasks (or B trials), E episodes of each, H steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.finetuning.objective import episodes_apart
+from bridge.footprint import row_bytes
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -218,6 +220,18 @@ class GradientAgent(nn.Module):
             grad_steps=memory.grad_steps + count,
             refused=memory.refused + self.steps - count,
         )
+
+    def adapt_bytes(self, trial: Trial) -> int:
+        """Bytes that a row needs at most in ``adapt``: those of a gradient step on as many episodes as are kept."""
+        device = next(self.inner.parameters()).device
+
+        def full(rows: int) -> Callable[[], Memory]:
+            rng = Rows.of("footprint", torch.arange(rows, device=device))
+            memory = self.start(Clues(), trial, rng)
+            memory.episodes.live.fill_(True)
+            return lambda: self.adapt(memory, rng, episode=trial.episodes - 1, last=True)
+
+        return row_bytes(full)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """What adaptation has cost each trial so far."""

@@ -40,6 +40,7 @@ from bridge.errors import ContractError, UserError
 from bridge.finetuning.lived import Lived, nothing_lived
 from bridge.finetuning.objective import advantages, by_trial, episodes_apart, mean_gain
 from bridge.finetuning.weights import Own, Tuner, Whole
+from bridge.footprint import row_bytes
 from bridge.maths.baselines import Baseline
 from bridge.maths.optimizers import Moments, adam, no_moments, sgd
 from bridge.play import absorbed, show
@@ -251,6 +252,20 @@ class FineTuned(nn.Module):
         for some in rows.split(at_once):
             self._descend(memory, lived, weight, some)
         return memory._replace(agent=self._reread(memory, rng, episode + 1))
+
+    def adapt_bytes(self, trial: Trial) -> int:
+        """Bytes that a row needs at most in ``adapt``: a gradient step on a whole trial, which is then read again."""
+        config = dataclasses.replace(self.config, inner_steps=1)
+        one_step = FineTuned(self.agent, self.tuner, config, self.card, self.signal)
+        device = next(self.agent.network.parameters()).device
+
+        def full(rows: int) -> Callable[[], Memory]:
+            rng = Rows.of("footprint", torch.arange(rows, device=device))
+            memory = one_step.start(Clues(), trial, rng)
+            memory.lived.live.fill_(True)
+            return lambda: one_step.adapt(memory, rng, episode=trial.episodes - 1, last=True)
+
+        return row_bytes(full)
 
     def weights(self, lived: Lived) -> Float[Tensor, "B E H"]:
         """What each step's log-probability counts: how good it was, or 1 where it was shown."""

@@ -23,6 +23,7 @@ _ABOUT = {
     "exact_reference": "exact",
 }  # fmt: skip
 """Columns that are the same in all rows of a key, and what they are called in what is known of it."""
+_SHARE = "train_task_share"
 _ALIKE = ("family_hash", "config_hash")
 """Columns that are the same in all rows of a family and track."""
 
@@ -47,6 +48,8 @@ class KeyRows(NamedTuple):
     """Each pair of a seed and a curve point: two lines."""
     costs: np.ndarray
     """Of each pair: episodes, transitions, refused and taken gradient steps."""
+    train_task_share: np.ndarray
+    """Of each row, the share of its trials that play a training task; NaN if training tasks are a continuum."""
 
     @classmethod
     def of(cls, table: pa.Table) -> KeyRows:
@@ -58,21 +61,24 @@ class KeyRows(NamedTuple):
         place = stacked(_PLACE)
         cost_place, first = np.unique(place[:2], axis=1, return_index=True)
         sums = {metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()}
-        return cls(place, sums, cost_place, stacked(_COSTS)[:, first])
+        share = table[_SHARE].fill_null(np.nan).to_numpy()
+        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], share)
 
     @classmethod
     def joined(cls, several: Sequence[KeyRows]) -> KeyRows:
         """All of several; a metric that only some of them have is zero in the others."""
 
         def line(name: str) -> np.ndarray:
-            return np.concatenate([getattr(rows, name) for rows in several], axis=1)
+            return np.concatenate([getattr(rows, name) for rows in several], axis=-1)
 
         def sums(metric: str) -> np.ndarray:
             absent = (np.zeros((3, rows.place.shape[1])) for rows in several)
             return np.concatenate([rows.sums.get(metric, zero) for rows, zero in zip(several, absent, strict=True)], 1)
 
         metrics = dict.fromkeys(metric for rows in several for metric in rows.sums)
-        return cls(line("place"), {metric: sums(metric) for metric in metrics}, line("cost_place"), line("costs"))
+        return cls(
+            line("place"), {metric: sums(metric) for metric in metrics}, line("cost_place"), line("costs"), line(_SHARE)
+        )
 
 
 def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
@@ -108,7 +114,7 @@ def _tables(folder: Path) -> Iterator[pa.Table]:
     if not paths:
         raise UserError(f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}")
     sums = (name for names in _SUMS.values() for name in names)
-    columns = (*Key._fields, *_PLACE, *_COSTS, *sums, *_ABOUT, *_ALIKE, "task_params")
+    columns = (*Key._fields, *_PLACE, *_COSTS, *sums, *_ABOUT, *_ALIKE, "task_params", _SHARE)
     for path in paths:
         yield results.read_file(path, columns)
 

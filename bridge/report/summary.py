@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ from bridge.tasks import family as make_family
 
 REPS = 1000
 """Bootstrap resamples behind every interval of a report."""
+_SPLIT_BY_OVERLAP = ("episode_return", "trial_return", "success")
+"""Metrics that are also given for training tasks and for new tasks alone, if a split has both."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,44 @@ class Sums:
 
     @property
     def full(self) -> bool:
-        """Whether every part of every task has trials, so that parts are replicates of the split."""
-        return bool((self.parts[0] > 0).all())
+        """Whether there are several parts, all with trials of every task, so that parts are replicates of the split."""
+        return self.parts.shape[-1] > 1 and bool((self.parts[0] > 0).all())
 
     def trial_interval(self) -> Interval:
-        """The interval of the mean over independent trials."""
+        """The interval of the mean over independent trials; NaN ends for a single one."""
         n, total, square = self.parts.sum((1, 2, 3))
         if n < 2:
-            return Interval(total, np.nan, np.nan, 1, "trials", 0.95)
+            return Interval(total, np.nan, np.nan, 1, "none: one trial", 0.95)
         return stats.mean_interval(total, square, int(n))
 
     def rate_interval(self) -> Interval:
         """Wilson's interval of a success rate."""
         n, total, _ = self.parts.sum((1, 2, 3))
         return stats.wilson(round(total), int(n))
+
+
+Among = Literal["all", "train", "new"]
+"""All tasks of a split, those that are training tasks, or those that are not."""
+
+
+class Overlap(NamedTuple):
+    """How far the tasks of a split are training tasks."""
+
+    known: np.ndarray
+    """Of each task, or block of tasks, the share of its trials that play a training task, ``[T]``."""
+    share: float
+    """The same of all trials, in [0, 1]."""
+    single: bool
+    """Whether each of the T is one task, so that shares are 0 or 1."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether some single tasks are training tasks and others are new, so that results can be split by it."""
+        return self.single and 0 < self.share < 1
+
+    def among(self, which: Among) -> np.ndarray | slice:
+        """The tasks of that kind."""
+        return slice(None) if which == "all" else self.known == (which == "train")
 
 
 class Curve(NamedTuple):
@@ -89,6 +115,8 @@ class Curve(NamedTuple):
     """By metric, one for each point; None if no trial has the metric."""
     steps: np.ndarray
     """Gradient steps of a trial by each point, refused and taken, ``[2, P, S]``; NaN if a seed has not got there."""
+    known: np.ndarray
+    """Trials of each task that play a training task, and all of its trials, ``[2, T]``; NaN if rows do not say so."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +160,22 @@ class Results:
         """The methods that played a family (and a split)."""
         return list(dict.fromkeys(k.method for k in self.about if k.family == family and split in (None, k.split)))
 
-    def sums(self, key: Key, metric: str, point: int = -1) -> Sums | None:
-        """The sums of one metric at a curve point (the last one unless told); None where there are none."""
+    def sums(self, key: Key, metric: str, point: int = -1, among: Among = "all") -> Sums | None:
+        """The sums of one metric at a curve point (by default the last one); None if there are none."""
         every = self._curves[key].sums[metric] if key in self.about else None
         found = every[point] if every else None
+        if found is not None and among != "all":
+            overlap = self.overlap(key)
+            found = Sums(found.parts[:, :, overlap.among(among)]) if overlap else None
         return found if found is not None and found.trials else None
+
+    def overlap(self, key: Key) -> Overlap | None:
+        """How far the tasks that ``key`` played are training tasks; None if these are a continuum, or if rows do not
+        say so."""
+        known, played = self._curves[key].known
+        if np.isnan(known).any():
+            return None
+        return Overlap(known / played, float(known.sum() / played.sum()), bool(self.about[key]["tasks"]))
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 
@@ -145,12 +184,12 @@ class Results:
         finite = make_family(key.family).support(key.split) is not None
         return finite and all(sums.full and len(sums.table) == 1 for sums in several)
 
-    def mean(self, key: Key, metric: str = "trial_return", point: int = -1) -> Interval | None:
+    def mean(self, key: Key, metric: str = "trial_return", point: int = -1, among: Among = "all") -> Interval | None:
         """The mean of a metric: several seeds by the rule of ``stats.interval``; one seed by its trials.
 
         One seed whose trials share tasks drawn from a continuum is resampled over tasks.
         """
-        sums = self.sums(key, metric, point)
+        sums = self.sums(key, metric, point, among)
         if sums is None or not sums.table.size:
             return None
         several = len(sums.table) > 1
@@ -160,12 +199,16 @@ class Results:
             return sums.rate_interval()
         if metric == "informed_return":
             found = stats.stratified_interval(*sums.parts.sum((1, 3)))
-            return found if found.n else None
+            return found if found.n else sums.trial_interval()  # no task has two such trials: all tasks count alike
         return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
 
-    def score(self, key: Key, ceiling: str = "oracle", metric: str = "trial_return") -> Interval | None:
+    def score(
+        self, key: Key, ceiling: str = "oracle", metric: str = "trial_return", among: Among = "all"
+    ) -> Interval | None:
         """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task."""
-        x, floor, top = (self.sums(key._replace(method=m), metric) for m in (key.method, "random", ceiling))
+        x, floor, top = (
+            self.sums(key._replace(method=m), metric, among=among) for m in (key.method, "random", ceiling)
+        )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
             return None
         if self._replicated(key, x, floor, top):
@@ -182,7 +225,7 @@ class Results:
             return None
         if self._replicated(key, x, y):
             return _over_parts(x, x.replicates - y.replicates)
-        return stats.paired_difference(x.table, y.table, reps=REPS) if x.table.shape[1] > 1 else None
+        return self._resampled(stats.difference(Resampled.mean), x.table, y.table)
 
     def delta_prior(self, family: str, split: str) -> Interval | None:
         """What the training prior costs: the score of ``bayes`` less that of ``bayes_train``, where both are exact."""
@@ -200,8 +243,8 @@ class Results:
         )
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
-        """An interval; None where a resample has no value: a ceiling that is not above random, too few trials for a
-        score, or an interquartile mean of failures and successes."""
+        """An interval; None if tables do not share their tasks, or if a resample has no value: a ceiling that is not
+        above random, too few trials for a score, or an interquartile mean of failures and successes."""
         try:
             return stats.interval(statistic, *tables, reps=REPS)
         except UserError:
@@ -225,6 +268,18 @@ class Results:
         if sums is None or len(sums.table) < 2:
             return None
         return self._resampled(Resampled.iqm, sums.table)
+
+    def skew(self, key: Key) -> Interval | None:
+        """The skewness of the seeds' mean returns if few seeds are so skewed that intervals may cover less than they
+        say (``stats.skewed``); None otherwise."""
+        sums = self.sums(key, "trial_return") or self.sums(key, "episode_return")
+        if sums is None or not sums.table.size:
+            return None
+        means = sums.table.mean(1)
+        if not stats.skewed(means):
+            return None
+        skewness = np.mean((means - means.mean()) ** 3) / means.std() ** 3
+        return Interval(float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95)
 
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None where none was."""
@@ -260,7 +315,15 @@ class Results:
             "cvar20": self.cvar(key),
             "iqm": self.iqm(key),
             "refused_steps": self.refused(key),
+            "seed_skewness": self.skew(key),
         }
+        overlap = self.overlap(key)
+        if overlap and overlap.partial:
+            for among in ("train", "new"):
+                numbers |= {f"{m}_{among}_tasks": self.mean(key, m, among=among) for m in _SPLIT_BY_OVERLAP}
+                numbers |= {
+                    f"score_{top}_{among}_tasks": self.score(key, top, among=among) for top in ("oracle", "bayes")
+                }
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0
         seeds = int(self.about[key]["seeds"])
@@ -294,4 +357,6 @@ def _curve(key: Key, rows: KeyRows) -> Curve:
     costs = np.full((len(rows.costs), len(points), len(seeds)), np.nan)
     costs[:, np.searchsorted(points, rows.cost_place[1]), np.searchsorted(seeds, rows.cost_place[0])] = rows.costs
     behind = np.rint(np.nanmean(costs[:2], 2)).astype(int).T
-    return Curve(behind, sums, costs[2:])
+    trials = rows.sums["episode_return"][0]
+    known = np.stack([np.bincount(task, weights) for weights in (rows.train_task_share * trials, trials)])
+    return Curve(behind, sums, costs[2:], known)

@@ -22,6 +22,8 @@ HEADINGS = {
     "minus_bayes": "−Bayes ↑",
     "regret": "regret ↓",
     "success": "success ↑",
+    "score_oracle_train_tasks": "oracle=1, training tasks ↑",
+    "score_oracle_new_tasks": "oracle=1, new tasks ↑",
 }
 """The columns of the table that people read; the CSV has every metric."""
 NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
@@ -88,13 +90,26 @@ def _mark(about: dict) -> str:
 
 
 def title(results: Results, family: str, split: str) -> str:
-    """``bandit:k=5,n=10 · shift/gap/3 (gap = 0.4) · n = 20,000 trials``, and the unavoidable harm of the shift."""
+    """``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``, the unavoidable harm of the shift, and how many of
+    the tasks are training tasks."""
     key, about = next((k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split))
     sums = results.sums(key, "episode_return")
     parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
     parts += [f"n = {sums.trials:,} trials"] if sums else []
     harm = results.delta_prior(family, split) if about["axis"] else None
-    return " · ".join(parts + ([f"Δ_prior = {number(harm)}"] if harm is not None else []))
+    parts += [f"Δ_prior = {number(harm)}"] if harm is not None else []
+    known = known_tasks(results, key)
+    return " · ".join(parts + ([known] if known else []))
+
+
+def known_tasks(results: Results, key: Key) -> str:
+    """``8 of 21 tasks are training tasks``; empty on ``train`` itself and for a split whose tasks are all new."""
+    overlap = results.overlap(key)
+    if overlap is None or not overlap.share or key.split == "train":
+        return ""
+    if overlap.single:
+        return f"{int(overlap.known.sum())} of {len(overlap.known)} tasks are training tasks"
+    return f"{overlap.share:.0%} of the trials play training tasks"
 
 
 def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
@@ -135,6 +150,24 @@ def refusals(lines: Iterable[Line]) -> list[str]:
     return said
 
 
+def skewed(lines: Iterable[Line]) -> list[str]:
+    """``rl2 on gridnavi: the returns of 5 seeds are skewed on id; ...`` A sentence for each method on a family whose
+    intervals may cover less than they say."""
+    by_method: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if line.metric == "seed_skewness":
+            by_method.setdefault((line.key.method, line.key.family), []).append(line)
+    said = []
+    for (method, family), found in by_method.items():
+        splits = [line.key.split for line in found]
+        splits[_NAMED:] = [f"{len(splits) - _NAMED} more splits"] if len(splits) > _NAMED else []
+        said.append(
+            f"{method} on {family}: the returns of {found[0].interval.n} seeds are skewed on {', '.join(splits)}; so "
+            "few seeds may have 95% intervals that hold the truth much less often (docs/statistics.md). Train more."
+        )
+    return said
+
+
 def markdown(results: Results) -> str:
     """Every table of a results folder as one Markdown page."""
     parts = [
@@ -155,7 +188,8 @@ def markdown(results: Results) -> str:
                 "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
             )
             parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
-            parts.extend(f"\n{escape.markdown(line)}" for line in refusals(results.lines(family, split)))
+            lines = list(results.lines(family, split))
+            parts.extend(f"\n{escape.markdown(line)}" for line in (*refusals(lines), *skewed(lines)))
     return "\n".join(parts) + "\n"
 
 

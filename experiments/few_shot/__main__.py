@@ -12,6 +12,7 @@ import numpy as np
 from bridge import run_folder
 from bridge.errors import UserError
 from bridge.files import write_text
+from bridge.footprint import parse_memory
 from bridge.json_files import read_object
 from bridge.tasks import family as make_family
 from experiments import few_shot, training
@@ -39,6 +40,7 @@ def _study(asked: argparse.Namespace) -> None:
     if asked.trials < 2 or min(asked.budgets) < 0:
         raise UserError(f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}.")
     splits = tuple(expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos"))
+    memory = parse_memory(asked.memory)
     asked.out.mkdir(parents=True, exist_ok=True)
     about = {"version": 2, "family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES}
     _take(asked.out, about)
@@ -48,7 +50,7 @@ def _study(asked: argparse.Namespace) -> None:
         configured = training.configuration(cell.run, run_folder.read_config(cell.run))
         alike = (configured, cell.method, cell.way, cell.steps, family.trial(cell.split))
         path = play(
-            cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike)
+            cell, family, shots=asked.shots, trials=asked.trials, out=asked.out, flops=counted.get(alike), memory=memory
         )  # fmt: skip
         found[cell] = read(path)
         counted.setdefault(alike, found[cell].flops)

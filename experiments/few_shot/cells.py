@@ -16,6 +16,7 @@ from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned, Stepping, Tunable
 from bridge.flops import counter
+from bridge.footprint import MEMORY
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
 from experiments import finetuning, methods, training
@@ -90,6 +91,7 @@ def play(
     trials: int,
     out: Path,
     flops: Float[np.ndarray, " P"] | None = None,
+    memory: int = MEMORY,
 ) -> Path:
     """Play a cell that was not played since its run was trained.
 
@@ -101,7 +103,7 @@ def play(
     plan = Plan(split=cell.split, trials=trials, track=cell.track, shots=shots)  # ty: ignore[invalid-argument-type]
     shown = methods.agent("oracle", family, cell.split) if cell.track == "C" else None
     agent = _agent(cell, family)
-    played = evaluate(agent, family, plan, behaviour=shown)
+    played = evaluate(agent, family, plan, behaviour=shown, memory_limit=memory)
     if flops is None:
         with counter() as counted:
             clock = counted.get_total_flops

@@ -15,6 +15,7 @@ from bridge import evaluate as module
 from bridge import results
 from bridge.errors import ContractError, UserError
 from bridge.evaluate import METRICS, Plan, evaluate, task_index
+from bridge.footprint import Fit
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, record_context
 from bridge.protocol import Card, Step, Trial
@@ -144,23 +145,14 @@ def test_results_do_not_depend_on_the_chunks(plan: Plan, family: Any, monkeypatc
         return evaluate(Tally(family), family, plan, behaviour=Random(family))
 
     whole = run()
-    for rows, size in ((7, 1 << 29), (1 << 15, 700)):
-        monkeypatch.setattr(module, "_CHUNK_ROWS", rows)
-        monkeypatch.setattr(module, "_CHUNK_BYTES", size)
+    for size in (Fit(7, 7), Fit(1, 1), Fit(20, 3), Fit(9, 4)):
+        monkeypatch.setattr(module, "fit", lambda *_args, size=size, **_kwargs: size)
         chunked = run()
         assert chunked.env_steps == whole.env_steps
         for metric in METRICS:
             np.testing.assert_array_equal(chunked.total[metric], whole.total[metric])
         assert chunked.detail.keys() == whole.detail.keys()
         assert set(zip(*chunked.detail.values(), strict=True)) == set(zip(*whole.detail.values(), strict=True))
-
-
-def test_chunks_are_as_large_as_the_byte_budget_lets_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 1 << 10)
-    agent = Clerk(wage)
-    evaluate(agent, Echo(), Plan(trials=100))
-    row_bytes = 8 + 8 + 8 + 64  # memory: number, steps; task: number; and the allowance
-    assert len(agent.calls("start")) - 1 == -(-100 // (1024 // row_bytes))  # one start is the probe of the sizes
 
 
 @pytest.mark.parametrize("family", [Corridor(), Bandit(k=3, n=5)], ids=lambda family: family.name)
@@ -185,7 +177,7 @@ def test_detail_holds_the_steps_that_were_acted_and_no_others() -> None:
 
 
 def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 100)
+    monkeypatch.setattr(module, "fit", lambda *_args, **_kwargs: Fit(100, 100))
     detail = evaluate(Clerk(wage), Echo(), Plan(trials=300)).detail
     assert sorted(set(detail["trial"])) == list(range(256))
     assert len(detail["trial"]) == 256 * K * H

@@ -8,6 +8,7 @@ import scipy.stats
 
 from bridge import stats
 from bridge.stats import Resampled, cvar, difference, interval
+from experiments import coverage as simulation
 from tests.bridge.studies import generator, study
 
 
@@ -106,3 +107,48 @@ def test_coverage_of_cvar_is_a_little_short(effects: tuple[float, float, float])
         return [x[..., None] + noise * rng.normal(size=(10, 60, 2))], float(tail)
 
     assert 89 <= coverage(Resampled.cvar, simulate, studies=500) <= 97
+
+
+# ---- skewed scores ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "seeds", "covered"),
+    [
+        *(("normal", seeds, 95) for seeds in simulation.SEEDS),
+        ("lognormal", 10, 86), ("collapse", 5, 66), ("collapse", 3, 52),
+    ],
+)  # fmt: skip
+def test_what_nominal_95_percent_cover_of_skewed_scores(kind: str, seeds: int, covered: float) -> None:
+    """The figures of docs/statistics.md, within two percent; normal scores within three."""
+    slack = 3 if kind == "normal" else 2
+    assert 100 * simulation.coverage(kind, seeds, "ours", 2000) == pytest.approx(covered, abs=slack)
+
+
+def test_five_seeds_without_a_failure_cannot_cover_the_truth() -> None:
+    """In closed form: 0.8^5 of the studies see no seed fail, and their intervals are narrow about 1."""
+    share = 1 - 0.8**5
+    assert simulation.coverage("collapse", 5, "ours", 600) == pytest.approx(share, abs=0.06)
+
+
+@pytest.mark.parametrize("seeds", simulation.SEEDS)
+def test_one_normal_study_in_twenty_is_warned_of(seeds: int) -> None:
+    assert simulation.warned("normal", seeds, 2000) == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seeds", "least"), [("lognormal", 10, 0.45), ("lognormal", 20, 0.8), ("collapse", 5, 0.38)]
+)
+def test_skewed_studies_are_warned_of(kind: str, seeds: int, least: float) -> None:
+    assert simulation.warned(kind, seeds, 1000) > least
+
+
+def test_only_few_and_skewed_seeds_are_warned_of() -> None:
+    one_fails = np.array([1.0, 1.01, 0.99, 1.02, 0.0])
+    assert stats.skewed(one_fails)
+    assert stats.skewed(-3 * one_fails + 7)  # whatever the unit
+    assert not stats.skewed(np.array([1.0, 1.01, 0.99, 1.02, 0.98]))
+    assert not stats.skewed(np.array([0.0, 1.0]))
+    assert not stats.skewed(np.full(5, 0.5))
+    assert not stats.skewed(np.array([1.0] * 29 + [0.0]))

@@ -115,6 +115,9 @@ def test_bootstrap_of_the_mean_has_the_width_of_its_analysis_of_variance() -> No
         ([(12, 6), (10, 6)], 10, "crossed bootstrap"),
         ([(12, 6), (6,)], 12, "crossed bootstrap"),
         ([(6,), (1, 6)], 6, "bootstrap over tasks"),
+        ([(12, 1)], 12, "t over seeds"),
+        ([(12, 1), (1,)], 12, "t over seeds"),
+        ([(1,), (1, 1)], 1, "none: one task"),
     ],
 )
 def test_the_rule_says_what_it_did(shapes: list[tuple[int, ...]], n: int, kind: str) -> None:
@@ -130,7 +133,19 @@ def test_tables_must_share_tasks_be_finite_and_have_several_tasks() -> None:
     with pytest.raises(UserError, match="found 2 that are not"):
         interval(Resampled.mean, np.array([np.nan, 0.0, np.inf]))
     with pytest.raises(UserError, match="2 tasks or more, found 1"):
-        interval(Resampled.mean, x[:, :1])
+        crossed_bootstrap(Resampled.mean, x[:, :1])
+
+
+def test_many_seeds_on_one_task_have_the_interval_over_seeds() -> None:
+    """Ten seeds are enough to resample, a single task is not."""
+    x = generator(11).normal(size=(12, 1))
+    assert interval(Resampled.mean, x)[:3] == pytest.approx(seed_interval(x[:, 0])[:3])
+
+
+def test_a_reference_on_one_task_is_its_mean_without_an_interval() -> None:
+    found = interval(difference(Resampled.mean), np.array([3.0]), np.array([1.0]))
+    assert (found.mean, found.n) == (2.0, 1)
+    assert np.isnan([found.low, found.high]).all()
 
 
 # ---- invariances ----

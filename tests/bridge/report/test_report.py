@@ -187,6 +187,21 @@ def test_worst_fifth_of_tasks(folder):
     assert Results(folder).cvar(Key(FAMILY, "id", "random")).mean == pytest.approx(expected)
 
 
+def test_few_seeds_with_a_skewed_spread_are_warned_of(folder):
+    """Of five seeds one fails: a sentence in the page, a line in the CSV. Seeds that spread evenly have neither."""
+    for seed, mean in enumerate((4.0, 4.01, 3.99, 4.02, 1.0)):
+        rows = synthetic("brittle", "id", mean, seeds=1)
+        rows = rows.set_column(rows.schema.get_field_index("seed"), "seed", pa.array([seed] * len(rows)))
+        results.write_table(results.cell_path(folder, rows), rows)
+    read = Results(folder)
+    warned = [line for line in read.lines(FAMILY, "id") if line.metric == "seed_skewness"]
+    assert [(line.key.method, line.interval.n) for line in warned] == [("brittle", 5)]
+    assert warned[0].interval.mean == pytest.approx(-1.5, abs=0.01)  # all that one of five can reach
+    assert "brittle on tabular_mdp: the returns of 5 seeds are skewed on id; so few seeds" in tables.markdown(read)
+    assert "learner on tabular_mdp: the returns" not in tables.markdown(read)
+    assert "brittle,O,seed_skewness,-1.4" in tables.comma_separated(warned)
+
+
 def test_iqm_only_for_several_seeds(folder):
     read = Results(folder)
     assert read.iqm(Key(FAMILY, "id", "random")) is None
