@@ -27,7 +27,7 @@ from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 
 SUITE_VERSION = 2
-"""Moves when a split, a normaliser or a counting rule moves; results of two suite versions are never mixed."""
+"""Moves when a split, noise, a normaliser or a counting rule moves; results of two suite versions are never mixed."""
 
 STREAMS = ("train", "id_val", "id")
 

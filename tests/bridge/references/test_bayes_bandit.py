@@ -148,7 +148,7 @@ def test_gittins_indices_against_bisection(wins, losses, left):
     table, offset = bernoulli_indices(UNIFORM, 12)
     width = 12 - left + 1
     assert table[offset[left] + wins * width + losses].item() == pytest.approx(
-        brute_index(wins, losses, left), abs=3e-4
+        brute_index(wins, losses, left), abs=1e-4
     )
 
 
