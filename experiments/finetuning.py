@@ -33,7 +33,6 @@ from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import Begun
 from llm_adapt.mt import OneEpisode
 
-_KIND = "finetuned"
 _CHUNK = 4_096
 """Tasks compared at a time."""
 _NEEDED = {
@@ -89,7 +88,7 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
             log.append(json.dumps(line) + "\n")
             progress.advance(1)
     about = {
-        "kind": _KIND,
+        "kind": training.FINETUNED,
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -116,11 +115,6 @@ def finetune(run: str, family_spec: str, config: Config, out: Path, *, split: st
 
     files.write_folder(out, write)
     return about
-
-
-def is_tuned(place: str) -> bool:
-    """Whether ``place`` is a folder of ``finetune``."""
-    return training.is_run(place) and run_folder.read_config(Path(place)).get("kind") == _KIND
 
 
 def load_agent(place: str, family: TaskFamily) -> InContext:
@@ -199,7 +193,7 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
     if not training.is_run(run):
         raise UserError(f"{run} is no run folder: it has no config.json. Give the folder of {wanted}")
-    if is_tuned(run):
+    if training.is_tuned(run):
         raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
     agent = training.load_agent(run, family)
     if isinstance(agent, FineTuned) and isinstance(agent.tuner, Begun):

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
-
 from bridge import config, files
 from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
@@ -28,6 +25,7 @@ from bridge.tasks.base import SUITE_VERSION
 from bridge.tuning import draw
 from experiments import pool, training
 from experiments.progress import Progress
+from experiments.terminal import console
 
 TRIALS = 4_000
 """On id_val, the same ones for every configuration."""
@@ -120,7 +118,11 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
     """``count`` specs: ``method`` itself, then draws from its search space that keep what ``method`` sets."""
     name, given = config.split_spec(method)
     start = training.settings(method)
-    space = {key: variable for key, variable in training.LEARNERS[name].space.items() if key not in given}
+    space = {
+        key: variable
+        for key, variable in training.LEARNERS[name].space.items()
+        if key not in given and config.unread(start, key) is None
+    }
     if count > 1 and not space:
         raise UserError(f"{method!r} leaves nothing to tune: all of its search space is set. Leave some of it out.")
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
@@ -197,6 +199,8 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:
+    from rich.table import Table
+
     table = Table(title=f"{len(entries)} configurations on {family}, id_val", title_justify="left")
     table.add_column("configuration", overflow="fold")
     table.add_column("trial return ↑", justify="right")
@@ -204,11 +208,10 @@ def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:
         mean = entry["mean"]
         said = entry["error"] if mean is None else f"{mean:.4g} ±{1.96 * entry['standard_error']:.2g}"
         table.add_row(entry["method"], said)
-    console = Console()
-    console.print(table)
-    console.print(
+    terminal = console()
+    terminal.print(table)
+    terminal.print(
         f"± is half of a 95% interval over {TRIALS:,} trials. The first one is chosen. Next: metabridge train {out} "
         f"--family {family} --out RUN",
-        highlight=False,
         soft_wrap=True,
     )

@@ -18,7 +18,7 @@ from bridge.finetuning.agent import FineTuned, Stepping, Tunable
 from bridge.flops import counter
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
-from experiments import finetuning, methods, training
+from experiments import methods, training
 from llm_adapt.in_context import InContext
 from llm_adapt.mt import OneEpisode
 
@@ -136,7 +136,7 @@ def _check_alike(runs: list[Path]) -> None:
     seen: dict[str, tuple[dict[str, Any], dict[int, Path]]] = {}
     for run in runs:
         about = run_folder.read_config(run)
-        if finetuning.is_tuned(str(run)):
+        if training.is_tuned(str(run)):
             raise UserError(f"{run} is tuned already, for a whole family. Study the run that it came from.")
         method, seed, config = about["method"], about["seed"], dataclasses.asdict(training.configuration(run, about))
         first, seeds = seen.setdefault(method, (config, {}))
