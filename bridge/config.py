@@ -43,8 +43,8 @@ _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028235e38
 
 Seed = Annotated[int, Within(0, 2**63 - 1)]
 """A seed: what int64 holds."""
-Many = Annotated[int, Within(0, 1_000_000_000)]
-"""A count of trials or tasks, which are played a part at a time."""
+Trials = Annotated[int, Within(1, 1_000_000_000)]
+"""A number of trials, which are played a part at a time."""
 Width = Annotated[int, Within(0, 16_384)]
 """A dimension of a network: weights grow with its square."""
 Depth = Annotated[int, Within(0, 256)]
@@ -134,8 +134,10 @@ def refuse_beyond(name: str, value: Any, hint: Any) -> None:
         raise UserError(f"{name} must be 0, or from {_SMALLEST:g} to {_LARGEST:g} in size (float32); found {value:g}.")
     elif isinstance(value, int) and not isinstance(value, bool):
         least, most = _bounds(hint)
-        if not least <= value <= most:
-            raise UserError(f"{name} must be from {least:,} to {most:,}; found {value}.")
+        if value > most:
+            raise UserError(f"{name} must be at most {most:,}; found {value}.")
+        if value < least:
+            raise UserError(f"{name} must be {least:,} or more; found {value}.")
 
 
 def _bounds(hint: Any) -> Within:

@@ -18,7 +18,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from bridge.budget import Budget
-from bridge.config import Many, Seed, Within, refuse_beyond, split_list
+from bridge.config import Seed, Trials, Within, refuse_beyond, split_list
 from bridge.errors import UserError
 from experiments import registry
 from experiments.sizes import SIZES, Size
@@ -58,7 +58,7 @@ class Evaluate:
     """A family, with parameters after a colon: bandit:k=5,n=100."""
     splits: tuple[str, ...] = ("id",)
     """Split names or patterns: id,shift/gap/3, shift/gap, shift/*/4."""
-    trials: Many = 10_000
+    trials: Trials = 10_000
     """Trials a split."""
     track: Literal["O", "C", "F"] = "O"
     """O: own exploration; C: a context shown to every method, then frozen; F: free adaptation, then frozen."""
@@ -67,7 +67,7 @@ class Evaluate:
     the axis context_quality make their own."""
     shots: int = 0
     """Tracks C and F: episodes shown or adapted on (0: the whole trial)."""
-    trials_per_task: Many = 0
+    trials_per_task: int = 0
     """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
     eval_seed: Seed = 0
     """Seed of the evaluation's noise."""
@@ -270,7 +270,7 @@ class Compare:
     """Instead of the size's splits."""
     seeds: tuple[Seed, ...] = ()
     """Training seeds of learned methods (references have none), instead of the size's."""
-    trials: Many | None = None
+    trials: Trials | None = None
     """Trials a split, instead of the size's."""
     budget: str = ""
     """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
@@ -286,7 +286,7 @@ class Compare:
         _one_thread()
         size = SIZES[self.size]
         families = _named("families", self.families, size.families)
-        trials = _by_family("trials", self.trials, families, size.trials)
+        trials = _by_family(self.trials, families, size.trials)
         methods = _named("methods", self.methods, size.methods)
         self._refuse_training_flags(methods, size)
         failed = compare.compare(
@@ -320,8 +320,8 @@ class Compare:
         seeds, tuning = self.seeds or size.seeds, size.tuning_configs if self.tuning is None else self.tuning
         if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
-        if tuning > 1 and TUNING_SEED in seeds:
-            raise UserError(f"Training seed {TUNING_SEED} is the one that tuning trains with. Choose another.")
+        if tuning > 1 and registry.TUNING_SEED in seeds:
+            raise UserError(f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,10 +414,8 @@ def _keep_traceback() -> str:
     return f"its details are in {file.name}."
 
 
-def _by_family(flag: str, asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
+def _by_family(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
     """A count by family name: what was asked, else the size's."""
-    if asked is not None and asked < 1:
-        raise UserError(f"--{flag} must be 1 or more, found {asked}.")
     return {name: asked or _of_family(name, by_size) for name in (spec.partition(":")[0] for spec in families)}
 
 

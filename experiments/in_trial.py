@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from bridge import config
-from bridge.config import Many
+from bridge.config import Trials
 from bridge.errors import UserError
 from bridge.finetuning.agent import FineTuned, GradientSteps, Stepping, Tunable, card_of
 from bridge.finetuning.switch import below, usual
@@ -68,7 +68,7 @@ class Switch(Lora):
 
     quantile: float = 0.05
     """Share of trials of id_val that are worse than what is called usual."""
-    trials: Many = 256
+    trials: Trials = 256
     """Of id_val, played to know that."""
 
     def __post_init__(self) -> None:

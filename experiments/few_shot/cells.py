@@ -59,9 +59,9 @@ class Cell(NamedTuple):
 
     @property
     def spec(self) -> str:
-        """As the command names it."""
+        """As the command names it: always as a folder, even if it has the name of a method."""
         if not self.steps:
-            return str(self.run)
+            return str(self.run) if self.run.is_absolute() else f"./{self.run}"
         if self.way == "own":
             return f"full_reward:run={self.run},inner_steps={self.steps}"
         rate = RATES[self.way.split("_")[0]]
