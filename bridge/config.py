@@ -38,7 +38,7 @@ class Within(NamedTuple):
 
 _WHOLE = Within(-1_000_000, 1_000_000)
 """The bounds of a whole number whose declaration names none."""
-_SMALLEST, _LARGEST = 1.1754944e-38, 3.4028235e38
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 """What float32 holds of a number that is not 0."""
 
 Seed = Annotated[int, Within(0, 2**63 - 1)]
@@ -75,18 +75,18 @@ def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
         raise unknown(f"key in {spec!r}:", key, fields)
     made = cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
     for key in values:
-        if (other := unread(made, key)) is not None:
-            wanted = " or ".join(f"{other}={value}" for value in made.read_if[key][1])  # ty: ignore[unresolved-attribute]
+        if (condition := unread(made, key)) is not None:
+            other, wanted = condition[0], " or ".join(f"{condition[0]}={value}" for value in condition[1])
             raise UserError(
                 f"{key} in {spec!r} is read only with {wanted}; here {other}={getattr(made, other)}. Leave it out."
             )
     return made
 
 
-def unread(config: Any, key: str) -> str | None:
-    """The field whose value makes ``config`` not read the field ``key``; None if it is read."""
+def unread(config: Any, key: str) -> tuple[str, tuple[Any, ...]] | None:
+    """If ``config`` does not read its field ``key``: the field that this depends on, and its values that would do."""
     other, values = getattr(config, "read_if", {}).get(key, (None, ()))
-    return other if other is not None and getattr(config, other) not in values else None
+    return (other, values) if other is not None and getattr(config, other) not in values else None
 
 
 def convert(spec: str, key: str, text: str, hint: Any) -> Any:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 TUNING_SEED = 1000
 """Training seed of every configuration while tuning: what is reported is trained with others."""
-SIGNALS = ("reward", "demos")
+Signal = Literal["reward", "demos"]
+SIGNALS: tuple[Signal, ...] = ("reward", "demos")
 """What gradient steps at test can learn from."""
 
 
@@ -63,7 +64,7 @@ class LearnedWithLora:
     """A base that is trained, and adapters that are tuned in every trial."""
 
     base: Learned
-    signal: Literal["reward", "demos"]
+    signal: Signal
 
     @cached_property
     def config(self) -> type[Any]:
@@ -90,7 +91,7 @@ class LearnedWithLora:
         return importlib.import_module("llm_adapt.lora")
 
 
-LEARNERS: dict[str, Learned | LearnedWithLora] = {
+_LEARNED = {
     "icl_ad": Learned("llm_adapt.icl_ad", "IclAdLearner"),
     "icl_dpt": Learned("llm_adapt.icl_dpt", "IclDptLearner"),
     "icl_rl": Learned("llm_adapt.icl_rl", "IclRlLearner"),
@@ -103,12 +104,12 @@ LEARNERS: dict[str, Learned | LearnedWithLora] = {
     "pearl": Learned("rl_algos.pearl", "PearlLearner"),
     "rl2": Learned("rl_algos.rl2", "Rl2Learner"),
 }
-"""Learned methods by name."""
-LEARNERS |= {
-    f"lora_{signal}_{base}": LearnedWithLora(LEARNERS[base], signal)
+LEARNERS: dict[str, Learned | LearnedWithLora] = _LEARNED | {
+    f"lora_{signal}_{base}": LearnedWithLora(_LEARNED[base], signal)
     for signal in SIGNALS
     for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
 }
+"""Learned methods by name."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Way:
     """A way to tune a trained run at test: the name of its settings in ``experiments.in_trial``, and the signal."""
 
     settings: str
-    signal: Literal["reward", "demos"]
+    signal: Signal
 
     @property
     def config(self) -> type[Any]:

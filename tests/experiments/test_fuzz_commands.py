@@ -71,7 +71,8 @@ COMMANDS: tuple[tuple[str, Line], ...] = (
                   "--eval-seed": ("3",)}),
     ("evaluate", {"": ("random", "oracle"), "--family": OTHERS, "--splits": SPLITS, "--trials": ("40",)}),
     ("evaluate", {"": FOR_BANDITS, "--family": BANDITS, "--splits": ("id", "shift/context_quality/2"),
-                  "--trials": ("4",), "--track": ("C",), "--shots": ("1", "2"), "--behaviour": ("random", "graded:noise=0.5")}),
+                  "--trials": ("4",), "--track": ("C",), "--shots": ("1", "2"),
+                  "--behaviour": ("random", "graded:noise=0.5")}),
     ("evaluate", {"": FOR_GRIDS, "--family": GRIDS[:2], "--splits": SPLITS, "--trials": ("42",), "--track": ("F",),
                   "--shots": ("0", "1")}),
     ("evaluate", {"": RUNS, "--family": HOME, "--splits": SPLITS, "--trials": ("4",), "--track": ("O", "F"),
@@ -143,10 +144,7 @@ def mutated(word: str, rng: np.random.Generator) -> str:
         found = pick(numbers, rng)
         return word[: found.start()] + pick(NUMBERS, rng) + word[found.end() :]
     if ":" in word and kind < 0.75:
-        key = pick(
-            ("hidden", "lr", "c", "n", "k", "tasks", "episodes", "inner_every", "window", "epochs", "nonsense", "")
-        )
-        return f"{word},{key}={pick(NUMBERS)}"
+        return f"{word},{pick(KEYS, rng)}={pick(NUMBERS, rng)}"
     if kind < 0.85:
         return pick((*registry.LEARNERS, *registry.WAYS, *FOR_BANDITS, *FOR_GRIDS, *FAMILIES, *SPLITS), rng)
     return pick(TEXTS, rng)
