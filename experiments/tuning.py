@@ -75,8 +75,10 @@ def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budg
     command goes on with it.
 
     Raises:
-        UserError: unknown names, a folder of another search, or no configuration that could be trained.
+        UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
     """
+    if training.is_run(str(out)):
+        raise UserError(f"{out} is a run's folder, and a search needs one of its own. Choose another --out.")
     if configs < 1:
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)

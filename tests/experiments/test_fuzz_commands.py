@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,12 @@ LIMIT_S = 120
 
 NUMBERS = (
     "0", "-1", "1", "2", "-0", "0.5", "-0.5", "1e3", "1e-3", "1e38", "1e39", "1e99", "-1e99", "1e-99", "1e400",
-    "1e-400", "nan", "inf", "-inf", "1000001", "2147483648", "9223372036854775807", "9223372036854775808",
+    "1e-400", "nan", "inf", "-inf", "2147483648", "9223372036854775807", "9223372036854775808",
     "18446744073709551616", "1000000000000000000000", "0x10", "1_0", "٣", "½", "", " ", "1,0", "--1", "1e", "true",
     "None",
 )  # fmt: skip
+SMALL = ("0", "1", "2", "3", "7", "0.5", "0.1", "1.0", "-1")
+"""Numbers that often make sense."""
 TEXTS = (
     "", " ", ".", "..", "/", "-", "--", ":", "=", ",", "+", "::", "a:b", "a=b", "a:b=", "a:=b", "a:b=c,b=d", "[/x]",
     "[bold]x", "x [y[/x]", ":smile:", "=1+1", "ü", "路径", "💥", "\udc80", "%s", "{0}", "a" * 300, "no/where",
@@ -79,7 +82,7 @@ COMMANDS: tuple[tuple[str, Line], ...] = (
                   "--decode": ("sample", "argmax", "0.5")}),
     ("evaluate", {"": WAYS, "--family": HOME, "--splits": ("id",), "--trials": ("4",), "--track": ("O", "F")}),
     ("train", {"": TINY, "--family": FAMILIES, "--budget": ("60", "1e2", "0.01s", "1e3flops"), "--seed": ("0", "3"),
-               "--out": ("new/run-{}",), "--processes": ("1",), "--precision": ("no", "bf16")}),
+               "--out": ("new/run-{}",), "--precision": ("no", "bf16")}),
     ("train", {"": TINY[:1], "--family": HOME, "--budget": ("60",), "--out": ("runs/rl2", "empty"), "--resume": ("",)}),
     ("finetune", {"": ("runs/icl",), "--family": HOME, "--split": ("", "id", "shift/reward_sign/4"),
                   "--tuner": ("lora",), "--rank": ("1", "2"), "--alpha": ("1",), "--tasks": ("2",), "--steps": ("1",),
@@ -101,7 +104,7 @@ COMMANDS: tuple[tuple[str, Line], ...] = (
 )  # fmt: skip
 """Kinds of lines: words that go together, of which each flag has one. Of a word ``{}`` becomes the case's number."""
 KEYS = ("hidden", "lr", "c", "n", "k", "tasks", "episodes", "inner_every", "window", "epochs", "gamma", "nonsense", "")
-OPTIONAL = {"--eval-seed", "--trials-per-task", "--seed", "--processes", "--precision", "--shots", "--decode", "--lr",
+OPTIONAL = {"--eval-seed", "--trials-per-task", "--seed", "--precision", "--shots", "--decode", "--lr",
             "--alpha", "--rank", "--targets", "--split", "--episodes", "--tuning", "--seeds",
             "--behaviour"}  # fmt: skip
 """Flags without which a command is as small."""
@@ -142,30 +145,38 @@ def mutated(word: str, rng: np.random.Generator) -> str:
     kind = rng.random()
     if numbers and kind < 0.6:
         found = pick(numbers, rng)
-        return word[: found.start()] + pick(NUMBERS, rng) + word[found.end() :]
+        return word[: found.start()] + pick(pick((NUMBERS, SMALL), rng), rng) + word[found.end() :]
     if ":" in word and kind < 0.75:
-        return f"{word},{pick(KEYS, rng)}={pick(NUMBERS, rng)}"
+        return f"{word},{pick(KEYS, rng)}={pick(pick((NUMBERS, SMALL), rng), rng)}"
     if kind < 0.85:
         return pick((*registry.LEARNERS, *registry.WAYS, *FOR_BANDITS, *FOR_GRIDS, *FAMILIES, *SPLITS), rng)
     return pick(TEXTS, rng)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A working directory with two tiny runs, results, an empty folder, a file, and a folder called random."""
-    folder, before = tmp_path_factory.mktemp("fuzz"), os.getcwd()
-    os.chdir(folder)
+def made(tmp_path_factory):
+    """A folder with two tiny runs, results, an empty folder, a file, and a folder called random."""
+    folder = tmp_path_factory.mktemp("fuzz")
     (folder / "empty").mkdir()
     (folder / "random").mkdir()
     (folder / "random" / "config.json").write_text("{}")
     (folder / "file").write_text("no folder")
-    family = ["--family", "bandit:k=2,n=4", "--budget", "60"]
-    for name, spec in (("rl2", TINY[0]), ("icl", TINY[5])):
-        assert ended("train", spec, *family, "--out", f"runs/{name}")[0] == 0
+    family = ["--family", *HOME, "--budget", "60"]
     small = ["--methods", "random,ucb1", "--splits", "id", "--trials", "6", "--out", "results"]
-    assert ended("compare", "--families", "bandit:k=2,n=3", *small)[0] == 0
-    yield folder
-    os.chdir(before)
+    with contextlib.chdir(folder):
+        for name, spec in (("rl2", TINY[0]), ("icl", TINY[5])):
+            assert ended("train", spec, *family, "--out", f"runs/{name}")[0] == 0
+        assert ended("compare", "--families", "bandit:k=2,n=3", *small)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch):
+    """A copy of it to work in: a case may write over what it finds."""
+    folder = shutil.copytree(made, tmp_path / "fuzz")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("METABRIDGE_CACHE", str(folder / "cache"))
+    return folder
 
 
 def ended(*line: str) -> tuple[object, str]:
@@ -194,8 +205,8 @@ def ended(*line: str) -> tuple[object, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
-def test_whatever_is_typed_ends_well_or_with_one_clear_line(first, place, monkeypatch):
-    monkeypatch.setenv("METABRIDGE_CACHE", str(place / "cache"))
+@pytest.mark.usefixtures("place")
+def test_whatever_is_typed_ends_well_or_with_one_clear_line(first):
     wrong = []
     for number in range(first, first + BATCH):
         line = case(number)
@@ -212,7 +223,7 @@ def test_some_of_them_as_processes(number, place):
     here = os.pathsep.join(path or str(place) for path in sys.path)
     ran = subprocess.run(
         [sys.executable, "-m", "experiments.cli", *line], capture_output=True, timeout=LIMIT_S, check=False, cwd=place,
-        env=os.environ | {"PYTHONPATH": here, "METABRIDGE_CACHE": str(place / "cache")},
+        env=os.environ | {"PYTHONPATH": here},
     )  # fmt: skip
     said = (ran.stdout + ran.stderr).decode(errors="replace")
     assert ran.returncode in (0, 1, 2), said
