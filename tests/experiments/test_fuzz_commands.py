@@ -31,6 +31,8 @@ NUMBERS = (
 )  # fmt: skip
 SMALL = ("0", "1", "2", "3", "7", "0.5", "0.1", "1.0", "-1")
 """Numbers that often make sense."""
+BUDGETS = ("0", "-1", "0.5", "1", "1e3", "1e19", "1e400", "nan", "inf", "60q", "0s", "1e-9s", "1flops", "½", "0x10")
+"""No large ones: to train for long is right where it was asked for."""
 TEXTS = (
     "", " ", ".", "..", "/", "-", "--", ":", "=", ",", "+", "::", "a:b", "a=b", "a:b=", "a:=b", "a:b=c,b=d", "[/x]",
     "[bold]x", "x [y[/x]", ":smile:", "=1+1", "ü", "路径", "💥", "\udc80", "%s", "{0}", "a" * 300, "no/where",
@@ -123,9 +125,9 @@ def case(number: int) -> list[str]:
         for flag, values in kinds.items()
         if flag not in OPTIONAL or rng.random() < 0.5
     }
-    for _ in range(int(rng.integers(1, 3))):
+    for _ in range(pick((1, 1, 2), rng)):
         flag = pick(tuple(words), rng)
-        words[flag] = mutated(words[flag], rng)
+        words[flag] = pick(BUDGETS, rng) if flag == "--budget" else mutated(words[flag], rng)
     line = [name, *([words.pop("")] if "" in words else [])]
     for flag, word in words.items():
         line += [flag] if flag == "--resume" else [flag, word]
@@ -145,9 +147,9 @@ def mutated(word: str, rng: np.random.Generator) -> str:
     kind = rng.random()
     if numbers and kind < 0.6:
         found = pick(numbers, rng)
-        return word[: found.start()] + pick(pick((NUMBERS, SMALL), rng), rng) + word[found.end() :]
+        return word[: found.start()] + pick(pick((NUMBERS, SMALL, SMALL), rng), rng) + word[found.end() :]
     if ":" in word and kind < 0.75:
-        return f"{word},{pick(KEYS, rng)}={pick(pick((NUMBERS, SMALL), rng), rng)}"
+        return f"{word},{pick(KEYS, rng)}={pick(pick((NUMBERS, SMALL, SMALL), rng), rng)}"
     if kind < 0.85:
         return pick((*registry.LEARNERS, *registry.WAYS, *FOR_BANDITS, *FOR_GRIDS, *FAMILIES, *SPLITS), rng)
     return pick(TEXTS, rng)
