@@ -9,6 +9,8 @@ from typing import Literal
 
 from bridge.errors import UserError
 
+_BOUNDS = {"steps": (1.0, 1e18), "seconds": (1e-9, 1e18), "flops": (1.0, 1e30)}
+"""The smallest and the largest budget; environment steps are counted as int64."""
 _UNITS = {"": "steps", "steps": "steps", "s": "seconds", "seconds": "seconds", "flops": "flops"}
 
 
@@ -32,10 +34,11 @@ class Budget:
             amount, unit = float(found[1]), _UNITS[found[2]]  # ty: ignore[not-subscriptable]
         except (TypeError, ValueError, KeyError):
             amount, unit = math.nan, "steps"
-        if not 0 < amount < math.inf:
+        least, most = _BOUNDS[unit]
+        if not least <= amount <= most:
             raise UserError(
-                "A budget is a number above 0 of steps, seconds or flops, such as 5e6, 600s or 1e15flops; "
-                f"found {text!r}."
+                "A budget is a number above 0 of steps, seconds or flops, such as 5e6, 600s or 1e15flops (of "
+                f"{unit}: from {least:g} to {most:g}); found {text!r}."
             )
         return Budget(amount, unit)  # ty: ignore[invalid-argument-type]
 

@@ -1,7 +1,8 @@
 """One syntax for anything with parameters: ``name:key=value,key=value``, read into a frozen dataclass.
 
 ``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass is the only place where a default stands, and
-where a number's bounds do (``Bounded``).
+where a number's bounds do: what it may be at most on its declaration (``Within``), what it needs to be in
+``__post_init__`` (``Bounded``). Flags are fields of dataclasses, too, and have their bounds in the same way.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import dataclasses
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from bridge.errors import UserError, unknown
 
 T = TypeVar("T")
+ReadIf = Mapping[str, tuple[str, tuple[Any, ...]]]
+"""Field -> another field, and the values of that with which it is read."""
 
 Bound = Literal["1 or more", "0 or more", "above 0", "from 0 to 1"]
 
@@ -24,6 +27,28 @@ _KEPT: dict[Bound, Callable[[float], bool]] = {
     "above 0": lambda value: value > 0,
     "from 0 to 1": lambda value: 0 <= value <= 1,
 }
+
+
+class Within(NamedTuple):
+    """The bounds of a whole number, on its declaration."""
+
+    least: int
+    most: int
+
+
+_WHOLE = Within(-1_000_000, 1_000_000)
+"""The bounds of a whole number whose declaration names none."""
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""What float32 holds of a number that is not 0."""
+
+Seed = Annotated[int, Within(0, 2**63 - 1)]
+"""A seed: what int64 holds."""
+Trials = Annotated[int, Within(1, 1_000_000_000)]
+"""A number of trials, which are played a part at a time."""
+Width = Annotated[int, Within(0, 16_384)]
+"""A dimension of a network: weights grow with its square."""
+Depth = Annotated[int, Within(0, 256)]
+"""How many of something a network has one after another, each with weights of its own."""
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
@@ -44,11 +69,24 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
 
 def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
     """An instance of the dataclass ``cls`` from strings; unknown keys and impossible values are refused by name."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
     for key in values.keys() - fields:
         raise unknown(f"key in {spec!r}:", key, fields)
-    return cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
+    made = cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
+    for key in values:
+        if (condition := unread(made, key)) is not None:
+            other, wanted = condition[0], " or ".join(f"{condition[0]}={value}" for value in condition[1])
+            raise UserError(
+                f"{key} in {spec!r} is read only with {wanted}; here {other}={getattr(made, other)}. Leave it out."
+            )
+    return made
+
+
+def unread(config: Any, key: str) -> tuple[str, tuple[Any, ...]] | None:
+    """If ``config`` does not read its field ``key``: the field that this depends on, and its values that would do."""
+    other, values = getattr(config, "read_if", {}).get(key, (None, ()))
+    return (other, values) if other is not None and getattr(config, other) not in values else None
 
 
 def rebuild(cls: type[T], place: str, values: Mapping[str, Any]) -> T:
@@ -65,7 +103,12 @@ def rebuild(cls: type[T], place: str, values: Mapping[str, Any]) -> T:
 
 
 def convert(spec: str, key: str, text: str, hint: Any) -> Any:
-    """``text`` as a value of type ``hint``; a ``UserError`` that names the key where it cannot be one."""
+    """``text`` as a value of type ``hint``.
+
+    Raises:
+        UserError: it is none, or beyond the bounds of ``hint``; names the key.
+    """
+    declared, hint = hint, typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if text in choices:
@@ -79,10 +122,42 @@ def convert(spec: str, key: str, text: str, hint: Any) -> Any:
         value = hint(text)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
-        return value
     except ValueError:
         kind = {"int": "a whole number", "float": "a number"}.get(hint.__name__, hint.__name__)
         raise UserError(f"{key} in {spec!r} must be {kind}, found {text!r}.") from None
+    refuse_beyond(f"{key} in {spec!r}", value, declared)
+    return value
+
+
+def refuse_beyond(name: str, value: Any, hint: Any) -> None:
+    """Refuse a number beyond the bounds of its declaration, or beyond float32.
+
+    Args:
+        name: how the error calls it.
+        value: a number, or a tuple of them; anything else has no bounds.
+        hint: its declared type.
+
+    Raises:
+        UserError: it is beyond them.
+    """
+    if isinstance(value, tuple):
+        for each in value:
+            refuse_beyond(name, each, typing.get_args(hint)[0])
+    elif isinstance(value, float) and value and not _SMALLEST <= abs(value) <= _LARGEST:
+        raise UserError(f"{name} must be 0, or from {_SMALLEST:g} to {_LARGEST:g} in size (float32); found {value:g}.")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        least, most = _bounds(hint)
+        if value > most:
+            raise UserError(f"{name} must be at most {most:,}; found {value}.")
+        if value < least:
+            raise UserError(f"{name} must be {least:,} or more; found {value}.")
+
+
+def _bounds(hint: Any) -> Within:
+    """The bounds on a declaration, which may be one of several types (``Seed | None``)."""
+    if typing.get_origin(hint) is Annotated:
+        return next((extra for extra in hint.__metadata__ if isinstance(extra, Within)), _WHOLE)
+    return next((_bounds(part) for part in typing.get_args(hint) if typing.get_origin(part) is Annotated), _WHOLE)
 
 
 class Bounded:
@@ -90,6 +165,8 @@ class Bounded:
 
     called: ClassVar[str] = ""
     """The method that a refusal names; where empty it names the number alone."""
+    read_if: ClassVar[ReadIf] = {}
+    """Fields that are read only if another field has one of some values; a spec that sets one in vain is refused."""
     unsaid: ClassVar[Mapping[str, Any]] = {}
     """What run folders mean that were written before there was such a field, where that is not its default."""
 

@@ -11,15 +11,17 @@ from bridge.finetuning.agent import FineTuned
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import in_trial, methods, training, user_code
+from experiments import methods, registry, user_code
 from rl_algos.inner_loop import GradientAgent
 
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
-    family = make_family(family_spec)
+    family = make_family(family_spec or "bandit:k=5,n=10")
     with user_code.importable(target):
         subject, kind = resolve(target, family)
+        if kind == "family" and family_spec:
+            raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
         found = list(verdicts(FAMILY_CHECKS, subject) if kind == "family" else verdicts(AGENT_CHECKS, subject, family))
     for verdict in found:
         print(f"broken  {verdict.error}" if verdict.error else f"holds   {verdict.rule}: {verdict.sentence}")
@@ -33,14 +35,14 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     name = config.split_spec(target)[0] if "=" in target or ":" not in target else ""
     if name in FAMILIES:
         return make_family(target), "family"
-    if training.is_run(target) or in_trial.is_way(target):
+    if methods.is_run(target) or registry.is_way(target):
         agent = methods.agent(target, family, "id")
         steps = isinstance(agent, GradientAgent | FineTuned)
         return (agent.double() if steps else agent), "agent"  # steps enlarge rounding errors
-    if name in methods.REFERENCES or name in training.LEARNERS:
+    if name in methods.REFERENCES or name in registry.LEARNERS:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:
-        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES, *training.LEARNERS])
+        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES, *registry.LEARNERS])
     made = thing = user_code.load(target)
     if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
         is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)

@@ -6,9 +6,11 @@ them, so that ``metabridge --help`` answers at once.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
-from dataclasses import dataclass
+import typing
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +19,11 @@ from tyro.conf import Positional, subcommand
 
 from bridge import interrupts
 from bridge.budget import Budget
-from bridge.config import split_list
+from bridge.config import Seed, Trials, Within, refuse_beyond, split_list
 from bridge.errors import UserError
 from bridge.files import unreadable
-from experiments.sizes import SIZES
+from experiments import registry
+from experiments.sizes import SIZES, Size
 from experiments.streams import replace_unknown_characters
 
 SizeName = Literal["smoke", "quick", "small", "full"]
@@ -58,18 +61,18 @@ class Evaluate:
     """A family, with parameters after a colon: bandit:k=5,n=100."""
     splits: tuple[str, ...] = ("id",)
     """Split names or patterns: id,shift/gap/3, shift/gap, shift/*/4."""
-    trials: int = 10_000
+    trials: Trials = 10_000
     """Trials a split."""
     track: Literal["O", "C", "F"] = "O"
     """O: own exploration; C: a context shown to every method, then frozen; F: free adaptation, then frozen."""
-    behaviour: str = "random"
-    """Who makes the context of track C: a reference (graded:noise=0.5), or a run's folder; splits of the axis
-    context_quality make their own."""
+    behaviour: str = ""
+    """Who makes the context of track C: a reference (graded:noise=0.5), or a run's folder (default: random); splits of
+    the axis context_quality make their own."""
     shots: int = 0
     """Tracks C and F: episodes shown or adapted on (0: the whole trial)."""
     trials_per_task: int = 0
     """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
-    eval_seed: int = 0
+    eval_seed: Seed = 0
     """Seed of the evaluation's noise."""
     decode: str = ""
     """How a trained run's distributions become actions while it explores: sample (as it was trained), argmax, or a
@@ -105,17 +108,17 @@ class Train:
     """A learned method, with parameters after a colon (rl2:hidden=128,critic=task), or a folder of metabridge tune."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
-    seed: int = 0
+    seed: Seed = 0
     """Training seed."""
-    size: SizeName = "quick"
-    """Whose budget to train for."""
+    size: SizeName | None = None
+    """Whose budget to train for (default: quick)."""
     budget: str = ""
     """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
     out: Path
     """The run folder."""
     resume: bool = False
     """Go on with the run that the folder holds, to a larger --budget if there is one."""
-    processes: int = 1
+    processes: Annotated[int, Within(1, 256)] = 1
     """Processes that play and learn together; 2 is faster on two cores, and another run than 1."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where tensors live."""
@@ -128,16 +131,16 @@ class Train:
 
     def run(self) -> int:
         """Train until the budget is spent or a signal asks to stop."""
-        from experiments import training, tuning
+        from experiments import methods, training, tuning
 
         _one_thread()
         method, count = self.method, 1
-        if tuning.is_search(method):
+        if methods.is_search(method):
             method, count = tuning.chosen(method, self.family)
         shared = ("family", "seed", "out", "processes", "device", "precision", "tracker")
         run = training.Run(
             method=method,
-            budget=_budget(self.budget, self.method, self.family, self.size),
+            budget=_one_budget(self.budget, self.method, self.family, self.size),
             tuning_configs=count,
             checkpoint_seconds=self.checkpoint_every,
             **{name: getattr(self, name) for name in shared},
@@ -179,7 +182,7 @@ class Finetune:
     """Learning rate at first; it falls linearly to zero (0: as suits the tuner)."""
     batch: int = 4_096
     """Environment steps that each gradient step learns from; they are of eight trials or more."""
-    seed: int = 0
+    seed: Seed = 0
     """Of new weights, play and windows."""
     out: Path
     """A new folder: the base, and what was learned as peft's adapter or a whole policy."""
@@ -190,6 +193,8 @@ class Finetune:
 
     def run(self) -> int:
         """Tune and say what next, or that a signal asked to stop."""
+        if self.demos and self.tasks != Finetune.tasks:
+            raise UserError("--tasks is for play; --demos has tasks of its own. Leave one of them out.")
         from experiments import finetuning
         from llm_adapt.finetuning import Config
 
@@ -225,7 +230,7 @@ class Data:
     """Histories of each, on a task each (0: 20,000 steps of them)."""
     episodes: int = 0
     """Episodes of a history (0: as many as a trial has)."""
-    seed: int = 0
+    seed: Seed = 0
     """Of tasks and play."""
     out: Path
     """The collection gets a folder of its own in it, named by what it is; train on it: icl_dpt:data=FOLDER."""
@@ -249,12 +254,12 @@ class Tune:
     """A learned method; what stands after its colon is kept fixed (rl2:hidden=128)."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
-    configs: int = 8
+    configs: Annotated[int, Within(1, 10_000)] = 8
     """How many, the method's own defaults among them."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draws; configuration i is the same whatever --configs, so that a search can go on."""
-    size: SizeName = "quick"
-    """Whose budget each configuration is trained for."""
+    size: SizeName | None = None
+    """Whose budget each configuration is trained for (default: quick)."""
     budget: str = ""
     """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
     out: Path
@@ -265,7 +270,7 @@ class Tune:
         from experiments import tuning
 
         _one_thread()
-        budget = _budget(self.budget, self.method, self.family, self.size)
+        budget = _one_budget(self.budget, self.method, self.family, self.size)
         tuning.tune(self.method, self.family, configs=self.configs, seed=self.seed, budget=budget, out=self.out)
         return 0
 
@@ -282,13 +287,13 @@ class Compare:
     """Instead of the size's methods."""
     splits: tuple[str, ...] = ()
     """Instead of the size's splits."""
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     """Training seeds of learned methods (references have none), instead of the size's."""
-    trials: int | None = None
+    trials: Trials | None = None
     """Trials a split, instead of the size's."""
     budget: str = ""
     """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
-    tuning: int | None = None
+    tuning: Annotated[int, Within(1, 10_000)] | None = None
     """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
     memory: str = "1GB"
     """What playing may need in each process beyond what it needs anyway: 500MB, 2GB. It changes no number."""
@@ -303,12 +308,12 @@ class Compare:
         _one_thread()
         size = SIZES[self.size]
         families = _named("families", self.families, size.families)
-        trials = _by_family("trials", self.trials, families, size.trials)
-        if self.tuning is not None and self.tuning < 1:
-            raise UserError(f"--tuning must be 1 or more, found {self.tuning}.")
+        trials = _by_family(self.trials, families, size.trials)
+        methods = _named("methods", self.methods, size.methods)
+        self._refuse_training_flags(methods, size)
         failed = compare.compare(
             families,
-            _named("methods", self.methods, size.methods),
+            methods,
             _named("splits", self.splits, size.splits),
             trials,
             lambda method, family: _budget(self.budget, method, family, self.size),
@@ -317,6 +322,7 @@ class Compare:
             self.out,
             strict_splits=bool(self.splits),
             memory=parse_memory(self.memory),
+            strict_methods=bool(self.methods),
         )
         reporting.report(self.out)
         if failed:
@@ -325,6 +331,20 @@ class Compare:
                 file=sys.stderr,
             )
         return 1 if failed else 0
+
+    def _refuse_training_flags(self, methods: tuple[str, ...], size: Size) -> None:
+        """Refuse flags about training if no method is trained, and seeds that stand twice or that tuning has."""
+        given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
+        idle = [f"--{flag}" for flag, value in given.items() if value]
+        if idle and not any(map(registry.is_learned, methods)):
+            raise UserError(f"{', '.join(idle)}: for methods that are trained, and none of {', '.join(methods)} is.")
+        if self.budget:
+            Budget.parse(self.budget)
+        seeds, tuning = self.seeds or size.seeds, size.tuning_configs if self.tuning is None else self.tuning
+        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+            raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
+        if tuning > 1 and registry.TUNING_SEED in seeds:
+            raise UserError(f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +357,7 @@ class Report:
         """Write and print the report."""
         from experiments import reporting
 
+        _one_thread()
         reporting.report(self.folder)
         return 0
 
@@ -347,13 +368,14 @@ class Check:
 
     target: Positional[str]
     """A registered family or method, the folder of a trained run, or your own: module:name or path/to/file.py:name."""
-    family: str = "bandit:k=5,n=10"
-    """The family that an agent is checked on."""
+    family: str = ""
+    """The family that an agent is checked on (default: bandit:k=5,n=10)."""
 
     def run(self) -> int:
         """Run every rule and print what came of it."""
         from experiments import checking
 
+        _one_thread()
         return checking.check(self.target, self.family)
 
 
@@ -381,10 +403,28 @@ def _named(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tuple
 
 
 def _one_thread() -> None:
-    """Batches of a few thousand rows are too small for two torch threads (measured: up to four times slower)."""
+    """To be called once a command has imported its modules: one torch thread, and garbage is collected again.
+
+    Batches of a few thousand rows are too small for two threads (measured: up to four times slower).
+    """
     import torch
 
     torch.set_num_threads(1)
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+def _refuse_numbers(command: object) -> None:
+    """Refuse flags beyond the bounds on their declarations."""
+    hints = typing.get_type_hints(type(command), include_extras=True)
+    for field in fields(command):  # ty: ignore[invalid-argument-type]
+        refuse_beyond(f"--{field.name.replace('_', '-')}", getattr(command, field.name), hints[field.name])
+
+
+def _short_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch says so in words."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _unforeseen(error: Exception) -> tuple[int, str]:
@@ -395,6 +435,8 @@ def _unforeseen(error: Exception) -> tuple[int, str]:
     import tempfile
     import traceback
 
+    if _short_of_memory(error):
+        return 2, f"this needs more memory than there is ({error}). Ask for less."
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8"
@@ -408,16 +450,21 @@ def _unforeseen(error: Exception) -> tuple[int, str]:
     return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours; its details are in {file.name}."
 
 
-def _by_family(flag: str, asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
+def _by_family(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
     """A count by family name: what was asked, else the size's."""
-    if asked is not None and asked < 1:
-        raise UserError(f"--{flag} must be 1 or more, found {asked}.")
     return {name: asked or _of_family(name, by_size) for name in (spec.partition(":")[0] for spec in families)}
 
 
 def _of_family(name: str, by_size: dict[str, int]) -> int:
     """A size's count for a family; its smallest for one that it does not have."""
     return by_size.get(name, min(by_size.values()))
+
+
+def _one_budget(asked: str, method: str, family: str, size: SizeName | None) -> Budget:
+    """The training that was asked for, by a budget or by a size."""
+    if asked and size:
+        raise UserError("--budget and --size both say how long to train. Leave one of them out.")
+    return _budget(asked, method, family, size or "quick")
 
 
 def _budget(asked: str, method: str, family: str, size: SizeName) -> Budget:
@@ -434,7 +481,10 @@ def main(arguments: list[str] | None = None) -> None:
         prog="metabridge",
         description="Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.",
     )
+    if "torch" not in sys.modules:
+        gc.disable()  # what imports make stays, and a tenth of their time would go into looking for garbage in it
     try:
+        _refuse_numbers(command)
         with interrupts.sigterm_as_ctrl_c():
             code = command.run()
     except UserError as error:
@@ -442,7 +492,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = 2
     except KeyboardInterrupt:
         print(
-            "metabridge: interrupted. What was finished is kept; run the same command (train: with --resume) to go on.",
+            "metabridge: interrupted. What was finished is kept; run the same command to go on (train, finetune: with "
+            "--resume).",
             file=sys.stderr,
         )
         code = 130
@@ -454,6 +505,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code, said = _unforeseen(error)
         print(f"metabridge: {said}", file=sys.stderr)
+    finally:
+        gc.enable()
     sys.exit(code)
 
 

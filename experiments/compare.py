@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from bridge.footprint import MEMORY
 from bridge.run_folder import read_cost
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
-from experiments import methods, pool, training, tuning
+from experiments import methods, pool, registry, training, tuning
 from experiments.progress import Progress
 from experiments.sizes import share
 
@@ -135,14 +136,14 @@ def plan_cells(
             if not methods.applies(method, family):
                 continue
             plans = [Plan(split=split, trials=trials[family.name]) for split in splits[family.id]]
-            for seed in seeds if methods.is_learned(method) else (0,):
+            for seed in seeds if registry.is_learned(method) else (0,):
                 todo = tuple(
                     p
                     for p in plans
                     if (family.id, family.hash, method, seed, p.split, p.track, results.plan_hash(p)) not in known
                 )
                 run = None
-                if methods.is_learned(method):
+                if registry.is_learned(method):
                     folder = out / "runs" / f"{results.slug(family.id, method)}--s{seed}"
                     spent = budget(method, family.name)
                     run = training.Run(method=method, family=family.id, seed=seed, budget=spent, out=folder)
@@ -163,20 +164,24 @@ def compare(
     *,
     strict_splits: bool,
     memory: int = MEMORY,
+    strict_methods: bool = False,
 ) -> int:
     """Train, tune and play what is missing in ``out``; returns how many cells failed.
 
     Raises:
         UserError: bad names (before anything is played), a folder of another suite version or plan, a full disk.
     """
-    made = tuple(make_family(spec) for spec in families)
+    made = tuple({family.id: family for family in map(make_family, families)}.values())
     for method in method_specs:
         methods.check(method, made)
+        if strict_methods and not any(methods.applies(method, family) for family in made):
+            raise UserError(f"{method} plays none of {', '.join(f.id for f in made)}. See: metabridge list methods")
     splits = {f.id: expand_splits(f, split_patterns, strict=False) for f in made}
     if strict_splits:
         for pattern in split_patterns:
             if not any(expand_splits(f, (pattern,), strict=False) for f in made):
                 expand_splits(made[0], (pattern,))  # no family has it: the error names the nearest
+    _say_left_out(made, method_specs, split_patterns if strict_splits else ())
     results.open_folder(out)
     with files.locked(out):
         _same_plan(out, _settings(made, method_specs, trials, budget, tuning_configs))
@@ -186,6 +191,16 @@ def compare(
         cells = [replace(cell, memory=memory) for cell in cells]
         cells, failed = _tuned(cells, tuning_configs, out)
         return failed + _play(cells, out)
+
+
+def _say_left_out(families: tuple[TaskFamily, ...], method_specs: tuple[str, ...], patterns: tuple[str, ...]) -> None:
+    """Say on standard error what of a comparison a family has no rows of: methods not made for it, splits it lacks."""
+    for family in families:
+        others = [method for method in method_specs if not methods.applies(method, family)]
+        lacking = [pattern for pattern in patterns if not expand_splits(family, (pattern,), strict=False)]
+        for what, names in (("methods not made for it", others), ("splits that it does not have", lacking)):
+            if names:
+                print(f"{family.id}: left out, as {what}: {', '.join(names)}", file=sys.stderr)
 
 
 def _tuned(cells: list[Cell], configs: int, out: Path) -> tuple[list[Cell], int]:
@@ -249,7 +264,7 @@ def _settings(
     found: dict[str, Any] = {_TUNING: tuning_configs}
     for family in {f.name for f in families}:
         found[f"trials a split on {family}"] = trials[family]
-        for method in filter(methods.is_learned, method_specs):
+        for method in filter(registry.is_learned, method_specs):
             whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
             found[f"{whose}training budget on {family}"] = str(budget(method, family))
     return found

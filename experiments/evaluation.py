@@ -11,17 +11,18 @@ from typing import Any
 from bridge import results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate, shot_points
-from bridge.finetuning.agent import FineTuned
+from bridge.finetuning.agent import FineTuned, Periodic
 from bridge.footprint import MEMORY
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
 from bridge.stats import Interval
 from bridge.tasks import family as make_family
-from bridge.tasks.base import TaskFamily
-from experiments import finetuning, in_trial, methods, training, tuning
+from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from experiments import methods, registry, training
 from experiments.compare import expand_splits
 from experiments.progress import Progress
+from experiments.terminal import console
 
 ANCHORS = ("random", "oracle", "bayes")
 """What 0 and 1 mean; played beside the method where they exist."""
@@ -32,7 +33,7 @@ def lines(
     family_spec: str,
     splits: tuple[str, ...],
     settings: dict[str, Any],
-    behaviour: str,
+    behaviour: str = "",
     decode: str = "",
     memory: int = MEMORY,
 ) -> list[dict]:
@@ -40,16 +41,25 @@ def lines(
     family = make_family(family_spec)
     _refuse_other_folders(method)
     _refuse_decoding(method, decode, settings["track"])
+    _refuse_idle(settings, behaviour)
     names = expand_splits(family, splits, shown=settings["track"] == "C")
     plans = [Plan(split=name, **settings) for name in names]
-    if finetuning.is_tuned(method):
+    said: list[str] = []
+    if methods.is_run(method) and training.is_tuned(method):
+        from experiments import finetuning
+
         plans = [finetuning.on_others(method, family, plan) for plan in plans]
-    _refuse_track(methods.agent(method, family, names[0]), settings["track"])  # before anything is played
+        said += finetuning.shared(method, family, plans)
+    said += _idle_flags(family, plans, behaviour)
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
     tables = {}
     with Progress(total, "environment steps") as progress:
-        for sentence in finetuning.shared(method, family, plans) if finetuning.is_tuned(method) else ():
+        progress.describe(f"making {method} ready")
+        agent = methods.agent(method, family, names[0])  # before anything is played
+        _refuse_track(agent, settings["track"])
+        said += _idle_steps(agent, family, plans, strict=registry.is_way(method))
+        for sentence in said:
             progress.print(sentence)
         for name in (method, *anchors):
             for plan in plans:
@@ -57,7 +67,7 @@ def lines(
                 agent = methods.agent(name, family, plan.split)
                 if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
-                maker = _shows(behaviour, family, plan.split) if plan.track == "C" else None
+                maker = _shows(behaviour or "random", family, plan.split) if plan.track == "C" else None
                 played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
                 tables[agent.card.method, plan.split] = results.rows(played, family, agent.card)
         read = Results(tables.values())
@@ -80,9 +90,11 @@ def _shows(behaviour: str, family: TaskFamily, split: str) -> Agent:
 
 def _refuse_other_folders(method: str) -> None:
     """A folder, or what looks like one, must be a run's."""
-    if tuning.is_search(method):
+    if methods.is_search(method):
         raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
-    if (os.sep in method or Path(method).is_dir()) and not (training.is_run(method) or in_trial.is_way(method)):
+    if methods.is_name(method):
+        return
+    if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
         raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
 
 
@@ -92,8 +104,64 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError("Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out.")
     if decode and not decodes(decode):
         raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
-    if decode and not (training.is_run(method) or in_trial.is_way(method)):
+    if decode and not (methods.is_run(method) or registry.is_way(method)):
         raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
+
+
+def _refuse_idle(settings: dict[str, Any], behaviour: str) -> None:
+    """Refuse flags that the track does not read."""
+    track = settings["track"]
+    if settings["shots"] and track == "O":
+        raise UserError(
+            "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --track F."
+        )
+    if behaviour and track != "C":
+        raise UserError(f"--behaviour is for track C; track {track} shows nothing. Leave it out, or ask for --track C.")
+
+
+def _idle_flags(family: TaskFamily, plans: list[Plan], behaviour: str) -> list[str]:
+    """A sentence for each flag that has no effect on some splits.
+
+    Raises:
+        UserError: it has no effect on any of them.
+    """
+    said: list[str] = []
+    if plans[0].trials_per_task:
+        finite = [p.split for p in plans if family.support(p.split) is not None]
+        said += _idle(
+            "--trials-per-task has no effect on",
+            finite,
+            plans,
+            "their tasks are a finite list, which is played in turn",
+        )
+    if behaviour:
+        graded = [p.split for p in plans if family.split(p.split).axis in CONTEXT_AXES]
+        said += _idle("--behaviour has no effect on", graded, plans, "its levels say who shows")
+    return said
+
+
+def _idle_steps(agent: Agent, family: TaskFamily, plans: list[Plan], *, strict: bool) -> list[str]:
+    """A sentence if an agent that takes gradient steps takes none on some splits, since its trials are too short.
+
+    Raises:
+        UserError: it takes none on any of them, and ``strict``.
+    """
+    if plans[0].track != "O" or not isinstance(agent, Periodic):
+        return []
+    trials = {plan.split: family.trial(plan.split) for plan in plans}
+    apart = {split: agent.interval(trial) for split, trial in trials.items()}
+    still = [split for split, trial in trials.items() if apart[split] >= trial.episodes]
+    if not still:
+        return []
+    why = f"it takes one every {apart[still[0]]:,} episodes but not after a trial's last, here number "
+    why += f"{trials[still[0]].episodes:,}"
+    return _idle(f"{agent.card.method} takes no gradient step on", still, plans if strict else [], why)
+
+
+def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:
+    if splits and len(splits) == len(plans):
+        raise UserError(f"{what} {', '.join(splits)}: {why}. Leave it out.")
+    return [f"{what} {', '.join(splits)}: {why}."] if splits else []
 
 
 def _refuse_track(agent: Agent, track: str) -> None:
@@ -137,7 +205,6 @@ def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
 
 def show(found: list[dict]) -> None:
     """The same as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     if not found:
@@ -152,12 +219,12 @@ def show(found: list[dict]) -> None:
         if line.metric != "refused_steps":
             interval = line.interval
             table.add_row(line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind)
-    console = Console()
-    console.print(table, highlight=False)
+    out = console()
+    out.print(table)
     for split, known in {line["split"]: line["training_tasks"] for line in found if line["training_tasks"]}.items():
-        console.print(f"{split}: {known}.", highlight=False, soft_wrap=True)
+        out.print(f"{split}: {known}.", soft_wrap=True)
     for sentence in refusals(read):
-        console.print(sentence, highlight=False, soft_wrap=True)
+        out.print(sentence, soft_wrap=True)
 
 
 def _read(line: dict) -> Line:

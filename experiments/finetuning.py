@@ -40,7 +40,6 @@ from llm_adapt.low_rank import Begun
 from llm_adapt.mt import OneEpisode
 from llm_adapt.tuners import Tuned
 
-_KIND = "finetuned"
 _CHECKPOINTS = "checkpoints"
 _CHUNK = 4_096
 """Tasks compared at a time."""
@@ -125,7 +124,7 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
         signal = Returns(learner, family, split, config)
         played = signal.numbers.tolist()
     about = {
-        "kind": _KIND,
+        "kind": training.FINETUNED,
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -217,11 +216,6 @@ def _entries(out: Path) -> list[Path]:
         return []
 
 
-def is_tuned(place: str) -> bool:
-    """Whether ``place`` is a folder of ``finetune``."""
-    return training.is_run(place) and run_folder.read_config(Path(place)).get("kind") == _KIND
-
-
 def load_agent(place: str, family: TaskFamily) -> InContext:
     """The agent that a folder of ``finetune`` holds.
 
@@ -302,7 +296,7 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
     if not training.is_run(run):
         raise UserError(f"{run} is no run folder: it has no config.json. Give the folder of {wanted}")
-    if is_tuned(run):
+    if training.is_tuned(run):
         raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
     agent = training.load_agent(run, family)
     if isinstance(agent, FineTuned) and isinstance(agent.tuner, Begun):

@@ -14,13 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from bridge import config
+from bridge.config import Trials
 from bridge.errors import UserError
-from bridge.finetuning.agent import FineTuned, GradientSteps, Signal, Stepping, Tunable, card_of
+from bridge.finetuning.agent import FineTuned, GradientSteps, Stepping, Tunable, card_of
 from bridge.finetuning.switch import below, usual
 from bridge.finetuning.weights import Tuner, Whole
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
-from experiments import finetuning, training
+from experiments import training
+from experiments.registry import WAYS, settings
 from llm_adapt import lora
 from llm_adapt.in_context import InContext
 
@@ -66,38 +68,13 @@ class Switch(Lora):
 
     quantile: float = 0.05
     """Share of trials of id_val that are worse than what is called usual."""
-    trials: int = 256
+    trials: Trials = 256
     """Of id_val, played to know that."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.need("from 0 to 1", "quantile")
         self.need("1 or more", "trials")
-
-
-@dataclass(frozen=True)
-class Way:
-    """What it takes to tune a run's agent."""
-
-    config: type[Any]
-    signal: Signal
-
-
-WAYS: dict[str, Way] = {
-    "lora_reward": Way(Lora, "reward"),
-    "lora_demos": Way(Lora, "demos"),
-    "head_reward": Way(Head, "reward"),
-    "head_demos": Way(Head, "demos"),
-    "full_reward": Way(Full, "reward"),
-    "full_demos": Way(Full, "demos"),
-    "icl_then_lora": Way(Switch, "reward"),
-}
-"""Ways to tune a run, by name."""
-
-
-def is_way(spec: str) -> bool:
-    """Whether ``spec`` names a way to tune a run."""
-    return spec.partition(":")[0].strip() in WAYS
 
 
 def agent(spec: str, family: TaskFamily) -> Agent:
@@ -107,10 +84,10 @@ def agent(spec: str, family: TaskFamily) -> Agent:
         UserError: no run, one of a method that cannot be tuned so, or settings that make no sense.
     """
     name, values = config.split_spec(spec)
-    chosen = config.build(WAYS[name].config, spec, values)
+    chosen = settings(spec, WAYS[name])
     if not chosen.run:
         raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
-    if finetuning.is_tuned(chosen.run):
+    if training.is_tuned(chosen.run):
         raise UserError(f"{chosen.run} is tuned already, for a whole family. Tune the run that it came from.")
     base: Any = training.load_agent(chosen.run, family)
     if name == "full_reward" and isinstance(base, Stepping):

@@ -142,6 +142,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=1000, help="batches that each estimate is made from")
     replicates = parser.parse_args().replicates
+    if replicates < 1:
+        parser.error(f"--replicates is 1 or more; found {replicates}")
     torch.set_num_threads(1)
     print("| outer step with | seconds | MiB | seconds, ppo = 1 |")
     print("|---|--:|--:|--:|")

@@ -10,8 +10,8 @@ their standard error at (k=5, n=100) is 0.5, with constants chosen on the very t
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 from typing import NamedTuple
 
 import torch
@@ -145,8 +145,10 @@ def _against(row: Row, mean: float, error: float) -> tuple[str, str]:
 
 def main() -> None:
     """Print the table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the trials")
+    quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    quick = "--quick" in sys.argv
     print("| family | method | split | metric | ours | SE | n | exact | distance in SE | published | note |")
     print("|---|---|---|---|--:|--:|--:|--:|--:|--:|---|")
     for rows, trials in ((BANDITS, 200_000), (MDPS, 20_000), (GRIDS, 20_000), (POINTS, 20_000)):

@@ -7,67 +7,24 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from bridge import config, run_folder, workers
 from bridge import train as loop
 from bridge.budget import Budget
 from bridge.errors import UserError, unknown
-from bridge.finetuning.agent import Signal
-from bridge.protocol import Agent, Learner
+from bridge.protocol import Agent
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from bridge.tuning import Space
+from experiments import registry
 from experiments.progress import Progress
-from llm_adapt import icl_ad, icl_dpt, icl_rl, lora, lora_maml, mt
-from rl_algos import maml, mtrl, mtrl_finetune, mtrl_sac, pearl, rl2
+from experiments.registry import LEARNERS, TUNING_SEED
 
-
-@dataclass(frozen=True)
-class Learned:
-    """What it takes to train a method: its configuration, what of that is tuned, and its learner."""
-
-    config: type[Any]
-    space: Space
-    learner: Callable[..., Learner]
-
-
-TUNING_SEED = 1000
-"""Training seed of every configuration while tuning: what is reported is trained with others."""
-
+FINETUNED = "finetuned"
+"""The kind that a folder of ``metabridge finetune`` has in its ``config.json``."""
 _EVALUATION_SHARE = 0.1
 """Steps that evaluations while training may play, as a share of the budget."""
-
-LEARNERS: dict[str, Learned] = {
-    "icl_ad": Learned(icl_ad.Config, icl_ad.SPACE, icl_ad.IclAdLearner),
-    "icl_dpt": Learned(icl_dpt.Config, icl_dpt.SPACE, icl_dpt.IclDptLearner),
-    "icl_rl": Learned(icl_rl.Config, icl_rl.SPACE, icl_rl.IclRlLearner),
-    "lora_maml": Learned(lora_maml.Config, lora_maml.SPACE, lora_maml.LoraMamlLearner),
-    "maml": Learned(maml.Config, maml.SPACE, maml.MamlLearner),
-    "mt": Learned(mt.Config, mt.SPACE, mt.MtLearner),
-    "mtrl": Learned(mtrl.Config, mtrl.SPACE, mtrl.MtrlLearner),
-    "mtrl_finetune": Learned(mtrl_finetune.Config, mtrl_finetune.SPACE, mtrl_finetune.MtrlFinetuneLearner),
-    "mtrl_sac": Learned(mtrl_sac.Config, mtrl_sac.SPACE, mtrl_sac.MtrlSacLearner),
-    "pearl": Learned(pearl.Config, pearl.SPACE, pearl.PearlLearner),
-    "rl2": Learned(rl2.Config, rl2.SPACE, rl2.Rl2Learner),
-}
-"""Learned methods by name."""
-
-
-def _with_lora(base: str, signal: Signal) -> Learned:
-    """A base, and how it is tuned at test."""
-    learned = LEARNERS[base]
-    tuned = partial(lora.LoraLearner, base=learned.learner, signal=signal)
-    return Learned(lora.with_base(learned.config), learned.space, tuned)
-
-
-LEARNERS |= {
-    f"lora_{signal}_{base}": _with_lora(base, signal)
-    for signal in get_args(Signal)
-    for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,10 +144,10 @@ def _evaluation_trials(run: Run, family: TaskFamily, evaluations: int) -> int:
 
 def settings(spec: str) -> Any:
     """The configuration that ``spec`` names; unknown methods, keys and values are refused."""
-    name, values = config.split_spec(spec)
+    name, _ = config.split_spec(spec)
     if name not in LEARNERS:
         raise unknown("learned method", name, LEARNERS)
-    return config.build(LEARNERS[name].config, spec, values)
+    return registry.settings(spec, LEARNERS[name])
 
 
 def check(spec: str, family: TaskFamily) -> None:
@@ -201,6 +158,11 @@ def check(spec: str, family: TaskFamily) -> None:
 def is_run(place: str) -> bool:
     """Whether ``place`` is a run folder."""
     return (Path(place) / "config.json").is_file()
+
+
+def is_tuned(place: str) -> bool:
+    """Whether ``place`` is a folder of ``metabridge finetune``."""
+    return is_run(place) and run_folder.read_config(Path(place)).get("kind") == FINETUNED
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.console import Console
-from rich.table import Table
-
 from bridge import config, files, json_files
 from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
@@ -28,6 +25,7 @@ from bridge.tasks.base import SUITE_VERSION
 from bridge.tuning import draw
 from experiments import pool, training
 from experiments.progress import Progress
+from experiments.terminal import console
 
 TRIALS = 4_000
 """On id_val, the same ones for every configuration."""
@@ -77,8 +75,10 @@ def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budg
     command goes on with it.
 
     Raises:
-        UserError: unknown names, a folder of another search, or no configuration that could be trained.
+        UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
     """
+    if training.is_run(str(out)):
+        raise UserError(f"{out} is a run's folder, and a search needs one of its own. Choose another --out.")
     if configs < 1:
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)
@@ -120,7 +120,11 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
     """``count`` specs: ``method`` itself, then draws from its search space that keep what ``method`` sets."""
     name, given = config.split_spec(method)
     start = training.settings(method)
-    space = {key: variable for key, variable in training.LEARNERS[name].space.items() if key not in given}
+    space = {
+        key: variable
+        for key, variable in training.LEARNERS[name].space.items()
+        if key not in given and config.unread(start, key) is None
+    }
     if count > 1 and not space:
         raise UserError(f"{method!r} leaves nothing to tune: all of its search space is set. Leave some of it out.")
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
@@ -206,6 +210,8 @@ _SAYS = {
 
 
 def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:
+    from rich.table import Table
+
     table = Table(title=f"{len(entries)} configurations on {family}, id_val", title_justify="left")
     table.add_column("configuration", overflow="fold")
     table.add_column("trial return ↑", justify="right")
@@ -213,11 +219,10 @@ def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:
         mean = entry["mean"]
         said = entry["error"] if mean is None else f"{mean:.4g} ±{1.96 * entry['standard_error']:.2g}"
         table.add_row(entry["method"], said)
-    console = Console()
-    console.print(table)
-    console.print(
+    terminal = console()
+    terminal.print(table)
+    terminal.print(
         f"± is half of a 95% interval over {TRIALS:,} trials. The first one is chosen. Next: metabridge train {out} "
         f"--family {family} --out RUN",
-        highlight=False,
         soft_wrap=True,
     )

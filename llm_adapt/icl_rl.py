@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bridge.config import Depth
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import Judged, Losses, judge, losses
@@ -47,7 +48,7 @@ class Config(Decoder):
 
     called: ClassVar[str] = "In-context RL"
 
-    layers: int = 2
+    layers: Depth = 2
     window: int = 1024
     critic: Literal["history", "task"] = "history"
     """What the critic sees: what the policy has read, or the task too (in training only): its parameters, and the mean

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge.config import Width
 from bridge.errors import UserError
 from bridge.finetuning.agent import FineTuned, GradientSteps, Signal, card_of
 from bridge.finetuning.weights import Together, Tuner, Whole
@@ -35,7 +36,7 @@ from llm_adapt.policy import TransformerPolicy
 class Config(GradientSteps):
     """Which adapters, and how they are moved."""
 
-    rank: int = 8
+    rank: Width = 8
     """r of each adapter."""
     alpha: int = 16
     """What updates are multiplied by, times r."""

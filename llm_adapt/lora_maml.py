@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bridge import memory as tree
+from bridge.config import Width
 from bridge.errors import UserError
 from bridge.finetuning.agent import FineTuned, GradientSteps, card_of
 from bridge.finetuning.lived import Lived
@@ -67,7 +68,7 @@ class Config(mt.Config, GradientSteps):
     """How many times training adapts; what is played before, between and after counts."""
     pretraining: float = 0.5
     """Share of the budget that the base is trained for."""
-    rank: int = 8
+    rank: Width = 8
     """r of each adapter."""
     alpha: int = 16
     """What updates are multiplied by, times r."""

@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers import initialization as init
 
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, Depth, ReadIf, Width
 from bridge.errors import ContractError, UserError, unknown
 from bridge.tasks.base import Box, Discrete, TaskFamily
 from llm_adapt import backbones
@@ -236,9 +236,9 @@ def build(
     observation: Discrete | Box,
     action: Discrete | Box,
     *,
-    hidden: int = 64,
-    layers: int = 3,
-    heads: int = 4,
+    hidden: Width = 64,
+    layers: Depth = 3,
+    heads: Depth = 4,
     window: int | None = None,
     positions: int = 1024,
     distribution: spaces.Distribution = "beta",
@@ -296,6 +296,7 @@ class Decoder(Bounded):
     """Of actions, where these fill a box: ``beta`` or ``clipped_gaussian``."""
 
     unsaid: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
+    read_if: ClassVar[ReadIf] = dict.fromkeys(("hidden", "layers", "heads"), ("backbone", tuple(backbones.BACKBONES)))
 
     def policy(self, family: TaskFamily) -> TransformerPolicy:
         """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""

@@ -14,7 +14,7 @@ from typing import Literal
 import peft
 from torch import nn
 
-from bridge.config import Bounded
+from bridge.config import Bounded, Width
 from bridge.errors import UserError
 from bridge.learner import first_weights
 from llm_adapt import adapter_files, prompt
@@ -46,7 +46,7 @@ class Tuner(Bounded):
     tuner: Kind = "lora"
     """lora (Hu et al. 2021) and ia3 (Liu et al. 2022): adapters of peft; prompt (Lester et al. 2021): vectors read
     before every trial; head: the distribution of actions alone; full: everything."""
-    rank: int = 8
+    rank: Width = 8
     """r of lora; how many vectors a prompt has."""
     alpha: int = 16
     """What lora's updates are multiplied by, times r."""

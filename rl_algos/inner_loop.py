@@ -172,8 +172,12 @@ class GradientAgent(nn.Module):
         """The same agent, with so many gradient steps each time."""
         return GradientAgent(self.inner, self.card, steps)
 
+    def interval(self, trial: Trial) -> int:
+        """Episodes between gradient steps."""
+        return self.inner.config.episodes(trial)
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        policy, kept = self.inner.policy, min(self.inner.config.episodes(trial), trial.episodes)
+        policy, kept = self.inner.policy, min(self.interval(trial), trial.episodes)
         reward = torch.zeros(len(rng), kept, trial.horizon, device=rng.device)
         obs, action = (_room(space, reward) for space in (policy.observation, policy.action))
         params = {name: p.detach().clone() for name, p in self.inner.start(len(rng)).items()}

@@ -26,13 +26,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
+from bridge.config import ReadIf, Width
 from bridge.errors import DivergenceError, UserError
 from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import standardised
@@ -54,7 +55,17 @@ from rl_algos.trust_region import trust_region_step
 class Config(InnerConfig):
     """How MAML is built and trained."""
 
-    hidden: int = 64
+    read_if: ClassVar[ReadIf] = {
+        "epochs": ("outer", ("ppo",)),
+        "clip": ("outer", ("ppo",)),
+        "max_kl": ("outer", ("trpo",)),
+        "lr": ("outer", ("ppo", "pg", "reptile")),
+        "max_grad_norm": ("outer", ("ppo", "pg", "reptile")),
+        "entropy": ("outer", ("ppo", "trpo", "pg")),
+        "score": ("outer", ("ppo", "trpo", "pg")),
+        "estimator": ("outer", ("ppo", "trpo", "pg")),
+    }
+    hidden: Width = 64
     """Units of each of two hidden layers."""
     inner_steps: int = 3
     """Inner steps that training looks ahead; a trial takes as many as there are episodes for. 0: multi-task PPO."""

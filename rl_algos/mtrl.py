@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, ReadIf, Width
 from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -48,8 +48,9 @@ class Config(Bounded):
     """How the multi-task policy is built and trained."""
 
     called: ClassVar[str] = "Multi-task RL"
+    read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
 
-    hidden: int = 64
+    hidden: Width = 64
     """Units of each of two hidden layers."""
     shared: Shared = "all"
     """What tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, ReadIf, Width
 from bridge.errors import UserError
 from bridge.learner import Saved, first_weights
 from bridge.noise import TrialNoise
@@ -51,8 +51,9 @@ class Config(Bounded):
     """How the multi-task policy is built and trained."""
 
     called: ClassVar[str] = "Multi-task SAC"
+    read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
 
-    hidden: int = 64
+    hidden: Width = 64
     """Units of each of two hidden layers of actor and critics."""
     shared: Shared = "all"
     """What tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, Width
 from bridge.errors import UserError
 from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
@@ -75,11 +75,11 @@ class Config(Bounded):
 
     called: ClassVar[str] = "PEARL"
 
-    latent: int = 8
+    latent: Width = 8
     """Size of z."""
-    hidden: int = 96
+    hidden: Width = 96
     """Units of each of two hidden layers of actor and critics."""
-    encoder_hidden: int = 64
+    encoder_hidden: Width = 64
     """Units of each of two hidden layers of the encoder."""
     critic_reward: Literal["own", "dense"] = "own"
     """What the critic learns from: the task's own reward, or the family's dense one (in training only)."""

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, Width
 from bridge.finetuning.lived import Lived
 from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
@@ -59,9 +59,9 @@ class Config(Bounded):
 
     core: Literal["gru", "lstm", "linear"] = "gru"
     """The recurrence."""
-    hidden: int = 64
+    hidden: Width = 64
     """Hidden units of the recurrence, and of the critic's layer."""
-    policy_hidden: int = 0
+    policy_hidden: Width = 0
     """Units of a layer between the recurrence and the actions, which sees the observation too; 0: no such layer."""
     critic: Literal["history", "task"] = "history"
     """What the critic sees: the hidden state alone, or the task too (in training only): its parameters, and the mean of

@@ -100,6 +100,15 @@ class Stepping(Protocol):
         ...
 
 
+@runtime_checkable
+class Periodic(Protocol):
+    """An agent that takes gradient steps between the episodes of a trial."""
+
+    def interval(self, trial: Trial) -> int:
+        """Episodes between gradient steps."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class GradientSteps(Bounded):
     """When gradient steps are taken in a trial, and how far."""
@@ -122,6 +131,9 @@ class GradientSteps(Bounded):
     """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
     inner_norm: float = 1.0
     """Each trial's gradients are scaled down to this norm."""
+
+    by_reward: ClassVar[tuple[str, ...]] = ("inner_every", "inner_clip", "inner_gamma", "inner_lam", "inner_baseline")
+    """The fields that only the signal ``reward`` reads."""
 
     def __post_init__(self) -> None:
         self.need("0 or more", "inner_steps", "inner_every")
@@ -266,6 +278,10 @@ class FineTuned(nn.Module):
             return lambda: one_step.adapt(memory, rng, episode=trial.episodes - 1, last=True)
 
         return row_bytes(full)
+
+    def interval(self, trial: Trial) -> int:
+        """Episodes between gradient steps."""
+        return self.config.interval(trial)
 
     def weights(self, lived: Lived) -> Float[Tensor, "B E H"]:
         """What each step's log-probability counts: how good it was, or 1 where it was shown."""

@@ -19,7 +19,7 @@ from bridge.flops import counter
 from bridge.footprint import MEMORY
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
-from experiments import finetuning, methods, training
+from experiments import methods, training
 from llm_adapt.in_context import InContext
 from llm_adapt.mt import OneEpisode
 
@@ -60,9 +60,9 @@ class Cell(NamedTuple):
 
     @property
     def spec(self) -> str:
-        """As the command names it."""
+        """As the command names it: always as a folder, even if it has the name of a method."""
         if not self.steps:
-            return str(self.run)
+            return str(self.run) if self.run.is_absolute() else f"./{self.run}"
         if self.way == "own":
             return f"full_reward:run={self.run},inner_steps={self.steps}"
         rate = RATES[self.way.split("_")[0]]
@@ -137,7 +137,7 @@ def _check_alike(runs: list[Path]) -> None:
     seen: dict[str, tuple[dict[str, Any], dict[int, Path]]] = {}
     for run in runs:
         about = run_folder.read_config(run)
-        if finetuning.is_tuned(str(run)):
+        if training.is_tuned(str(run)):
             raise UserError(f"{run} is tuned already, for a whole family. Study the run that it came from.")
         method, seed, config = about["method"], about["seed"], dataclasses.asdict(training.configuration(run, about))
         first, seeds = seen.setdefault(method, (config, {}))

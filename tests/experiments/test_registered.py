@@ -101,7 +101,7 @@ LEARNED = {
     "rl2": "hidden=8,steps_per_update=400,minibatches=1,epochs=1",
 }
 LEARNED |= {
-    f"lora_{signal}_{base}": f"{LEARNED[base]},rank=2,inner_steps=2,inner_every=2"
+    f"lora_{signal}_{base}": f"{LEARNED[base]},rank=2,inner_steps=2{',inner_every=2' if signal == 'reward' else ''}"
     for signal in ("reward", "demos")
     for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
 }
