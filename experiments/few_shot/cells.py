@@ -27,7 +27,7 @@ BUDGETS = (0, 1, 5, 20, 100)
 """Gradient steps before a scored episode."""
 RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
 """Learning rates: usual ones for each way, not tuned."""
-_NEVER = 1 << 20
+_NEVER = 10**6
 
 
 class Kind(NamedTuple):
@@ -66,7 +66,8 @@ class Cell(NamedTuple):
         if self.way == "own":
             return f"full_reward:run={self.run},inner_steps={self.steps}"
         rate = RATES[self.way.split("_")[0]]
-        return f"{self.way}:run={self.run},inner_steps={self.steps},inner_every={_NEVER},inner_lr={rate:g}"
+        once = f",inner_every={_NEVER}" if self.way.endswith("_reward") else ""
+        return f"{self.way}:run={self.run},inner_steps={self.steps}{once},inner_lr={rate:g}"
 
     @property
     def file(self) -> str:

@@ -36,7 +36,7 @@ def test_a_trial_a_task_has_the_interval_over_trials(capsys):
 def test_one_trial_is_reported_and_its_interval_says_that_it_has_none(spec, capsys):
     split = "train" if "tasks" in spec else "id"
     found = lines(capsys, "random", "--family", spec, "--splits", split, "--trials", "1")
-    assert {"trial_return", "episode_return", "regret", "score_oracle"} <= found.keys()
+    assert {"trial_return", "episode_return", "regret"} <= found.keys()  # a score needs an oracle above random play
     for metric in NAMED:
         if metric in found:
             assert (found[metric]["low"], found[metric]["high"], found[metric]["n"]) == (None, None, 1)
@@ -46,7 +46,8 @@ def test_one_trial_is_reported_and_its_interval_says_that_it_has_none(spec, caps
 @pytest.mark.parametrize("trials", [1, 20])
 @pytest.mark.parametrize("track", ["C", "F"])
 def test_frozen_tracks_with_few_trials(track, trials, capsys):
-    flags = ["--family", "gridnavi", "--track", track, "--trials", str(trials), "--behaviour", "oracle", "--shots", "1"]
+    flags = ["--family", "gridnavi", "--track", track, "--trials", str(trials), "--shots", "1"]
+    flags += ["--behaviour", "oracle"] if track == "C" else []
     found = lines(capsys, "random", *flags)
     assert {"episode_return", "regret", "success"} <= found.keys()
     if track == "C":  # the oracle shows a success in every trial, so that all count

@@ -243,7 +243,8 @@ def at_step(number: int, what, monkeypatch) -> None:
         monkeypatch.setattr(signal_of, "loss", loss)
 
 
-FIVE = ["--family", BANDIT, "--steps", "7", "--batch", "120", "--tasks", "5"]
+SEVEN = ["--family", BANDIT, "--steps", "7", "--batch", "120"]
+FIVE = [*SEVEN, "--tasks", "5"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,8 @@ def test_interrupted_it_goes_on_bitwise_as_if_it_had_never_stopped(
     tuner, how, base, demos, tmp_path, capsys, monkeypatch
 ):
     """Ctrl-C within a batch of reward, whose four gradient steps are on the same trials."""
-    flags = [*FIVE, "--tuner", tuner, *(["--demos", demos] if how == "demos" else ["--split", FLIPPED])]
+    signal_flags = [*SEVEN, "--demos", demos] if how == "demos" else [*FIVE, "--split", FLIPPED]
+    flags = [*signal_flags, "--tuner", tuner]
     run("finetune", base, *flags, "--out", str(tmp_path / "whole"), capsys=capsys)
     out, split = tmp_path / "out", ["--splits", "id", "--trials", "4"]
     with monkeypatch.context() as patched:

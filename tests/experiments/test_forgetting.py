@@ -41,8 +41,8 @@ def test_home_is_the_same_wherever_the_weights_come_from_and_steps_change_it(run
     family = make_family(SPEC)
     one, two = (forgetting.forget(agent(runs, 8), family, FLIPPED, shots=shots, trials=200) for shots in (2, 6))
     assert (one.here[0] == two.here[0]).all()  # the base, which brings nothing home
-    assert (one.here[1] != one.here[0]).any()
-    assert (one.there[1] != one.there[0]).any()
+    assert (two.here[1] != two.here[0]).any()
+    assert (two.there[1] != two.there[0]).any()
     assert one.here.mean() > 0 > one.there.mean()  # rewards are negated there alone
 
 

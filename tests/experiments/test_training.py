@@ -59,8 +59,8 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
-from test_training import run_with_many_checkpoints
+sys.path[:0] = [{root!r}]
+from tests.experiments.test_training import run_with_many_checkpoints
 if __name__ == "__main__":
     run_with_many_checkpoints(Path(sys.argv[1]))
 """
@@ -77,7 +77,7 @@ def test_two_processes_killed_end_as_if_they_never_were(tmp_path, stop):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run_with_many_checkpoints(whole)
     script, log = tmp_path / "script.py", broken / "train.jsonl"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(root=str(Path(__file__).parents[2])))
     moments = random.Random(int(stop))
     for _ in range(2):
         enough = len(lines(broken)) + moments.randint(3, 12) if log.exists() else 5
