@@ -53,13 +53,13 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     """Without a step it plays as the tuned folder does; a step more is taken from there."""
     settings = Config(steps=5, lr=0.05, batch=120, tasks=4, rank=2)
     finetuning.finetune(str(runs["icl_rl"]), SPEC, settings, tmp_path / "tuned", split="shift/reward_sign/4", demos="")
-    plan = Plan(split="shift/reward_sign/4", trials=40)
+    plan = Plan(split="shift/reward_sign/4", trials=200)
     base, family = (methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned"))
     spec = f"lora_reward:run={runs['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
     still, moving = (methods.agent(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
     pulled = [evaluate(agent, BANDIT, plan).detail["action"].tolist() for agent in (base, family, still, moving)]
     assert pulled[0] != pulled[1] == pulled[2] != pulled[3]
-    assert pulled[2][: 40 * 4] == pulled[3][: 40 * 4]
+    assert pulled[2][: 200 * 4] == pulled[3][: 200 * 4]
     assert moving.card.params_trained == 2 * 2 * (8 + 8)
     with pytest.raises(UserError, match="settles rank, alpha and targets"):
         methods.agent(f"{spec},rank=4", BANDIT, "id")
