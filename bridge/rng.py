@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge.errors import ContractError
@@ -186,17 +186,14 @@ class Rows:
         Raises:
             ContractError: a shape that is 0, negative, infinite or NaN.
         """
-        if shape.numel() and not bool(((extremes := torch.aminmax(shape)).min > 0) & (extremes.max < torch.inf)):
-            row = int((~(shape > 0) | shape.isinf()).view(len(shape), -1).any(1).nonzero()[0])
-            raise ContractError(
-                f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has "
-                f"{shape[row].tolist()}. Look at what it is computed from."
-            )
+        least = shape.amin().item() if shape.numel() else 1.0
+        if not least > 0:
+            raise _bad_shape(shape, ~(shape > 0))
         element = self.bits(*shape.shape[1:])
+        if least >= 1:
+            return _marsaglia_tsang(element, shape)
         small = shape < 1
         draw = _marsaglia_tsang(element, torch.where(small, shape + 1, shape))
-        if not bool(small.any()):
-            return draw
         # exp(log u / shape), not u ** (1 / shape): torch's pow rounds differently at a vector's tail
         boost = torch.exp(torch.log(_unit(_mix_tensor(element ^ _signed(_GOLDEN)), shape.dtype)) / shape)
         return torch.where(small, draw * boost, draw)
@@ -224,6 +221,15 @@ def _bad_weights(weights: Float[Tensor, "B n"]) -> ContractError:
     return ContractError(
         f"Rows.categorical draws by weights that are finite, 0 or more and not all 0; row {row} has "
         f"{weights[row].tolist()}. Give it probabilities: logits.softmax(-1)."
+    )
+
+
+def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> ContractError:
+    """What is wrong with the first row of which there is no gamma."""
+    row = int(bad.view(len(bad), -1).any(1).nonzero()[0])
+    return ContractError(
+        f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has {shape[row].tolist()}. Look at "
+        "what it is computed from."
     )
 
 
@@ -257,6 +263,4 @@ def _marsaglia_tsang(element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"])
             pending, element, d = pending[keep], element[keep], d[keep]
         if pending.numel() == 0:
             return out.view(shape.shape)
-    raise RuntimeError(
-        f"gamma: {pending.numel()} draws were rejected {_MAX_TRIES} times; are all shapes finite and > 0?"
-    )
+    raise _bad_shape(shape, ~shape.isfinite())  # nothing else is rejected so often

@@ -16,7 +16,6 @@ from bridge.errors import StorageError, UserError
 from bridge.noise import TrialNoise
 from bridge.references.q_learning import QLearning
 from bridge.references.table import reference
-from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt.data import Collection, cache_folder, read, stored
 from llm_adapt.histories import play
@@ -38,7 +37,7 @@ def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
         [reference(name, made.family, "train") for name in sources],
         made.family,
         made.trial,
-        Rows.of("histories/0", torch.arange(4, 8)),
+        TrialNoise.of("histories/0", torch.arange(4, 8)),
         "train",
     )
     wide = int(found.length.max())

@@ -61,9 +61,9 @@ def test_states_asked_about_are_drawn_evenly_from_those_of_all_trials():
     been = found.steps.obs.flatten(0, 1).unique(dim=0)
     asked, count = found.asked.flatten(0, 1).unique(dim=0, return_counts=True)
     assert torch.equal(asked, been)
-    assert len(been) == 79
-    expected = 40 * 80 / 79
-    assert (count - expected).square().sum() / expected < 122  # chi-square with 78 degrees of freedom: 1 in 1,000
+    assert len(been) == 81
+    expected = 40 * 80 / 81
+    assert (count - expected).square().sum() / expected < 125  # chi-square with 80 degrees of freedom: 1 in 1,000
     same = (found.asked == found.steps.obs).all(-1).float().mean()
     assert same < 0.03
 
@@ -93,7 +93,11 @@ def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
     for number, source in enumerate(("random", "ucb1")):
         mine = torch.arange(number, 6, 2)
         alone = play(
-            [reference(source, family, "train")], family, Trial(6, 1), Rows.of("h", torch.arange(6))[mine], "train"
+            [reference(source, family, "train")],
+            family,
+            Trial(6, 1),
+            TrialNoise.of("h", torch.arange(6))[mine],
+            "train",
         )
         assert torch.equal(both.steps.action[mine], alone.steps.action)
         assert torch.equal(both.steps.reward[mine], alone.steps.reward)
@@ -124,7 +128,7 @@ def test_nor_is_who_is_told_its_number():
         family = make_family(spec)
         agent = Random(family)
         agent.card = Card(method="multi-task", clue="id")
-        rows = Rows.of("h", torch.arange(4))
+        rows = TrialNoise.of("h", torch.arange(4))
         if told:
             with pytest.raises(UserError, match=r"multi-task is told the task \(id\)"):
                 play([agent], family, Trial(1, 15), rows, "train")
