@@ -172,6 +172,11 @@ class _Live(TorchDispatchMode):
         self.now = self.most = 0
         self.known: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch need not import its compiler, which costs a second, to keep it off this class."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         inputs: Any = (args, kwargs)

@@ -88,7 +88,11 @@ IDENTITY = (
 SCHEMA = pa.schema(list(COLUMNS.items()), metadata={"suite_version": str(SUITE_VERSION)})
 
 
-def rows(
+Columns = dict[str, Any]
+"""Columns by name: an array with an entry a row, or the value that all rows share; None if it is not known."""
+
+
+def columns(
     evaluation: Evaluation,
     family: TaskFamily,
     card: Card,
@@ -97,8 +101,18 @@ def rows(
     cost: Cost | None = None,
     flops: Float[np.ndarray, " P"] | None = None,
     device: str = "cpu",
-) -> pa.Table:
-    """The rows of one evaluation; ``flops`` are those of a trial by each curve point, where somebody has counted."""
+) -> Columns:
+    """The rows of one evaluation, by column.
+
+    Args:
+        evaluation: what was played.
+        family: the family that was played.
+        card: the agent's.
+        seed: its training seed; 0 for references.
+        cost: what its training has cost; None for references.
+        flops: operations of a trial by each curve point; None if they were not counted.
+        device: where it was played.
+    """
     plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
     blocks, points = task_blocks(family, plan), evaluation.points
@@ -109,7 +123,7 @@ def rows(
     n, total, square = ({m: evaluation.total[m][row].ravel() for m in METRICS} for row in range(3))
     played = n["episode_return"] > 0
     episodes = np.array(points)[point]
-    columns: dict[str, Any] = {
+    found: Columns = {
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -141,19 +155,24 @@ def rows(
         "config_hash": plan_hash(plan),
         "git_sha": _git_sha(),
     }
-    columns |= {key: value for key, value in asdict(card).items() if key in COLUMNS}
-    columns["clue"] = clue_given(card, family, split.name)
+    found |= {key: value for key, value in asdict(card).items() if key in COLUMNS}
+    found["clue"] = clue_given(card, family, split.name)
     for metric in METRICS:
-        columns |= {f"{metric}_n": n[metric], f"{metric}_sum": total[metric], f"{metric}_sum_sq": square[metric]}
-    count = int(played.sum())
+        found |= {f"{metric}_n": n[metric], f"{metric}_sum": total[metric], f"{metric}_sum_sq": square[metric]}
+    return {name: value[played] if isinstance(value, np.ndarray) else value for name, value in found.items()}
+
+
+def rows(evaluation: Evaluation, family: TaskFamily, card: Card, **about: Any) -> pa.Table:
+    """The rows of one evaluation as a table for a file; the arguments are those of ``columns``."""
+    found = columns(evaluation, family, card, **about)
     arrays = []
     for name, kind in COLUMNS.items():
-        value = columns.get(name)
+        value = found.get(name)
         if isinstance(value, np.ndarray):
-            array = pa.array(value[played], kind.value_type if kind == _TEXT else kind, from_pandas=True)
+            array = pa.array(value, kind.value_type if kind == _TEXT else kind, from_pandas=True)
             arrays.append(array.dictionary_encode() if kind == _TEXT else array)
         else:
-            arrays.append(_constant(value, kind, count))
+            arrays.append(_constant(value, kind, len(found["part"])))
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 

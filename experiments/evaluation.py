@@ -53,7 +53,7 @@ def lines(
     said += _idle_flags(family, plans, behaviour)
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
-    tables = {}
+    columns = {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
         agent = methods.agent(method, family, names[0])  # before anything is played
@@ -69,8 +69,8 @@ def lines(
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
                 maker = _shows(behaviour or "random", family, plan.split) if plan.track == "C" else None
                 played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
-                tables[agent.card.method, plan.split] = results.rows(played, family, agent.card)
-        read = Results(tables.values())
+                columns[agent.card.method, plan.split] = results.columns(played, family, agent.card)
+        read = Results(columns.values())
         found = []
         for plan in plans:
             key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)

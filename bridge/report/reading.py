@@ -1,9 +1,10 @@
-"""From row files to arrays: the rows of each method on each split, a file at a time, so that little is held at once."""
+"""From rows to arrays: those of each method on each split. Files are read one by one, so little is held at once."""
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,17 +53,16 @@ class KeyRows(NamedTuple):
     """Of each row, the share of its trials that play a training task; NaN if training tasks are a continuum."""
 
     @classmethod
-    def of(cls, table: pa.Table) -> KeyRows:
-        """Those of a table."""
+    def of(cls, column: Callable[[str, float | int], np.ndarray]) -> KeyRows:
+        """The numbers that ``column(name, value if there is none)`` returns."""
 
         def stacked(names: Sequence[str]) -> np.ndarray:
-            return np.stack([table[name].fill_null(0).to_numpy() for name in names])
+            return np.stack([column(name, 0) for name in names])
 
         place = stacked(_PLACE)
         cost_place, first = np.unique(place[:2], axis=1, return_index=True)
         sums = {metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()}
-        share = table[_SHARE].fill_null(np.nan).to_numpy()
-        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], share)
+        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], column(_SHARE, np.nan))
 
     @classmethod
     def joined(cls, several: Sequence[KeyRows]) -> KeyRows:
@@ -81,7 +81,18 @@ class KeyRows(NamedTuple):
         )
 
 
-def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
+class Part(NamedTuple):
+    """Rows of one key, as they come from one place."""
+
+    key: Key
+    about: dict[str, Any]
+    """What is known of them by name (``_ABOUT``), and whether each is of one task (``tasks``)."""
+    alike: tuple[set[str], ...]
+    """All values of the columns ``_ALIKE``."""
+    rows: KeyRows
+
+
+def read(source: Path | Iterable[results.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
     """Return what is known of each key, and its numbers, of a results folder or of rows at hand; keys are sorted.
 
     Raises:
@@ -90,13 +101,11 @@ def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], K
     found: dict[Key, dict[str, Any]] = {}
     gathered: defaultdict[Key, list[KeyRows]] = defaultdict(list)
     alike: defaultdict[tuple[str, str], tuple[set[str], ...]] = defaultdict(lambda: (set(), set()))
-    for table in _tables(source) if isinstance(source, Path) else source:
-        for key, rows in _by_key(table):
-            gathered[key].append(KeyRows.of(rows))
-            about = {ours: rows[theirs][0].as_py() for theirs, ours in _ABOUT.items()}
-            found.setdefault(key, about | {"tasks": False})["tasks"] |= rows["task_params"].null_count < len(rows)
-            for seen, name in zip(alike[key.family, key.track], _ALIKE, strict=True):
-                seen.update(rows[name].unique().to_pylist())
+    for part in _of_folder(source) if isinstance(source, Path) else map(_of_columns, source):
+        gathered[part.key].append(part.rows)
+        found.setdefault(part.key, part.about)["tasks"] |= part.about["tasks"]
+        for seen, values in zip(alike[part.key.family, part.key.track], part.alike, strict=True):
+            seen |= values
     if not found:
         raise UserError(f"{source if isinstance(source, Path) else 'The tables'}: no file holds a row. Compare again.")
     _refuse_mixed(alike)
@@ -105,6 +114,33 @@ def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], K
         rows = KeyRows.joined(gathered.pop(key))
         made[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
     return made
+
+
+def _of_columns(columns: results.Columns) -> Part:
+    """The rows of one evaluation."""
+
+    def column(name: str, absent: float | int) -> np.ndarray:
+        value = columns.get(name)
+        return np.broadcast_to(absent if value is None else value, len(columns["part"]))
+
+    about = {ours: columns[theirs] for theirs, ours in _ABOUT.items()}
+    about["tasks"] = any(params is not None for params in columns["task_params"])
+    alike = tuple({columns[name]} for name in _ALIKE)
+    return Part(Key(*(columns[name] for name in Key._fields)), about, alike, KeyRows.of(column))
+
+
+def _of_folder(folder: Path) -> Iterator[Part]:
+    """The rows of each key of each file."""
+    for table in _tables(folder):
+        for key, rows in _by_key(table):
+            about = {ours: rows[theirs][0].as_py() for theirs, ours in _ABOUT.items()}
+            about["tasks"] = rows["task_params"].null_count < len(rows)
+            alike = tuple(set(rows[name].unique().to_pylist()) for name in _ALIKE)
+            yield Part(key, about, alike, KeyRows.of(functools.partial(_column, rows)))
+
+
+def _column(table: pa.Table, name: str, absent: float | int) -> np.ndarray:
+    return table[name].fill_null(absent).to_numpy()
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from bridge import stats
 from bridge.errors import UserError
 from bridge.evaluate import METRICS
 from bridge.report import reading
 from bridge.report.reading import Key, KeyRows
+from bridge.results import Columns
 from bridge.stats import Interval, Resampled
 from bridge.tasks import family as make_family
 
@@ -137,7 +137,7 @@ class Results:
         UserError: there are none, a file of them is damaged, or they cannot be compared.
     """
 
-    def __init__(self, source: Path | Iterable[pa.Table]) -> None:
+    def __init__(self, source: Path | Iterable[Columns]) -> None:
         found = reading.read(source)
         self._lines: dict[Key, list[Line]] = {}
         self._curves: dict[Key, Curve] = {}

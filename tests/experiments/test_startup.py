@@ -36,7 +36,7 @@ def test_list_imports_neither_torch_nor_numpy(what):
 def test_a_reference_on_a_bandit_needs_no_package_of_the_transformer_track():
     found = imported("evaluate", "random", "--family", "bandit:k=5,n=10", "--trials", "20")
     assert "torch" in found
-    assert not found & NEVER
+    assert not found & (NEVER | {"pandas", "sympy"})  # sympy comes with torch's compiler
 
 
 @pytest.mark.parametrize("what", catalogue.KINDS)

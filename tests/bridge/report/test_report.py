@@ -13,9 +13,13 @@ from rich.console import Console
 
 from bridge import results
 from bridge.errors import UserError
+from bridge.evaluate import Plan, evaluate
+from bridge.references.random import Random
+from bridge.references.table import reference
 from bridge.report import escape, figures, tables
 from bridge.report.summary import Key, Line, Results, Sums
 from bridge.stats import Interval
+from bridge.tasks import family as make_family
 
 FAMILY = "tabular_mdp"
 MEANS = {"random": 1.0, "bayes": 3.0, "bayes_train": 2.0, "oracle": 5.0, "learner": 4.0}
@@ -154,9 +158,19 @@ def test_seeds_whose_episodes_end_at_different_times_share_their_curve_points(tm
     assert (interval.mean, interval.n) == (pytest.approx(4.0), 2)
 
 
-def test_rows_at_hand_are_read_as_those_of_a_folder(folder):
-    at_hand = Results([results.read_file(path) for path in results.files(folder)])
-    assert list(at_hand.lines(FAMILY, "id")) == list(Results(folder).lines(FAMILY, "id"))
+@pytest.mark.parametrize("spec", ["gridnavi:tasks=8", "bandit:k=2,n=3"])
+def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
+    family = make_family(spec)
+    results.open_folder(tmp_path)
+    at_hand = []
+    for agent in (Random(family), reference("oracle", family, "id")):
+        played = evaluate(agent, family, Plan(trials=50))
+        at_hand.append(results.columns(played, family, agent.card))
+        table = results.rows(played, family, agent.card)
+        results.write_table(results.cell_path(tmp_path, table), table)
+    lines = list(Results(at_hand).lines(family.id, "id"))
+    assert len(lines) >= 10
+    assert lines == list(Results(tmp_path).lines(family.id, "id"))
 
 
 def test_a_file_of_several_methods_is_read_as_several_files(folder, tmp_path):
