@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bridge.errors import ContractError
+from bridge.errors import ContractError, DivergenceError, UserError
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -167,7 +167,8 @@ class Rows:
         """One index a row with probability proportional to ``weights >= 0``, through the inverse CDF of one uniform.
 
         Raises:
-            ContractError: a row with a weight that is negative, infinite or NaN, or with none above 0.
+            ContractError: a row with a weight that is negative or infinite, or with none above 0.
+            DivergenceError: a weight that is NaN.
         """
         below = weights.cumsum(-1)
         total = below[:, -1:]
@@ -184,7 +185,8 @@ class Rows:
         Below 1 the draw is ``Gamma(shape + 1) * u^(1/shape)`` (their section 6).
 
         Raises:
-            ContractError: a shape that is 0, negative, infinite or NaN.
+            ContractError: a shape that is 0, negative or infinite.
+            DivergenceError: a shape that is NaN.
         """
         least = shape.amin().item() if shape.numel() else 1.0
         if not least > 0:
@@ -214,20 +216,25 @@ class Rows:
         return draw / draw.sum(-1, keepdim=True)
 
 
-def _bad_weights(weights: Float[Tensor, "B n"]) -> ContractError:
+def _refusal(row: Tensor) -> type[UserError]:
+    """NaN comes of a network that has diverged: training keeps what it had before."""
+    return DivergenceError if bool(row.isnan().any()) else ContractError
+
+
+def _bad_weights(weights: Float[Tensor, "B n"]) -> UserError:
     """What is wrong with the first row that nothing can be drawn by."""
     bad = ~(weights >= 0).all(-1) | weights.isinf().any(-1) | ~(weights > 0).any(-1) | weights.sum(-1).isinf()
     row = int(bad.nonzero()[0])
-    return ContractError(
+    return _refusal(weights[row])(
         f"Rows.categorical draws by weights that are finite, 0 or more and not all 0; row {row} has "
         f"{weights[row].tolist()}. Give it probabilities: logits.softmax(-1)."
     )
 
 
-def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> ContractError:
+def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> UserError:
     """What is wrong with the first row of which there is no gamma."""
     row = int(bad.view(len(bad), -1).any(1).nonzero()[0])
-    return ContractError(
+    return _refusal(shape[row])(
         f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has {shape[row].tolist()}. Look at "
         "what it is computed from."
     )
