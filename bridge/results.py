@@ -76,7 +76,7 @@ COLUMNS: dict[str, pa.DataType] = {
 """Column -> type. ``trial`` (for rows of one trial) and ``delta_prior`` (a relation between rows) are null.
 
 ``train_task_share`` is the share of a row's trials whose task is a training task: 0 or 1 in a row of one task; null if
-training tasks are drawn from a continuum, and in files of versions before this column.
+training tasks are drawn from a continuum.
 """
 
 IDENTITY = (

@@ -74,6 +74,6 @@ def test_a_file_of_another_program_is_read_and_its_pages_verified(tmp_path):
 def test_a_file_that_may_not_be_read_is_not_called_damaged(path):
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match=r"rows\.parquet cannot be read: Is a directory\. Make it readable") as error:
+    with pytest.raises(UserError, match=r"rows\.parquet cannot be read: Is a directory") as error:
         parquet.read(path, remedy="Remove it.")
     assert "Remove it" not in str(error.value)

@@ -130,16 +130,3 @@ def test_tables_say_how_many_tasks_are_training_tasks_and_results_are_split_by_i
         assert lines[f"episode_return_{name}_tasks"].mean == pytest.approx(total[some].sum() / n[some].sum())
         assert lines[f"episode_return_{name}_tasks"].n == 20 * len(numbers)
     assert not [m for m in (x.metric for x in read.lines_of(Key(family.id, "shift/slip/4", "random"))) if "tasks" in m]
-
-
-def test_files_without_the_column_are_read(mixed) -> None:
-    folder, family = mixed
-    for path in results.files(folder)[:2]:
-        results.write_table(path, results.read_file(path).drop_columns("train_task_share"))
-    found = [tables.title(Results(folder), family.id, split) for split in ("id", "shift/reward_sign/1", "train")]
-    assert len(found) == 3
-    for path in results.files(folder):
-        table = results.read_file(path)
-        if "train_task_share" in table.column_names:
-            results.write_table(path, table.drop_columns("train_task_share"))
-    assert "training" not in tables.title(Results(folder), family.id, "id")
