@@ -185,7 +185,7 @@ def test_evaluations_stay_within_the_limit(name: str, tmp_path, capsys) -> None:
 
     method, family, spec, track, trials = CASES[name]
     out = str(tmp_path / "run")
-    run("train", method, "--family", family, "--budget", "2000", "--out", out, capsys=capsys)
+    run("train", method, "--family", family, "--budget", "20000", "--out", out, capsys=capsys)
     flags = [spec.format(run=out), family, track, str(trials), str(300 * 10**6)]
     found = subprocess.run([sys.executable, "-c", _MEASURE, *flags], capture_output=True, text=True, check=False)
     assert not found.returncode, found.stderr

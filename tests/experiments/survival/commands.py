@@ -29,8 +29,8 @@ LEARNERS = {
     "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
     "rl2": "hidden=8,steps_per_update=240,minibatches=1,epochs=1",
     **{
-        f"lora_{signal}_{base}": f"{settings},rank=2,inner_steps=2,inner_every=2"
-        for signal in ("reward", "demos")
+        f"lora_{signal}_{base}": f"{settings},rank=2,inner_steps=2{pace}"
+        for signal, pace in (("reward", ",inner_every=2"), ("demos", ""))
         for base, settings in _BASES.items()
     },
 }  # fmt: skip
