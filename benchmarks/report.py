@@ -116,7 +116,9 @@ WHAT = {"read": read, "naive": naive, "report": whole}
 def child(what: str, folder: Path) -> None:
     """One measurement, printed as JSON."""
     import experiments.reporting  # noqa: F401 (what every command imports)
+    from bridge import results
 
+    results.SUITE_VERSION = json.loads((folder / "suite.json").read_text())["suite_version"]  # another checkout's, too
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     bare, cpu, wall = peak(), time.process_time(), time.perf_counter()
