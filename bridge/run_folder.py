@@ -42,11 +42,11 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
 
     Raises:
         UserError: it holds another run (which key differs is said), this one and ``resume`` was not asked for, or
-            weights of which it does not say whose they are.
+            weights or a log of which it does not say whose they are.
     """
     path = folder / "config.json"
     if not is_claimed(folder):
-        if held := [*checkpoint.paths(folder / "checkpoints"), *folder.glob(MODEL)]:
+        if held := [*folder.glob(LOG), *checkpoint.paths(folder / "checkpoints"), *folder.glob(MODEL)]:
             raise UserError(
                 f"{folder} holds {held[-1].relative_to(folder)} without a config.json that says of which run. Put its "
                 "config.json back, or choose another --out."
@@ -54,6 +54,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         files.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
         return
     config = read_config(folder)
+    check_config(folder, config, {"earlier_budgets": list}, "earlier_budgets")
     longer = _is_longer(config, about)
     found, ours = _flat(config), _flat(about)
     keys = (found.keys() | ours.keys()) - (_CADENCE | _OF_BUDGET if longer else _CADENCE)
@@ -83,6 +84,11 @@ def extend(folder: Path, about: Mapping[str, Any], env_steps: int) -> str:
     )
 
 
+def is_longer(folder: Path, about: Mapping[str, Any]) -> bool:
+    """Whether ``about`` has a larger budget than the run that the folder holds; False if it holds none."""
+    return is_claimed(folder) and _is_longer(read_config(folder), about)
+
+
 def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether ``about`` has a larger budget, of the same unit."""
     try:
@@ -93,7 +99,8 @@ def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 
 
 def _budget(about: Mapping[str, Any]) -> Budget:
-    return Budget(**about["schedule"]["budget"])
+    budget = about["schedule"]["budget"]
+    return Budget(budget["amount"], budget["unit"])
 
 
 _LEFT_OUT = {"refused": "of the tasks (an inner step was refused)", "skipped": "of the outer steps (skipped)"}
