@@ -26,8 +26,9 @@ MODEL = "model.safetensors"
 LOG = "train.jsonl"
 """A line an update."""
 _REMEDY = "Put a copy of it back, or train in another folder."
-_CADENCE = {"schedule.checkpoint_seconds", "earlier_budgets"}
-"""Keys of config.json that do not tell one run from another. (Older folders have the first one.)"""
+_NO_PART = {"earlier_budgets", "base.run", "base.card.method", "demos"}
+"""Keys of config.json that do not tell one run from another: a folder can be spelt in many ways, and other keys say
+what it holds."""
 _OF_BUDGET = {"schedule.budget.amount", "schedule.evaluation_trials"}
 """Keys that change when a run is trained further."""
 
@@ -57,7 +58,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
     check_config(folder, config, {"earlier_budgets": list}, "earlier_budgets")
     longer = _is_longer(config, about)
     found, ours = _flat(config), _flat(about)
-    keys = (found.keys() | ours.keys()) - (_CADENCE | _OF_BUDGET if longer else _CADENCE)
+    keys = (found.keys() | ours.keys()) - (_NO_PART | _OF_BUDGET if longer else _NO_PART)
     for key in sorted(keys, key=lambda key: (key not in ("method", "family"), key)):
         if found.get(key) != ours.get(key):
             raise UserError(
@@ -267,6 +268,16 @@ def _read_log(folder: Path, counter: str = "env_steps") -> tuple[list[dict[str, 
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             damaged.append(number)
     return good, damaged
+
+
+def last(folder: Path, key: str) -> int:
+    """What the last whole line of train.jsonl that has ``key`` says of it; 0 if there is none.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    lines, _ = _read_log(folder, key)
+    return int(lines[-1][key]) if lines else 0
 
 
 def left_out(folder: Path) -> str:

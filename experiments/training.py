@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -49,8 +50,7 @@ class Run:
     """Between two checkpoints; 0: one after every update. No part of what the run is."""
 
     def __post_init__(self) -> None:
-        if not self.checkpoint_seconds >= 0:
-            raise UserError(f"--checkpoint-every is 0 or more seconds; found {self.checkpoint_seconds}.")
+        check_cadence(self.checkpoint_seconds)
         if self.processes < 1:
             raise UserError(f"--processes is 1 or more; found {self.processes}.")
         if self.tuning_configs > 1 and self.seed == TUNING_SEED:
@@ -65,6 +65,16 @@ class Run:
 def _say(text: str) -> None:
     """What a user should know, where no progress is shown."""
     print(text, file=sys.stderr)
+
+
+def check_cadence(seconds: float) -> None:
+    """Refuse seconds between two checkpoints that are none.
+
+    Raises:
+        UserError: they are below 0, infinite or NaN.
+    """
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {seconds}.")
 
 
 def train(run: Run, *, resume: bool) -> bool:

@@ -295,10 +295,6 @@ def test_how_often_checkpoints_are_written_is_no_part_of_a_run(tmp_path):
     run(tmp_path)
     rarely = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
     assert train.train(Counter(), FAMILY, rarely, {"method": "counter", "seed": 0}, tmp_path, resume=True)
-    about = json.loads((tmp_path / "config.json").read_text())
-    about["schedule"]["checkpoint_seconds"] = 300.0  # as older folders have it
-    (tmp_path / "config.json").write_text(json.dumps(about))
-    assert run(tmp_path, resume=True)
 
 
 def test_without_checkpoints_the_model_is_gone_on_from(tmp_path):
