@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import config, run_folder, workers
+from bridge import config, files, run_folder, workers
 from bridge import train as loop
 from bridge.budget import Budget
 from bridge.errors import UserError, unknown
@@ -62,11 +61,6 @@ class Run:
         return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
 
 
-def _say(text: str) -> None:
-    """What a user should know, where no progress is shown."""
-    print(text, file=sys.stderr)
-
-
 def check_cadence(seconds: float) -> None:
     """Refuse seconds between two checkpoints that are none.
 
@@ -96,7 +90,7 @@ def train_quietly(
     run: Run,
     *,
     resume: bool,
-    tell: Callable[[str], None] = _say,
+    tell: Callable[[str], None] = files.say,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """``train`` in as many processes as the run names; ``progress`` is told the share of the budget that is spent."""
@@ -121,7 +115,7 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
             signal.raise_signal(signal.SIGINT)  # the training loop saves what it has before it stops
         told = now
 
-    if not train_quietly(run, resume=is_run(str(run.out)), tell=_say, progress=progress):
+    if not train_quietly(run, resume=is_run(str(run.out)), tell=files.say, progress=progress):
         raise KeyboardInterrupt
     advance(run.env_steps - told)
 
@@ -187,7 +181,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     refuse_other_family(folder, about, family)
     chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
-    if run_folder.restore(folder, learner, _say) is None:
+    if run_folder.restore(folder, learner, files.say) is None:
         raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
     rule = "last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else "")
