@@ -37,7 +37,7 @@ def make(folder: Path, rows: int) -> int:
     """Write row files until there are so many rows; returns how many."""
     import numpy as np
 
-    from bridge import results
+    from bridge import parquet, results
     from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
     from bridge.protocol import Card
     from bridge.tasks import family as make_family
@@ -65,7 +65,7 @@ def make(folder: Path, rows: int) -> int:
                         name: np.zeros(len(points)) for name in ("transitions", "grad_steps", "refused_steps", "clock")
                     }
                     table = results.rows(Evaluation(plan, trial, points, total, cost), family, card, seed=seed)
-                    results.write_table(results.cell_path(folder, table), table)
+                    parquet.write(results.cell_path(folder, table), table)
                     made += len(table)
                     if made >= rows:
                         return made

@@ -63,10 +63,10 @@ class Cost:
     """Floating-point operations of matrix products, as ``torch.utils.flop_counter`` counts them."""
 
     def share(self, budget: Budget) -> float:
-        """The part of ``budget`` that is used up, 1 or more when it is over."""
-        spent = {"steps": self.env_steps, "seconds": self.seconds, "flops": self.flops}
-        return spent[budget.unit] / budget.amount
+        """The part of ``budget`` that is used up, 1 or more when it is over. If what was used is not known (NaN), 1."""
+        spent = {"steps": self.env_steps, "seconds": self.seconds, "flops": self.flops}[budget.unit]
+        return 1.0 if math.isnan(spent) else spent / budget.amount
 
     def spends(self, budget: Budget) -> bool:
         """Whether ``budget`` is used up. If what was used is not known (NaN), it is."""
-        return not self.share(budget) < 1
+        return self.share(budget) >= 1

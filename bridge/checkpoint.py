@@ -1,8 +1,8 @@
 """A learner's state as one safetensors file: tensors as tensors, everything else as JSON in the header.
 
 Nothing that is loaded can execute code, and a file is whole or absent. The header holds a checksum of all that is in
-the file, so that a bit that has flipped is found when the file is read. (Files of before the checksum are read without
-it.) A checkpoint is named by the environment steps it was taken at; a damaged one is passed over for the one before it.
+the file, so that a bit that has flipped is found when the file is read. A checkpoint is named by the environment steps
+it was taken at; a damaged one is passed over for the one before it.
 """
 
 from __future__ import annotations
@@ -81,11 +81,9 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             header = json.loads(file.metadata()["state"])
-        if header.keys() == {"state", "sha256"}:
-            if header["sha256"] != _checksum(header["state"], tensors):
-                raise ValueError("its content is not that of its checksum")
-            header = header["state"]
-        return unpack(header, tensors)
+        if header.keys() != {"state", "sha256"} or header["sha256"] != _checksum(header["state"], tensors):
+            raise ValueError("its content is not that of its checksum")
+        return unpack(header["state"], tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged ({error})") from error
 

@@ -195,7 +195,7 @@ def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator
                 raise UserError(
                     f"Another process is writing to {folder}. Wait for it, or choose another --out."
                 ) from None
-            (tell or _say)(
+            (tell or say)(
                 f"The file system of {folder} has no locks ({error.strerror}), so that a second process could write "
                 "there at the same time. Start one at a time."
             )
@@ -296,5 +296,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """What a user should know, where no progress is shown."""
     print(text, file=sys.stderr)

@@ -245,11 +245,6 @@ def _column(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """A Parquet file with a checksum, whole or not at all."""
-    parquet.write(path, table)
-
-
 def cell_path(folder: Path, table: pa.Table) -> Path:
     """Where a cell's rows go: the name tells family, method and seed, and a hash tells the splits."""
     keys = ("family", "method", "seed", "track", "config_hash")
@@ -263,12 +258,7 @@ def rows_path(
     first = {"family": family, "method": method, "seed": seed, "track": track, "config_hash": config_hash}
     splits = sorted(splits)
     digest = hashlib.sha256(json.dumps([first, splits]).encode()).hexdigest()[:8]
-    return folder / "rows" / f"{slug(family, method)}--s{seed}--{digest}.parquet"
-
-
-def slug(family: str, method: str) -> str:
-    """A family and a method as part of a file's name, which no others have."""
-    return name_of(family, method)
+    return folder / "rows" / f"{name_of(family, method)}--s{seed}--{digest}.parquet"
 
 
 def open_folder(folder: Path) -> None:

@@ -26,8 +26,9 @@ MODEL = "model.safetensors"
 LOG = "train.jsonl"
 """A line an update."""
 _REMEDY = "Put a copy of it back, or train in another folder."
-_CADENCE = {"schedule.checkpoint_seconds", "earlier_budgets"}
-"""Keys of config.json that do not tell one run from another. (Older folders have the first one.)"""
+_NO_PART = {"earlier_budgets", "base.run", "base.card.method", "demos"}
+"""Keys of config.json that do not tell one run from another: a folder can be spelt in many ways, and other keys say
+what it holds."""
 _OF_BUDGET = {"schedule.budget.amount", "schedule.evaluation_trials"}
 """Keys that change when a run is trained further."""
 
@@ -42,11 +43,11 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
 
     Raises:
         UserError: it holds another run (which key differs is said), this one and ``resume`` was not asked for, or
-            weights of which it does not say whose they are.
+            weights or a log of which it does not say whose they are.
     """
     path = folder / "config.json"
     if not is_claimed(folder):
-        if held := [*checkpoint.paths(folder / "checkpoints"), *folder.glob(MODEL)]:
+        if held := [*folder.glob(LOG), *checkpoint.paths(folder / "checkpoints"), *folder.glob(MODEL)]:
             raise UserError(
                 f"{folder} holds {held[-1].relative_to(folder)} without a config.json that says of which run. Put its "
                 "config.json back, or choose another --out."
@@ -54,9 +55,10 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         files.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
         return
     config = read_config(folder)
+    check_config(folder, config, {"earlier_budgets": list}, "earlier_budgets")
     longer = _is_longer(config, about)
     found, ours = _flat(config), _flat(about)
-    keys = (found.keys() | ours.keys()) - (_CADENCE | _OF_BUDGET if longer else _CADENCE)
+    keys = (found.keys() | ours.keys()) - (_NO_PART | _OF_BUDGET if longer else _NO_PART)
     for key in sorted(keys, key=lambda key: (key not in ("method", "family"), key)):
         if found.get(key) != ours.get(key):
             raise UserError(
@@ -83,6 +85,11 @@ def extend(folder: Path, about: Mapping[str, Any], env_steps: int) -> str:
     )
 
 
+def is_longer(folder: Path, about: Mapping[str, Any]) -> bool:
+    """Whether ``about`` has a larger budget than the run that the folder holds; False if it holds none."""
+    return is_claimed(folder) and _is_longer(read_config(folder), about)
+
+
 def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether ``about`` has a larger budget, of the same unit."""
     try:
@@ -93,7 +100,8 @@ def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 
 
 def _budget(about: Mapping[str, Any]) -> Budget:
-    return Budget(**about["schedule"]["budget"])
+    budget = about["schedule"]["budget"]
+    return Budget(budget["amount"], budget["unit"])
 
 
 _LEFT_OUT = {"refused": "of the tasks (an inner step was refused)", "skipped": "of the outer steps (skipped)"}
@@ -260,6 +268,16 @@ def _read_log(folder: Path, counter: str = "env_steps") -> tuple[list[dict[str, 
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             damaged.append(number)
     return good, damaged
+
+
+def last(folder: Path, key: str) -> int:
+    """What the last whole line of train.jsonl that has ``key`` says of it; 0 if there is none.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    lines, _ = _read_log(folder, key)
+    return int(lines[-1][key]) if lines else 0
 
 
 def left_out(folder: Path) -> str:

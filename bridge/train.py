@@ -94,7 +94,8 @@ def train(
         new = not run_folder.is_claimed(folder)
         if first and not new:
             run_folder.claim(folder, about, resume=resume)
-        cost, flops_per_step = _start(learner, schedule.budget, folder, workers, resume, tell)
+        longer = run_folder.is_longer(folder, about)
+        cost, flops_per_step = _start(learner, schedule.budget, folder, workers, resume, tell, longer=longer)
         if first and new:
             run_folder.claim(folder, about, resume=resume)
         elif first and (said := run_folder.extend(folder, about, cost.env_steps)):
@@ -125,22 +126,31 @@ def train(
 
 
 def _start(
-    learner: Learner, budget: Budget, folder: Path, workers: Workers, resume: bool, tell: Callable[[str], None]
+    learner: Learner,
+    budget: Budget,
+    folder: Path,
+    workers: Workers,
+    resume: bool,
+    tell: Callable[[str], None],
+    *,
+    longer: bool,
 ) -> tuple[Cost, float]:
     """Restore what the folder holds, if asked to; the cost so far, and the operations of an environment step.
+
+    ``longer``: the budget is larger than the one that the folder names.
 
     Raises:
         UserError: the budget is far too small for one update, or what was trained before cannot be gone on with.
     """
     restored = run_folder.restore(folder, learner, tell) if resume else None
     cost, flops_per_step = restored or (Cost(), None)
-    if restored and (flops_per_step is not None or cost.spends(budget)):
-        return cost, flops_per_step or 0.0
-    if math.isnan(cost.flops):
+    if math.isnan(cost.flops) and (longer or not cost.spends(budget)):
         raise UserError(
             f"{folder} does not say what its training has cost: it has neither checkpoints nor a whole train.jsonl. It "
             "can be played, but not trained further. Choose another --out."
         )
+    if restored and (flops_per_step is not None or cost.spends(budget)):
+        return cost, flops_per_step or 0.0
     with _told_where_it_ends(folder, learner):
         one = _first_update(learner, workers)
     if not restored:

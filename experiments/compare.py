@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import config, files, json_files, results
+from bridge import config, files, json_files, parquet, results
 from bridge.budget import Budget
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluate import Plan, evaluate
@@ -80,8 +80,8 @@ class Cell:
             played = evaluate(agent, self.family, plan, progress=advance, memory_limit=self.memory)
             table = results.rows(played, self.family, agent.card, seed=self.seed, cost=cost)
             path = results.cell_path(self.out, table)
-            results.write_table(self.out / "steps" / path.name, results.steps(played))
-            results.write_table(path, table)
+            parquet.write(self.out / "steps" / path.name, results.steps(played))
+            parquet.write(path, table)
 
 
 def expand_splits(
@@ -144,7 +144,7 @@ def plan_cells(
                 )
                 run = None
                 if registry.is_learned(method):
-                    folder = out / "runs" / f"{results.slug(family.id, method)}--s{seed}"
+                    folder = out / "runs" / f"{files.name_of(family.id, method)}--s{seed}"
                     spent = budget(method, family.name)
                     run = training.Run(method=method, family=family.id, seed=seed, budget=spent, out=folder)
                 if todo:
@@ -213,7 +213,7 @@ def _tuned(cells: list[Cell], configs: int, out: Path) -> tuple[list[Cell], int]
         if cell.training is None:
             ready.append(cell)
             continue
-        folder = out / "tuning" / results.slug(cell.family.id, cell.method)
+        folder = out / "tuning" / files.name_of(cell.family.id, cell.method)
         try:
             if not tuning.has_chosen(folder, configs):
                 run = cell.training

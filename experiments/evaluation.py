@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,11 @@ def lines(
     said += _idle_flags(family, plans, behaviour)
     anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
-    columns = {}
+    columns: dict[tuple[str, str], Any] = {}
+    make, called = _made_once(family), {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
-        agent = methods.agent(method, family, names[0])  # before anything is played
+        agent = make(method, names[0])  # before anything is played
         _refuse_track(agent, settings["track"])
         said += _idle_steps(agent, family, plans, strict=registry.is_way(method))
         for sentence in said:
@@ -64,16 +66,17 @@ def lines(
         for name in (method, *anchors):
             for plan in plans:
                 progress.describe(f"{name} on {plan.split}")
-                agent = methods.agent(name, family, plan.split)
+                agent = make(name, plan.split)
+                called[name, plan.split] = agent.card.method
                 if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
-                maker = _shows(behaviour or "random", family, plan.split) if plan.track == "C" else None
+                maker = _shows(behaviour or "random", family, plan.split, make) if plan.track == "C" else None
                 played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
                 columns[agent.card.method, plan.split] = results.columns(played, family, agent.card)
         read = Results(columns.values())
         found = []
         for plan in plans:
-            key = Key(family.id, plan.split, methods.agent(method, family, plan.split).card.method, plan.track)
+            key = Key(family.id, plan.split, called[method, plan.split], plan.track)
             found += [
                 _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
                 for line in read.lines_of(key)
@@ -81,11 +84,25 @@ def lines(
         return found
 
 
-def _shows(behaviour: str, family: TaskFamily, split: str) -> Agent:
+def _made_once(family: TaskFamily) -> Callable[[str, str], Agent]:
+    """``methods.agent`` by spec and split, which makes what was trained once: that looks at no split."""
+    made: dict[str, Agent] = {}
+
+    def make(spec: str, split: str) -> Agent:
+        if not (methods.is_run(spec) or registry.is_way(spec)):
+            return methods.agent(spec, family, split)
+        if spec not in made:
+            made[spec] = methods.agent(spec, family, split)
+        return made[spec]
+
+    return make
+
+
+def _shows(behaviour: str, family: TaskFamily, split: str, make: Callable[[str, str], Agent]) -> Agent:
     """Who makes the context: the one who was named, unless the split says how good it is."""
     parsed = family.split(split)
     graded = parsed.axis == "context_quality"
-    return methods.agent(f"graded:noise={parsed.value}" if graded else behaviour, family, split)
+    return make(f"graded:noise={parsed.value}" if graded else behaviour, split)
 
 
 def _refuse_other_folders(method: str) -> None:

@@ -7,10 +7,8 @@ which a stopped command goes on, bitwise as if it had never stopped.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -43,9 +41,15 @@ from llm_adapt.tuners import Tuned
 _CHECKPOINTS = "checkpoints"
 _CHUNK = 4_096
 """Tasks compared at a time."""
-_NEEDED = {
-    "family", "family_hash", "method", "base", "reads", "signal", "split", "tasks", "params_total", "params_trained",
+_SAYS = {
+    "family": str, "family_hash": str, "method": str, "base": dict, "reads": str, "signal": str, "split": str,
+    "tasks": list, "params_total": int, "params_trained": int,
 }  # fmt: skip
+"""What its config.json says, and in which types."""
+_BASE = {"run": str, "fingerprint": str, "card": dict}
+"""What it says of the base."""
+_CARD = {key: type(value) for key, value in dataclasses.asdict(Card(method="")).items()}
+"""What it says of the base's card."""
 _KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
@@ -80,8 +84,7 @@ def finetune(
         StorageError: ``out`` cannot be written; found before the first step.
         DivergenceError: training came to numbers that are none; the last checkpoint is kept.
     """
-    if not 0 <= checkpoint_every < math.inf:
-        raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {checkpoint_every}.")
+    training.check_cadence(checkpoint_every)
     if not (out / "config.json").is_file() and _entries(out):
         raise UserError(f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out.")
     tuning, about = _begun(run, make_family(family_spec), config, split, demos)
@@ -92,7 +95,7 @@ def finetune(
             if not _tune(tuning, out, asked, progress, checkpoint_every):
                 return None
         shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
-    return about | {"env_steps": _paid(out) or tuning.signal.env_steps}
+    return about | {"env_steps": run_folder.last(out, "env_steps") or tuning.signal.env_steps}
 
 
 def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str) -> tuple[Tuning, dict[str, Any]]:
@@ -134,6 +137,7 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
         "reads": agent.reads,
         "signal": "demos" if shown else "reward",
         "demos": demos,
+        "shown": shown.name if shown else "",
         "histories": len(shown.rows) if shown else 0,
         "split": split,
         "tasks": played,
@@ -201,13 +205,6 @@ def _finish(tuned: Tuned, out: Path) -> None:
     made.rmdir()
 
 
-def _paid(out: Path) -> int:
-    """Environment steps by the last line of the log; 0 if it has none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-        return int(json.loads((out / "train.jsonl").read_text().splitlines()[-1])["env_steps"])
-    return 0
-
-
 def _entries(out: Path) -> list[Path]:
     """What a folder holds, but for locks and files that were never finished; nothing if it is no folder."""
     try:
@@ -232,7 +229,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
             f"{folder} was tuned from {about['base']['fingerprint']}, and the policy in its base/ is "
             f"{fingerprint(base)}. Fine-tune it again."
         )
-    before = Card(**about["base"]["card"])
+    before = Card(**{key: about["base"]["card"][key] for key in _CARD})
     card = dataclasses.replace(
         before,
         method=f"{about['method']} ({folder.name})",
@@ -310,12 +307,19 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
 
 
 def _about(place: str) -> dict[str, Any]:
-    """What its config.json says."""
-    about = run_folder.read_config(Path(place))
-    if missing := _NEEDED - about.keys():
-        raise UserError(
-            f"{place} cannot be read: its config.json does not say {', '.join(sorted(missing))}. Fine-tune it again."
-        )
+    """What its config.json says.
+
+    Raises:
+        UserError: it cannot be read, or lacks a key, or has a value of another type.
+    """
+    folder = Path(place)
+    about = run_folder.read_config(folder)
+    run_folder.check_config(folder, about, _SAYS)
+    run_folder.check_config(folder, about["base"], _BASE)
+    run_folder.check_config(folder, about["base"]["card"], _CARD)
+    for task in about["tasks"]:
+        if type(task) is not int or not 0 <= task < 1 << 63:
+            raise UserError(f"{place} cannot be read: its tasks should be numbers of tasks, found {task!r}.")
     if about["reads"] not in _KINDS:
         raise UserError(f"{place} cannot be read: it reads {about['reads']!r}, not {' or '.join(_KINDS)}.")
     return about

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import config, run_folder, workers
+from bridge import config, files, run_folder, workers
 from bridge import train as loop
 from bridge.budget import Budget
 from bridge.errors import UserError, unknown
@@ -49,8 +49,7 @@ class Run:
     """Between two checkpoints; 0: one after every update. No part of what the run is."""
 
     def __post_init__(self) -> None:
-        if not self.checkpoint_seconds >= 0:
-            raise UserError(f"--checkpoint-every is 0 or more seconds; found {self.checkpoint_seconds}.")
+        check_cadence(self.checkpoint_seconds)
         if self.processes < 1:
             raise UserError(f"--processes is 1 or more; found {self.processes}.")
         if self.tuning_configs > 1 and self.seed == TUNING_SEED:
@@ -62,9 +61,14 @@ class Run:
         return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
 
 
-def _say(text: str) -> None:
-    """What a user should know, where no progress is shown."""
-    print(text, file=sys.stderr)
+def check_cadence(seconds: float) -> None:
+    """Refuse seconds between two checkpoints that are none.
+
+    Raises:
+        UserError: they are below 0, infinite or NaN.
+    """
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {seconds}.")
 
 
 def train(run: Run, *, resume: bool) -> bool:
@@ -86,7 +90,7 @@ def train_quietly(
     run: Run,
     *,
     resume: bool,
-    tell: Callable[[str], None] = _say,
+    tell: Callable[[str], None] = files.say,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """``train`` in as many processes as the run names; ``progress`` is told the share of the budget that is spent."""
@@ -111,7 +115,7 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
             signal.raise_signal(signal.SIGINT)  # the training loop saves what it has before it stops
         told = now
 
-    if not train_quietly(run, resume=is_run(str(run.out)), tell=_say, progress=progress):
+    if not train_quietly(run, resume=is_run(str(run.out)), tell=files.say, progress=progress):
         raise KeyboardInterrupt
     advance(run.env_steps - told)
 
@@ -177,7 +181,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     refuse_other_family(folder, about, family)
     chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
-    if run_folder.restore(folder, learner, _say) is None:
+    if run_folder.restore(folder, learner, files.say) is None:
         raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
     agent = learner.agent()
     rule = "last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else "")

@@ -199,6 +199,9 @@ def _read(folder: Path) -> dict[str, Any]:
     about = json_files.read_object(path, remedy)
     unfinished = () if "chosen" in about else ("chosen", "configurations")
     json_files.check(about, path, _SAYS, remedy, optional=unfinished)
+    listed = [entry.get("method") for entry in about.get("configurations", ()) if isinstance(entry, dict)]
+    if not unfinished and about["chosen"] not in listed:
+        raise UserError(f"{path} cannot be read: its configurations do not have the one that was chosen. {remedy}")
     return about
 
 

@@ -85,6 +85,8 @@ class Stored(NamedTuple):
     """Whose tasks were played."""
     tasks: Int[Tensor, " n"]
     """Which of them, in the order of rows."""
+    name: str
+    """What they are, wherever they lie: the collection's hash, and the numbers of its shards."""
 
 
 def stored(place: Path, family: TaskFamily) -> Stored:
@@ -102,9 +104,9 @@ def stored(place: Path, family: TaskFamily) -> Stored:
             f"Make it: metabridge data SOURCES --family {family.id} --split {found.definition.split} --out FOLDER"
         )
     tasks = torch.cat([task_numbers(found.noise(number)) for number in shards])
-    return Stored(
-        datasets.concatenate_datasets([found.shard(number) for number in shards]), found.definition.split, tasks
-    )
+    rows = datasets.concatenate_datasets([found.shard(number) for number in shards])
+    name = f"{found.definition.hash}/{','.join(map(str, shards))}"
+    return Stored(rows, found.definition.split, tasks, name)
 
 
 class Collection:

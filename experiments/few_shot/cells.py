@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bridge import results, run_folder
+from bridge import parquet, results, run_folder
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.finetuning.agent import FineTuned, Stepping, Tunable
@@ -113,7 +113,7 @@ def play(
             ).cost["clock"]  # fmt: skip
     card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
     seed = run_folder.read_config(cell.run)["seed"]
-    results.write_table(path, results.rows(played, family, card, seed=seed, flops=flops))
+    parquet.write(path, results.rows(played, family, card, seed=seed, flops=flops))
     return path
 
 

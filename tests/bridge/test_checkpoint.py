@@ -106,13 +106,12 @@ def test_a_flipped_exponent_costs_one_checkpoint(tmp_path):
     ]
 
 
-def test_a_file_of_before_the_checksum_is_read(tmp_path):
-    state = {"steps": 5, "w": torch.arange(3.0)}
-    skeleton, tensors = checkpoint.pack(state)
-    save_file(tensors, tmp_path / "old.safetensors", {"state": json.dumps(skeleton)})
-    found = checkpoint.load(tmp_path / "old.safetensors")
-    assert found["steps"] == 5
-    assert torch.equal(found["w"], state["w"])
+def test_a_file_without_a_checksum_is_not_read(tmp_path):
+    skeleton, tensors = checkpoint.pack({"steps": 5, "w": torch.arange(3.0)})
+    for header in (skeleton, {"state": skeleton}):
+        save_file(tensors, tmp_path / "bare.safetensors", {"state": json.dumps(header)})
+        with pytest.raises(checkpoint.DamagedError, match="its content is not that of its checksum"):
+            checkpoint.load(tmp_path / "bare.safetensors")
 
 
 def test_files_of_the_users_own_are_no_checkpoints(tmp_path):

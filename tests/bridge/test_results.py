@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import results
+from bridge import parquet, results
 from bridge.errors import UserError
 from bridge.evaluate import METRICS, Plan, evaluate
 from bridge.references.bayes_bandit import bayes
@@ -41,7 +41,7 @@ def test_rows_hold_every_trial_once_and_the_very_sums():
 @pytest.mark.parametrize("family", [FAMILY, SparsePoint(episodes=1)], ids=lambda family: family.name)
 def test_steps_hold_the_detail_and_come_back_from_a_file(family, tmp_path):
     played = evaluate(Random(family), family, Plan(trials=20))
-    results.write_table(tmp_path / "steps.parquet", results.steps(played))
+    parquet.write(tmp_path / "steps.parquet", results.steps(played))
     found = pq.read_table(tmp_path / "steps.parquet")
     assert found.schema.names == list(played.detail)
     for name, expected in played.detail.items():
@@ -88,7 +88,7 @@ def test_a_curve_point_knows_its_transitions():
 
 def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "rows" / "cell.parquet"
-    results.write_table(path, table())
+    parquet.write(path, table())
     before = path.read_bytes()
 
     def full(*_args, **_kwargs):
@@ -96,7 +96,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path, monkey
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(UserError, match=r"disk is full.*make room"):
-        results.write_table(path, table())
+        parquet.write(path, table())
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["cell.parquet"]
 
@@ -114,7 +114,7 @@ def test_a_folder_of_another_suite_version_is_refused(tmp_path):
 
 def test_done_lists_what_a_folder_holds(tmp_path):
     rows = table()
-    results.write_table(results.cell_path(tmp_path, rows), rows)
+    parquet.write(results.cell_path(tmp_path, rows), rows)
     assert results.done(tmp_path) == {
         (FAMILY.id, FAMILY.hash, "bayes", 0, "id", "O", results.plan_hash(Plan(trials=500)))
     }
@@ -129,7 +129,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_no_flipped_bit_of_a_row_file_changes_a_number(tmp_path):
     rows, path, random = table(), tmp_path / "cell.parquet", np.random.default_rng(0)
-    results.write_table(path, rows)
+    parquet.write(path, rows)
     whole, refused = path.read_bytes(), 0
     for place in random.choice(len(whole), 100, replace=False):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1 :])
@@ -182,7 +182,7 @@ def replaced(rows: pa.Table, name: str, values) -> pa.Table:
 )
 def test_a_column_that_no_evaluation_writes_is_named_with_its_file(tmp_path, name, change, message):
     path = tmp_path / "rows" / "cell.parquet"
-    results.write_table(path, change(table()))
+    parquet.write(path, change(table()))
     with pytest.raises(UserError, match=rf"cell\.parquet: column {name}: {message}.*Remove it and run compare again"):
         results.read_file(path)
 

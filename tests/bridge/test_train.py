@@ -179,6 +179,47 @@ def test_weights_without_a_config_are_not_written_over(tmp_path):
             run(tmp_path, **option)
 
 
+def test_a_log_without_a_config_is_not_written_over(tmp_path):
+    run(tmp_path / "run")
+    (tmp_path / "log").mkdir()
+    log = shutil.copy(tmp_path / "run" / "train.jsonl", tmp_path / "log")
+    whole = Path(log).read_bytes()
+    for option in ({}, {"resume": True}):
+        with pytest.raises(UserError, match=r"holds train\.jsonl without a config\.json .* Put its config\.json back"):
+            run(tmp_path / "log", **option)
+        assert Path(log).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"earlier_budgets": 5}, "earlier_budgets should be a list, found 5"),
+        ({"earlier_budgets": {"amount": 5}}, "earlier_budgets should be a list"),
+        ({"schedule": {"budget": {"amount": 1.0, "unit": "steps", "more": 5}}}, "its schedule.budget.more is 5"),
+        ({"schedule": {"budget": {"amount": 1.0, "unit": ["steps"]}}}, "its schedule.budget.amount is 1.0"),
+        ({"schedule": {"budget": 5}}, "its schedule.budget is 5"),
+        ({"schedule": 5}, "its schedule is 5"),
+    ],
+)
+def test_a_history_that_was_edited_by_hand_is_refused(tmp_path, edit, said):
+    run(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    schedule = edit.get("schedule")
+    if isinstance(schedule, dict):
+        edit = {"schedule": about["schedule"] | schedule}
+    (tmp_path / "config.json").write_text(json.dumps(about | edit))
+    with pytest.raises(UserError, match=said):
+        further(tmp_path)
+
+
+def test_a_key_of_the_budget_that_says_nothing_is_passed_over(tmp_path):
+    run(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    about["schedule"]["budget"]["more"] = None
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    assert further(tmp_path)
+
+
 def test_a_damaged_log_is_told_and_the_rest_of_it_kept(tmp_path):
     """A list, a line without its counter, a byte that is no UTF-8, half a line: nothing after them is lost."""
     run(tmp_path)
@@ -254,10 +295,6 @@ def test_how_often_checkpoints_are_written_is_no_part_of_a_run(tmp_path):
     run(tmp_path)
     rarely = dataclasses.replace(SCHEDULE, checkpoint_seconds=1e9)
     assert train.train(Counter(), FAMILY, rarely, {"method": "counter", "seed": 0}, tmp_path, resume=True)
-    about = json.loads((tmp_path / "config.json").read_text())
-    about["schedule"]["checkpoint_seconds"] = 300.0  # as older folders have it
-    (tmp_path / "config.json").write_text(json.dumps(about))
-    assert run(tmp_path, resume=True)
 
 
 def test_without_checkpoints_the_model_is_gone_on_from(tmp_path):
@@ -279,6 +316,30 @@ def test_without_checkpoints_the_model_is_gone_on_from(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match=r"model\.safetensors is damaged .* Put a copy back\. .* move it away"):
         run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("budget", [Budget(1e-6, "seconds"), Budget(1.0, "flops")])
+def test_a_model_whose_cost_is_unknown_is_finished_and_not_trained_further(tmp_path, budget):
+    class Multiplier(Counter):
+        def update(self, spent=0.0):
+            torch.ones(2, 2) @ torch.ones(2, 2)
+            return super().update(spent)
+
+    def trained(factor: float, **options) -> bool:
+        schedule = dataclasses.replace(SCHEDULE, budget=Budget(budget.amount * factor, budget.unit))
+        return train.train(Multiplier(), FAMILY, schedule, {"method": "counter"}, tmp_path, **options)
+
+    assert trained(16.0)
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "train.jsonl").unlink()
+    before = (tmp_path / "config.json").read_bytes()
+    shares: list[float] = []
+    for more in ({}, {"progress": shares.append}):
+        assert trained(16.0, resume=True, **more)
+        with pytest.raises(UserError, match="does not say what its training has cost"):
+            trained(1e6, resume=True, **more)
+    assert shares == [1.0]
+    assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_budget_that_the_first_update_leaves_far_behind_is_refused(tmp_path):

@@ -80,6 +80,22 @@ def test_a_run_is_decoded_as_asked(tmp_path, capsys):
     assert "Leave --decode out" in run("evaluate", out, *base, *frozen, code=2, capsys=capsys)[1]
 
 
+def test_a_run_is_made_once_and_says_the_same_on_each_split(tmp_path, capsys):
+    """A damaged checkpoint is told of once, however many splits are played."""
+    out, base = tmp_path / "run", ["--family", "bandit:k=2,n=8"]
+    method = "rl2:hidden=8,steps_per_update=300,minibatches=2"
+    flags = ["--budget", "600", "--checkpoint-every", "0", "--out", str(out)]
+    run("train", method, *base, *flags, capsys=capsys)
+    last = max((out / "checkpoints").iterdir())
+    last.write_bytes(last.read_bytes()[:20])
+    play = ["evaluate", str(out), *base, "--trials", "20", "--json", "--splits"]
+    splits = ("shift/gap/3", "id")
+    played, said = run(*play, ",".join(splits), capsys=capsys)
+    assert said.count("is damaged") == 1
+    alone = "".join(run(*play, split, capsys=capsys)[0] for split in splits)
+    assert sorted(played.splitlines()) == sorted(alone.splitlines())
+
+
 def test_evaluate_as_a_table(capsys):
     out, _ = run("evaluate", "random", "--trials", "100", capsys=capsys)
     assert "trial_return" in out

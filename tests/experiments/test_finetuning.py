@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -322,6 +324,15 @@ def test_two_at_once_a_place_that_is_none_and_one_that_is_read_only_are_told_bef
     monkeypatch.setattr(files, "write_text", write)
     for seconds in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="--checkpoint-every is a number of seconds, 0 or more"):
+            training.Run(
+                method="rl2",
+                family=BANDIT,
+                seed=0,
+                budget=training.Budget(1.0),
+                out=tmp_path,
+                checkpoint_seconds=seconds,
+            )
+        with pytest.raises(UserError, match="--checkpoint-every is a number of seconds, 0 or more"):
             tune(base, tmp_path / "new", checkpoint_every=seconds)
 
 
@@ -337,6 +348,84 @@ def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
     with pytest.raises(UserError, match=r"is not empty.*Choose another --out"):
         tune(base, tmp_path / "other", steps=1)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
+
+
+def test_a_base_and_demonstrations_are_known_however_they_are_spelt(base, demos, tmp_path, monkeypatch):
+    """By what they hold, not where: but one shard is not the other, which has as many histories."""
+    collection, shard = Path(demos), "shard-00000.parquet"
+    tune(base, tmp_path / "out", steps=1, demos=f"{demos}/{shard}", split="train")
+    monkeypatch.chdir(base)
+    tune(".", tmp_path / "out", steps=1, demos=os.path.relpath(collection / shard), split="train", resume=True)
+    monkeypatch.chdir(Path(base).parent)
+    tune(f"./{Path(base).name}/", tmp_path / "out", steps=1, demos=f"{demos}/{shard}", split="train", resume=True)
+    other = f"{demos}/shard-00001.parquet"
+    with pytest.raises(UserError, match="holds another run: its shown is"):
+        tune(base, tmp_path / "out", steps=1, demos=other, split="train", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"base": 5}, "base should be an object, found 5"),
+        ({"base": {"run": "t", "fingerprint": "f"}}, "does not say card"),
+        ({"base": {"run": "t", "fingerprint": "f", "card": []}}, "card should be an object"),
+        ({"base": {"run": "t", "fingerprint": "f", "card": {}}}, "does not say clue, decode_rule"),
+        ({"reads": []}, r"reads should be a string, found \[\]"),
+        ({"reads": "tea leaves"}, "it reads 'tea leaves', not trial or episode"),
+        ({"tasks": "ab"}, "tasks should be a list, found 'ab'"),
+        ({"tasks": ["a"]}, r"tasks should be numbers of tasks, found 'a'"),
+        ({"tasks": [1 << 63]}, "tasks should be numbers of tasks"),
+        ({"split": 3}, "split should be a string, found 3"),
+        ({"method": 3}, "method should be a string"),
+        ({"params_total": "3"}, "params_total should be a whole number"),
+    ],
+)
+def test_a_config_that_was_edited_by_hand_is_refused(edit, said, base, edited, capsys):
+    about = json.loads((edited / "config.json").read_text())
+    (edited / "config.json").write_text(json.dumps(about | edit))
+    flags = ["--family", BANDIT, "--splits", "id", "--trials", "4"]
+    try:
+        assert re.search(said, run("evaluate", str(edited), *flags, code=2, capsys=capsys)[1].replace("\n", " "))
+        out = ["--out", str(edited.parent / "out")]
+        assert re.search(said, run("finetune", str(edited), *flags[:2], *out, code=2, capsys=capsys)[1])
+    finally:
+        (edited / "config.json").write_text(json.dumps(about))
+
+
+def test_a_card_with_a_key_too_many_or_of_another_type_is_told_or_passed_over(edited):
+    about = json.loads((edited / "config.json").read_text())
+    try:
+        about["base"]["card"]["more"] = 1
+        (edited / "config.json").write_text(json.dumps(about))
+        finetuning.load_agent(str(edited), make_family(BANDIT))
+        broken = about | {"base": about["base"] | {"card": about["base"]["card"] | {"supervision": 3}}}
+        (edited / "config.json").write_text(json.dumps(broken))
+        with pytest.raises(UserError, match="supervision should be a string, found 3"):
+            finetuning.load_agent(str(edited), make_family(BANDIT))
+    finally:
+        del about["base"]["card"]["more"]
+        (edited / "config.json").write_text(json.dumps(about))
+
+
+@pytest.fixture(scope="module")
+def edited(base, tmp_path_factory) -> Path:
+    """A tuning to edit and to put back."""
+    out = tmp_path_factory.mktemp("edited") / "tuned"
+    tune(base, out, steps=0)
+    return out
+
+
+@pytest.mark.parametrize("last", ["[1]", "null", '{"grad_steps": 3, "env_steps": "many"}', '{"grad_steps": 3}', "{"])
+def test_a_damaged_log_does_not_keep_a_finished_tuning_from_saying_so(last, base, tmp_path_factory):
+    """What was paid is that of the last whole line."""
+    out = tmp_path_factory.getbasetemp() / "damaged_log"
+    if not out.exists():
+        tune(base, out, steps=2)
+    log = out / "train.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole + last.encode() + b"\n")
+    assert tune(base, out, steps=2, resume=True)["env_steps"] == 120
+    log.write_bytes(whole)
 
 
 def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
@@ -390,10 +479,7 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
         finetuning.load_agent(str(place), family)
     del about["split"]
     files.write_text(place / "config.json", json.dumps(about))
-    with pytest.raises(UserError, match=r"does not say split. Fine-tune it again"):
-        finetuning.load_agent(str(place), family)
-    files.write_text(place / "config.json", json.dumps(about | {"split": "train", "reads": "tea leaves"}))
-    with pytest.raises(UserError, match=r"it reads 'tea leaves', not trial or episode"):
+    with pytest.raises(UserError, match=r"does not say split\. Put a copy of it back"):
         finetuning.load_agent(str(place), family)
 
 

@@ -149,7 +149,7 @@ def test_a_folder_of_config_and_model_alone_plays_the_same(tmp_path):
 def test_checkpoints_come_as_often_as_asked_and_runs_go_on_to_larger_budgets(tmp_path, capsys):
     base = ["train", METHOD, "--family", FAMILY, "--out", str(tmp_path / "run")]
     _, err = command(*base, "--budget", "720", "--checkpoint-every", "-1", code=2, capsys=capsys)
-    assert "--checkpoint-every is 0 or more seconds; found -1.0" in err
+    assert "--checkpoint-every is a number of seconds, 0 or more; found -1.0" in err
     command(*base, "--budget", "720", "--checkpoint-every", "0", capsys=capsys)
     found = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert found == [480, 720]

@@ -16,6 +16,7 @@ from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluate import Plan
 from bridge.tasks import family as make_family
+from bridge.tasks.base import SUITE_VERSION
 from experiments import cli, training, tuning
 
 FAMILY, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=240,minibatches=2"
@@ -107,6 +108,21 @@ def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(tmp_path):
             tuning.chosen(str(tmp_path), FAMILY)
         with pytest.raises(UserError, match=r"tuning.json cannot be read"):
             tune(tmp_path)
+
+
+@pytest.mark.parametrize("listed", [[], [5], [{"method": "rl2"}]])
+def test_a_search_that_does_not_list_what_it_chose_is_refused(listed, tmp_path):
+    about = {
+        "suite_version": SUITE_VERSION, "family": FAMILY, "family_hash": make_family(FAMILY).hash, "method": TINY,
+        "seed": 0, "budget": {}, "training_seed": 1000, "rule": "best", "chosen": TINY,
+        "configurations": [{"method": TINY}],
+    }  # fmt: skip
+    (tmp_path / "tuning.json").write_text(json.dumps(about))
+    assert tuning.chosen(str(tmp_path), FAMILY) == (TINY, 1)
+    (tmp_path / "tuning.json").write_text(json.dumps(about | {"configurations": listed}))
+    for ask in (lambda: tuning.chosen(str(tmp_path), FAMILY), lambda: tune(tmp_path)):
+        with pytest.raises(UserError, match=r"tuning\.json cannot be read: its configurations do not have the one"):
+            ask()
 
 
 def test_what_is_reported_was_not_selected_on(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
-from bridge import results
+from bridge import parquet, results
 from bridge.errors import UserError
 from bridge.evaluate import Plan, evaluate
 from bridge.references.random import Random
@@ -65,7 +65,7 @@ def folder(tmp_path):
         for method, mean in MEANS.items():
             shifted = mean - harm * (method in ("bayes_train", "learner"))
             rows = synthetic(method, split, shifted, seeds=5 if method == "learner" else 1)
-            results.write_table(results.cell_path(tmp_path, rows), rows)
+            parquet.write(results.cell_path(tmp_path, rows), rows)
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_on_a_finite_list_of_tasks_one_seed_has_replicates(tmp_path):
     noise = np.random.default_rng(0).normal(size=(len(MEANS), 10))
     for (method, mean), shifts in zip(MEANS.items(), noise, strict=True):
         rows = synthetic(method, "id", mean, seeds=1, family="gridnavi", shifts=shifts)
-        results.write_table(results.cell_path(tmp_path, rows), rows)
+        parquet.write(results.cell_path(tmp_path, rows), rows)
     value = {m: mean + shifts for (m, mean), shifts in zip(MEANS.items(), noise, strict=True)}
     read, key = Results(tmp_path), Key("gridnavi", "id", "bayes")
 
@@ -130,7 +130,7 @@ def test_rows_that_stand_twice_are_refused(folder):
 def test_rows_played_differently_are_refused(folder):
     rows = synthetic("greedy", "id", 1.0, seeds=1)
     other = rows.set_column(rows.schema.get_field_index("config_hash"), "config_hash", pa.array(["x"] * len(rows)))
-    results.write_table(folder / "rows" / "other.parquet", other)
+    parquet.write(folder / "rows" / "other.parquet", other)
     with pytest.raises(UserError, match="different trials or seeds"):
         Results(folder)
 
@@ -152,7 +152,7 @@ def test_seeds_whose_episodes_end_at_different_times_share_their_curve_points(tm
     rows = synthetic("learner", "id", 4.0, seeds=2)
     transitions = pa.array([60 + 3 * seed for seed in rows["seed"].to_pylist()])
     rows = rows.set_column(rows.schema.get_field_index("k_transitions"), "k_transitions", transitions)
-    results.write_table(results.cell_path(tmp_path, rows), rows)
+    parquet.write(results.cell_path(tmp_path, rows), rows)
     ((episodes, behind, interval),) = Results(tmp_path).curve(Key(FAMILY, "id", "learner"))
     assert (episodes, behind) == (4, 62)
     assert (interval.mean, interval.n) == (pytest.approx(4.0), 2)
@@ -167,7 +167,7 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
         played = evaluate(agent, family, Plan(trials=50))
         at_hand.append(results.columns(played, family, agent.card))
         table = results.rows(played, family, agent.card)
-        results.write_table(results.cell_path(tmp_path, table), table)
+        parquet.write(results.cell_path(tmp_path, table), table)
     lines = list(Results(at_hand).lines(family.id, "id"))
     assert len(lines) >= 10
     assert lines == list(Results(tmp_path).lines(family.id, "id"))
@@ -175,7 +175,7 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
 
 def test_a_file_of_several_methods_is_read_as_several_files(folder, tmp_path):
     joined = pa.concat_tables([results.read_file(path) for path in results.files(folder)]).unify_dictionaries()
-    results.write_table(tmp_path / "one" / "rows" / "all.parquet", joined)
+    parquet.write(tmp_path / "one" / "rows" / "all.parquet", joined)
     assert list(Results(tmp_path / "one").lines(FAMILY, "id")) == list(Results(folder).lines(FAMILY, "id"))
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_file_is_named(folder):
 
 
 def test_folders_without_a_row_are_refused(tmp_path):
-    results.write_table(tmp_path / "rows" / "none.parquet", results.SCHEMA.empty_table())
+    parquet.write(tmp_path / "rows" / "none.parquet", results.SCHEMA.empty_table())
     with pytest.raises(UserError, match=r"no file holds a row\. Compare again"):
         Results(tmp_path)
 
@@ -206,7 +206,7 @@ def test_few_seeds_with_a_skewed_spread_are_warned_of(folder):
     for seed, mean in enumerate((4.0, 4.01, 3.99, 4.02, 1.0)):
         rows = synthetic("brittle", "id", mean, seeds=1)
         rows = rows.set_column(rows.schema.get_field_index("seed"), "seed", pa.array([seed] * len(rows)))
-        results.write_table(results.cell_path(folder, rows), rows)
+        parquet.write(results.cell_path(folder, rows), rows)
     read = Results(folder)
     warned = [line for line in read.lines(FAMILY, "id") if line.metric == "seed_skewness"]
     assert [(line.key.method, line.interval.n) for line in warned] == [("brittle", 5)]
@@ -227,7 +227,7 @@ def test_a_method_that_earned_nothing_at_all_is_reported(folder):
     rows = synthetic("lost", "id", 0.0, seeds=2, tasks=1)
     for name in ("trial_return_sum", "episode_return_sum"):
         rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array([0.0] * len(rows)))
-    results.write_table(results.cell_path(folder, rows), rows)
+    parquet.write(results.cell_path(folder, rows), rows)
     read, key = Results(folder), Key(FAMILY, "id", "lost")
     assert read.iqm(key) is None
     assert {line.metric: line.interval.mean for line in read.lines_of(key)}["trial_return"] == 0
@@ -264,7 +264,7 @@ def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):
         ("shift/reward_noise/3", [[(0.0, 2.0)]]),
     ):
         rows = refusing("maml", split, by_seed)
-        results.write_table(results.cell_path(folder, rows), rows)
+        parquet.write(results.cell_path(folder, rows), rows)
     read = Results(folder)
     share = read.refused(Key(FAMILY, "id", "maml"))
     assert (share.mean, share.n) == (0.25, 288)
@@ -333,7 +333,7 @@ def test_a_name_with_markup_is_shown_as_it_is(folder, name):
     """In the terminal, on the page, in the CSV, and in the legends of both figures."""
     for split in ("id", "shift/reward_noise/3"):
         rows = synthetic(name, split, 2.5, seeds=1)
-        results.write_table(results.cell_path(folder, rows), rows)
+        parquet.write(results.cell_path(folder, rows), rows)
     read, console = Results(folder), Console(width=80, record=True, file=io.StringIO())
     console.print(tables.terminal(read, FAMILY, "id"))
     assert name in console.export_text()
@@ -356,9 +356,7 @@ def test_a_million_rows_are_comfortable(tmp_path):
         return table.set_column(table.schema.get_field_index("seed"), "seed", pa.array([seed] * len(table)))
 
     one = synthetic("random", "id", 2.0, seeds=1, tasks=500)
-    results.write_table(
-        tmp_path / "rows" / "many.parquet", pa.concat_tables([at_seed(one, seed) for seed in range(200)])
-    )
+    parquet.write(tmp_path / "rows" / "many.parquet", pa.concat_tables([at_seed(one, seed) for seed in range(200)]))
     assert Results(tmp_path).mean(Key(FAMILY, "id", "random")).mean == pytest.approx(2.0)
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from bridge import results
+from bridge import parquet, results
 from bridge.evaluate import Plan, evaluate
 from bridge.references.random import Random
 from bridge.report import tables
@@ -111,7 +111,7 @@ def mixed(tmp_path):
     results.open_folder(tmp_path)
     for split in ("train", "id", "shift/slip/4", "shift/reward_sign/1"):
         table = rows(family, split, 420)
-        results.write_table(results.cell_path(tmp_path, table), table)
+        parquet.write(results.cell_path(tmp_path, table), table)
     return tmp_path, family
 
 
