@@ -185,14 +185,14 @@ def evaluate(
                 stack = torch.stack([counted, value, value * value])
                 sums[metric][:, :, point].index_add_(1, key, stack)
             for name, value in costs.items():
-                spent[name][point] += value.double().sum().item() / plan.trials
+                spent[name][point] += value.double().sum().item()
             result.env_steps += steps * len(ids)
             if progress:
                 progress(steps * len(ids))
         if log:
             detail.append(log.arrays())
     result.seconds = time.perf_counter() - began
-    result.cost = {name: mean.numpy() for name, mean in spent.items()}
+    result.cost = {name: total.numpy() / plan.trials for name, total in spent.items()}
     result.total = {metric: total.view(3, blocks, parts, len(points)).numpy() for metric, total in sums.items()}
     result.detail = {name: np.concatenate([d[name] for d in detail]) for name in detail[0]} if detail else {}
     return result

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge import memory as tree
-from bridge.errors import ContractError, UserError
+from bridge.errors import ContractError, DivergenceError, UserError
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode, record_context, show
 from bridge.protocol import Agent, Trial
@@ -41,7 +41,7 @@ _SLACK = 2.0
 and later steps of a trial read a longer past than the first."""
 _BOOKS = 1 << 10
 """Bytes of a row's own sums, keys and metrics in the evaluator."""
-_UNITS = {"mb": 10**6, "gb": 10**9, "mib": 1 << 20, "gib": 1 << 30}
+_UNITS = {"mb": 1e6, "gb": 1e9, "tb": 1e12, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40}
 
 
 class Fit(NamedTuple):
@@ -66,15 +66,15 @@ def parse_memory(text: str) -> int:
     Raises:
         UserError: anything else, less than 64 MB, or more than this machine has.
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?b)\s*", text.lower())
-    amount = int(float(found[1]) * _UNITS.get(found[2], 0)) if found else 0
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([mgt]i?b)\s*", text.lower())
+    amount = float(found[1]) * _UNITS[found[2]] if found else 0.0
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if not _LEAST <= amount <= most:
         raise UserError(
             f"Memory is an amount from 64MB to the {most / 1e9:.0f}GB of this machine, such as 500MB or 2GB; "
             f"found {text!r}."
         )
-    return amount
+    return int(amount)
 
 
 def fit(
@@ -104,27 +104,28 @@ def fit(
     """
     if trials <= _MEASURED:
         return Fit(trials, trials)
-    held = 0
+    held: list[int] = []
 
     def step(rows: int) -> Callable[[], object]:
         def play() -> None:
-            nonlocal held
             ids = torch.arange(rows, device=device)
             noise, tasks = TrialNoise.of("footprint", ids), family.sample(split, ids)
             memory = agent.start(clues(agent, family, split, tasks), trial, noise.agent.at("start"))
+            kept = 0
             if shown_by is not None:
                 (steps,) = record_context(shown_by, family, split, tasks, noise.at("context"), Trial(1, trial.horizon))
-                held = (trial.episodes - 1) * _bytes(steps) // rows
+                kept = (trial.episodes - 1) * _bytes(steps)
                 memory = show(agent, memory, steps, noise.agent.at("shown"), episode=0)
             scorer = tree.fork(memory) if frozen else memory
             play_episode(agent, family, tasks, scorer, noise, episode=0, horizon=1)
-            held += _bytes(memory) // rows if isinstance(agent, Heavy) else 0  # adapted a few at a time, then joined
+            kept += _bytes(memory) if isinstance(agent, Heavy) else 0  # adapted a few at a time, then joined
+            held.append(kept // rows)
 
         return play
 
     try:
-        row = row_bytes(step) + held + _BOOKS
-    except ContractError:  # the evaluation meets the same fault, and names its own row
+        row = row_bytes(step) + held[-1] + _BOOKS
+    except (ContractError, DivergenceError):  # the evaluation meets the same fault, and names its own row
         return Fit(min(trials, _MOST_ROWS), trials)
     adapting = agent.adapt_bytes(trial) if isinstance(agent, Heavy) else 0
     return _divided(int(limit / _SLACK), trials, row, adapting)

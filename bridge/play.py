@@ -185,9 +185,8 @@ def _check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
             f"{family.id} returned rewards of shape {tuple(step.reward.shape)} at episode {episode}, step {t}; "
             f"expected {tuple(step.terminated.shape)}: one reward a trial."
         )
-    if not bool(torch.isfinite(step.reward.sum())):
-        bad = (~torch.isfinite(step.reward)).nonzero()
-        row = int(bad[0]) if len(bad) else -1
+    if not bool(torch.isfinite(step.reward.sum())) and len(bad := (~torch.isfinite(step.reward)).nonzero()):
+        row = int(bad[0])
         raise ContractError(
             f"{family.id} returned reward {float(step.reward[row])} in row {row} at episode {episode}, step {t}; "
             "rewards must be finite numbers."

@@ -170,6 +170,8 @@ class Rows:
             ContractError: a row with a weight that is negative or infinite, or with none above 0.
             DivergenceError: a weight that is NaN.
         """
+        if not weights.shape[-1]:
+            raise ContractError("Rows.categorical draws one of n weights a row; found n = 0. Give it one or more.")
         below = weights.cumsum(-1)
         total = below[:, -1:]
         target = self.uniform(dtype=weights.dtype)[:, None] * total
@@ -195,6 +197,8 @@ class Rows:
         if least >= 1:
             return _marsaglia_tsang(element, shape)
         small = shape < 1
+        if not bool(shape.isfinite().all()):
+            raise _bad_shape(shape, ~shape.isfinite())
         draw = _marsaglia_tsang(element, torch.where(small, shape + 1, shape))
         # exp(log u / shape), not u ** (1 / shape): torch's pow rounds differently at a vector's tail
         boost = torch.exp(torch.log(_unit(_mix_tensor(element ^ _signed(_GOLDEN)), shape.dtype)) / shape)
@@ -233,7 +237,7 @@ def _bad_weights(weights: Float[Tensor, "B n"]) -> UserError:
 
 def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> UserError:
     """What is wrong with the first row of which there is no gamma."""
-    row = int(bad.view(len(bad), -1).any(1).nonzero()[0])
+    row = int(bad.flatten(1).any(1).nonzero()[0])
     return _refusal(shape[row])(
         f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has {shape[row].tolist()}. Look at "
         "what it is computed from."

@@ -137,7 +137,8 @@ def skewed(values: PerSeed) -> bool:
     """
     n, deviation = len(values), values - values.mean()
     spread = np.mean(deviation**2)
-    if not 3 <= n < FEW_SEEDS or not spread > 0:
+    rounding = 1e-9 * max(1.0, float(np.abs(values).max(initial=0.0)))
+    if not 3 <= n < FEW_SEEDS or not spread > rounding**2:
         return False
     return bool(abs(np.mean(deviation**3)) / spread**1.5 > _usual_skewness(n))
 

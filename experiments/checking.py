@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge import config
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
 from bridge.errors import UserError, unknown
 from bridge.finetuning.agent import FineTuned
@@ -32,7 +31,9 @@ def check(target: str, family_spec: str) -> int:
 
 def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     """What ``target`` names, and whether it is a family or an agent."""
-    name = config.split_spec(target)[0] if "=" in target or ":" not in target else ""
+    name = registry.bare(target)
+    if name not in {*FAMILIES, *methods.REFERENCES, *registry.LEARNERS} and ":" in target:
+        name = ""  # a user's own: module:name, whatever the path is called
     if name in FAMILIES:
         return make_family(target), "family"
     if methods.is_run(target) or registry.is_way(target):
@@ -47,7 +48,7 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
         is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
         how = "without arguments" if is_family else "with (family, split), family or nothing"
-        with user_code.told_as_theirs(f"{target} cannot be made {how}"):
+        with user_code.as_user_errors(f"{target} cannot be made {how}"):
             made = thing() if is_family else user_code.call(thing, family, "id")
     if isinstance(made, TaskFamily):
         return made, "family"

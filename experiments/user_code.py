@@ -55,7 +55,7 @@ def load(target: str) -> Any:
         UserError: there is no such file or name, or the import fails; says in which file and line.
     """
     place, _, attribute = target.rpartition(":")
-    with told_as_theirs(f"{place} cannot be imported"):
+    with as_user_errors(f"{place} cannot be imported"):
         module = _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, attribute):
         raise unknown(f"name in {place}:", attribute, [n for n in vars(module) if not n.startswith("_")])
@@ -79,7 +79,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @contextmanager
-def told_as_theirs(what: str) -> Generator[None, None, None]:
+def as_user_errors(what: str) -> Generator[None, None, None]:
     """Turn what a user's code raises into a ``UserError`` that begins with ``what`` and says where it was raised."""
     try:
         yield
@@ -97,7 +97,9 @@ def _where(error: BaseException) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
 
 
-_OURS = (str(Path(package.__file__ or "").parent) + os.sep for package in (bridge, experiments, rl_algos, llm_adapt))
+_OURS = tuple(
+    str(Path(package.__file__ or "").parent) + os.sep for package in (bridge, experiments, rl_algos, llm_adapt)
+)
 _OTHERS = ("<", *_OURS, *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")))
 """How the names of files begin that are not the user's."""
 

@@ -86,6 +86,9 @@ class _Watched(dict[str, torch.Tensor]):
         self.read.add(name)
         return super().__getitem__(name)
 
+    def __iter__(self) -> Iterator[str]:
+        return super().__iter__()  # without it ``dict(params)`` and ``**params`` copy without a read that is noted
+
     def get(self, key: Any, default: Any = None) -> Any:
         self.read.add(key)
         return super().get(key, default)

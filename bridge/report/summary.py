@@ -357,6 +357,8 @@ def _curve(key: Key, rows: KeyRows) -> Curve:
     costs = np.full((len(rows.costs), len(points), len(seeds)), np.nan)
     costs[:, np.searchsorted(points, rows.cost_place[1]), np.searchsorted(seeds, rows.cost_place[0])] = rows.costs
     behind = np.rint(np.nanmean(costs[:2], 2)).astype(int).T
+    if "episode_return" not in rows.sums:
+        raise UserError(f"The rows of {key.method} on {key.family}, {key.split} count no trial. Compare again.")
     trials = rows.sums["episode_return"][0]
     known = np.stack([np.bincount(task, weights) for weights in (rows.train_task_share * trials, trials)])
     return Curve(behind, sums, costs[2:], known)

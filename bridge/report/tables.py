@@ -61,7 +61,9 @@ def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tup
     shown = [
         metric for metric in (HEADINGS if wide else NARROW) if any(metric in numbers for numbers in by_method.values())
     ]
-    order = sorted(by_method, key=lambda method: -by_method[method]["trial_return"].mean)
+    order = sorted(
+        by_method, key=lambda method: -numbers.mean if (numbers := by_method[method].get("trial_return")) else math.inf
+    )
     several = wide and any(about["seeds"] > 1 for about in results.about.values())
     rows = []
     for method in order:

@@ -144,10 +144,23 @@ def test_an_amount_of_memory_is_read(text: str, expected: int) -> None:
     assert parse_memory(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "1", "lots", "-1GB", "nanGB", "63MB", "1kB", "1e3GB", "9999999GB", "2TB3", "0GB"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "lots", "-1GB", "nanGB", "63MB", "1kB", "1e3GB", "9999999GB", "2TB3", "0GB", "9" * 400 + "GB"]
+)
 def test_a_senseless_amount_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"from 64MB to the \d+GB of this machine, such as 500MB or 2GB; found "):
         parse_memory(text)
+
+
+def test_a_broken_agent_is_left_to_the_evaluation() -> None:
+    """A draw by NaN while memory is measured stops nothing: the evaluation meets it, and names its own row."""
+
+    class Diverged(Random):
+        def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Any:
+            rng.categorical(torch.full((len(obs), 2), torch.nan))
+
+    family = make_family("bandit:k=2,n=3")
+    assert fit(Diverged(family), family, "id", family.trial("id"), 40) == Fit(40, 40)
 
 
 # --- what a process takes ---------------------------------------------------------------------------------------------

@@ -252,6 +252,16 @@ def test_parameters_that_no_gamma_has_are_refused(bad: float) -> None:
             draw(shape)
 
 
+def test_what_gamma_refuses_is_told_as_it_was_given() -> None:
+    rows = Rows.of(0, torch.arange(1))
+    with pytest.raises(ContractError, match=r"row 0 has \[0.5, inf\]"):
+        rows.gamma(torch.tensor([[0.5, torch.inf]]))
+    with pytest.raises(ContractError, match="row 0 has"):
+        Rows.of(0, torch.arange(2)).gamma(torch.zeros(2, 3, 4).permute(0, 2, 1))
+    with pytest.raises(ContractError, match="found n = 0"):
+        rows.categorical(torch.empty(1, 0))
+
+
 @pytest.mark.parametrize("n", [0, -3, 2**23 + 1])
 def test_integers_are_below_a_number_that_has_cells_enough(n: int) -> None:
     with pytest.raises(ContractError, match=rf"from 1 to 2\^23 = 8,388,608; found n={n}"):

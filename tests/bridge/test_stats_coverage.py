@@ -151,4 +151,5 @@ def test_only_few_and_skewed_seeds_are_warned_of() -> None:
     assert not stats.skewed(np.array([1.0, 1.01, 0.99, 1.02, 0.98]))
     assert not stats.skewed(np.array([0.0, 1.0]))
     assert not stats.skewed(np.full(5, 0.5))
+    assert not stats.skewed(np.array([8.3, 8.3, 8.3, 8.3, 8.3 + 2e-15]))  # no spread but that of rounding
     assert not stats.skewed(np.array([1.0] * 29 + [0.0]))

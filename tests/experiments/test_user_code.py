@@ -133,3 +133,10 @@ def test_a_module_of_the_current_folder_is_found(write, tmp_path, monkeypatch):
     assert check("whole_of_mine:Mine", FAMILY) == 0
     with importable("whole_of_mine:Mine"):
         assert load("whole_of_mine:Mine").card.method == "mine"
+
+
+def test_a_path_may_hold_what_looks_like_parameters(write, tmp_path):
+    folder = tmp_path / "m=1"
+    folder.mkdir()
+    write("m=1/own.py", AGENT.format(arms=3))
+    assert check(f"{folder}/own.py:Mine", FAMILY) == 0

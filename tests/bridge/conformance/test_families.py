@@ -65,6 +65,21 @@ class RoundsItsLevels(AnyCorridor):
         return params | {"slip": (5 * params["slip"]).round() / 5}
 
 
+class CopiesParameters(AnyCorridor):
+    def step(self, tasks: Any, *args: Any) -> Outcome:
+        return super().step(tasks._replace(params=dict(tasks.params)), *args)
+
+
+class UnpacksParameters(AnyCorridor):
+    def step(self, tasks: Any, *args: Any) -> Outcome:
+        return super().step(tasks._replace(params={**tasks.params}), *args)
+
+
+@pytest.mark.parametrize("family", [CopiesParameters, UnpacksParameters])
+def test_a_copy_of_parameters_is_a_read_of_them(family: Any) -> None:
+    FAMILY_CHECKS["levels_move"](family())
+
+
 class NamesNothing(AnyCorridor):
     id = "corridor"
 
