@@ -270,8 +270,6 @@ def _code(error: BaseException | None) -> int | None:
         text = str(error)
         if found := re.search(r"\(os error (\d+)\)", text):
             return int(found[1])
-        if text.startswith("Not enough disk space"):  # datasets', before it writes
-            return errno.ENOSPC
         if full := [code for code in _FULL if os.strerror(code) in text]:
             return full[0]
         error = error.__cause__

@@ -16,8 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets.exceptions import DatasetGenerationError
+from datasets.table import InMemoryTable
 from jaxtyping import Int
 from torch import Tensor
 
@@ -194,7 +193,7 @@ class Collection:
         return self.folder / f"shard-{shard:05d}.parquet"
 
     def shard(self, number: int) -> datasets.Dataset:
-        """One shard, memory-mapped; it is made if it is not there."""
+        """One shard, verified and in memory; it is made if it is not there."""
         path = self.path(number)
         if not path.exists():
             if self.steps is not None:
@@ -204,15 +203,12 @@ class Collection:
                 )
             self._make(number, path)
         remedy = "Remove it; it will be made again."
-        parquet.verify(path, remedy=remedy)
-        mapped = self._arrow()
+        table = parquet.read(path, remedy=remedy)
         try:
-            with _no_bars():
-                return datasets.Dataset.from_parquet(str(path), features=self.features, cache_dir=str(mapped))
-        except (OSError, ValueError, DatasetGenerationError) as error:
-            if files.is_refused(error):
-                raise files.storage_error(mapped, error) from error
+            rows = table.select(list(self.features)).cast(self.features.arrow_schema)
+        except (ValueError, KeyError, pa.ArrowException) as error:
             raise UserError(f"{path} cannot be read ({error}). {remedy}") from error
+        return datasets.Dataset(InMemoryTable(rows))
 
     @cached_property
     def features(self) -> datasets.Features:
@@ -225,12 +221,6 @@ class Collection:
             {"source": datasets.Value("string"), "length": datasets.Value("int64")}
             | {name: datasets.List(kind) if name in _SPACED else kind for name, kind in steps.items()}
         )
-
-    def _arrow(self) -> Path:
-        """Where shards are kept as they are mapped into memory: beside them, or in the cache if that is read-only."""
-        beside, effective = self.folder / "arrow", os.access in os.supports_effective_ids
-        place = beside if beside.exists() else self.folder
-        return beside if os.access(place, os.W_OK, effective_ids=effective) else cache_folder() / "arrow"
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
@@ -316,18 +306,6 @@ def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: Task
     action, best = (spaced(name, family.action) for name in ("action", "best"))
     reward, end = (column(name, None, torch.float32) for name in ("reward", "end"))
     return Histories(Transition(obs, action, reward, next_obs, end), asked, best, length)
-
-
-@contextmanager
-def _no_bars() -> Generator[None]:
-    """Training shows its own progress."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _feature(space: Discrete | Box) -> Any:
