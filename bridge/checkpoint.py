@@ -103,7 +103,7 @@ def paths(folder: Path) -> list[Path]:
         UserError: the folder may not be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and not path.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -231,7 +231,7 @@ def storage_error(path: Path, error: Exception) -> StorageError:
         remedy = "choose a shorter --out"
     return StorageError(
         f"Could not write {path}: {reason}. What was finished before is kept; {remedy} and run the same command again "
-        "to go on."
+        "to go on (train, finetune: with --resume)."
     )
 
 

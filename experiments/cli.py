@@ -6,8 +6,11 @@ them, so that ``metabridge --help`` answers at once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import json
+import os
 import sys
 import typing
 from dataclasses import dataclass, fields
@@ -427,6 +430,23 @@ def _short_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
+def _storage(error: OSError) -> tuple[int, str] | None:
+    """The exit code and what to say if a name is too long for the file system, or standard output cannot be written."""
+    if error.errno == errno.ENAMETOOLONG:
+        longest = max(Path(error.filename or "").parts, key=len, default="")
+        return 2, (
+            f"{longest[:40]}... ({len(longest)} characters) is too long: a file's name has at most 255 bytes, a whole "
+            "path 4,095. Choose a shorter one."
+        )
+    try:
+        sys.stdout.flush()
+    except OSError as lost:
+        with contextlib.suppress(OSError, ValueError):  # what could not be printed would be tried again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2, f"standard output could not be written: {lost.strerror}. Make room, or send it elsewhere."
+    return None
+
+
 def _unforeseen(error: Exception) -> tuple[int, str]:
     """The exit code for an error that is no bad input, and what to say: where its traceback was written.
 
@@ -487,6 +507,7 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse_numbers(command)
         with interrupts.sigterm_as_ctrl_c():
             code = command.run()
+        sys.stdout.flush()
     except UserError as error:
         print(f"metabridge: {error}", file=sys.stderr)
         code = 2
@@ -502,6 +523,9 @@ def main(arguments: list[str] | None = None) -> None:
     except PermissionError as error:
         print(f"metabridge: {unreadable(Path(error.filename or ''), error)}", file=sys.stderr)
         code = 2
+    except OSError as error:
+        code, said = _storage(error) or _unforeseen(error)
+        print(f"metabridge: {said}", file=sys.stderr)
     except Exception as error:
         code, said = _unforeseen(error)
         print(f"metabridge: {said}", file=sys.stderr)

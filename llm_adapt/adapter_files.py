@@ -67,13 +67,19 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError(f"{ADAPTER_CONFIG} is no JSON object")
-        return _config(settings, folder), load_file(folder / ADAPTER_WEIGHTS)
+        config, weights = _config(settings, folder), load_file(folder / ADAPTER_WEIGHTS)
     except UserError:
         raise
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, SafetensorError) as error:
         raise UserError(
             f"{folder} holds no adapter of peft that can be read ({error}). Save it again, or give another folder."
         ) from error
+    for name, value in weights.items():
+        if not value.is_floating_point() or not value.isfinite().all():
+            raise UserError(
+                f"{folder} holds an adapter whose {name} is not of finite real numbers. Train or save it again."
+            )
+    return config, weights
 
 
 def _config(settings: dict[str, Any], folder: Path) -> Any:
@@ -85,6 +91,9 @@ def _config(settings: dict[str, Any], folder: Path) -> Any:
     kind = settings.get("peft_type")
     if kind not in _KINDS:
         raise UserError(f"{folder} holds an adapter of kind {kind}; those that are read here: {', '.join(_KINDS)}.")
+    for name in _ABOUT & settings.keys():
+        if not isinstance(settings[name], str | bool | None):
+            raise ValueError(f"{name} is {settings[name]!r}, where text is expected")
     given = _READ[kind] | _ABOUT | _IDLE[kind]
     rest = settings.keys() - given - _NOTES - _FIRST_WEIGHTS[kind]
     if odd := sorted(name for name in rest if not _plain(name, settings[name])):

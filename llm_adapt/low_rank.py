@@ -36,6 +36,8 @@ from llm_adapt.local_files import ADAPTER_CONFIG
 from llm_adapt.policy import TransformerPolicy
 
 Linear = nn.Linear | Conv1D
+_LARGEST = 1 << 24
+"""Ranks and alphas up to this are told apart in float32."""
 _PREFIX = "base_model.model."
 """Before the names of modules in peft's files."""
 
@@ -146,7 +148,8 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     if not isinstance(config, peft.LoraConfig):
         raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
     check_base(config, policy, folder)
-    if odd := {name: value for name in ("r", "lora_alpha") if type(value := getattr(config, name)) is not int}:
+    sizes = {name: getattr(config, name) for name in ("r", "lora_alpha")}
+    if odd := {name: value for name, value in sizes.items() if type(value) is not int or value > _LARGEST}:
         raise UserError(f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these.")
     found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder))
     sides = {name: _sides(module) for name, module in found.modules(policy).items()}

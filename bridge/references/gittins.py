@@ -42,7 +42,8 @@ def bernoulli_indices(prior: ArmPrior, horizon: int) -> tuple[Tensor, Tensor]:
 
     Entry ``offset[T] + wins * (horizon - T + 1) + losses``. The value of stopping optimally, and its slope, are
     computed backwards for all payments of a grid at once; the index is where the value of pulling once more crosses
-    zero. Within 1e-4 (tested up to 50 pulls, against bisection with a dynamic programme for every state).
+    zero. Off by at most 1e-4 up to 100 pulls, by 2.4e-4 at 300 and 1.1e-3 at 500 (measured against bisection with a
+    dynamic programme: in every state up to 50 pulls, which is tested, and in random states beyond).
     """
     chance = torch.from_numpy(predictive(prior, horizon)).float()[..., None]
     payment = torch.linspace(0, 1, _PAYMENTS)

@@ -208,5 +208,5 @@ def comma_separated(lines: Iterable[Line]) -> str:
     for line in lines:
         mean, low, high, n, kind, _ = line.interval
         names = map(escape.comma_separated, (*line.key, line.metric))
-        writer.writerow([*names, repr(mean), repr(low), repr(high), kind, n, line.seeds, line.trials])
+        writer.writerow([*names, *(repr(float(x)) for x in (mean, low, high)), kind, n, line.seeds, line.trials])
     return out.getvalue()

@@ -406,3 +406,33 @@ def test_check_prints_a_line_a_rule(capsys, tmp_path):
     out, _ = run("check", f"{own}:Forgetful", code=1, capsys=capsys)
     assert "broken" in out
     assert "rule(s) broken" in out
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["evaluate", LONG],
+        ["report", LONG],
+        ["check", LONG],
+        ["data", "ucb1", "--out", LONG],
+        ["evaluate", f"lora_reward:run={LONG}"],
+        ["compare", "--methods", "random", "--trials", "4", "--out", LONG],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, said = run(*line, code=2, capsys=capsys)
+    assert "255" in said
+    assert "fault of ours" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_told():
+    command = [sys.executable, "-m", "experiments.cli", "list"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "standard output could not be written: No space left on device" in ran.stderr

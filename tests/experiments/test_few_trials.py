@@ -62,4 +62,7 @@ def test_compare_reports_few_trials_on_every_kind_of_split(trials, tmp_path, cap
     assert "(n=1)" in out if trials == 1 else "±" in out
     table = (tmp_path / "few" / "tables" / "results.csv").read_text()
     assert all(f"gridnavi,{split},bayes,O,trial_return" in table for split in splits.split(","))
+    numbers = [line.split(",")[5:8] for line in table.splitlines()[1:] if '"' not in line]
+    assert numbers
+    assert all(isinstance(float(number), float) for line in numbers for number in line)
     run("report", str(tmp_path / "few"), capsys=capsys)

@@ -8,6 +8,7 @@ import warnings
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bridge.errors import UserError
 from bridge.learner import first_weights
@@ -15,6 +16,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import Discrete
 from llm_adapt import low_rank, tuners
 from llm_adapt.bases import fingerprint
+from llm_adapt.local_files import ADAPTER_WEIGHTS
 from llm_adapt.policy import TransformerPolicy, build
 
 ATTENTION = ["q_proj", "v_proj"]
@@ -214,3 +216,19 @@ def test_a_prompt_of_other_vectors_than_it_says_is_refused(tmp_path):
     edit(tmp_path, num_virtual_tokens=4)
     with pytest.raises(UserError, match="no prompt of 4 vectors of 16 numbers"):
         tuners.load(base, tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"base_model_name_or_path": 3}, {"lora_alpha": 10**400}, {"lora_alpha": 10**9}])
+def test_settings_of_other_types_or_sizes_are_told(settings, adapter):
+    edit(adapter, **settings)
+    with pytest.raises(UserError, match=r"text is expected|whole numbers are needed|can be read"):
+        low_rank.load(policy(), adapter)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told(bad, adapter):
+    weights = load_file(adapter / ADAPTER_WEIGHTS)
+    next(iter(weights.values()))[0, 0] = bad
+    save_file(weights, adapter / ADAPTER_WEIGHTS)
+    with pytest.raises(UserError, match="is not of finite real numbers"):
+        low_rank.load(policy(), adapter)
