@@ -6,11 +6,9 @@ them, so that ``metabridge --help`` answers at once.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import json
-import os
 import sys
 import typing
 from dataclasses import dataclass, fields
@@ -430,21 +428,15 @@ def _short_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
-def _storage(error: OSError) -> tuple[int, str] | None:
-    """The exit code and what to say if a name is too long for the file system, or standard output cannot be written."""
-    if error.errno == errno.ENAMETOOLONG:
-        longest = max(Path(error.filename or "").parts, key=len, default="")
-        return 2, (
-            f"{longest[:40]}... ({len(longest)} characters) is too long: a file's name has at most 255 bytes, a whole "
-            "path 4,095. Choose a shorter one."
-        )
-    try:
-        sys.stdout.flush()
-    except OSError as lost:
-        with contextlib.suppress(OSError, ValueError):  # what could not be printed would be tried again at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2, f"standard output could not be written: {lost.strerror}. Make room, or send it elsewhere."
-    return None
+def _too_long(error: OSError) -> tuple[int, str] | None:
+    """The exit code and what to say if a name is too long for the file system; None if that is not what is wrong."""
+    if error.errno != errno.ENAMETOOLONG:
+        return None
+    longest = max(Path(error.filename or "").parts, key=len, default="")
+    return 2, (
+        f"{longest[:40]}... ({len(longest)} characters) is too long: a file's name has at most 255 bytes, a whole path "
+        "4,095. Choose a shorter one."
+    )
 
 
 def _unforeseen(error: Exception) -> tuple[int, str]:
@@ -467,6 +459,9 @@ def _unforeseen(error: Exception) -> tuple[int, str]:
         if str(lack) == str(error):
             return 2, full
         return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours. To have its details, run it again: {full}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # files of ours have an error of their own
+        Path(file.name).unlink()
+        return 2, "standard output could not be written: the disk is full. Make room, or send it elsewhere."
     return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours; its details are in {file.name}."
 
 
@@ -524,7 +519,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"metabridge: {unreadable(Path(error.filename or ''), error)}", file=sys.stderr)
         code = 2
     except OSError as error:
-        code, said = _storage(error) or _unforeseen(error)
+        code, said = _too_long(error) or _unforeseen(error)
         print(f"metabridge: {said}", file=sys.stderr)
     except Exception as error:
         code, said = _unforeseen(error)

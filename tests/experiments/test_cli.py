@@ -435,4 +435,4 @@ def test_output_that_cannot_be_written_is_told():
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "standard output could not be written: No space left on device" in ran.stderr
+    assert "standard output could not be written: the disk is full" in ran.stderr
