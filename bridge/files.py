@@ -235,11 +235,6 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     )
 
 
-def is_refused(error: Exception) -> bool:
-    """Whether an error, of whatever library, says that there is no room or no permission."""
-    return _code(error) in (*_FULL, *_DENIED)
-
-
 def check_readable(path: Path) -> None:
     """Make sure that a file is there and may be read, so that whatever else is wrong with it is its content.
 

@@ -55,18 +55,6 @@ def read(path: Path, columns: Sequence[str] | None = None, *, remedy: str) -> pa
     return table
 
 
-def verify(path: Path, *, remedy: str) -> None:
-    """Make sure that a file is as it was written, for another reader of it.
-
-    Raises:
-        UserError: as ``read``.
-    """
-    try:
-        _verify(_bytes(path))
-    except ValueError as error:
-        raise _damaged(path, error, remedy) from None
-
-
 def _write(path: Path, table: pa.Table) -> None:
     with parquet.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(table)

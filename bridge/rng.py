@@ -237,7 +237,7 @@ def _bad_weights(weights: Float[Tensor, "B n"]) -> UserError:
 
 def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> UserError:
     """What is wrong with the first row of which there is no gamma."""
-    row = int(bad.flatten(1).any(1).nonzero()[0])
+    row = int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
     return _refusal(shape[row])(
         f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has {shape[row].tolist()}. Look at "
         "what it is computed from."

@@ -208,7 +208,7 @@ class Collection:
             rows = table.select(list(self.features)).cast(self.features.arrow_schema)
         except (ValueError, KeyError, pa.ArrowException) as error:
             raise UserError(f"{path} cannot be read ({error}). {remedy}") from error
-        return datasets.Dataset(InMemoryTable(rows))
+        return datasets.Dataset(InMemoryTable(rows), fingerprint=f"{self.definition.hash}-{number}")
 
     @cached_property
     def features(self) -> datasets.Features:

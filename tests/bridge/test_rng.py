@@ -258,6 +258,8 @@ def test_what_gamma_refuses_is_told_as_it_was_given() -> None:
         rows.gamma(torch.tensor([[0.5, torch.inf]]))
     with pytest.raises(ContractError, match="row 0 has"):
         Rows.of(0, torch.arange(2)).gamma(torch.zeros(2, 3, 4).permute(0, 2, 1))
+    with pytest.raises(ContractError, match="row 1 has inf"):
+        Rows.of(0, torch.arange(2)).gamma(torch.tensor([1.0, torch.inf]))
     with pytest.raises(ContractError, match="found n = 0"):
         rows.categorical(torch.empty(1, 0))
 

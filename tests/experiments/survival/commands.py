@@ -85,7 +85,7 @@ def products(out: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(filter(Path.is_file, out.rglob("*"))):
         name = str(path.relative_to(out))
-        if path.name.startswith(".") or {"checkpoints", "arrow"} & set(path.relative_to(out).parts):
+        if path.name.startswith(".") or "checkpoints" in path.relative_to(out).parts:
             continue
         found[name] = _content(path)
     return found
