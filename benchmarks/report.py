@@ -1,4 +1,4 @@
-"""How long does a report of a million rows take, and how much memory?
+"""Time and memory of a report of a million rows.
 
     python benchmarks/report.py [--rows 1000000] [--against CHECKOUT]
 
@@ -73,7 +73,7 @@ def make(folder: Path, rows: int) -> int:
 
 
 def read(folder: Path) -> None:
-    """What a report reads: the sums of every method on every split."""
+    """Read what a report needs: the sums of every method on every split."""
     from bridge.report.summary import Results
 
     found = Results(folder)

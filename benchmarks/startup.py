@@ -1,4 +1,4 @@
-"""How long does the command take to start?
+"""CPU and wall time that the command takes to start.
 
     python benchmarks/startup.py [CHECKOUT]
 

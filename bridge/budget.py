@@ -68,5 +68,5 @@ class Cost:
         return 1.0 if math.isnan(spent) else spent / budget.amount
 
     def spends(self, budget: Budget) -> bool:
-        """Whether ``budget`` is used up. If what was used is not known (NaN), it is."""
+        """True if ``budget`` is used up, or if the amount used is unknown (NaN)."""
         return self.share(budget) >= 1

@@ -89,7 +89,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def holds(path: Path, state: Mapping[str, Any]) -> bool:
-    """Whether ``path`` is whole and is what ``save`` would write of ``state``, whatever its checksum."""
+    """True if the file at ``path`` is whole and holds ``state``."""
     try:
         return _checksum(*pack(load(path))) == _checksum(*pack(dict(state)))
     except UserError:

@@ -39,7 +39,7 @@ class Within(NamedTuple):
 _WHOLE = Within(-1_000_000, 1_000_000)
 """The bounds of a whole number whose declaration names none."""
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
-"""What float32 holds of a number that is not 0."""
+"""Smallest and largest size of a nonzero number in float32."""
 
 Seed = Annotated[int, Within(0, 2**63 - 1)]
 """A seed: what int64 holds."""
@@ -48,7 +48,7 @@ Trials = Annotated[int, Within(1, 1_000_000_000)]
 Width = Annotated[int, Within(0, 16_384)]
 """A dimension of a network: weights grow with its square."""
 Depth = Annotated[int, Within(0, 256)]
-"""How many of something a network has one after another, each with weights of its own."""
+"""A number of layers in sequence, each with its own weights."""
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:

@@ -25,7 +25,7 @@ from bridge import memory as tree
 from bridge.errors import ContractError, DivergenceError, UserError
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode, record_context, show
-from bridge.protocol import Agent, Trial
+from bridge.protocol import Agent, Clues, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 
@@ -146,6 +146,25 @@ def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int,
         return agent.adapt(memory, rng, episode=episode, last=last)
     parts = [slice(first, first + at_once) for first in range(0, len(rng), at_once)]
     return tree.joined([agent.adapt(tree.select(memory, p), rng[p], episode=episode, last=last) for p in parts])
+
+
+def gradient_step_bytes(agent: Agent, trial: Trial, device: torch.device, live: Callable[[Any], Tensor]) -> int:
+    """Bytes that each row needs in ``agent.adapt`` if its buffer is full.
+
+    Args:
+        agent: takes one gradient step in ``adapt``.
+        trial: the trial after which it adapts.
+        device: where the agent's weights are.
+        live: the mask of filled steps in the buffer of a memory; it is set to True.
+    """
+
+    def full(rows: int) -> Callable[[], object]:
+        rng = Rows.of("footprint", torch.arange(rows, device=device))
+        memory = agent.start(Clues(), trial, rng)
+        live(memory).fill_(True)
+        return lambda: agent.adapt(memory, rng, episode=trial.episodes - 1, last=True)
+
+    return row_bytes(full)
 
 
 @torch.no_grad()

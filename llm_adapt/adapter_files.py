@@ -9,7 +9,6 @@ So the settings that pass are listed, and all others must be off.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from bridge import files
 from bridge.errors import UserError
+from bridge.json_files import read_object
 from llm_adapt.local_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_safetensors
 
 _KINDS = {"LORA": peft.LoraConfig, "IA3": peft.IA3Config, "PROMPT_TUNING": peft.PromptTuningConfig}
@@ -63,10 +63,8 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         )
     check_safetensors(folder, ADAPTER_WEIGHTS)
     files.verify(folder)
+    settings = read_object(folder / ADAPTER_CONFIG, "Save the adapter again, or give another folder.")
     try:
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError(f"{ADAPTER_CONFIG} is no JSON object")
         config, weights = _config(settings, folder), load_file(folder / ADAPTER_WEIGHTS)
     except UserError:
         raise

@@ -11,7 +11,6 @@ Shape letters: N tasks (or B trials), E episodes of each, H steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +23,7 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.finetuning.objective import episodes_apart
-from bridge.footprint import row_bytes
+from bridge.footprint import gradient_step_bytes
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -228,14 +227,7 @@ class GradientAgent(nn.Module):
     def adapt_bytes(self, trial: Trial) -> int:
         """Bytes that a row needs at most in ``adapt``: those of a gradient step on as many episodes as are kept."""
         device = next(self.inner.parameters()).device
-
-        def full(rows: int) -> Callable[[], Memory]:
-            rng = Rows.of("footprint", torch.arange(rows, device=device))
-            memory = self.start(Clues(), trial, rng)
-            memory.episodes.live.fill_(True)
-            return lambda: self.adapt(memory, rng, episode=trial.episodes - 1, last=True)
-
-        return row_bytes(full)
+        return gradient_step_bytes(self, trial, device, lambda memory: memory.episodes.live)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """What adaptation has cost each trial so far."""

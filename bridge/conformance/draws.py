@@ -75,7 +75,7 @@ def off_uniform(found: Float[Tensor, " M"]) -> float:
 
 
 def allowed_distance(count: int, rate: float = FALSE_ALARM) -> float:
-    """What ``off_uniform`` of so many uniform numbers exceeds in either of two orders with probability ``rate``."""
+    """The threshold that ``off_uniform`` of so many uniform numbers exceeds, in either of two orders, at ``rate``."""
     return math.sqrt(math.log(4 / rate) / (2 * count))
 
 

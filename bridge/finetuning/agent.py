@@ -40,7 +40,7 @@ from bridge.errors import ContractError, UserError
 from bridge.finetuning.lived import Lived, nothing_lived
 from bridge.finetuning.objective import advantages, by_trial, episodes_apart, mean_gain
 from bridge.finetuning.weights import Own, Tuner, Whole
-from bridge.footprint import row_bytes
+from bridge.footprint import gradient_step_bytes
 from bridge.maths.baselines import Baseline
 from bridge.maths.optimizers import Moments, adam, no_moments, sgd
 from bridge.play import absorbed, show
@@ -270,14 +270,7 @@ class FineTuned(nn.Module):
         config = dataclasses.replace(self.config, inner_steps=1)
         one_step = FineTuned(self.agent, self.tuner, config, self.card, self.signal)
         device = next(self.agent.network.parameters()).device
-
-        def full(rows: int) -> Callable[[], Memory]:
-            rng = Rows.of("footprint", torch.arange(rows, device=device))
-            memory = one_step.start(Clues(), trial, rng)
-            memory.lived.live.fill_(True)
-            return lambda: one_step.adapt(memory, rng, episode=trial.episodes - 1, last=True)
-
-        return row_bytes(full)
+        return gradient_step_bytes(one_step, trial, device, lambda memory: memory.lived.live)
 
     def interval(self, trial: Trial) -> int:
         """Episodes between gradient steps."""

@@ -206,7 +206,7 @@ def test_a_config_that_is_none_is_told(text, adapter):
     base = policy()
     (adapter / "adapter_config.json").write_bytes(text.encode("latin-1"))
     for load in (low_rank.load, tuners.load):
-        with pytest.raises(UserError, match="holds no adapter of peft that can be read"):
+        with pytest.raises(UserError, match=r"adapter_config\.json cannot be read"):
             load(base, adapter)
 
 
