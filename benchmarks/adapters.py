@@ -34,14 +34,14 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.profiler import profile
 
-from bridge.learner import first_weights
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete
-from llm_adapt.low_rank import Adapters, LowRank
+from bridge.training.learner import seeded_init
+from llm_adapt.low_rank import Adapters, BatchedLora
 from llm_adapt.policy import TransformerPolicy, build
 
 TRIALS, LENGTHS, PROFILED = 64, (5, 10, 20, 50, 100, 200, 500), 100
-SETTING = LowRank(rank=8, alpha=16, targets=("q_proj", "v_proj"))
+SETTING = BatchedLora(rank=8, alpha=16, targets=("q_proj", "v_proj"))
 ARMS, ACTIONS = 10, 5
 
 Weights = dict[str, Tensor]
@@ -176,14 +176,20 @@ class Swapped:
 
 
 BY_TRIAL = {"loops": Loops, "set_adapter": Named, "models": Models, "swapped": Swapped}
-WAYS = {"batched": Batched, **BY_TRIAL, "mixed": Mixed}
+TEST_TIME_METHODS = {"batched": Batched, **BY_TRIAL, "mixed": Mixed}
 
 
 def wrapped(policy: TransformerPolicy, adapter: str = "default") -> Any:
     """A model of peft on the policy's own weights, in its precision."""
-    config = peft.LoraConfig(r=SETTING.rank, lora_alpha=SETTING.alpha, target_modules=list(SETTING.targets))
+    config = peft.LoraConfig(
+        r=SETTING.rank, lora_alpha=SETTING.alpha, target_modules=list(SETTING.targets)
+    )
     base: Any = copy.deepcopy(policy, {id(weights): weights for weights in policy.parameters()})
-    return peft.get_peft_model(base, config, adapter, autocast_adapter_dtype=False).to(policy.dtype).eval()
+    return (
+        peft.get_peft_model(base, config, adapter, autocast_adapter_dtype=False)
+        .to(policy.dtype)
+        .eval()
+    )
 
 
 def of(model: Any, adapter: str) -> Weights:
@@ -198,7 +204,7 @@ def of(model: Any, adapter: str) -> Weights:
 
 def made(dtype: torch.dtype) -> tuple[TransformerPolicy, Adapters]:
     """A frozen policy, and adapters that change what it says, so that all of their gradients are there."""
-    with first_weights(0):
+    with seeded_init(0):
         policy = build("llama", Discrete(ARMS), Discrete(ACTIONS), hidden=64, layers=3, heads=4)
     policy = policy.to(dtype).eval().requires_grad_(False)
     rng = Rows.of("benchmark", torch.arange(TRIALS))
@@ -220,15 +226,21 @@ def check() -> None:
     policy, start = made(torch.float64)
     before = Batched(policy, start).weights()
     ends = {}
-    for name, way in WAYS.items():
+    for name, way in TEST_TIME_METHODS.items():
         step = way(policy, start)
         step(*data(policy, 20))
         ends[name] = step.weights()
     for end in ends.values():
         for name, weights in end.items():
             torch.testing.assert_close(weights, ends["batched"][name], atol=1e-5, rtol=0)
-            assert (weights - before[name]).abs().amax((1, 2)).min() > 5e-4, "every trial's adapter has moved"
-    far = max((end[name] - ends["batched"][name]).abs().max().item() for end in ends.values() for name in end)
+            assert (weights - before[name]).abs().amax((1, 2)).min() > 5e-4, (
+                "every trial's adapter has moved"
+            )
+    far = max(
+        (end[name] - ends["batched"][name]).abs().max().item()
+        for end in ends.values()
+        for name in end
+    )
     print(f"All ways end at the same adapters: they are no more than {far:.0e} apart.")
 
 
@@ -252,13 +264,21 @@ def medians(runs: dict[str, Step], threads: int, repeats: int, *given: Tensor) -
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=5, help="times that each way is measured, after one to warm up")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=5,
+        help="times that each way is measured, after one to warm up",
+    )
     repeats, choices = parser.parse_args().repeats, sorted({1, os.cpu_count() or 1})
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=FutureWarning)  # peft 0.21 with transformers 5.23
     check()
     policy, start = made(torch.float32)
-    runs = {"base": base(policy), **{name: way(policy, start) for name, way in WAYS.items()}}
+    runs = {
+        "base": base(policy),
+        **{name: way(policy, start) for name, way in TEST_TIME_METHODS.items()},
+    }
     print(
         f"{TRIALS} trials, rank {SETTING.rank} on {' and '.join(SETTING.targets)}, llama of 3 layers of 64, torch "
         f"{torch.__version__}, peft {peft.__version__}; milliseconds a step, median of {repeats}"
@@ -283,7 +303,9 @@ def main() -> None:
     operations = found.key_averages()
     whole = sum(operation.self_cpu_time_total for operation in operations)
     for operation in sorted(operations, key=lambda one: -one.self_cpu_time_total)[:8]:
-        print(f"{operation.self_cpu_time_total / whole:5.0%}  {operation.count:4d} x {operation.key}")
+        print(
+            f"{operation.self_cpu_time_total / whole:5.0%}  {operation.count:4d} x {operation.key}"
+        )
 
 
 if __name__ == "__main__":

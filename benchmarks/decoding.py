@@ -48,14 +48,21 @@ def milliseconds(run: Callable[[], object]) -> float:
 def measure(policy: TransformerPolicy, rows: int, behind: int) -> None:
     """One line of the table."""
     tokens = torch.randn(rows, behind + 1, policy.layout.width)
-    token, cache, live = tokens[:, behind], filled(policy, tokens[:, :behind]), torch.ones(rows, dtype=torch.bool)
+    token, cache, live = (
+        tokens[:, behind],
+        filled(policy, tokens[:, :behind]),
+        torch.ones(rows, dtype=torch.bool),
+    )
     unlike = cache._replace(length=cache.length - torch.arange(rows) % 2)
     entry = policy.read(token, cache).entry
     read, read_unlike = (
         milliseconds(lambda: policy.read(token, cache)),
         milliseconds(lambda: policy.read(token, unlike)),
     )
-    commit, again = milliseconds(lambda: write(cache, entry, live)), milliseconds(lambda: policy(tokens))
+    commit, again = (
+        milliseconds(lambda: write(cache, entry, live)),
+        milliseconds(lambda: policy(tokens)),
+    )
     print(
         f"B={rows:<5} n={behind:<5} read {read:6.2f} ms ({read_unlike:6.2f} where rows have unlike lengths), "
         f"write {commit:5.2f} ms; all again {again:7.1f} ms, {again / (read + commit):4.0f} times as long"
@@ -66,7 +73,9 @@ def measure(policy: TransformerPolicy, rows: int, behind: int) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     policy = build("llama", Discrete(10), Discrete(5), hidden=64, layers=3, heads=4).eval()
-    print(f"llama, {sum(p.numel() for p in policy.parameters()):,} parameters, one thread, median of {REPEATS}")
+    print(
+        f"llama, {sum(p.numel() for p in policy.parameters()):,} parameters, one thread, median of {REPEATS}"
+    )
     for rows, behind in SIZES:
         measure(policy, rows, behind)
     tokens = torch.randn(1000, 100, policy.layout.width)
@@ -77,7 +86,9 @@ def main() -> None:
     print(f"1,000 trials of 100 steps: {time.perf_counter() - began:.1f} s")
     for rows in (1, 1000):
         few, profile = tree.select(cache, slice(0, rows)), cProfile.Profile()
-        profile.runcall(lambda few=few, rows=rows: [policy.read(tokens[:rows, 0], few) for _ in range(20)])
+        profile.runcall(
+            lambda few=few, rows=rows: [policy.read(tokens[:rows, 0], few) for _ in range(20)]
+        )
         print(f"\nWhere 20 steps of {rows} rows go:")
         pstats.Stats(profile).sort_stats("tottime").print_stats(8)
 

@@ -17,10 +17,10 @@ import time
 import numpy as np
 import torch
 
-from bridge.evaluate import Plan, evaluate
-from bridge.references.bayes_bandit import bayes
+from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.references.bandit.bayes import bayes
+from bridge.references.bandit.thompson import thompson
 from bridge.references.random import Random
-from bridge.references.thompson import thompson
 from bridge.tasks.bandit import Bandit
 
 FAMILY = Bandit(k=5, n=100)

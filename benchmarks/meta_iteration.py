@@ -39,7 +39,9 @@ class Iteration:
         """Sampling, and the baselines' fits."""
         tasks, noise = self.family.sample("train", rows), TrialNoise.of("benchmark", rows)
         policy = self.inner.policy
-        return self.inner.judge(per_task.roll_out(policy, params, self.family, tasks, noise, EPISODES, HORIZON))
+        return self.inner.with_advantages(
+            per_task.roll_out(policy, params, self.family, tasks, noise, EPISODES, HORIZON)
+        )
 
     @torch.no_grad()
     def step(self, params: Parameters, episodes: Episodes) -> Parameters:
@@ -61,7 +63,9 @@ class Iteration:
             return result
 
         for rows in groups:
-            start = tree.select({n: p.detach() for n, p in self.inner.start(TASKS).items()}, slice(len(rows)))
+            start = tree.select(
+                {n: p.detach() for n, p in self.inner.start(TASKS).items()}, slice(len(rows))
+            )
             before = timed("play before", self.play, start, rows)
             adapted = timed("inner step", self.step, start, before)
             after = timed("play after", self.play, adapted, rows)
@@ -88,8 +92,13 @@ def main() -> None:
     for _ in range(repeats):
         for way, groups in ways.items():
             clocks[way].append(iteration.run(groups))
-    medians = {way: {part: statistics.median(c[part] for c in got) for part in BOUND} for way, got in clocks.items()}
-    print(f"{TASKS} tasks x {EPISODES} episodes x {HORIZON} steps, one thread, torch {torch.__version__}, seconds")
+    medians = {
+        way: {part: statistics.median(c[part] for c in got) for part in BOUND}
+        for way, got in clocks.items()
+    }
+    print(
+        f"{TASKS} tasks x {EPISODES} episodes x {HORIZON} steps, one thread, torch {torch.__version__}, seconds"
+    )
     print(f"{'':14s} {'at once':>8s} {'looped':>8s} {'ratio':>6s}  bound by")
     for part, why in BOUND.items():
         once, looped = (medians[way][part] for way in ways)

@@ -56,7 +56,9 @@ class Plain(torch.utils.data.Dataset):
 
 
 def made(spec: str, window: int) -> IclDptLearner:
-    return IclDptLearner(make_family(spec), Config(window=window, batch=8192, steps_per_update=50_000), seed=0)
+    return IclDptLearner(
+        make_family(spec), Config(window=window, batch=8192, steps_per_update=50_000), seed=0
+    )
 
 
 def ours(learner: IclDptLearner, steps: int) -> float:
@@ -73,11 +75,21 @@ def plain(learner: IclDptLearner, rows: int, steps: int) -> float:
     """Seconds of each step of a Trainer."""
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
-            output_dir=folder, max_steps=steps, per_device_train_batch_size=rows, use_cpu=True, report_to=[],
-            save_strategy="no", logging_strategy="no", disable_tqdm=True, learning_rate=1e-3, max_grad_norm=1.0,
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=rows,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            learning_rate=1e-3,
+            max_grad_norm=1.0,
             remove_unused_columns=False,
-        )  # fmt: skip
-        trainer = Trainer(model=Model(learner), args=settings, train_dataset=Plain(learner, rows * steps))
+        )
+        trainer = Trainer(
+            model=Model(learner), args=settings, train_dataset=Plain(learner, rows * steps)
+        )
         began = time.perf_counter()
         trainer.train()
         return (time.perf_counter() - began) / steps

@@ -37,8 +37,9 @@ def make(folder: Path, rows: int) -> int:
     """Write row files until there are so many rows; returns how many."""
     import numpy as np
 
-    from bridge import parquet, results
-    from bridge.evaluate import METRICS, Evaluation, Plan, task_blocks, trial_parts
+    from bridge import parquet
+    from bridge.evaluation import results
+    from bridge.evaluation.evaluator import METRICS, Evaluation, Plan, task_blocks, trial_parts
     from bridge.protocol import Card
     from bridge.tasks import family as make_family
 
@@ -52,9 +53,11 @@ def make(folder: Path, rows: int) -> int:
             for place, method in enumerate((*REFERENCES, *LEARNED)):
                 reference = method in REFERENCES
                 card = Card(
-                    method=method, reference=reference, exact_reference="exact" if reference else "",
+                    method=method,
+                    reference=reference,
+                    exact_reference="exact" if reference else "",
                     supervision="none" if reference else "reward",
-                )  # fmt: skip
+                )
                 for seed in range(1 if reference else 3):
                     total = {metric: np.zeros((3, *shape)) for metric in METRICS}
                     n = TRIALS / shape[0] / shape[1]
@@ -62,9 +65,12 @@ def make(folder: Path, rows: int) -> int:
                         mean = place % 8 + random.normal(size=shape)
                         total[metric][:] = np.full(shape, n), n * mean, n * (mean**2 + 1)
                     cost = {
-                        name: np.zeros(len(points)) for name in ("transitions", "grad_steps", "refused_steps", "clock")
+                        name: np.zeros(len(points))
+                        for name in ("transitions", "grad_steps", "refused_steps", "clock")
                     }
-                    table = results.rows(Evaluation(plan, trial, points, total, cost), family, card, seed=seed)
+                    table = results.rows(
+                        Evaluation(plan, trial, points, total, cost), family, card, seed=seed
+                    )
                     parquet.write(results.cell_path(folder, table), table)
                     made += len(table)
                     if made >= rows:
@@ -87,11 +93,13 @@ def naive(folder: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from bridge.evaluate import METRICS
+    from bridge.evaluation.evaluator import METRICS
 
     tables = [parquet.read_table(path) for path in (folder / "rows").iterdir()]
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    codes = np.stack([table[name].chunk(0).indices.to_numpy() for name in ("family", "split", "method")])
+    codes = np.stack(
+        [table[name].chunk(0).indices.to_numpy() for name in ("family", "split", "method")]
+    )
     wanted = ["seed", "task_id", "part", "curve_point", "k_episodes", "k_transitions"]
     wanted += [f"{metric}_{part}" for metric in METRICS for part in ("n", "sum", "sum_sq")]
     numbers = table.select(wanted)
@@ -116,9 +124,15 @@ WHAT = {"read": read, "naive": naive, "report": whole}
 def child(what: str, folder: Path) -> None:
     """One measurement, printed as JSON."""
     import experiments.reporting  # noqa: F401 (what every command imports)
-    from bridge import results
 
-    results.SUITE_VERSION = json.loads((folder / "suite.json").read_text())["suite_version"]  # another checkout's, too
+    try:
+        from bridge.evaluation import results
+    except ImportError:  # the checkout of before
+        from bridge import results  # ty: ignore[missing-module-member]
+
+    results.SUITE_VERSION = json.loads((folder / "suite.json").read_text())[
+        "suite_version"
+    ]  # another checkout's, too
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     bare, cpu, wall = peak(), time.process_time(), time.perf_counter()
@@ -136,7 +150,9 @@ def measure(what: str, folder: Path, checkout: Path) -> list[float]:
     settings = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--child", what, "--folder", str(folder)]
     runs = [
-        json.loads(subprocess.run(command, env=settings, check=True, capture_output=True, text=True).stdout)
+        json.loads(
+            subprocess.run(command, env=settings, check=True, capture_output=True, text=True).stdout
+        )
         for _ in range(REPEATS)
     ]
     return [statistics.median(values) for values in zip(*runs, strict=True)]

@@ -23,7 +23,16 @@ REPEATS = 5
 HERE = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "list": ["-m", "experiments.cli", "list"],
-    "evaluate random": ["-m", "experiments.cli", "evaluate", "random", "--family", "bandit:k=5,n=10", "--trials", "20"],
+    "evaluate random": [
+        "-m",
+        "experiments.cli",
+        "evaluate",
+        "random",
+        "--family",
+        "bandit:k=5,n=10",
+        "--trials",
+        "20",
+    ],
     "import torch": ["-c", "import torch"],
 }
 
@@ -37,9 +46,19 @@ class Times(NamedTuple):
 
 def measure(words: list[str], checkout: Path) -> Times:
     """One run of Python with the packages of a checkout."""
-    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *words], env=environment, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *words],
+        env=environment,
+        cwd=checkout,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     return Times(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, ended - began)
 
@@ -47,15 +66,21 @@ def measure(words: list[str], checkout: Path) -> Times:
 def least(words: list[str], checkouts: list[Path]) -> list[Times]:
     """The least of some runs of each checkout, which take turns."""
     runs = [[measure(words, checkout) for checkout in checkouts] for _ in range(1 + REPEATS)][1:]
-    return [Times(*(min(kind) for kind in zip(*own, strict=True))) for own in zip(*runs, strict=True)]
+    return [
+        Times(*(min(kind) for kind in zip(*own, strict=True))) for own in zip(*runs, strict=True)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkout", nargs="?", type=Path, help="another version to compare with")
     other = parser.parse_args().checkout
     for name, words in COMMANDS.items():
-        ours, *theirs = least(words, [HERE, other.resolve()] if other and name != "import torch" else [HERE])
+        ours, *theirs = least(
+            words, [HERE, other.resolve()] if other and name != "import torch" else [HERE]
+        )
         line = f"{name:<16} {ours.cpu:5.2f} s of CPU, {ours.wall:5.2f} s"
         for found in theirs:
             line += f"; there {found.cpu:5.2f} s of CPU, {found.wall:5.2f} s; ratio of CPU {ours.cpu / found.cpu:.3f}"

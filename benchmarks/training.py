@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from bridge.budget import Budget
+from bridge.training.budget import Budget
 from experiments import training
 from rl_algos import nets
 
@@ -38,21 +38,35 @@ def measure(steps: float, processes: int) -> tuple[float, float]:
     """Environment steps a second over a whole training, and in its median update."""
     with tempfile.TemporaryDirectory() as place:
         run = training.Run(
-            method=METHOD, family=FAMILY, seed=0, budget=Budget(steps), out=Path(place), processes=processes
+            method=METHOD,
+            family=FAMILY,
+            seed=0,
+            budget=Budget(steps),
+            out=Path(place),
+            processes=processes,
         )
         training.train_quietly(run, resume=False)
-        lines = [json.loads(text) for text in (Path(place) / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = [
+            json.loads(text)
+            for text in (Path(place) / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         ended = (Path(place) / "model.safetensors").stat().st_mtime
         began = (Path(place) / "config.json").stat().st_mtime
-    return lines[-1]["env_steps"] / (ended - began), statistics.median(line["steps_per_second"] for line in lines)
+    return lines[-1]["env_steps"] / (ended - began), statistics.median(
+        line["steps_per_second"] for line in lines
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=float, default=3e6, help="environment steps of each training")
+    parser.add_argument(
+        "--steps", type=float, default=3e6, help="environment steps of each training"
+    )
     steps = parser.parse_args().steps
     torch.set_num_threads(1)
-    print(f"{METHOD} on {FAMILY}, {steps:,.0f} steps, one thread a process, torch {torch.__version__}")
+    print(
+        f"{METHOD} on {FAMILY}, {steps:,.0f} steps, one thread a process, torch {torch.__version__}"
+    )
     ours = nets.CORES["gru"]
     base = None
     for name, core, processes in (("nn.GRU", PlainGru, 1), ("ours", ours, 1), ("ours", ours, 2)):

@@ -76,7 +76,10 @@ def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
     made = cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
     for key in values:
         if (condition := unread(made, key)) is not None:
-            other, wanted = condition[0], " or ".join(f"{condition[0]}={value}" for value in condition[1])
+            other, wanted = (
+                condition[0],
+                " or ".join(f"{condition[0]}={value}" for value in condition[1]),
+            )
             raise UserError(
                 f"{key} in {spec!r} is read only with {wanted}; here {other}={getattr(made, other)}. Leave it out."
             )
@@ -99,7 +102,9 @@ def rebuild(cls: type[T], place: str, values: Mapping[str, Any]) -> T:
     fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
     for key in values.keys() - fields:
         raise unknown(f"key in {place}:", key, fields)
-    return cls(**{key: convert(place, key, _text(value), hints[key]) for key, value in values.items()})
+    return cls(
+        **{key: convert(place, key, _text(value), hints[key]) for key, value in values.items()}
+    )
 
 
 def convert(spec: str, key: str, text: str, hint: Any) -> Any:
@@ -108,7 +113,10 @@ def convert(spec: str, key: str, text: str, hint: Any) -> Any:
     Raises:
         UserError: it is none, or beyond the bounds of ``hint``; names the key.
     """
-    declared, hint = hint, typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    declared, hint = (
+        hint,
+        typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint,
+    )
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if text in choices:
@@ -144,7 +152,9 @@ def refuse_beyond(name: str, value: Any, hint: Any) -> None:
         for each in value:
             refuse_beyond(name, each, typing.get_args(hint)[0])
     elif isinstance(value, float) and value and not _SMALLEST <= abs(value) <= _LARGEST:
-        raise UserError(f"{name} must be 0, or from {_SMALLEST:g} to {_LARGEST:g} in size (float32); found {value:g}.")
+        raise UserError(
+            f"{name} must be 0, or from {_SMALLEST:g} to {_LARGEST:g} in size (float32); found {value:g}."
+        )
     elif isinstance(value, int) and not isinstance(value, bool):
         least, most = _bounds(hint)
         if value > most:
@@ -157,20 +167,23 @@ def _bounds(hint: Any) -> Within:
     """The bounds on a declaration, which may be one of several types (``Seed | None``)."""
     if typing.get_origin(hint) is Annotated:
         return next((extra for extra in hint.__metadata__ if isinstance(extra, Within)), _WHOLE)
-    return next((_bounds(part) for part in typing.get_args(hint) if typing.get_origin(part) is Annotated), _WHOLE)
+    return next(
+        (_bounds(part) for part in typing.get_args(hint) if typing.get_origin(part) is Annotated),
+        _WHOLE,
+    )
 
 
 class Bounded:
     """The base of a configuration whose numbers have bounds: ``__post_init__`` says which."""
 
-    called: ClassVar[str] = ""
+    display_name: ClassVar[str] = ""
     """The method that a refusal names; where empty it names the number alone."""
     read_if: ClassVar[ReadIf] = {}
     """Fields that are read only if another field has one of some values; a spec that sets one in vain is refused."""
-    unsaid: ClassVar[Mapping[str, Any]] = {}
+    legacy_defaults: ClassVar[Mapping[str, Any]] = {}
     """What run folders mean that were written before there was such a field, where that is not its default."""
 
-    def need(self, bound: Bound, *names: str) -> None:
+    def check_numbers(self, bound: Bound, *names: str) -> None:
         """Check some of the fields.
 
         Raises:
@@ -179,7 +192,11 @@ class Bounded:
         for name in names:
             value = getattr(self, name)
             if not _KEPT[bound](value):
-                wanted = f"{self.called} needs {name} {bound}" if self.called else f"{name} must be {bound}"
+                wanted = (
+                    f"{self.display_name} needs {name} {bound}"
+                    if self.display_name
+                    else f"{name} must be {bound}"
+                )
                 raise UserError(f"{wanted}; found {value!r}.")
 
 
@@ -201,7 +218,9 @@ def spec_of(name: str, config: Any, always: tuple[str, ...] = ()) -> str:
     """The canonical spelling: ``name``, then the keys in ``always`` and those that differ from their default."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     default = {field.name: field.default for field in dataclasses.fields(config)}
-    shown = joined({key: value for key, value in values.items() if key in always or value != default[key]})
+    shown = joined(
+        {key: value for key, value in values.items() if key in always or value != default[key]}
+    )
     return f"{name}:{shown}" if shown else name
 
 

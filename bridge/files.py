@@ -75,7 +75,9 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
             temporary.mkdir(parents=True)
             mode = temporary.stat().st_mode & 0o666
             write(temporary)
-            weights = sorted(file.relative_to(temporary).as_posix() for file in temporary.rglob("*.safetensors"))
+            weights = sorted(
+                file.relative_to(temporary).as_posix() for file in temporary.rglob("*.safetensors")
+            )
             if weights:
                 sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in weights)
                 (temporary / _SUMS).write_text(sums, encoding="utf-8")
@@ -167,7 +169,9 @@ def name_of(*parts: str) -> str:
     """
     whole = "--".join(parts)
     stem = "".join(c if c.isalnum() or c in "_=." else "-" for c in whole)
-    if len(stem.encode()) <= _LONGEST and not re.search(r"[^\w=.:,]", re.sub(r"(?<=\d)e-(?=\d)", "", "".join(parts))):
+    if len(stem.encode()) <= _LONGEST and not re.search(
+        r"[^\w=.:,]", re.sub(r"(?<=\d)e-(?=\d)", "", "".join(parts))
+    ):
         return stem
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     short = stem.encode()[: _LONGEST - len(digest) - 2].decode(errors="ignore")
@@ -250,8 +254,14 @@ def check_readable(path: Path) -> None:
 def unreadable(path: Path, error: OSError) -> UserError:
     """The error for a file that may be sound, but cannot be read here: permission and the like."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = "Ask its owner for permission to read it" if error.errno in _DENIED else "See whether it is there"
-    return UserError(f"{path} cannot be read: {reason}. {remedy}, or copy it to where you can read it.")
+    remedy = (
+        "Ask its owner for permission to read it"
+        if error.errno in _DENIED
+        else "See whether it is there"
+    )
+    return UserError(
+        f"{path} cannot be read: {reason}. {remedy}, or copy it to where you can read it."
+    )
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -12,9 +12,14 @@ from bridge.errors import UserError
 from bridge.files import read_text
 
 _CALLED: dict[type, str] = {
-    str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
-    dict: "an object", type(None): "null",
-}  # fmt: skip
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
@@ -34,12 +39,19 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read (expected JSON: {error}). {remedy}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} cannot be read (expected a JSON object, found {_CALLED[type(found)]}). {remedy}")
+        raise UserError(
+            f"{path} cannot be read (expected a JSON object, found {_CALLED[type(found)]}). {remedy}"
+        )
     return found
 
 
 def check(
-    found: Mapping[str, Any], path: Path, types: Mapping[str, type], remedy: str, *, optional: tuple[str, ...] = ()
+    found: Mapping[str, Any],
+    path: Path,
+    types: Mapping[str, type],
+    remedy: str,
+    *,
+    optional: tuple[str, ...] = (),
 ) -> None:
     """Make sure that an object has what it needs.
 
@@ -58,7 +70,9 @@ def check(
     for key in sorted(types.keys() & found.keys()):
         value, kind = found[key], types[key]
         if type(value) is not kind and not (kind is float and type(value) is int):
-            raise UserError(f"{path} cannot be read: {key} should be {_CALLED[kind]}, found {value!r}. {remedy}")
+            raise UserError(
+                f"{path} cannot be read: {key} should be {_CALLED[kind]}, found {value!r}. {remedy}"
+            )
 
 
 def _refuse(text: str) -> float:

@@ -20,7 +20,9 @@ def leaves(memory: Any) -> list[Tensor]:
 
 def fork(memory: Any, copies: int = 1) -> Any:
     """Each row ``copies`` times, side by side: the only copy of a memory that anyone makes."""
-    return optree.tree_map(lambda leaf: leaf.repeat_interleave(copies, 0) if copies > 1 else leaf.clone(), memory)
+    return optree.tree_map(
+        lambda leaf: leaf.repeat_interleave(copies, 0) if copies > 1 else leaf.clone(), memory
+    )
 
 
 def select(memory: Any, index: Int[Tensor, " n"] | slice) -> Any:
@@ -38,7 +40,9 @@ def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
     """``new`` where a row is live, ``old`` where it is not: dead rows change nothing."""
     if live is None:
         return new
-    return optree.tree_map(lambda a, b: torch.where(live.view(-1, *[1] * (a.dim() - 1)), a, b), new, old)
+    return optree.tree_map(
+        lambda a, b: torch.where(live.view(-1, *[1] * (a.dim() - 1)), a, b), new, old
+    )
 
 
 def detached(memory: Any) -> Any:

@@ -56,7 +56,9 @@ def read(path: Path, columns: Sequence[str] | None = None, *, remedy: str) -> pa
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    with parquet.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True) as writer:
+    with parquet.ParquetWriter(
+        path, table.schema, compression="zstd", write_page_checksum=True
+    ) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({"checksum": (_MARK + _BLANK).decode()})
     data = path.read_bytes()
@@ -93,5 +95,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> UserError:
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    reason = (
+        str(error).strip().splitlines()[0].rstrip(".")
+        if str(error).strip()
+        else type(error).__name__
+    )
     return UserError(f"{path} cannot be read ({reason}). {remedy}")

@@ -62,7 +62,9 @@ def play_episode(
     for t in range(horizon):
         decision = agent.act(memory, obs, own.at("act", t), explore=explore)
         _check_decision(decision, family, len(noise), episode, t)
-        state, step = transition(family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live)
+        state, step = transition(
+            family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live
+        )
         _check_step(step, family, episode, t)
         memory = agent.observe(memory, step, decision.carry)
         obs = step.next_obs
@@ -102,7 +104,9 @@ def transition(
     if live is None:
         return outcome.state, step
     stood = Step(obs, action, torch.zeros_like(outcome.reward), obs, never, never, live, None)
-    return tree.where(live, outcome.state, state), Step(*tree.where(live, step[:6], stood[:6]), live)
+    return tree.where(live, outcome.state, state), Step(
+        *tree.where(live, step[:6], stood[:6]), live
+    )
 
 
 def record_context(
@@ -114,10 +118,18 @@ def record_context(
     for episode in range(trial.episodes):
         steps: list[Step] = []
         memory, _ = play_episode(
-            behaviour, family, tasks, memory, noise, episode=episode, horizon=trial.horizon,
+            behaviour,
+            family,
+            tasks,
+            memory,
+            noise,
+            episode=episode,
+            horizon=trial.horizon,
             visit=lambda _t, step, steps=steps: steps.append(step),
-        )  # fmt: skip
-        memory = behaviour.adapt(memory, noise.agent.at(episode, "adapt"), episode=episode, last=False)
+        )
+        memory = behaviour.adapt(
+            memory, noise.agent.at(episode, "adapt"), episode=episode, last=False
+        )
         episodes.append(steps)
     return episodes
 
@@ -156,7 +168,9 @@ def clue_given(card: Card, family: TaskFamily, split: str) -> ClueKind:
 # --- the boundary: a broken agent or family is named, with its row and step -------------------------------------------
 
 
-def _check_decision(decision: Decision, family: TaskFamily, rows: int, episode: int, t: int) -> None:
+def _check_decision(
+    decision: Decision, family: TaskFamily, rows: int, episode: int, t: int
+) -> None:
     action, space = decision.action, family.action
     want = (rows,) if isinstance(space, Discrete) else (rows, len(space.low))
     if tuple(action.shape) != want:
@@ -166,7 +180,9 @@ def _check_decision(decision: Decision, family: TaskFamily, rows: int, episode: 
         )
     if isinstance(space, Discrete):
         if action.dtype != torch.int64:
-            raise ContractError(f"act returned {action.dtype} actions; {family.id} expects int64 in 0..{space.n - 1}.")
+            raise ContractError(
+                f"act returned {action.dtype} actions; {family.id} expects int64 in 0..{space.n - 1}."
+            )
         low, high = (int(v) for v in torch.aminmax(action))
         if low < 0 or high >= space.n:
             row = int(((action < 0) | (action >= space.n)).nonzero()[0])
@@ -176,7 +192,9 @@ def _check_decision(decision: Decision, family: TaskFamily, rows: int, episode: 
             )
     elif not bool(torch.isfinite(action).all()):
         row = int((~torch.isfinite(action).all(-1)).nonzero()[0])
-        raise ContractError(f"act returned a NaN or infinite action in row {row} at episode {episode}, step {t}.")
+        raise ContractError(
+            f"act returned a NaN or infinite action in row {row} at episode {episode}, step {t}."
+        )
 
 
 def _check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
@@ -185,7 +203,9 @@ def _check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
             f"{family.id} returned rewards of shape {tuple(step.reward.shape)} at episode {episode}, step {t}; "
             f"expected {tuple(step.terminated.shape)}: one reward a trial."
         )
-    if not bool(torch.isfinite(step.reward.sum())) and len(bad := (~torch.isfinite(step.reward)).nonzero()):
+    if not bool(torch.isfinite(step.reward.sum())) and len(
+        bad := (~torch.isfinite(step.reward)).nonzero()
+    ):
         row = int(bad[0])
         raise ContractError(
             f"{family.id} returned reward {float(step.reward[row])} in row {row} at episode {episode}, step {t}; "

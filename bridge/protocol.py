@@ -85,7 +85,11 @@ class Card:
     @property
     def temperature(self) -> float:
         """Of the draws: 1 where a distribution is sampled as it is, 0 for its likeliest action."""
-        return _TEMPERATURES[self.decode_rule] if self.decode_rule in _TEMPERATURES else float(self.decode_rule)
+        return (
+            _TEMPERATURES[self.decode_rule]
+            if self.decode_rule in _TEMPERATURES
+            else float(self.decode_rule)
+        )
 
 
 _TEMPERATURES = {"sample": 1.0, "argmax": 0.0}

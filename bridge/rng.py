@@ -93,10 +93,14 @@ class Rows:
                 0..2^64-1: it would name the stream of another.
         """
         if not isinstance(seed, str) and not 0 <= (seed := operator.index(seed)) <= _MASK:
-            raise ContractError(f"A seed is a text or an integer from 0 to 2^64 - 1, found {seed}. Name another.")
+            raise ContractError(
+                f"A seed is a text or an integer from 0 to 2^64 - 1, found {seed}. Name another."
+            )
         if ids.is_floating_point() or (len(ids) and int(ids.min()) < 0):
             found = ids.dtype if ids.is_floating_point() else int(ids.min())
-            raise ContractError(f"Rows are numbered by integers of 0 or more, found {found}. Count them from 0.")
+            raise ContractError(
+                f"Rows are numbered by integers of 0 or more, found {found}. Count them from 0."
+            )
         bits = _role_bits(role, seed) if role else _name_bits(seed)
         return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(_mix(bits ^ _GOLDEN))))
 
@@ -117,7 +121,11 @@ class Rows:
         salt = self.salt
         for name in names:
             if isinstance(name, Tensor) or isinstance(salt, Tensor):
-                bits = _mix_tensor(name.long()) if isinstance(name, Tensor) else _signed(_name_bits(name))
+                bits = (
+                    _mix_tensor(name.long())
+                    if isinstance(name, Tensor)
+                    else _signed(_name_bits(name))
+                )
                 before = salt if isinstance(salt, Tensor) else _signed(salt)
                 salt = _mix_tensor(torch.as_tensor(bits, device=self.device) ^ before)
             else:
@@ -134,7 +142,9 @@ class Rows:
         """64 random bits a draw, as int64."""
         base = self.key + (self.salt if isinstance(self.salt, Tensor) else _signed(self.salt))
         if shape:
-            lanes = torch.arange(1, 1 + torch.Size(shape).numel(), device=self.device).mul_(_signed(_GOLDEN))
+            lanes = torch.arange(1, 1 + torch.Size(shape).numel(), device=self.device).mul_(
+                _signed(_GOLDEN)
+            )
             base = (base[:, None] + lanes).view(len(self), *shape)
         return _mix_tensor(base)
 
@@ -146,7 +156,9 @@ class Rows:
         """Standard normal through the inverse CDF (float32 reaches 5.3 standard deviations)."""
         return torch.special.ndtri(self.uniform(*shape, dtype=dtype))
 
-    def exponential(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B *shape"]:
+    def exponential(
+        self, *shape: int, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "B *shape"]:
         """Exponential with mean 1 through the inverse CDF."""
         return -torch.log(self.uniform(*shape, dtype=dtype))
 
@@ -171,7 +183,9 @@ class Rows:
             DivergenceError: a weight that is NaN.
         """
         if not weights.shape[-1]:
-            raise ContractError("Rows.categorical draws one of n weights a row; found n = 0. Give it one or more.")
+            raise ContractError(
+                "Rows.categorical draws one of n weights a row; found n = 0. Give it one or more."
+            )
         below = weights.cumsum(-1)
         total = below[:, -1:]
         target = self.uniform(dtype=weights.dtype)[:, None] * total
@@ -201,17 +215,23 @@ class Rows:
             raise _bad_shape(shape, ~shape.isfinite())
         draw = _marsaglia_tsang(element, torch.where(small, shape + 1, shape))
         # exp(log u / shape), not u ** (1 / shape): torch's pow rounds differently at a vector's tail
-        boost = torch.exp(torch.log(_unit(_mix_tensor(element ^ _signed(_GOLDEN)), shape.dtype)) / shape)
+        boost = torch.exp(
+            torch.log(_unit(_mix_tensor(element ^ _signed(_GOLDEN)), shape.dtype)) / shape
+        )
         return torch.where(small, draw * boost, draw)
 
-    def beta(self, a: Float[Tensor, "B *shape"], b: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
+    def beta(
+        self, a: Float[Tensor, "B *shape"], b: Float[Tensor, "B *shape"]
+    ) -> Float[Tensor, "B *shape"]:
         """Beta(a, b) as the ratio of two gammas."""
         x = self.at("beta/a").gamma(a)
         return x / (x + self.at("beta/b").gamma(b))
 
     def dirichlet(self, concentration: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
         """Dirichlet over the last dimension. Rows of ones go through the inverse CDF, one uniform a value."""
-        flat = (concentration == 1).flatten(1).all(1)  # by row: what other rows ask for must not matter
+        flat = (
+            (concentration == 1).flatten(1).all(1)
+        )  # by row: what other rows ask for must not matter
         draw = self.exponential(*concentration.shape[1:], dtype=concentration.dtype)
         if not bool(flat.all()):
             tiny = torch.finfo(concentration.dtype).tiny
@@ -227,7 +247,12 @@ def _refusal(row: Tensor) -> type[UserError]:
 
 def _bad_weights(weights: Float[Tensor, "B n"]) -> UserError:
     """What is wrong with the first row that nothing can be drawn by."""
-    bad = ~(weights >= 0).all(-1) | weights.isinf().any(-1) | ~(weights > 0).any(-1) | weights.sum(-1).isinf()
+    bad = (
+        ~(weights >= 0).all(-1)
+        | weights.isinf().any(-1)
+        | ~(weights > 0).any(-1)
+        | weights.sum(-1).isinf()
+    )
     row = int(bad.nonzero()[0])
     return _refusal(weights[row])(
         f"Rows.categorical draws by weights that are finite, 0 or more and not all 0; row {row} has "
@@ -250,7 +275,9 @@ def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"
     return (bits >> (64 - k)).bitwise_and_((1 << k) - 1).to(dtype).add_(0.5).mul_(2.0**-k)
 
 
-def _marsaglia_tsang(element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+def _marsaglia_tsang(
+    element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"]
+) -> Float[Tensor, "*any"]:
     """Gamma draws for ``shape >= 1`` from 64 random bits each; only what was rejected is tried again."""
     d_all = (shape - 1 / 3).reshape(-1)
     element = element.reshape(-1)
@@ -258,11 +285,15 @@ def _marsaglia_tsang(element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"])
     pending = None  # every element, until some were accepted
     d = d_all
     for attempt in range(_MAX_TRIES):
-        x = torch.special.ndtri(_unit(_mix_tensor(element + _signed(_mix(2 * attempt))), shape.dtype))
+        x = torch.special.ndtri(
+            _unit(_mix_tensor(element + _signed(_mix(2 * attempt))), shape.dtype)
+        )
         u = _unit(_mix_tensor(element + _signed(_mix(2 * attempt + 1))), shape.dtype)
         v = x.div(3 * d.sqrt()).add_(1)
         v = v * v * v
-        accept = (v > 0) & (torch.log(u) < 0.5 * x * x + d - d * v + d * torch.log(v.clamp(min=1e-30)))
+        accept = (v > 0) & (
+            torch.log(u) < 0.5 * x * x + d - d * v + d * torch.log(v.clamp(min=1e-30))
+        )
         value = d * v
         if pending is None:
             out.copy_(value)

@@ -53,11 +53,15 @@ class Actions(Protocol):
 
     outputs: int
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+    def decide(
+        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
+    ) -> Decision:
         """A draw from the density to the power of 1 / temperature; the most likely action at 0 or without noise."""
         ...
 
-    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(
+        self, out: Float[Tensor, "*batch A"], action: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Both in nats, of shape ``batch``, of a whole action: summed over its dimensions."""
         ...
 
@@ -68,13 +72,17 @@ class Categorical:
     def __init__(self, space: Discrete) -> None:
         self.outputs = space.n
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+    def decide(
+        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
+    ) -> Decision:
         if rng is None or not temperature:
             return Decision(out.argmax(-1), logits=out)
         likely = (out - out.amax(-1, keepdim=True)) / temperature
         return Decision(rng.categorical(likely.softmax(-1)), logits=out)
 
-    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(
+        self, out: Float[Tensor, "*batch A"], action: Tensor
+    ) -> tuple[Tensor, Tensor]:
         log_p = out.log_softmax(-1)
         return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
@@ -89,23 +97,33 @@ class ScaledBeta:
         self.outputs = 2 * len(space.low)
         self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+    def decide(
+        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
+    ) -> Decision:
         a, b = self._parameters(out)
         if rng is None or not temperature:
-            up, down = softplus(out).chunk(2, -1)  # a - 1 and b - 1 before 1 has swallowed what they differ by
+            up, down = softplus(out).chunk(
+                2, -1
+            )  # a - 1 and b - 1 before 1 has swallowed what they differ by
             share = torch.where(up + down > 0, up / (up + down), 0.5)
         else:
             share = rng.beta(1 + (a - 1) / temperature, 1 + (b - 1) / temperature)
         low, high = self.low.to(out.device), self.high.to(out.device)
         return Decision(low + (high - low) * share, params=torch.stack([a, b], -1))
 
-    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(
+        self, out: Float[Tensor, "*batch A"], action: Tensor
+    ) -> tuple[Tensor, Tensor]:
         low, high = self.low.to(out.device), self.high.to(out.device)
-        share = ((action - low) / (high - low)).clamp(1e-6, 1 - 1e-6)  # rounding must not make a draw impossible
+        share = ((action - low) / (high - low)).clamp(
+            1e-6, 1 - 1e-6
+        )  # rounding must not make a draw impossible
         beta, side = torch.distributions.Beta(*self._parameters(out)), (high - low).log()
         return (beta.log_prob(share) - side).sum(-1), (beta.entropy() + side).sum(-1)
 
-    def _parameters(self, out: Tensor) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
+    def _parameters(
+        self, out: Tensor
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
         a, b = (1 + softplus(out)).chunk(2, -1)
         return a, b
 
@@ -122,15 +140,23 @@ class ClippedGaussian:
         self.outputs = 2 * len(space.low)
         self.low, self.high = torch.tensor(space.low), torch.tensor(space.high)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+    def decide(
+        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
+    ) -> Decision:
         """Tempered before it is clipped."""
         mean, log_sd = self._parameters(out)
-        share = mean if rng is None else mean + temperature**0.5 * log_sd.exp() * rng.normal(mean.shape[-1])
+        share = (
+            mean
+            if rng is None
+            else mean + temperature**0.5 * log_sd.exp() * rng.normal(mean.shape[-1])
+        )
         low, high = self.low.to(out.device), self.high.to(out.device)
         action = ((low + high) / 2 + (high - low) / 2 * share.float()).clamp(low, high)
         return Decision(action, params=torch.stack([mean, log_sd], -1))
 
-    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(
+        self, out: Float[Tensor, "*batch A"], action: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The entropy is that of the draw before it is clipped."""
         mean, log_sd = self._parameters(out)
         low, high = self.low.to(out.device), self.high.to(out.device)
@@ -139,9 +165,13 @@ class ClippedGaussian:
         side = log_sd + half.log() + _HALF_LOG_TAU
         beyond = _log_normal_cdf((torch.where(action >= high, mean, -mean) - 1) * shrink)
         clipped = (action >= high) | (action <= low)
-        return torch.where(clipped, beyond, -0.5 * score * score - side).sum(-1), (side + 0.5).sum(-1)
+        return torch.where(clipped, beyond, -0.5 * score * score - side).sum(-1), (side + 0.5).sum(
+            -1
+        )
 
-    def _parameters(self, out: Tensor) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
+    def _parameters(
+        self, out: Tensor
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
         mean, log_sd = out.chunk(2, -1)
         return mean, log_sd.clamp(*_LOG_SD)
 
@@ -163,12 +193,16 @@ class SquashedGaussian:
         self._nodes = torch.tensor(nodes, dtype=torch.float32)
         self._weights = torch.tensor(weights / math.sqrt(2 * math.pi), dtype=torch.float32)
 
-    def decide(self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0) -> Decision:
+    def decide(
+        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
+    ) -> Decision:
         """Tempered before the tanh."""
         mean, log_sd = self.parameters(out)
         inner = mean
         if rng is not None:
-            inner = mean + temperature**0.5 * log_sd.exp() * rng.normal(mean.shape[-1], dtype=mean.dtype)
+            inner = mean + temperature**0.5 * log_sd.exp() * rng.normal(
+                mean.shape[-1], dtype=mean.dtype
+            )
         return Decision(self._into_box(inner), params=torch.stack([mean, log_sd], -1))
 
     def draw(
@@ -183,7 +217,9 @@ class SquashedGaussian:
         log_normal = -0.5 * (noise * noise + math.log(2 * math.pi)) - log_sd
         return self._into_box(inner), (log_normal - self._log_slope(inner)).sum(-1)
 
-    def log_prob_and_entropy(self, out: Float[Tensor, "*batch A"], action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(
+        self, out: Float[Tensor, "*batch A"], action: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The entropy is an integral over one dimension at a time, by Gauss-Hermite quadrature."""
         mean, log_sd = self.parameters(out)
         low, high = self.low.to(out.device), self.high.to(out.device)
@@ -197,7 +233,9 @@ class SquashedGaussian:
         entropy = 0.5 * (1 + math.log(2 * math.pi)) + log_sd + spread
         return log_prob.sum(-1), entropy.sum(-1)
 
-    def parameters(self, out: Tensor) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
+    def parameters(
+        self, out: Tensor
+    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch D"]]:
         """Means and log standard deviations, before the tanh."""
         mean, log_sd = out.chunk(2, -1)
         return mean, log_sd.clamp(*self.LOG_SD)
@@ -205,7 +243,10 @@ class SquashedGaussian:
     @property
     def log_half_sides(self) -> float:
         """What is added to an entropy relative to the box [-1, 1] to have it in the units of the box."""
-        return sum(math.log((high - low) / 2) for low, high in zip(self.space.low, self.space.high, strict=True))
+        return sum(
+            math.log((high - low) / 2)
+            for low, high in zip(self.space.low, self.space.high, strict=True)
+        )
 
     def _into_box(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         low, high = self.low.to(inner.device), self.high.to(inner.device)
@@ -218,8 +259,9 @@ class SquashedGaussian:
 
 
 _OVER_BOXES: dict[Distribution, type[ScaledBeta | ClippedGaussian]] = {
-    "beta": ScaledBeta, "clipped_gaussian": ClippedGaussian
-}  # fmt: skip
+    "beta": ScaledBeta,
+    "clipped_gaussian": ClippedGaussian,
+}
 
 
 def actions(space: Discrete | Box, distribution: Distribution = "beta") -> Actions:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bridge import files
-from bridge.references.table import REFERENCES
+from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.tasks.overlap import count_training_tasks
 from experiments import methods
-from experiments.registry import LEARNERS, WAYS
+from experiments.registry import LEARNERS, TEST_TIME_METHODS
 
 Entry = dict[str, Any]
 KINDS = ("families", "methods", "splits", "axes")
@@ -38,9 +38,13 @@ def entries(what: str, families: tuple[str, ...] = ()) -> list[Entry]:
         return (
             [_method(name, made) for name in REFERENCES]
             + [_learner(name, made) for name in LEARNERS]
-            + [_tuned(name, made) for name in WAYS]
+            + [_tuned(name, made) for name in TEST_TIME_METHODS]
         )
-    return [entry for family in made for entry in (_splits(family) if what == "splits" else _axes(family))]
+    return [
+        entry
+        for family in made
+        for entry in (_splits(family) if what == "splits" else _axes(family))
+    ]
 
 
 def _family(family: TaskFamily) -> Entry:
@@ -59,7 +63,11 @@ def _family(family: TaskFamily) -> Entry:
 
 def _method(name: str, families: list[TaskFamily]) -> Entry:
     makes = list(dict.fromkeys(REFERENCES[name].values()))
-    keys = {p.name: p.default for make in makes for p in list(inspect.signature(make).parameters.values())[2:]}
+    keys = {
+        p.name: p.default
+        for make in makes
+        for p in list(inspect.signature(make).parameters.values())[2:]
+    }
     return {
         "name": name,
         "kind": "reference",
@@ -81,13 +89,13 @@ def _learner(name: str, families: list[TaskFamily]) -> Entry:
 
 
 def _tuned(name: str, families: list[TaskFamily]) -> Entry:
-    settings = WAYS[name].config
+    settings = TEST_TIME_METHODS[name].config
     return {
         "name": name,
         "kind": "tuned",
         "families": [family.name for family in families],
         "keys": {field.name: field.default for field in dataclasses.fields(settings)},
-        "summary": f"A trained run (run=RUN) with gradient steps at test, by {WAYS[name].signal}: "
+        "summary": f"A trained run (run=RUN) with gradient steps at test, by {TEST_TIME_METHODS[name].signal}: "
         f"{_first_sentence(settings).lower()}",
     }
 
@@ -133,7 +141,9 @@ def _sentence(text: str) -> str:
 
 def main() -> None:
     """Write the catalogue."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     files.write_text(FILE, json.dumps({what: entries(what) for what in KINDS}, indent=1) + "\n")
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
 from bridge.errors import UserError, unknown
-from bridge.finetuning.agent import FineTuned
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.test_time.agent import FineTuned
 from experiments import methods, registry, user_code
 from rl_algos.inner_loop import GradientAgent
 
@@ -21,11 +21,23 @@ def check(target: str, family_spec: str) -> int:
         subject, kind = resolve(target, family)
         if kind == "family" and family_spec:
             raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
-        found = list(verdicts(FAMILY_CHECKS, subject) if kind == "family" else verdicts(AGENT_CHECKS, subject, family))
+        found = list(
+            verdicts(FAMILY_CHECKS, subject)
+            if kind == "family"
+            else verdicts(AGENT_CHECKS, subject, family)
+        )
     for verdict in found:
-        print(f"broken  {verdict.error}" if verdict.error else f"holds   {verdict.rule}: {verdict.sentence}")
+        print(
+            f"broken  {verdict.error}"
+            if verdict.error
+            else f"holds   {verdict.rule}: {verdict.sentence}"
+        )
     broken = sum(verdict.error is not None for verdict in found)
-    print(f"{target}: {broken} rule(s) broken" if broken else f"{target} keeps the contract ({len(found)} rules)")
+    print(
+        f"{target}: {broken} rule(s) broken"
+        if broken
+        else f"{target} keeps the contract ({len(found)} rules)"
+    )
     return 1 if broken else 0
 
 
@@ -43,7 +55,9 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
     if name in methods.REFERENCES or name in registry.LEARNERS:
         return methods.agent(target, family, "id"), "agent"
     if ":" not in target or name:
-        raise unknown("family or method", name or target, [*FAMILIES, *methods.REFERENCES, *registry.LEARNERS])
+        raise unknown(
+            "family or method", name or target, [*FAMILIES, *methods.REFERENCES, *registry.LEARNERS]
+        )
     made = thing = user_code.load(target)
     if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
         is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
@@ -54,4 +68,6 @@ def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
         return made, "family"
     if hasattr(made, "card"):
         return made, "agent"
-    raise UserError(f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent.")
+    raise UserError(
+        f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent."
+    )

@@ -19,10 +19,10 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from bridge import interrupts
-from bridge.budget import Budget
 from bridge.config import Seed, Trials, Within, refuse_beyond, split_list
 from bridge.errors import UserError
 from bridge.files import unreadable
+from bridge.training.budget import Budget
 from experiments import registry
 from experiments.sizes import SIZES, Size
 from experiments.streams import replace_unknown_characters
@@ -85,14 +85,19 @@ class Evaluate:
 
     def run(self) -> int:
         """Play and print."""
-        from bridge.footprint import parse_memory
+        from bridge.evaluation.footprint import parse_memory
         from experiments import evaluation
 
         _one_thread()
-        plan = {name: getattr(self, name) for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")}
+        plan = {
+            name: getattr(self, name)
+            for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")
+        }
         splits = _named("splits", self.splits, ("id",))
         memory = parse_memory(self.memory)
-        lines = evaluation.lines(self.method, self.family, splits, plan, self.behaviour, self.decode, memory)
+        lines = evaluation.lines(
+            self.method, self.family, splits, plan, self.behaviour, self.decode, memory
+        )
         if self.json:
             for line in lines:
                 print(json.dumps(line, allow_nan=False))
@@ -147,9 +152,14 @@ class Train:
             **{name: getattr(self, name) for name in shared},
         )
         if training.train(run, resume=self.resume):
-            print(f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {self.family}")
+            print(
+                f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {self.family}"
+            )
             return 0
-        print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
+        print(
+            f"Stopped and saved. Go on with the same command and --resume: {self.out}",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -195,17 +205,24 @@ class Finetune:
     def run(self) -> int:
         """Tune and say what next, or that a signal asked to stop."""
         if self.demos and self.tasks != Finetune.tasks:
-            raise UserError("--tasks is for play; --demos has tasks of its own. Leave one of them out.")
+            raise UserError(
+                "--tasks is for play; --demos has tasks of its own. Leave one of them out."
+            )
         from experiments import finetuning
         from llm_adapt.finetuning import Config
 
         _one_thread()
         names = ("tuner", "rank", "alpha", "targets", "steps", "lr", "batch", "tasks", "seed")
         config = Config(**{name: getattr(self, name) for name in names})
-        more = {name: getattr(self, name) for name in ("split", "demos", "resume", "checkpoint_every")}
+        more = {
+            name: getattr(self, name) for name in ("split", "demos", "resume", "checkpoint_every")
+        }
         about = finetuning.finetune(self.base, self.family, config, self.out, **more)
         if about is None:
-            print(f"Stopped and saved. Go on with the same command and --resume: {self.out}", file=sys.stderr)
+            print(
+                f"Stopped and saved. Go on with the same command and --resume: {self.out}",
+                file=sys.stderr,
+            )
             return 130
         print(
             f"Tuned {about['params_trained']:,} of {about['params_total']:,} weights on {about['env_steps']:,} "
@@ -242,7 +259,9 @@ class Data:
 
         _one_thread()
         names = ("split", "shards", "rows", "episodes", "seed", "out")
-        folder = collecting.collect(self.sources, self.family, **{name: getattr(self, name) for name in names})
+        folder = collecting.collect(
+            self.sources, self.family, **{name: getattr(self, name) for name in names}
+        )
         print(f"{self.shards} shard(s) of histories: {folder}")
         return 0
 
@@ -272,7 +291,14 @@ class Tune:
 
         _one_thread()
         budget = _one_budget(self.budget, self.method, self.family, self.size)
-        tuning.tune(self.method, self.family, configs=self.configs, seed=self.seed, budget=budget, out=self.out)
+        tuning.tune(
+            self.method,
+            self.family,
+            configs=self.configs,
+            seed=self.seed,
+            budget=budget,
+            out=self.out,
+        )
         return 0
 
 
@@ -303,7 +329,7 @@ class Compare:
 
     def run(self) -> int:
         """Play, then report."""
-        from bridge.footprint import parse_memory
+        from bridge.evaluation.footprint import parse_memory
         from experiments import compare, reporting
 
         _one_thread()
@@ -338,14 +364,21 @@ class Compare:
         given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
         idle = [f"--{flag}" for flag, value in given.items() if value]
         if idle and not any(map(registry.is_learned, methods)):
-            raise UserError(f"{', '.join(idle)}: for methods that are trained, and none of {', '.join(methods)} is.")
+            raise UserError(
+                f"{', '.join(idle)}: for methods that are trained, and none of {', '.join(methods)} is."
+            )
         if self.budget:
             Budget.parse(self.budget)
-        seeds, tuning = self.seeds or size.seeds, size.tuning_configs if self.tuning is None else self.tuning
+        seeds, tuning = (
+            self.seeds or size.seeds,
+            size.tuning_configs if self.tuning is None else self.tuning,
+        )
         if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
         if tuning > 1 and registry.TUNING_SEED in seeds:
-            raise UserError(f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another.")
+            raise UserError(
+                f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,7 +432,9 @@ def _named(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tuple
         return default
     names = split_list(given)
     if not names:
-        raise UserError(f"--{flag} names nothing. Leave it out for the default, or name one or more.")
+        raise UserError(
+            f"--{flag} names nothing. Leave it out for the default, or name one or more."
+        )
     return names
 
 
@@ -420,12 +455,18 @@ def _refuse_numbers(command: object) -> None:
     """Refuse flags beyond the bounds on their declarations."""
     hints = typing.get_type_hints(type(command), include_extras=True)
     for field in fields(command):  # ty: ignore[invalid-argument-type]
-        refuse_beyond(f"--{field.name.replace('_', '-')}", getattr(command, field.name), hints[field.name])
+        refuse_beyond(
+            f"--{field.name.replace('_', '-')}", getattr(command, field.name), hints[field.name]
+        )
 
 
 def _short_of_memory(error: Exception) -> bool:
     """Whether memory ran out; torch says so in words."""
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "allocate memory" in str(error)
+        or "out of memory" in str(error)
+    )
 
 
 def _too_long(error: OSError) -> tuple[int, str] | None:
@@ -458,16 +499,32 @@ def _unforeseen(error: Exception) -> tuple[int, str]:
         full = f"no temporary file could be written: {lack.strerror}. Make room, or name another folder in TMPDIR."
         if str(lack) == str(error):
             return 2, full
-        return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours. To have its details, run it again: {full}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # files of ours have an error of their own
+        return (
+            1,
+            f"{type(error).__name__}: {error}\nThis is a fault of ours. To have its details, run it again: {full}",
+        )
+    if (
+        isinstance(error, OSError) and error.errno == errno.ENOSPC
+    ):  # files of ours have an error of their own
         Path(file.name).unlink()
-        return 2, "standard output could not be written: the disk is full. Make room, or send it elsewhere."
-    return 1, f"{type(error).__name__}: {error}\nThis is a fault of ours; its details are in {file.name}."
+        return (
+            2,
+            "standard output could not be written: the disk is full. Make room, or send it elsewhere.",
+        )
+    return (
+        1,
+        f"{type(error).__name__}: {error}\nThis is a fault of ours; its details are in {file.name}.",
+    )
 
 
-def _by_family(asked: int | None, families: tuple[str, ...], by_size: dict[str, int]) -> dict[str, int]:
+def _by_family(
+    asked: int | None, families: tuple[str, ...], by_size: dict[str, int]
+) -> dict[str, int]:
     """A count by family name: what was asked, else the size's."""
-    return {name: asked or _of_family(name, by_size) for name in (spec.partition(":")[0] for spec in families)}
+    return {
+        name: asked or _of_family(name, by_size)
+        for name in (spec.partition(":")[0] for spec in families)
+    }
 
 
 def _of_family(name: str, by_size: dict[str, int]) -> int:

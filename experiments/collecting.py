@@ -10,9 +10,9 @@ from torch import nn
 from bridge.digest import raw_bytes
 from bridge.errors import UserError
 from bridge.protocol import Agent
-from bridge.run_folder import read_config
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.training.run_folder import read_config
 from experiments import methods
 from experiments.progress import Progress
 from llm_adapt.data import Collection
@@ -22,7 +22,15 @@ _STEPS = 20_000
 
 
 def collect(
-    sources: str, family_spec: str, *, split: str, shards: int, rows: int, episodes: int, seed: int, out: Path
+    sources: str,
+    family_spec: str,
+    *,
+    split: str,
+    shards: int,
+    rows: int,
+    episodes: int,
+    seed: int,
+    out: Path,
 ) -> Path:
     """Make the first ``shards`` shards that are not there yet; returns the collection's folder.
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import config, files, json_files, parquet, results
-from bridge.budget import Budget
+from bridge import config, files, json_files, parquet
 from bridge.errors import StorageError, UserError, unknown
-from bridge.evaluate import Plan, evaluate
-from bridge.footprint import MEMORY
-from bridge.run_folder import read_cost
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.footprint import MEMORY
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from bridge.training.budget import Budget
+from bridge.training.run_folder import read_cost
 from experiments import methods, pool, registry, training, tuning
 from experiments.progress import Progress
 from experiments.sizes import share
@@ -55,7 +56,9 @@ class Cell:
     @property
     def env_steps(self) -> int:
         """How many environment steps training and playing it take."""
-        played = sum(p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans)
+        played = sum(
+            p.trials * (t := self.family.trial(p.split)).episodes * t.horizon for p in self.plans
+        )
         return played + (self.training.env_steps if self.training else 0)
 
     @property
@@ -63,7 +66,8 @@ class Cell:
         """Where its rows go, a file for each plan."""
         about = (self.family.id, self.method, self.seed)
         return [
-            results.rows_path(self.out, *about, p.track, results.plan_hash(p), splits=[p.split]) for p in self.plans
+            results.rows_path(self.out, *about, p.track, results.plan_hash(p), splits=[p.split])
+            for p in self.plans
         ]
 
     def run(self, advance: Callable[[int], None]) -> None:
@@ -103,17 +107,27 @@ def expand_splits(
         axis = (*pattern.split("/"), "")[1]
         if axis in CONTEXT_AXES:
             if not shown:
-                raise UserError(f"{pattern} moves what is shown on track C: metabridge evaluate ... --track C.")
-            names = [pattern] if pattern.count("/") > 1 else [f"shift/{axis}/{level}" for level in range(5)]
+                raise UserError(
+                    f"{pattern} moves what is shown on track C: metabridge evaluate ... --track C."
+                )
+            names = (
+                [pattern]
+                if pattern.count("/") > 1
+                else [f"shift/{axis}/{level}" for level in range(5)]
+            )
             found |= {family.split(name).name: None for name in names}
             continue
         if pattern.endswith("/0"):
             if strict or pattern.split("/")[1] in family.axes:
                 found[family.split(pattern).name] = None
             continue
-        hits = [s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")]
+        hits = [
+            s for s in family.splits if fnmatch.fnmatch(s, pattern) or s.startswith(f"{pattern}/")
+        ]
         if not hits and strict:
-            family.split(pattern if pattern.count("/") != 1 else f"{pattern}/1")  # names the nearest axis or split
+            family.split(
+                pattern if pattern.count("/") != 1 else f"{pattern}/1"
+            )  # names the nearest axis or split
             raise unknown(f"split of {family.id}:", pattern, family.splits)
         found |= dict.fromkeys(hits)
     return tuple(found)
@@ -140,13 +154,24 @@ def plan_cells(
                 todo = tuple(
                     p
                     for p in plans
-                    if (family.id, family.hash, method, seed, p.split, p.track, results.plan_hash(p)) not in known
+                    if (
+                        family.id,
+                        family.hash,
+                        method,
+                        seed,
+                        p.split,
+                        p.track,
+                        results.plan_hash(p),
+                    )
+                    not in known
                 )
                 run = None
                 if registry.is_learned(method):
                     folder = out / "runs" / f"{files.name_of(family.id, method)}--s{seed}"
                     spent = budget(method, family.name)
-                    run = training.Run(method=method, family=family.id, seed=seed, budget=spent, out=folder)
+                    run = training.Run(
+                        method=method, family=family.id, seed=seed, budget=spent, out=folder
+                    )
                 if todo:
                     cells.append(Cell(family, method, seed, todo, out, run))
     return cells
@@ -175,7 +200,9 @@ def compare(
     for method in method_specs:
         methods.check(method, made)
         if strict_methods and not any(methods.applies(method, family) for family in made):
-            raise UserError(f"{method} plays none of {', '.join(f.id for f in made)}. See: metabridge list methods")
+            raise UserError(
+                f"{method} plays none of {', '.join(f.id for f in made)}. See: metabridge list methods"
+            )
     splits = {f.id: expand_splits(f, split_patterns, strict=False) for f in made}
     if strict_splits:
         for pattern in split_patterns:
@@ -193,12 +220,19 @@ def compare(
         return failed + _play(cells, out)
 
 
-def _say_left_out(families: tuple[TaskFamily, ...], method_specs: tuple[str, ...], patterns: tuple[str, ...]) -> None:
+def _say_left_out(
+    families: tuple[TaskFamily, ...], method_specs: tuple[str, ...], patterns: tuple[str, ...]
+) -> None:
     """Say on standard error what of a comparison a family has no rows of: methods not made for it, splits it lacks."""
     for family in families:
         others = [method for method in method_specs if not methods.applies(method, family)]
-        lacking = [pattern for pattern in patterns if not expand_splits(family, (pattern,), strict=False)]
-        for what, names in (("methods not made for it", others), ("splits that it does not have", lacking)):
+        lacking = [
+            pattern for pattern in patterns if not expand_splits(family, (pattern,), strict=False)
+        ]
+        for what, names in (
+            ("methods not made for it", others),
+            ("splits that it does not have", lacking),
+        ):
             if names:
                 print(f"{family.id}: left out, as {what}: {', '.join(names)}", file=sys.stderr)
 
@@ -217,7 +251,9 @@ def _tuned(cells: list[Cell], configs: int, out: Path) -> tuple[list[Cell], int]
         try:
             if not tuning.has_chosen(folder, configs):
                 run = cell.training
-                tuning.tune(run.method, run.family, configs=configs, seed=0, budget=run.budget, out=folder)
+                tuning.tune(
+                    run.method, run.family, configs=configs, seed=0, budget=run.budget, out=folder
+                )
             spec, count = tuning.chosen(str(folder), cell.family.id)
         except StorageError:
             raise
@@ -225,7 +261,9 @@ def _tuned(cells: list[Cell], configs: int, out: Path) -> tuple[list[Cell], int]
             failed += 1
             _report_failure(cell, error, out, print)
         else:
-            ready.append(replace(cell, training=replace(cell.training, method=spec, tuning_configs=count)))
+            ready.append(
+                replace(cell, training=replace(cell.training, method=spec, tuning_configs=count))
+            )
     return ready, failed
 
 
@@ -242,7 +280,9 @@ def _play(cells: list[Cell], out: Path) -> int:
     return failed
 
 
-def _report_failure(cell: Cell, error: BaseException, out: Path, tell: Callable[[str], None]) -> None:
+def _report_failure(
+    cell: Cell, error: BaseException, out: Path, tell: Callable[[str], None]
+) -> None:
     """Say that a cell failed and keep its traceback in ``errors.log``."""
     log = out / "errors.log"
     notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
@@ -279,7 +319,9 @@ def _same_plan(out: Path, now: dict[str, Any]) -> None:
     if before and _TUNING not in before:
         raise UserError(f"{marker} cannot be read (another version wrote it). {remedy}")
     if not before and results.files(out):
-        raise UserError(f"{out} holds rows without a plan.json that says how they were played. Choose another --out.")
+        raise UserError(
+            f"{out} holds rows without a plan.json that says how they were played. Choose another --out."
+        )
     for key, value in now.items():
         if before.get(key, value) != value:
             raise UserError(

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bridge import results
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate, shot_points
-from bridge.finetuning.agent import FineTuned, Periodic
-from bridge.footprint import MEMORY
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import Plan, evaluate, shot_points
+from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.stats import Interval
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
-from bridge.stats import Interval
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from bridge.test_time.agent import FineTuned, Periodic
 from experiments import methods, registry, training
 from experiments.compare import expand_splits
 from experiments.progress import Progress
@@ -52,7 +52,11 @@ def lines(
         plans = [finetuning.on_others(method, family, plan) for plan in plans]
         said += finetuning.shared(method, family, plans)
     said += _idle_flags(family, plans, behaviour)
-    anchors = [m for m in ANCHORS if m != method and methods.applies(m, family)] if settings["track"] == "O" else []
+    anchors = (
+        [m for m in ANCHORS if m != method and methods.applies(m, family)]
+        if settings["track"] == "O"
+        else []
+    )
     total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
     columns: dict[tuple[str, str], Any] = {}
     make, called = _made_once(family), {}
@@ -70,15 +74,27 @@ def lines(
                 called[name, plan.split] = agent.card.method
                 if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
-                maker = _shows(behaviour or "random", family, plan.split, make) if plan.track == "C" else None
-                played = evaluate(agent, family, plan, behaviour=maker, progress=progress.advance, memory_limit=memory)
+                maker = (
+                    _shows(behaviour or "random", family, plan.split, make)
+                    if plan.track == "C"
+                    else None
+                )
+                played = evaluate(
+                    agent,
+                    family,
+                    plan,
+                    behaviour=maker,
+                    progress=progress.advance,
+                    memory_limit=memory,
+                )
                 columns[agent.card.method, plan.split] = results.columns(played, family, agent.card)
         read = Results(columns.values())
         found = []
         for plan in plans:
             key = Key(family.id, plan.split, called[method, plan.split], plan.track)
             found += [
-                _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
+                _line(read, key, line.metric, line.interval)
+                | {"tasks_left_out": len(plan.left_out)}
                 for line in read.lines_of(key)
             ]
         return found
@@ -98,7 +114,9 @@ def _made_once(family: TaskFamily) -> Callable[[str, str], Agent]:
     return make
 
 
-def _shows(behaviour: str, family: TaskFamily, split: str, make: Callable[[str, str], Agent]) -> Agent:
+def _shows(
+    behaviour: str, family: TaskFamily, split: str, make: Callable[[str, str], Agent]
+) -> Agent:
     """Who makes the context: the one who was named, unless the split says how good it is."""
     parsed = family.split(split)
     graded = parsed.axis == "context_quality"
@@ -108,21 +126,31 @@ def _shows(behaviour: str, family: TaskFamily, split: str, make: Callable[[str, 
 def _refuse_other_folders(method: str) -> None:
     """A folder, or what looks like one, must be a run's."""
     if methods.is_search(method):
-        raise UserError(f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN")
+        raise UserError(
+            f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN"
+        )
     if methods.is_name(method):
         return
     if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
-        raise UserError(f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN")
+        raise UserError(
+            f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
+        )
 
 
 def _refuse_decoding(method: str, decode: str, track: str) -> None:
     """Only what a run has learned is decoded, only by a rule that there is, and only where it explores."""
     if decode and track == "C":
-        raise UserError("Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out.")
+        raise UserError(
+            "Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out."
+        )
     if decode and not decodes(decode):
-        raise UserError(f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}.")
+        raise UserError(
+            f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}."
+        )
     if decode and not (methods.is_run(method) or registry.is_way(method)):
-        raise UserError(f"--decode is for trained runs; {method} has a rule of its own. Leave it out.")
+        raise UserError(
+            f"--decode is for trained runs; {method} has a rule of its own. Leave it out."
+        )
 
 
 def _refuse_idle(settings: dict[str, Any], behaviour: str) -> None:
@@ -133,7 +161,9 @@ def _refuse_idle(settings: dict[str, Any], behaviour: str) -> None:
             "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --track F."
         )
     if behaviour and track != "C":
-        raise UserError(f"--behaviour is for track C; track {track} shows nothing. Leave it out, or ask for --track C.")
+        raise UserError(
+            f"--behaviour is for track C; track {track} shows nothing. Leave it out, or ask for --track C."
+        )
 
 
 def _idle_flags(family: TaskFamily, plans: list[Plan], behaviour: str) -> list[str]:
@@ -172,7 +202,9 @@ def _idle_steps(agent: Agent, family: TaskFamily, plans: list[Plan], *, strict: 
         return []
     why = f"it takes one every {apart[still[0]]:,} episodes but not after a trial's last, here number "
     why += f"{trials[still[0]].episodes:,}"
-    return _idle(f"{agent.card.method} takes no gradient step on", still, plans if strict else [], why)
+    return _idle(
+        f"{agent.card.method} takes no gradient step on", still, plans if strict else [], why
+    )
 
 
 def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:
@@ -187,9 +219,13 @@ def _refuse_track(agent: Agent, track: str) -> None:
         return
     name = agent.card.method
     if agent.signal == "demos" and track != "C":
-        raise UserError(f"{name} clones what it is shown, and only track C shows anything. Ask for --track C.")
-    if agent.wanted is not None and track == "C":
-        raise UserError(f"{name} judges its own play, and track C shows another's. Ask for --track O or F.")
+        raise UserError(
+            f"{name} clones what it is shown, and only track C shows anything. Ask for --track C."
+        )
+    if agent.rows_to_adapt is not None and track == "C":
+        raise UserError(
+            f"{name} judges its own play, and track C shows another's. Ask for --track O or F."
+        )
 
 
 def _steps(family: TaskFamily, plan: Plan) -> int:
@@ -209,7 +245,8 @@ def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
         "track": key.track,
         "metric": metric,
         **{
-            part: value if math.isfinite(value := getattr(interval, part)) else None for part in ("mean", "low", "high")
+            part: value if math.isfinite(value := getattr(interval, part)) else None
+            for part in ("mean", "low", "high")
         },
         "n": interval.n,
         "interval": interval.kind,
@@ -227,18 +264,25 @@ def show(found: list[dict]) -> None:
     if not found:
         raise UserError("Nothing was played.")
     table = Table(
-        title=f"{found[0]['method']} on {found[0]['family']}, track {found[0]['track']}", title_justify="left"
+        title=f"{found[0]['method']} on {found[0]['family']}, track {found[0]['track']}",
+        title_justify="left",
     )
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
-        table.add_column(column, justify="right" if column in ("mean ± 95%", "n") else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in ("mean ± 95%", "n") else "left", overflow="fold"
+        )
     read = [_read(line) for line in found]
     for line in read:
         if line.metric != "refused_steps":
             interval = line.interval
-            table.add_row(line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind)
+            table.add_row(
+                line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind
+            )
     out = console()
     out.print(table)
-    for split, known in {line["split"]: line["training_tasks"] for line in found if line["training_tasks"]}.items():
+    for split, known in {
+        line["split"]: line["training_tasks"] for line in found if line["training_tasks"]
+    }.items():
         out.print(f"{split}: {known}.", soft_wrap=True)
     for sentence in refusals(read):
         out.print(sentence, soft_wrap=True)
@@ -246,6 +290,14 @@ def show(found: list[dict]) -> None:
 
 def _read(line: dict) -> Line:
     """The line that ``_line`` made an object of."""
-    mean, low, high = (math.nan if line[part] is None else line[part] for part in ("mean", "low", "high"))
+    mean, low, high = (
+        math.nan if line[part] is None else line[part] for part in ("mean", "low", "high")
+    )
     key = Key(*(line[part] for part in Key._fields))
-    return Line(key, line["metric"], Interval(mean, low, high, line["n"], line["interval"], 0.95), 1, line["n"])
+    return Line(
+        key,
+        line["metric"],
+        Interval(mean, low, high, line["n"], line["interval"], 0.95),
+        1,
+        line["n"],
+    )

@@ -19,32 +19,41 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from bridge import checkpoint, files, run_folder
+from bridge import files
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan, task_index
-from bridge.finetuning.agent import FineTuned
+from bridge.evaluation.evaluator import Plan, task_index
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.tasks.overlap import task_keys
+from bridge.test_time.agent import FineTuned
+from bridge.training import checkpoint, run_folder
 from experiments import training
 from experiments.progress import Progress
-from llm_adapt import bases, data, tuners
-from llm_adapt.bases import fingerprint
+from llm_adapt import base_policy, data, trainable
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import Begun
-from llm_adapt.mt import OneEpisode
-from llm_adapt.tuners import Tuned
+from llm_adapt.low_rank import PretrainedLora
+from llm_adapt.multi_task import OneEpisode
+from llm_adapt.trainable import Finetuned
 
 _CHECKPOINTS = "checkpoints"
 _CHUNK = 4_096
 """Tasks compared at a time."""
 _SAYS = {
-    "family": str, "family_hash": str, "method": str, "base": dict, "reads": str, "signal": str, "split": str,
-    "tasks": list, "params_total": int, "params_trained": int,
-}  # fmt: skip
+    "family": str,
+    "family_hash": str,
+    "method": str,
+    "base": dict,
+    "reads": str,
+    "signal": str,
+    "split": str,
+    "tasks": list,
+    "params_total": int,
+    "params_trained": int,
+}
 """What its config.json says, and in which types."""
 _BASE = {"run": str, "fingerprint": str, "card": dict}
 """What it says of the base."""
@@ -86,19 +95,29 @@ def finetune(
     """
     training.check_cadence(checkpoint_every)
     if not (out / "config.json").is_file() and _entries(out):
-        raise UserError(f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out.")
+        raise UserError(
+            f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out."
+        )
     tuning, about = _begun(run, make_family(family_spec), config, split, demos)
-    with files.locked(out), asked_to_stop() as asked, Progress(config.steps, "gradient steps") as progress:
+    with (
+        files.locked(out),
+        asked_to_stop() as asked,
+        Progress(config.steps, "gradient steps") as progress,
+    ):
         run_folder.claim(out, about, resume=resume)
-        if not tuners.is_saved(out):
-            progress.describe(f"{config.tuner} on {about['family']}, {about['split']}, {about['signal']}")
+        if not trainable.is_saved(out):
+            progress.describe(
+                f"{config.tuner} on {about['family']}, {about['split']}, {about['signal']}"
+            )
             if not _tune(tuning, out, asked, progress, checkpoint_every):
                 return None
         shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return about | {"env_steps": run_folder.last(out, "env_steps") or tuning.signal.env_steps}
 
 
-def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str) -> tuple[Tuning, dict[str, Any]]:
+def _begun(
+    run: str, family: TaskFamily, config: Config, split: str, demos: str
+) -> tuple[Tuning, dict[str, Any]]:
     """A tuning before its first step, and what identifies it.
 
     Raises:
@@ -106,7 +125,9 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
     """
     shown = data.stored(Path(demos), family) if demos else None
     if shown and split and split != shown.split:
-        raise UserError(f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out.")
+        raise UserError(
+            f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out."
+        )
     split = shown.split if shown else split or "train"
     family.split_of_tasks(split)
     size = family.support(split)
@@ -117,7 +138,9 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
         )
     agent = _transformer(run, family)
     if config.tuner == "prompt" and agent.reads == "episode":
-        raise UserError(f"A prompt is read where a trial begins, and {run} forgets with every episode. Take lora.")
+        raise UserError(
+            f"A prompt is read where a trial begins, and {run} forgets with every episode. Take lora."
+        )
     tuned = config.begin(agent.policy, seed=config.seed)
     learner = type(agent)(tuned.policy, Card(method="finetuning"))
     if shown:
@@ -133,7 +156,11 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
         "family_hash": family.hash,
         "method": f"{config.tuner}_{run_folder.read_config(Path(run))['method']}",
         "config": dataclasses.asdict(config) | {"lr": config.rate},
-        "base": {"run": run, "fingerprint": fingerprint(tuned.base), "card": dataclasses.asdict(agent.card)},
+        "base": {
+            "run": run,
+            "fingerprint": fingerprint(tuned.base),
+            "card": dataclasses.asdict(agent.card),
+        },
         "reads": agent.reads,
         "signal": "demos" if shown else "reward",
         "demos": demos,
@@ -148,10 +175,16 @@ def _begun(run: str, family: TaskFamily, config: Config, split: str, demos: str)
     return Tuning(tuned, signal, config), json.loads(json.dumps(about))
 
 
-def _tune(tuning: Tuning, out: Path, asked: Callable[[], bool], progress: Progress, checkpoint_every: float) -> bool:
+def _tune(
+    tuning: Tuning,
+    out: Path,
+    asked: Callable[[], bool],
+    progress: Progress,
+    checkpoint_every: float,
+) -> bool:
     """All that is left to do in a folder that is this tuning's; False if a signal asked to stop, and all is saved."""
     if not (out / "base").is_dir():
-        with bases.quiet():
+        with base_policy.quiet():
             files.write_folder(out / "base", tuning.tuned.base.save_pretrained)
     _restore(tuning, out, progress.print)
     log = run_folder.Log(out, tuning.grad_steps, "grad_steps", progress.print)
@@ -192,10 +225,12 @@ def _restore(tuning: Tuning, out: Path, tell: Callable[[str], None]) -> None:
         if state is not None:
             tuning.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{out} was written by another version ({error}). Fine-tune into another folder.") from None
+        raise UserError(
+            f"{out} was written by another version ({error}). Fine-tune into another folder."
+        ) from None
 
 
-def _finish(tuned: Tuned, out: Path) -> None:
+def _finish(tuned: Finetuned, out: Path) -> None:
     """What was learned, its weights last: a folder that has them is finished."""
     made = out / ".tuned"
     shutil.rmtree(made, ignore_errors=True)
@@ -221,9 +256,11 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     """
     folder, about = Path(place), _about(place)
     training.refuse_other_family(folder, about, family)
-    if not tuners.is_saved(folder):
-        raise UserError(f"{folder} is not finished. Go on with the same metabridge finetune command and --resume.")
-    base = bases.read(folder / "base")
+    if not trainable.is_saved(folder):
+        raise UserError(
+            f"{folder} is not finished. Go on with the same metabridge finetune command and --resume."
+        )
+    base = base_policy.read(folder / "base")
     if about["base"]["fingerprint"] != fingerprint(base):
         raise UserError(
             f"{folder} was tuned from {about['base']['fingerprint']}, and the policy in its base/ is "
@@ -238,7 +275,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         params_total=about["params_total"],
         params_trained=about["params_trained"],
     )
-    policy = tuners.load(base, folder)
+    policy = trainable.load(base, folder)
     files.verify(folder)
     return _KINDS[about["reads"]](policy, card)
 
@@ -248,7 +285,9 @@ def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
     tuned, size = _tuned(place, family), family.support(plan.split)
     if not tuned or size is None:
         return plan
-    known = tuple(n for n, task in enumerate(_named(family, plan.split, torch.arange(size))) if task in tuned)
+    known = tuple(
+        n for n, task in enumerate(_named(family, plan.split, torch.arange(size))) if task in tuned
+    )
     return dataclasses.replace(plan, left_out=known) if len(known) < size else plan
 
 
@@ -263,7 +302,9 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
             )
         count = 0
         for ids in torch.arange(plan.trials).split(_CHUNK) if tuned else ():
-            count += sum(task in tuned for task in _named(family, plan.split, task_index(family, plan, ids)))
+            count += sum(
+                task in tuned for task in _named(family, plan.split, task_index(family, plan, ids))
+            )
         if count:
             said.append(
                 f"{count:,} of the {plan.trials:,} trials on {plan.split} play tasks that {place} was tuned on: its "
@@ -275,7 +316,11 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
 def _tuned(place: str, family: TaskFamily) -> set[bytes]:
     """The tasks that it was tuned on; none where it has imitated others on training tasks, as every learner may."""
     about = _about(place)
-    return set(_named(family, about["split"], torch.tensor(about["tasks"]))) if about["tasks"] else set()
+    return (
+        set(_named(family, about["split"], torch.tensor(about["tasks"])))
+        if about["tasks"]
+        else set()
+    )
 
 
 def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:
@@ -292,17 +337,25 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     """The agent of a run that has a policy to tune."""
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
     if not training.is_run(run):
-        raise UserError(f"{run} is no run folder: it has no config.json. Give the folder of {wanted}")
+        raise UserError(
+            f"{run} is no run folder: it has no config.json. Give the folder of {wanted}"
+        )
     if training.is_tuned(run):
-        raise UserError(f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}")
+        raise UserError(
+            f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}"
+        )
     agent = training.load_agent(run, family)
-    if isinstance(agent, FineTuned) and isinstance(agent.tuner, Begun):
-        raise UserError(f"{run} has adapters already, which begin where it was trained to. Tune a run of mt.")
+    if isinstance(agent, FineTuned) and isinstance(agent.tuner, PretrainedLora):
+        raise UserError(
+            f"{run} has adapters already, which begin where it was trained to. Tune a run of mt."
+        )
     if isinstance(agent, FineTuned):  # a run of lora_*, whose adapters begin with nothing
         agent = agent.agent
     if not isinstance(agent, InContext):
         name = run_folder.read_config(Path(run))["method"]
-        raise UserError(f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}")
+        raise UserError(
+            f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}"
+        )
     return agent
 
 
@@ -319,7 +372,11 @@ def _about(place: str) -> dict[str, Any]:
     run_folder.check_config(folder, about["base"]["card"], _CARD)
     for task in about["tasks"]:
         if type(task) is not int or not 0 <= task < 1 << 63:
-            raise UserError(f"{place} cannot be read: its tasks should be numbers of tasks, found {task!r}.")
+            raise UserError(
+                f"{place} cannot be read: its tasks should be numbers of tasks, found {task!r}."
+            )
     if about["reads"] not in _KINDS:
-        raise UserError(f"{place} cannot be read: it reads {about['reads']!r}, not {' or '.join(_KINDS)}.")
+        raise UserError(
+            f"{place} cannot be read: it reads {about['reads']!r}, not {' or '.join(_KINDS)}."
+        )
     return about

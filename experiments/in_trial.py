@@ -15,14 +15,14 @@ from torch import Tensor
 
 from bridge import config
 from bridge.config import Trials
+from bridge.detection.low_returns import below, return_quantile
 from bridge.errors import UserError
-from bridge.finetuning.agent import FineTuned, GradientSteps, Stepping, Tunable, card_of
-from bridge.finetuning.switch import below, usual
-from bridge.finetuning.weights import Tuner, Whole
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
+from bridge.test_time.agent import FineTuned, GradientSteps, Stepping, Tunable, card_of
+from bridge.test_time.weights import PerTrialWeights, TrialWeights
 from experiments import training
-from experiments.registry import WAYS, settings
+from experiments.registry import TEST_TIME_METHODS, settings
 from llm_adapt import lora
 from llm_adapt.in_context import InContext
 
@@ -34,18 +34,18 @@ class Full(GradientSteps):
     run: str = ""
     """The folder of a trained run."""
 
-    def tuner_of(self, agent: Tunable) -> Tuner:
+    def tuner_of(self, agent: Tunable) -> TrialWeights:
         """What each trial has of its own."""
-        return Whole(agent.deciding)
+        return PerTrialWeights(agent.policy_modules)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Full):
     """The layer that says what to do."""
 
-    def tuner_of(self, agent: Tunable) -> Tuner:
+    def tuner_of(self, agent: Tunable) -> TrialWeights:
         """What each trial has of its own."""
-        return Whole(("actor",))
+        return PerTrialWeights(("actor",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,12 @@ class Lora(lora.Config):
     run: str = ""
     """The folder of a trained run."""
 
-    def tuner_of(self, agent: Any) -> Tuner:
+    def tuner_of(self, agent: Any) -> TrialWeights:
         """What each trial has of its own."""
         if not isinstance(agent, InContext):
-            raise UserError(f"{agent.card.method} is no transformer, and adapters are for these. Take full_reward.")
+            raise UserError(
+                f"{agent.card.method} is no transformer, and adapters are for these. Take full_reward."
+            )
         return self.tuner(agent.policy)
 
 
@@ -73,8 +75,8 @@ class Switch(Lora):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need("from 0 to 1", "quantile")
-        self.need("1 or more", "trials")
+        self.check_numbers("from 0 to 1", "quantile")
+        self.check_numbers("1 or more", "trials")
 
 
 def agent(spec: str, family: TaskFamily) -> Agent:
@@ -84,11 +86,13 @@ def agent(spec: str, family: TaskFamily) -> Agent:
         UserError: no run, one of a method that cannot be tuned so, or settings that make no sense.
     """
     name, values = config.split_spec(spec)
-    chosen = settings(spec, WAYS[name])
+    chosen = settings(spec, TEST_TIME_METHODS[name])
     if not chosen.run:
         raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
     if training.is_tuned(chosen.run):
-        raise UserError(f"{chosen.run} is tuned already, for a whole family. Tune the run that it came from.")
+        raise UserError(
+            f"{chosen.run} is tuned already, for a whole family. Tune the run that it came from."
+        )
     base: Any = training.load_agent(chosen.run, family)
     if name == "full_reward" and isinstance(base, Stepping):
         if others := values.keys() - {"run", "inner_steps"}:
@@ -98,17 +102,30 @@ def agent(spec: str, family: TaskFamily) -> Agent:
             )
         return base.with_steps(chosen.inner_steps)
     if isinstance(base, FineTuned):
-        raise UserError(f"{base.card.method} is tuned in its own way. Take full_reward, or a run of its base.")
+        raise UserError(
+            f"{base.card.method} is tuned in its own way. Take full_reward, or a run of its base."
+        )
     if not isinstance(base, Tunable):
-        raise UserError(f"{chosen.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*.")
+        raise UserError(
+            f"{chosen.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*."
+        )
     tuner = chosen.tuner_of(base)
-    wanted = None
+    rows_to_adapt = None
     if isinstance(chosen, Switch):
-        wanted = below(_usual(chosen.run, family, chosen.quantile, chosen.trials))
-    return FineTuned(base, tuner, chosen, card_of(base, tuner, name), WAYS[name].signal, wanted)
+        rows_to_adapt = below(_usual(chosen.run, family, chosen.quantile, chosen.trials))
+    return FineTuned(
+        base,
+        tuner,
+        chosen,
+        card_of(base, tuner, name),
+        TEST_TIME_METHODS[name].signal,
+        rows_to_adapt,
+    )
 
 
 @functools.cache
 def _usual(run: str, family: TaskFamily, quantile: float, trials: int) -> Tensor:
     """What is usual for a run at home, where its actions are drawn as it was trained."""
-    return usual(training.load_agent(run, family), family, quantile=quantile, trials=trials)
+    return return_quantile(
+        training.load_agent(run, family), family, quantile=quantile, trials=trials
+    )

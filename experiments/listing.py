@@ -50,7 +50,9 @@ def show(found: list[Entry]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     columns = [
-        key for key in (found[0] if found else {}) if key not in ("hash", "name" if found and "id" in found[0] else "")
+        key
+        for key in (found[0] if found else {})
+        if key not in ("hash", "name" if found and "id" in found[0] else "")
     ]
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ("name", "id"))

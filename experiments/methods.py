@@ -14,7 +14,7 @@ from typing import Any
 from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
-from bridge.references.table import REFERENCES, Constructor
+from bridge.references.registry import REFERENCES, Constructor
 from bridge.tasks.base import TaskFamily
 from experiments import registry, training, tuning
 
@@ -27,12 +27,17 @@ def constructor(method: str, family: TaskFamily) -> Constructor | None:
         )
     if method not in REFERENCES:
         raise unknown("method", method, REFERENCES)
-    return next((make for kind, make in REFERENCES[method].items() if isinstance(family, kind)), None)
+    return next(
+        (make for kind, make in REFERENCES[method].items() if isinstance(family, kind)), None
+    )
 
 
 def is_name(spec: str) -> bool:
     """Whether ``spec`` begins with the name of a method. Names win: the folder ``random`` is written ``./random``."""
-    return any(registry.bare(spec) in names for names in (REFERENCES, registry.LEARNERS, registry.WAYS))
+    return any(
+        registry.bare(spec) in names
+        for names in (REFERENCES, registry.LEARNERS, registry.TEST_TIME_METHODS)
+    )
 
 
 def is_run(spec: str) -> bool:
@@ -64,7 +69,9 @@ def agent(spec: str, family: TaskFamily, split: str) -> Agent:
     make = constructor(name, family)
     if make is None:
         kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
-        raise UserError(f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods")
+        raise UserError(
+            f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
+        )
     built = make(family, split, **_parameters(spec, make, values))
     if values:
         built.card = dataclasses.replace(built.card, method=spec)
@@ -90,7 +97,9 @@ def check(spec: str, families: tuple[TaskFamily, ...]) -> None:
             )
         return
     if registry.is_way(spec):
-        raise UserError(f"{spec} tunes a run that is there. Play it with metabridge evaluate, or train lora_*_icl_rl.")
+        raise UserError(
+            f"{spec} tunes a run that is there. Play it with metabridge evaluate, or train lora_*_icl_rl."
+        )
     name, values = config.split_spec(spec)
     for family in families:
         make = constructor(name, family)
@@ -104,4 +113,6 @@ def _parameters(spec: str, make: Constructor, values: dict[str, str]) -> dict[st
     defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
     for key in values.keys() - defaults.keys():
         raise unknown(f"key in {spec!r}:", key, defaults)
-    return {key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()}
+    return {
+        key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
+    }

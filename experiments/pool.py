@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from bridge import interrupts
 from bridge.errors import UserError
-from bridge.workers import end_with_parent
+from bridge.training.workers import end_with_parent
 from experiments.progress import Progress
 
 _WORTH_PROCESSES = 20_000_000
@@ -55,15 +55,24 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
         UserError: a worker is gone.
     """
     workers = min(os.cpu_count() or 1, len(jobs))
-    if workers < 2 or sum(job.env_steps * (_TRAINING if job.learns else 1) for job in jobs) < _WORTH_PROCESSES:
+    if (
+        workers < 2
+        or sum(job.env_steps * (_TRAINING if job.learns else 1) for job in jobs) < _WORTH_PROCESSES
+    ):
         for number, job in enumerate(jobs, 1):
             progress.describe(f"[{number}/{len(jobs)}] {job.name}")
             yield job, _attempt(job, progress.advance)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's and pyarrow's threads in whatever state
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would copy torch's and pyarrow's threads in whatever state
     count, stop = context.Value("q", 0), context.Event()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(count, stop))
-    with interrupts.asked_to_stop() as asked:  # an interrupt that breaks into a wait may leave its lock in disorder
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(count, stop)
+    )
+    with (
+        interrupts.asked_to_stop() as asked
+    ):  # an interrupt that breaks into a wait may leave its lock in disorder
         try:
             with interrupts.held():
                 job_of = {pool.submit(_work, job): job for job in jobs}

@@ -36,7 +36,10 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._first.cancel()
         with self._speaking:
@@ -109,4 +112,9 @@ class Progress:
             self._task = self._bar.add_task(self.what, total=self.total, rate="")
             self._bar.start()
         rate = self._rate()
-        self._bar.update(self._task, completed=self.count, description=self.what, rate=f"{rate:,.0f} {self.unit}/s")
+        self._bar.update(
+            self._task,
+            completed=self.count,
+            description=self.what,
+            rate=f"{rate:,.0f} {self.unit}/s",
+        )

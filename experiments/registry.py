@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.protocol import Learner
-    from bridge.tuning import Space
+    from bridge.training.search_space import Space
 
 TUNING_SEED = 1000
 """Training seed of every configuration while tuning: what is reported is trained with others."""
@@ -97,7 +97,7 @@ _LEARNED = {
     "icl_rl": Learned("llm_adapt.icl_rl", "IclRlLearner"),
     "lora_maml": Learned("llm_adapt.lora_maml", "LoraMamlLearner"),
     "maml": Learned("rl_algos.maml", "MamlLearner"),
-    "mt": Learned("llm_adapt.mt", "MtLearner"),
+    "mt": Learned("llm_adapt.multi_task", "MtLearner"),
     "mtrl": Learned("rl_algos.mtrl", "MtrlLearner"),
     "mtrl_finetune": Learned("rl_algos.mtrl_finetune", "MtrlFinetuneLearner"),
     "mtrl_sac": Learned("rl_algos.mtrl_sac", "MtrlSacLearner"),
@@ -113,7 +113,7 @@ LEARNERS: dict[str, Learned | LearnedWithLora] = _LEARNED | {
 
 
 @dataclass(frozen=True)
-class Way:
+class TestTimeMethod:
     """A way to tune a trained run at test: the name of its settings in ``experiments.in_trial``, and the signal."""
 
     settings: str
@@ -125,27 +125,31 @@ class Way:
         return getattr(importlib.import_module("experiments.in_trial"), self.settings)
 
 
-WAYS: dict[str, Way] = {
-    "lora_reward": Way("Lora", "reward"),
-    "lora_demos": Way("Lora", "demos"),
-    "head_reward": Way("Head", "reward"),
-    "head_demos": Way("Head", "demos"),
-    "full_reward": Way("Full", "reward"),
-    "full_demos": Way("Full", "demos"),
-    "icl_then_lora": Way("Switch", "reward"),
+TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
+    "lora_reward": TestTimeMethod("Lora", "reward"),
+    "lora_demos": TestTimeMethod("Lora", "demos"),
+    "head_reward": TestTimeMethod("Head", "reward"),
+    "head_demos": TestTimeMethod("Head", "demos"),
+    "full_reward": TestTimeMethod("Full", "reward"),
+    "full_demos": TestTimeMethod("Full", "demos"),
+    "icl_then_lora": TestTimeMethod("Switch", "reward"),
 }
 """Ways to tune a run, by name."""
 
 
-def settings(spec: str, method: Learned | LearnedWithLora | Way) -> Any:
+def settings(spec: str, method: Learned | LearnedWithLora | TestTimeMethod) -> Any:
     """The configuration of ``method`` that ``spec`` describes.
 
     Raises:
         UserError: an unknown key, an impossible value, or one that is not read.
     """
     values = config.split_spec(spec)[1]
-    if getattr(method, "signal", "reward") == "demos" and (idle := values.keys() & set(method.config.by_reward)):
-        raise UserError(f"{spec!r} clones what it is shown; {', '.join(sorted(idle))}: for rewards. Leave it out.")
+    if getattr(method, "signal", "reward") == "demos" and (
+        idle := values.keys() & set(method.config.by_reward)
+    ):
+        raise UserError(
+            f"{spec!r} clones what it is shown; {', '.join(sorted(idle))}: for rewards. Leave it out."
+        )
     return config.build(method.config, spec, values)
 
 
@@ -161,4 +165,4 @@ def is_learned(spec: str) -> bool:
 
 def is_way(spec: str) -> bool:
     """Whether ``spec`` names a way to tune a run."""
-    return bare(spec) in WAYS
+    return bare(spec) in TEST_TIME_METHODS

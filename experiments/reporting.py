@@ -16,7 +16,12 @@ def report(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Run: metabridge compare --out {folder}")
     read = Results(folder)
-    lines = [line for family in read.families for split in read.splits(family) for line in read.lines(family, split)]
+    lines = [
+        line
+        for family in read.families
+        for split in read.splits(family)
+        for line in read.lines(family, split)
+    ]
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
     drawn = figures.draw(read, folder / "figures")

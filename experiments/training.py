@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import config, files, run_folder, workers
-from bridge import train as loop
-from bridge.budget import Budget
+from bridge import config, files
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.training import loop, run_folder, workers
+from bridge.training.budget import Budget
 from experiments import registry
 from experiments.progress import Progress
 from experiments.registry import LEARNERS, TUNING_SEED
@@ -53,7 +53,9 @@ class Run:
         if self.processes < 1:
             raise UserError(f"--processes is 1 or more; found {self.processes}.")
         if self.tuning_configs > 1 and self.seed == TUNING_SEED:
-            raise UserError(f"Training seed {TUNING_SEED} is the one that tuning trains with. Choose another --seed.")
+            raise UserError(
+                f"Training seed {TUNING_SEED} is the one that tuning trains with. Choose another --seed."
+            )
 
     @property
     def env_steps(self) -> int:
@@ -112,7 +114,9 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
         try:
             advance(now - told)
         except KeyboardInterrupt:
-            signal.raise_signal(signal.SIGINT)  # the training loop saves what it has before it stops
+            signal.raise_signal(
+                signal.SIGINT
+            )  # the training loop saves what it has before it stops
         told = now
 
     if not train_quietly(run, resume=is_run(str(run.out)), tell=files.say, progress=progress):
@@ -127,15 +131,35 @@ def _work(
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """What each process of a training does."""
-    name, chosen, family = config.split_spec(run.method)[0], settings(run.method), make_family(run.family)
+    name, chosen, family = (
+        config.split_spec(run.method)[0],
+        settings(run.method),
+        make_family(run.family),
+    )
     about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
-    about |= {"tuning_configs": run.tuning_configs, "device": run.device, "precision": run.precision}
+    about |= {
+        "tuning_configs": run.tuning_configs,
+        "device": run.device,
+        "precision": run.precision,
+    }
     schedule = loop.Schedule(budget=run.budget, checkpoint_seconds=run.checkpoint_seconds)
-    schedule = dataclasses.replace(schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations))
-    with workers.joined(device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)) as team:
+    schedule = dataclasses.replace(
+        schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations)
+    )
+    with workers.joined(
+        device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)
+    ) as team:
         learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
         return loop.train(
-            learner, family, schedule, about, run.out, resume=resume, workers=team, tell=tell, progress=progress
+            learner,
+            family,
+            schedule,
+            about,
+            run.out,
+            resume=resume,
+            workers=team,
+            tell=tell,
+            progress=progress,
         )
 
 
@@ -182,9 +206,13 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, files.say) is None:
-        raise UserError(f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume")
+        raise UserError(
+            f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
+        )
     agent = learner.agent()
-    rule = "last checkpoint" + (f" of the best of {count} configurations on id_val" if count > 1 else "")
+    rule = "last checkpoint" + (
+        f" of the best of {count} configurations on id_val" if count > 1 else ""
+    )
     agent.card = dataclasses.replace(
         agent.card,
         method=f"{about['method']} ({folder.name})",
@@ -195,9 +223,14 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
 
 
 _SAYS = {
-    "family": str, "family_hash": str, "method": str, "config": dict, "seed": int, "tuning_configs": int,
+    "family": str,
+    "family_hash": str,
+    "method": str,
+    "config": dict,
+    "seed": int,
+    "tuning_configs": int,
     "earlier_budgets": list,
-}  # fmt: skip
+}
 """What the config.json of a run says, and in which types."""
 
 
@@ -212,7 +245,7 @@ def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
         raise unknown(f"method in {folder}:", about["method"], LEARNERS)
     made = LEARNERS[about["method"]].config
     try:
-        return config.rebuild(made, f"{folder}/config.json", made.unsaid | about["config"])
+        return config.rebuild(made, f"{folder}/config.json", made.legacy_defaults | about["config"])
     except UserError as error:
         raise UserError(
             f"{folder} was written by another version of its method, or edited ({error}) Train it again."

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bridge import config, files, json_files
-from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.run_folder import read_cost
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
-from bridge.tuning import draw
+from bridge.training.budget import Budget
+from bridge.training.run_folder import read_cost
+from bridge.training.search_space import draw
 from experiments import pool, training
 from experiments.progress import Progress
 from experiments.terminal import console
@@ -68,7 +68,9 @@ class Candidate:
         files.write_text(path, json.dumps(score | {"cost": dataclasses.asdict(cost)}) + "\n")
 
 
-def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budget, out: Path) -> None:
+def tune(
+    method: str, family_spec: str, *, configs: int, seed: int, budget: Budget, out: Path
+) -> None:
     """Train and score what is missing in ``out``, write ``tuning.json``, print the table.
 
     A configuration whose losses are no longer numbers is passed over; any other failure stops the search, and the same
@@ -78,26 +80,42 @@ def tune(method: str, family_spec: str, *, configs: int, seed: int, budget: Budg
         UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
     """
     if training.is_run(str(out)):
-        raise UserError(f"{out} is a run's folder, and a search needs one of its own. Choose another --out.")
+        raise UserError(
+            f"{out} is a run's folder, and a search needs one of its own. Choose another --out."
+        )
     if configs < 1:
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)
     family = make_family(family_spec)
     training.check(specs[0], family)
-    about: dict[str, Any] = {"suite_version": SUITE_VERSION, "family": family.id, "family_hash": family.hash}
+    about: dict[str, Any] = {
+        "suite_version": SUITE_VERSION,
+        "family": family.id,
+        "family_hash": family.hash,
+    }
     about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
     about |= {"training_seed": training.TUNING_SEED, "rule": "best mean trial return on id_val"}
     runs = [
-        training.Run(method=spec, family=family_spec, seed=training.TUNING_SEED, budget=budget, out=out / f"{i:03d}")
+        training.Run(
+            method=spec,
+            family=family_spec,
+            seed=training.TUNING_SEED,
+            budget=budget,
+            out=out / f"{i:03d}",
+        )
         for i, spec in enumerate(specs)
     ]
     with files.locked(out):
         _claim(out, about, configs)
-        failed = _train_all(runs, "environment steps" if budget.unit == "steps" else "millionths of budgets")
+        failed = _train_all(
+            runs, "environment steps" if budget.unit == "steps" else "millionths of budgets"
+        )
         entries = [_entry(run, failed.get(run.method)) for run in runs]
         entries.sort(key=lambda entry: -entry["mean"] if entry["mean"] is not None else math.inf)
         if entries[0]["mean"] is None:
-            raise UserError(f"No configuration of {method} could be trained on {family.id}: {entries[0]['error']}")
+            raise UserError(
+                f"No configuration of {method} could be trained on {family.id}: {entries[0]['error']}"
+            )
         found = about | {"chosen": entries[0]["method"], "configurations": entries}
         files.write_text(out / _FILE, json.dumps(found, indent=1) + "\n")
     _show(entries, family.id, out)
@@ -126,7 +144,9 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
         if key not in given and config.unread(start, key) is None
     }
     if count > 1 and not space:
-        raise UserError(f"{method!r} leaves nothing to tune: all of its search space is set. Leave some of it out.")
+        raise UserError(
+            f"{method!r} leaves nothing to tune: all of its search space is set. Leave some of it out."
+        )
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
 
 
@@ -149,7 +169,9 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
     """
     about, family = _read(Path(place)), make_family(family_spec)
     if (about["family"], about["family_hash"]) != (family.id, family.hash):
-        raise UserError(f"{place} was tuned on {about['family']} (or another version of it), not on {family.id}.")
+        raise UserError(
+            f"{place} was tuned on {about['family']} (or another version of it), not on {family.id}."
+        )
     if "chosen" not in about:
         raise UserError(
             f"The search in {place} is not finished. Go on with it: metabridge tune {about['method']} --family "
@@ -160,12 +182,19 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
 
 def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
     """How a configuration did; ``error`` where it diverged."""
-    entry: dict[str, Any] = {"method": run.method, "folder": run.out.name, "mean": None, "error": error}
+    entry: dict[str, Any] = {
+        "method": run.method,
+        "folder": run.out.name,
+        "mean": None,
+        "error": error,
+    }
     if error is not None:
         return entry
     path, remedy = run.out / _SCORE, "Remove it: the same command scores the configuration again."
     score = json_files.read_object(path, remedy)
-    json_files.check(score, path, {"mean": float, "standard_error": float, "trials": int, "cost": dict}, remedy)
+    json_files.check(
+        score, path, {"mean": float, "standard_error": float, "trials": int, "cost": dict}, remedy
+    )
     return entry | score
 
 
@@ -183,7 +212,9 @@ def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
             )
     tried = len(found.get("configurations", ()))
     if tried > configs:
-        raise UserError(f"{out} has tried {tried} configurations already; ask for as many or more, or another --out.")
+        raise UserError(
+            f"{out} has tried {tried} configurations already; ask for as many or more, or another --out."
+        )
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -199,16 +230,27 @@ def _read(folder: Path) -> dict[str, Any]:
     about = json_files.read_object(path, remedy)
     unfinished = () if "chosen" in about else ("chosen", "configurations")
     json_files.check(about, path, _SAYS, remedy, optional=unfinished)
-    listed = [entry.get("method") for entry in about.get("configurations", ()) if isinstance(entry, dict)]
+    listed = [
+        entry.get("method") for entry in about.get("configurations", ()) if isinstance(entry, dict)
+    ]
     if not unfinished and about["chosen"] not in listed:
-        raise UserError(f"{path} cannot be read: its configurations do not have the one that was chosen. {remedy}")
+        raise UserError(
+            f"{path} cannot be read: its configurations do not have the one that was chosen. {remedy}"
+        )
     return about
 
 
 _SAYS = {
-    "family": str, "family_hash": str, "method": str, "seed": int, "budget": dict, "training_seed": int, "rule": str,
-    "chosen": str, "configurations": list,
-}  # fmt: skip
+    "family": str,
+    "family_hash": str,
+    "method": str,
+    "seed": int,
+    "budget": dict,
+    "training_seed": int,
+    "rule": str,
+    "chosen": str,
+    "configurations": list,
+}
 """What the file of a search says, and in which types; the last two when it is finished."""
 
 
@@ -220,7 +262,9 @@ def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:
     table.add_column("trial return ↑", justify="right")
     for entry in entries:
         mean = entry["mean"]
-        said = entry["error"] if mean is None else f"{mean:.4g} ±{1.96 * entry['standard_error']:.2g}"
+        said = (
+            entry["error"] if mean is None else f"{mean:.4g} ±{1.96 * entry['standard_error']:.2g}"
+        )
         table.add_row(entry["method"], said)
     terminal = console()
     terminal.print(table)

@@ -58,7 +58,9 @@ def load(target: str) -> Any:
     with as_user_errors(f"{place} cannot be imported"):
         module = _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, attribute):
-        raise unknown(f"name in {place}:", attribute, [n for n in vars(module) if not n.startswith("_")])
+        raise unknown(
+            f"name in {place}:", attribute, [n for n in vars(module) if not n.startswith("_")]
+        )
     return getattr(module, attribute)
 
 
@@ -93,14 +95,23 @@ def _where(error: BaseException) -> str:
     """File and line of the innermost frame that is neither a library's nor ours: the user's own."""
     if isinstance(error, SyntaxError):
         return ""  # says so itself
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OTHERS)]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_OTHERS)
+    ]
     return f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
 
 
 _OURS = tuple(
-    str(Path(package.__file__ or "").parent) + os.sep for package in (bridge, experiments, rl_algos, llm_adapt)
+    str(Path(package.__file__ or "").parent) + os.sep
+    for package in (bridge, experiments, rl_algos, llm_adapt)
 )
-_OTHERS = ("<", *_OURS, *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")))
+_OTHERS = (
+    "<",
+    *_OURS,
+    *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
+)
 """How the names of files begin that are not the user's."""
 
 
@@ -121,7 +132,9 @@ def _of_file(file: Path) -> ModuleType:
         name = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
         if Path(module.__file__ or "").resolve() != file:
-            raise UserError(f"{file} is the module {name}, which is {module.__file__} here. Rename its package.")
+            raise UserError(
+                f"{file} is the module {name}, which is {module.__file__} here. Rename its package."
+            )
         return module
     name = f"metabridge_user_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)

@@ -24,7 +24,14 @@ from llm_adapt.local_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_safeten
 
 _KINDS = {"LORA": peft.LoraConfig, "IA3": peft.IA3Config, "PROMPT_TUNING": peft.PromptTuningConfig}
 _READ = {
-    "LORA": {"r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"},
+    "LORA": {
+        "r",
+        "lora_alpha",
+        "target_modules",
+        "exclude_modules",
+        "layers_to_transform",
+        "layers_pattern",
+    },
     "IA3": {"target_modules", "exclude_modules", "feedforward_modules"},
     "PROMPT_TUNING": {"num_virtual_tokens"},
 }
@@ -34,13 +41,23 @@ _NOTES = {"peft_version", "auto_mapping", "runtime_config"}
 _IDLE = {
     "LORA": {"lora_dropout", "fan_in_fan_out"},
     "IA3": {"fan_in_fan_out", "init_ia3_weights"},
-    "PROMPT_TUNING": {"token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"},
+    "PROMPT_TUNING": {
+        "token_dim",
+        "num_transformer_submodules",
+        "num_attention_heads",
+        "num_layers",
+    },
 }
 """Settings that change no output of a trained adapter, whatever they say."""
 _FIRST_WEIGHTS = {
     "LORA": {"megatron_core", "qalora_group_size", "eva_config"},
     "IA3": set(),
-    "PROMPT_TUNING": {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"},
+    "PROMPT_TUNING": {
+        "prompt_tuning_init",
+        "prompt_tuning_init_text",
+        "tokenizer_name_or_path",
+        "tokenizer_kwargs",
+    },
 }
 """Likewise, and not to be given to peft, which may read other files for them or ask for more."""
 _PLAIN: dict[str, tuple[Any, ...]] = {
@@ -63,7 +80,9 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
         )
     check_safetensors(folder, ADAPTER_WEIGHTS)
     files.verify(folder)
-    settings = read_object(folder / ADAPTER_CONFIG, "Save the adapter again, or give another folder.")
+    settings = read_object(
+        folder / ADAPTER_CONFIG, "Save the adapter again, or give another folder."
+    )
     try:
         config, weights = _config(settings, folder), load_file(folder / ADAPTER_WEIGHTS)
     except UserError:
@@ -88,7 +107,9 @@ def _config(settings: dict[str, Any], folder: Path) -> Any:
     """
     kind = settings.get("peft_type")
     if kind not in _KINDS:
-        raise UserError(f"{folder} holds an adapter of kind {kind}; those that are read here: {', '.join(_KINDS)}.")
+        raise UserError(
+            f"{folder} holds an adapter of kind {kind}; those that are read here: {', '.join(_KINDS)}."
+        )
     for name in _ABOUT & settings.keys():
         if not isinstance(settings[name], str | bool | None):
             raise ValueError(f"{name} is {settings[name]!r}, where text is expected")
@@ -101,7 +122,9 @@ def _config(settings: dict[str, Any], folder: Path) -> Any:
             "one without."
         )
     known = {field.name for field in dataclasses.fields(_KINDS[kind])}
-    return _KINDS[kind](**{name: value for name, value in settings.items() if name in given & known})
+    return _KINDS[kind](
+        **{name: value for name, value in settings.items() if name in given & known}
+    )
 
 
 def _plain(name: str, value: Any) -> bool:

@@ -40,7 +40,9 @@ class Past:
         ]
         self._left: list[tuple[Tensor, Tensor]] = []
 
-    def swap(self, key: Tensor, value: Tensor) -> tuple[Float[Tensor, "B G C E"], Float[Tensor, "B G C E"]]:
+    def swap(
+        self, key: Tensor, value: Tensor
+    ) -> tuple[Float[Tensor, "B G C E"], Float[Tensor, "B G C E"]]:
         """Take the next layer's new keys and values ``[B, G, T, E]``, and give its cached ones."""
         self._left.append((key, value))
         return self._cached[len(self._left) - 1]
@@ -51,7 +53,9 @@ class Past:
         return Entry(*zip(*self._left, strict=True))
 
 
-def visible(tokens: int, window: int, past: Past | None, device: torch.device) -> Bool[Tensor, "b T S"] | None:
+def visible(
+    tokens: int, window: int, past: Past | None, device: torch.device
+) -> Bool[Tensor, "b T S"] | None:
     """Which tokens each new one attends to: the last ``window``, itself included. None: all that are there."""
     if past is None or not past.filled:
         if tokens <= window:
@@ -94,11 +98,15 @@ def attend(
     """A token attends where the mask is true; without one to all of ``past``, and to the new tokens up to itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
     if not keys.shape[2]:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
     if query.shape[2] == 1:
         return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
     key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **options
+    )
 
 
 def _attend_from_one(

@@ -28,15 +28,30 @@ _LEARNED = ("gpt2",)
 _FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions whose frequencies do not depend on how long a sequence has become."""
 _REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
-_SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "intermediate_size", "n_inner", "sliding_window")
+_SIZES = (
+    *_REQUIRED,
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "n_inner",
+    "sliding_window",
+)
 _POSITIVE = (
-    "rms_norm_eps", "layer_norm_epsilon", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "beta_fast",
+    "rms_norm_eps",
+    "layer_norm_epsilon",
+    "rope_theta",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "beta_fast",
     "beta_slow",
-)  # fmt: skip
+)
 _DROPOUT = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
 
 
-def new_config(name: str, *, hidden: int, layers: int, heads: int, positions: int) -> PreTrainedConfig:
+def new_config(
+    name: str, *, hidden: int, layers: int, heads: int, positions: int
+) -> PreTrainedConfig:
     """A decoder of ``layers`` layers that are ``hidden`` wide, for at most ``positions`` tokens at a time.
 
     Its feed-forward layers have about 8 x hidden² weights, gated or not. New weights have the spread of transformers,
@@ -54,12 +69,22 @@ def new_config(name: str, *, hidden: int, layers: int, heads: int, positions: in
             f"Try hidden={2 * heads * max(1, round(hidden / heads / 2))}."
         )
     fields: dict[str, Any] = {
-        "vocab_size": 1, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "max_position_embeddings": positions, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+        "vocab_size": 1,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "max_position_embeddings": positions,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
         "initializer_range": min(0.5, 0.02 * (1024 / hidden) ** 0.5),
-    }  # fmt: skip
+    }
     if name not in _LEARNED:
-        fields |= {"num_key_value_heads": heads, "head_dim": hidden // heads, "sliding_window": None}
+        fields |= {
+            "num_key_value_heads": heads,
+            "head_dim": hidden // heads,
+            "sliding_window": None,
+        }
         fields["intermediate_size"] = 8 * round(hidden / 3)
     config = CONFIG_MAPPING[name](**fields)
     _strip(config)
@@ -77,13 +102,19 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     folder = Path(folder)
     kind = _kind(folder)
     if kind not in BACKBONES:
-        raise UserError(f"{folder} holds a model of type {kind!r}; a policy can stand on {', '.join(BACKBONES)}.")
+        raise UserError(
+            f"{folder} holds a model of type {kind!r}; a policy can stand on {', '.join(BACKBONES)}."
+        )
     check_model(folder)
     try:
         model, report = AutoModel.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32,
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
             output_loading_info=True,
-        )  # fmt: skip
+        )
     except Exception as error:  # of any of the libraries that take part
         raise UserError(f"{folder} cannot be read as a {kind} model: {error}") from error
     config, weights = model.config, _wordless(model).state_dict()
@@ -96,7 +127,9 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
         check(config)
     except UserError as error:
         raise UserError(f"{folder} cannot be used. {error}") from None
-    config.name_or_path = ""  # saved with a policy, it would tell where this machine keeps its files
+    config.name_or_path = (
+        ""  # saved with a policy, it would tell where this machine keeps its files
+    )
     _strip(config)
     return config, weights
 
@@ -120,7 +153,9 @@ def read_config(fields: dict[str, Any]) -> PreTrainedConfig:
     for name in _SIZES:
         _check_size(kind, name, fields.get(name, 1))
     try:
-        return CONFIG_MAPPING[kind](**{name: value for name, value in fields.items() if name != "model_type"})
+        return CONFIG_MAPPING[kind](
+            **{name: value for name, value in fields.items() if name != "model_type"}
+        )
     except Exception as error:  # of any of the libraries that take part
         raise UserError(f"These are no fields of a {kind} decoder ({error}).") from error
 
@@ -142,11 +177,17 @@ def check(config: PreTrainedConfig) -> None:
         _check_size(kind, name, getattr(config, name, None))
     heads, (_, key_heads, size) = config.num_attention_heads, keys_shape(config)
     if config.hidden_size % heads:
-        raise UserError(f"A {kind} decoder needs a hidden_size that {heads} heads divide; found {config.hidden_size}.")
+        raise UserError(
+            f"A {kind} decoder needs a hidden_size that {heads} heads divide; found {config.hidden_size}."
+        )
     if heads % key_heads:
-        raise UserError(f"A {kind} decoder needs num_key_value_heads that divide {heads}; found {key_heads}.")
+        raise UserError(
+            f"A {kind} decoder needs num_key_value_heads that divide {heads}; found {key_heads}."
+        )
     if kind not in _LEARNED and size % 2:
-        raise UserError(f"Rotary positions need heads of an even size; found {size}. Change hidden_size or head_dim.")
+        raise UserError(
+            f"Rotary positions need heads of an even size; found {size}. Change hidden_size or head_dim."
+        )
     rotations = getattr(config, "rope_parameters", None) or {}
     rotation = rotations.get("rope_type", "default")
     if rotation not in _FIXED_ROTATIONS:
@@ -158,12 +199,16 @@ def check(config: PreTrainedConfig) -> None:
     for name in _POSITIVE:
         value = numbers.get(name)
         if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-            raise UserError(f"A {kind} decoder needs {name} to be a finite number above 0; found {value!r}.")
+            raise UserError(
+                f"A {kind} decoder needs {name} to be a finite number above 0; found {value!r}."
+            )
 
 
 def _check_size(kind: str, name: str, value: Any) -> None:
     if (value is not None or name in _REQUIRED) and not (type(value) is int and value >= 1):
-        raise UserError(f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}.")
+        raise UserError(
+            f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}."
+        )
 
 
 def reach(config: PreTrainedConfig) -> int:
@@ -204,7 +249,12 @@ def _wordless(model: PreTrainedModel) -> PreTrainedModel:
 
 def _strip(config: PreTrainedConfig) -> None:
     """No words, no dropout (what is trained is then what plays), and nothing put out but the last layer."""
-    config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, None, None, None
+    config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = (
+        1,
+        None,
+        None,
+        None,
+    )
     config.output_hidden_states, config.output_attentions = False, False
     for name in _DROPOUT:
         if hasattr(config, name):

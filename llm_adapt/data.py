@@ -34,9 +34,9 @@ from bridge import files, json_files, parquet
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
-from bridge.references.table import reference
+from bridge.references.registry import reference
 from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
-from bridge.trials import task_numbers
+from bridge.training.rollouts import task_numbers
 from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
 
@@ -137,7 +137,9 @@ class Collection:
         whole = family.trial(split)
         self.family = family
         self.trial = Trial(episodes or whole.episodes, whole.horizon)
-        self.definition = Definition(family.id, family.hash, split, tuple(sources), seed, self.trial.episodes, rows)
+        self.definition = Definition(
+            family.id, family.hash, split, tuple(sources), seed, self.trial.episodes, rows
+        )
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
         self.agents = agents
         self.steps: int | None = None
@@ -152,11 +154,18 @@ class Collection:
         """
         another = f"metabridge data SOURCES --family {family.id} --out FOLDER"
         if not (folder / _DEFINITION).exists():
-            raise UserError(f"{folder} holds no collection of histories: no {_DEFINITION}. Make one: {another}")
+            raise UserError(
+                f"{folder} holds no collection of histories: no {_DEFINITION}. Make one: {another}"
+            )
         found = json_files.read_object(folder / _DEFINITION, f"Make another: {another}")
-        versions, ours = [found.get(name) for name in ("version", "suite_version")], [VERSION, SUITE_VERSION]
+        versions, ours = (
+            [found.get(name) for name in ("version", "suite_version")],
+            [VERSION, SUITE_VERSION],
+        )
         if versions != ours:
-            raise UserError(f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}")
+            raise UserError(
+                f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}"
+            )
         json_files.check(found, folder / _DEFINITION, _SAYS, f"Make another: {another}")
         if (found["family"], found["family_hash"]) != (family.id, family.hash):
             raise UserError(
@@ -178,15 +187,21 @@ class Collection:
         remedy = "Remove it, and make it again."
         table = parquet.read(path, ["length"], remedy=remedy)
         if table.schema.types != [pa.int64()] or table["length"].null_count:
-            raise UserError(f"{path} cannot be read (expected a column of lengths, found none). {remedy}")
+            raise UserError(
+                f"{path} cannot be read (expected a column of lengths, found none). {remedy}"
+            )
         if len(table) != self.definition.rows:
-            raise UserError(f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}")
+            raise UserError(
+                f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}"
+            )
         return sum(table["length"].to_pylist())
 
     def noise(self, shard: int) -> TrialNoise:
         """A row for each history of a shard."""
         d = self.definition
-        return TrialNoise.of(f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows))
+        return TrialNoise.of(
+            f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows)
+        )
 
     def path(self, shard: int) -> Path:
         """Where a shard lies, or will."""
@@ -214,25 +229,37 @@ class Collection:
     def features(self) -> datasets.Features:
         """The columns: a list of steps each, but ``length`` and ``source``."""
         obs, action = _feature(self.family.observation), _feature(self.family.action)
-        number, flag = datasets.List(datasets.Value("float32")), datasets.List(datasets.Value("bool"))
+        number, flag = (
+            datasets.List(datasets.Value("float32")),
+            datasets.List(datasets.Value("bool")),
+        )
         steps = {"obs": obs, "action": action, "reward": number, "next_obs": obs, "end": flag}
         steps |= {"asked": obs, "best": action}
         return datasets.Features(
             {"source": datasets.Value("string"), "length": datasets.Value("int64")}
-            | {name: datasets.List(kind) if name in _SPACED else kind for name, kind in steps.items()}
+            | {
+                name: datasets.List(kind) if name in _SPACED else kind
+                for name, kind in steps.items()
+            }
         )
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
         if not (self.folder / _DEFINITION).exists():
             files.write_text(self.folder / "README.md", self._card())
-            files.write_text(self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True))
-        agents = [self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources]
+            files.write_text(
+                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
+            )
+        agents = [
+            self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources
+        ]
         histories = play(agents, self.family, self.trial, self.noise(number), d.split)
         names = [d.sources[row % len(d.sources)] for row in range(d.rows)]
         lengths = histories.length.tolist()
         columns: dict[str, Any] = {"source": names, "length": lengths}
-        for name, rows in (histories.steps._asdict() | {"asked": histories.asked, "best": histories.best}).items():
+        for name, rows in (
+            histories.steps._asdict() | {"asked": histories.asked, "best": histories.best}
+        ).items():
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
@@ -241,15 +268,27 @@ class Collection:
     def _card(self) -> str:
         d = self.definition
         return _CARD.format(
-            family=d.family, hash=d.family_hash, split=d.split, sources=", ".join(d.sources), episodes=d.episodes,
-            horizon=self.trial.horizon, rows=d.rows, definition=json.dumps(asdict(d), indent=1, sort_keys=True),
-        )  # fmt: skip
+            family=d.family,
+            hash=d.family_hash,
+            split=d.split,
+            sources=", ".join(d.sources),
+            episodes=d.episodes,
+            horizon=self.trial.horizon,
+            rows=d.rows,
+            definition=json.dumps(asdict(d), indent=1, sort_keys=True),
+        )
 
 
 _DEFINITION = "definition.json"
 _SAYS = {
-    "family": str, "family_hash": str, "split": str, "sources": list, "seed": int, "episodes": int, "rows": int,
-}  # fmt: skip
+    "family": str,
+    "family_hash": str,
+    "split": str,
+    "sources": list,
+    "seed": int,
+    "episodes": int,
+    "rows": int,
+}
 """What it says, and in which types; and versions, which are compared first."""
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
 _SPACED = ("obs", "action", "next_obs", "asked", "best")
@@ -283,7 +322,9 @@ def _shards(folder: Path) -> dict[int, Path]:
     return {int(name[1]): path for name, path in found if name}
 
 
-def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily) -> Histories:
+def read(
+    rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily
+) -> Histories:
     """Some rows as tensors, padded with zeros to the length of the longest."""
     table = rows.with_format("arrow")[list(index)]
     length = torch.tensor(table["length"].to_pylist())
@@ -302,7 +343,9 @@ def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: Task
     def spaced(name: str, space: Discrete | Box) -> Tensor:
         return column(name, space, torch.int64 if isinstance(space, Discrete) else torch.float32)
 
-    obs, next_obs, asked = (spaced(name, family.observation) for name in ("obs", "next_obs", "asked"))
+    obs, next_obs, asked = (
+        spaced(name, family.observation) for name in ("obs", "next_obs", "asked")
+    )
     action, best = (spaced(name, family.action) for name in ("action", "best"))
     reward, end = (column(name, None, torch.float32) for name in ("reward", "end"))
     return Histories(Transition(obs, action, reward, next_obs, end), asked, best, length)

@@ -5,7 +5,7 @@
 * ``Returns``: reward. Whole trials are played on k tasks of a split, and judged and learned from as
   ``llm_adapt/icl_rl.py`` does at its defaults, with a critic that is made new and not kept.
 
-Who forgets with every episode (``llm_adapt/mt.py``) is tuned on single episodes by either.
+Who forgets with every episode (``llm_adapt/multi_task.py``) is tuned on single episodes by either.
 
 Played tasks are such that no evaluation scores, where a split has tasks without end; where they are a finite list, the
 first k of them are, and whoever scores the policy must say so.
@@ -25,19 +25,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge.errors import DivergenceError, UserError
-from bridge.learner import first_weights
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Judged, judge, losses
+from bridge.maths.trial_ppo import PpoTargets, losses, ppo_targets
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.trials import Batch, play_trials
+from bridge.training.learner import seeded_init
+from bridge.training.rollouts import Batch, play_trials
 from llm_adapt import data, icl_rl
 from llm_adapt.histories import one_episode
 from llm_adapt.icl_rl import tokens_of
 from llm_adapt.imitation import surprise
 from llm_adapt.in_context import InContext
-from llm_adapt.tuners import Kind, Tuned, Tuner
+from llm_adapt.trainable import Finetuned, Kind, Trainable
 from llm_adapt.windows import cut
 
 _FAR = 1 << 40
@@ -50,10 +50,10 @@ _RATES: dict[Kind, float] = {"full": 1e-3, "head": 1e-2, "lora": 1e-2, "ia3": 3e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Tuner):
+class Config(Trainable):
     """What is trained, and how far."""
 
-    called: ClassVar[str] = "Fine-tuning"
+    display_name: ClassVar[str] = "Fine-tuning"
 
     steps: int = 100
     """Gradient steps."""
@@ -69,10 +69,12 @@ class Config(Tuner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need("1 or more", "batch", "tasks")
-        self.need("0 or more", "steps", "lr", "seed")
+        self.check_numbers("1 or more", "batch", "tasks")
+        self.check_numbers("0 or more", "steps", "lr", "seed")
         if self.lr > (most := torch.finfo(torch.float32).max):
-            raise UserError(f"{self.called} needs lr of at most {most:.2g}, as float32 has; found {self.lr}.")
+            raise UserError(
+                f"{self.display_name} needs lr of at most {most:.2g}, as float32 has; found {self.lr}."
+            )
 
     @property
     def rate(self) -> float:
@@ -105,7 +107,7 @@ class Signal(Protocol):
 class Tuning:
     """Gradient steps on a policy, in place. Its state can be saved between any two steps: all noise is counted."""
 
-    def __init__(self, tuned: Tuned, signal: Signal, config: Config) -> None:
+    def __init__(self, tuned: Finetuned, signal: Signal, config: Config) -> None:
         self.tuned, self.signal, self.config = tuned, signal, config
         self.learned = [*tuned.learned.values(), *signal.learned]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.rate)
@@ -135,7 +137,12 @@ class Tuning:
             )
         self.optimizer.step()
         self.grad_steps += 1
-        return {"grad_steps": self.grad_steps, "env_steps": self.signal.env_steps, "loss": loss.item(), **metrics}
+        return {
+            "grad_steps": self.grad_steps,
+            "env_steps": self.signal.env_steps,
+            "loss": loss.item(),
+            **metrics,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs, bit for bit."""
@@ -159,11 +166,21 @@ class Tuning:
 class Demonstrations:
     """Imitate histories, in windows."""
 
-    def __init__(self, agent: InContext, family: TaskFamily, shown: data.Stored, config: Config) -> None:
-        self.agent, self.policy, self.family, self.histories = agent, agent.policy, family, shown.rows
+    def __init__(
+        self, agent: InContext, family: TaskFamily, shown: data.Stored, config: Config
+    ) -> None:
+        self.agent, self.policy, self.family, self.histories = (
+            agent,
+            agent.policy,
+            family,
+            shown.rows,
+        )
         lengths, self.seed = shown.rows["length"], config.seed
         read = family.trial(shown.split).horizon if agent.reads == "episode" else max(lengths)
-        self.env_steps, self.width = sum(lengths), min(self.policy.config.window, max(lengths), read)
+        self.env_steps, self.width = (
+            sum(lengths),
+            min(self.policy.config.window, max(lengths), read),
+        )
         self.count = max(1, config.batch // self.width)
         self.learned: list[nn.Parameter] = []
 
@@ -193,11 +210,18 @@ class Returns:
 
     def __init__(self, agent: InContext, family: TaskFamily, split: str, config: Config) -> None:
         self.agent, self.policy, self.family, self.split = agent, agent.policy, family, split
-        self.trial, self.numbers = agent.past(family.trial(split)), tuned_tasks(family, split, config.tasks)
+        self.trial, self.numbers = (
+            agent.past(family.trial(split)),
+            tuned_tasks(family, split, config.tasks),
+        )
         span = self.trial.episodes * self.trial.horizon
         self.trials, self.played, self.env_steps = max(_PPO.minibatches, config.batch // span), 0, 0
-        self.scale, width, self.seed = ReturnScale(span), self.policy.config.backbone_config.hidden_size, config.seed
-        with first_weights(config.seed):
+        self.scale, width, self.seed = (
+            ReturnScale(span),
+            self.policy.config.backbone_config.hidden_size,
+            config.seed,
+        )
+        with seeded_init(config.seed):
             self.critic = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
         self.learned = list(self.critic.parameters())
 
@@ -207,9 +231,16 @@ class Returns:
             self._play()
         out, score = self._read(self.batch)
         log_prob, entropy = self.policy.actions.log_prob_and_entropy(out, self.batch.action)
-        found = losses(log_prob, entropy, score, self.judged, clip=_PPO.clip)
-        loss = found.loss_policy + _PPO.value_weight * found.loss_value - left * _PPO.entropy * found.entropy
-        return loss, {"trial_return": self.batch.reward.sum(0).mean().item(), "entropy": found.entropy.item()}
+        found = losses(log_prob, entropy, score, self.targets, clip=_PPO.clip)
+        loss = (
+            found.loss_policy
+            + _PPO.value_weight * found.loss_value
+            - left * _PPO.entropy * found.entropy
+        )
+        return loss, {
+            "trial_return": self.batch.reward.sum(0).mean().item(),
+            "entropy": found.entropy.item(),
+        }
 
     @torch.no_grad()
     def _play(self) -> None:
@@ -217,23 +248,34 @@ class Returns:
         row = self.played + torch.arange(self.trials)
         tasks = self.family.sample(self.split, self.numbers[row % len(self.numbers)])
         noise = TrialNoise.of(f"finetune/play/{self.seed}", row)
-        self.batch = batch = play_trials(self.agent, self.family, self.trial, noise, means=False, tasks=tasks)
+        self.batch = batch = play_trials(
+            self.agent, self.family, self.trial, noise, means=False, tasks=tasks
+        )
         steps = int(batch.live.sum())
         self.played, self.env_steps = self.played + self.trials, self.env_steps + steps
-        self.scale.update(batch.judged, batch.live, gamma=_PPO.gamma)
+        self.scale.update(batch.critic_reward, batch.live, gamma=_PPO.gamma)
         out, score = self._read(batch)
         behaviour, _ = self.policy.actions.log_prob_and_entropy(out, batch.action)
-        self.judged = judge(
-            behaviour, score, batch.judged, batch.live, self.scale,
-            length=steps / self.trials, gamma=_PPO.gamma, lam=_PPO.lam,
-        )  # fmt: skip
+        self.targets = ppo_targets(
+            behaviour,
+            score,
+            batch.critic_reward,
+            batch.live,
+            self.scale,
+            length=steps / self.trials,
+            gamma=_PPO.gamma,
+            lam=_PPO.lam,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The critic, and the batch that the next gradient steps may still be on."""
         state: dict[str, Any] = {name: getattr(self, name) for name in ("played", "env_steps")}
         state |= {name: getattr(self, name).state_dict() for name in ("critic", "scale")}
         if self.played:
-            state |= {"batch": self.batch, "judged": self.judged._replace(live=self.batch.live.clone())}
+            state |= {
+                "batch": self.batch,
+                "targets": self.targets._replace(live=self.batch.live.clone()),
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -242,7 +284,7 @@ class Returns:
         self.critic.load_state_dict(state["critic"])
         self.scale.load_state_dict(state["scale"])
         if self.played:
-            self.batch, self.judged = Batch(*state["batch"]), Judged(*state["judged"])
+            self.batch, self.targets = Batch(*state["batch"]), PpoTargets(*state["targets"])
 
     def _read(self, batch: Batch) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
         """What the policy and the critic say before every step."""

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from bridge import memory
 from bridge.errors import UserError
-from bridge.finetuning.lived import live_first
 from bridge.noise import TrialNoise
 from bridge.play import clue_given, record_context
 from bridge.protocol import Agent, Clues, Step, Trial
-from bridge.references.table import REFERENCES, reference
+from bridge.references.registry import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.trials import task_numbers
+from bridge.test_time.trial_buffer import live_first
+from bridge.training.rollouts import task_numbers
 from llm_adapt.tokens import Transition
 
 
@@ -45,7 +45,9 @@ class Histories(NamedTuple):
 
 
 @torch.no_grad()
-def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: TrialNoise, split: str) -> Histories:
+def play(
+    sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: TrialNoise, split: str
+) -> Histories:
     """A trial on a task of ``split`` for each row of ``noise``, which names both; rows take the sources in turn.
 
     Raises:
@@ -64,7 +66,9 @@ def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Tria
         record_context(source, family, split, memory.select(tasks, mine), noise[mine], trial)
         for source, mine in zip(sources, groups, strict=False)
     ]
-    states = torch.cat([step.obs[_live(step)] for episodes in played for steps in episodes for step in steps])
+    states = torch.cat(
+        [step.obs[_live(step)] for episodes in played for steps in episodes for step in steps]
+    )
     states = states.unique(dim=0)
     parts = [
         _labelled(family, split, trial, memory.select(tasks, mine), episodes, states, noise[mine])
@@ -73,8 +77,16 @@ def play(sources: Sequence[Agent], family: TaskFamily, trial: Trial, noise: Tria
     longest = max(int(part.length.max()) for part in parts)
     found = [_padded(part, longest) for part in parts]
     order = torch.cat(groups).argsort()
-    steps = Transition(*(torch.cat(columns)[order] for columns in zip(*(part.steps for part in found), strict=True)))
-    return Histories(steps, *(torch.cat(columns)[order] for columns in zip(*(part[1:] for part in found), strict=True)))
+    steps = Transition(
+        *(
+            torch.cat(columns)[order]
+            for columns in zip(*(part.steps for part in found), strict=True)
+        )
+    )
+    return Histories(
+        steps,
+        *(torch.cat(columns)[order] for columns in zip(*(part[1:] for part in found), strict=True)),
+    )
 
 
 def one_episode(histories: Histories, noise: Rows) -> Histories:
@@ -86,7 +98,10 @@ def one_episode(histories: Histories, noise: Rows) -> Histories:
     chosen = (noise.uniform()[:, None] * (last + 1)).long()
     mine = (number == chosen) & inside
     length = mine.sum(1)
-    row, at = torch.arange(len(end))[:, None], mine.long().argmax(1, keepdim=True) + torch.arange(int(length.max()))
+    row, at = (
+        torch.arange(len(end))[:, None],
+        mine.long().argmax(1, keepdim=True) + torch.arange(int(length.max())),
+    )
     beyond = torch.arange(at.shape[1]) >= length[:, None]
 
     def part(column: Tensor) -> Tensor:
@@ -94,7 +109,9 @@ def one_episode(histories: Histories, noise: Rows) -> Histories:
         rows[beyond] = 0
         return rows
 
-    return Histories(Transition(*map(part, histories.steps)), part(histories.asked), part(histories.best), length)
+    return Histories(
+        Transition(*map(part, histories.steps)), part(histories.asked), part(histories.best), length
+    )
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
@@ -132,7 +149,11 @@ def _labelled(
         known = oracle.begin(told, noise.agent.at("oracle", number), episode=number)
         for t, step in enumerate(steps):
             asked.append(states[noise.env.at("asked", number, t).integers(len(states))])
-            best.append(oracle.act(known, asked[-1], noise.agent.at("oracle", number, t), explore=True).action)
+            best.append(
+                oracle.act(
+                    known, asked[-1], noise.agent.at("oracle", number, t), explore=True
+                ).action
+            )
             known = oracle.observe(known, step)
     steps = [step for episode in episodes for step in episode]
     live = torch.stack([_live(step) for step in steps], 1)

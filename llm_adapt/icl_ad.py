@@ -30,7 +30,7 @@ __all__ = ["SPACE", "Config", "IclAdLearner"]
 class Config(imitation.Config):
     """As for every imitation."""
 
-    called: ClassVar[str] = "Algorithm distillation"
+    display_name: ClassVar[str] = "Algorithm distillation"
 
 
 class IclAdLearner(ImitationLearner):

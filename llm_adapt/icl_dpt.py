@@ -29,7 +29,7 @@ __all__ = ["SPACE", "Config", "IclDptLearner"]
 class Config(imitation.Config):
     """As for every imitation."""
 
-    called: ClassVar[str] = "DPT"
+    display_name: ClassVar[str] = "DPT"
 
 
 class IclDptLearner(ImitationLearner):

@@ -2,7 +2,7 @@
 
 Duan et al. 2016 (arXiv 1611.02779) with the memory of Mishra et al. 2018 (arXiv 1707.03141) and Melo 2022 (arXiv
 2206.06614): the policy reads its own trial, a token a step, and is trained by PPO on the return of the whole trial. It
-is the mirror of ``rl_algos/rl2.py``: same trials, same judgement, same losses (``bridge/trials.py``,
+is the mirror of ``rl_algos/rl2.py``: same trials, same judgement, same losses (``bridge/training/rollouts.py``,
 ``bridge/maths/trial_ppo.py``), so that what differs is how the past is kept.
 
 Deviations from these papers:
@@ -27,16 +27,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge.config import Depth
-from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Judged, Losses, judge, losses
+from bridge.maths.trial_ppo import Losses, PpoTargets, losses, ppo_targets
 from bridge.noise import TrialNoise
 from bridge.protocol import Card, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.trials import Batch, play_trials, task_features
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.rollouts import Batch, play_trials, task_features
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from llm_adapt.in_context import InContext
 from llm_adapt.policy import Decoder
 from llm_adapt.tokens import Layout, Transition
@@ -46,7 +46,7 @@ from llm_adapt.tokens import Layout, Transition
 class Config(Decoder):
     """How the policy is built and trained."""
 
-    called: ClassVar[str] = "In-context RL"
+    display_name: ClassVar[str] = "In-context RL"
 
     layers: Depth = 2
     window: int = 1024
@@ -80,10 +80,10 @@ class Config(Decoder):
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "steps_per_update", "epochs", "minibatches")
-        self.need("0 or more", "episodes", "entropy", "value_weight")
-        self.need("above 0", "lr", "clip", "max_grad_norm")
-        self.need("from 0 to 1", "gamma", "lam", "warm_up")
+        self.check_numbers("1 or more", "steps_per_update", "epochs", "minibatches")
+        self.check_numbers("0 or more", "episodes", "entropy", "value_weight")
+        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
+        self.check_numbers("from 0 to 1", "gamma", "lam", "warm_up")
 
 
 SPACE: Space = {
@@ -97,24 +97,37 @@ SPACE: Space = {
 """What is tuned: not the decoder nor what the critic sees, which are other methods."""
 
 
-class IclRlLearner(Saved):
+class IclRlLearner(CheckpointedLearner):
     """PPO on trials, as RL²'s learner."""
 
-    parts = ("policy", "critic", "scale", "optimizer")
+    checkpointed = ("policy", "critic", "scale", "optimizer")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         whole, device = family.trial("train"), self.workers.device
         self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
         span = self.trial.episodes * self.trial.horizon
         trials = config.steps_per_update // span
         self.trials = max(config.minibatches, trials // self.workers.count)  # of each worker
-        features = task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
+        features = (
+            task_features(family.sample("train", torch.arange(1))).shape[1]
+            if config.critic == "task"
+            else 0
+        )
         self.scale = ReturnScale(span).to(device)
-        with first_weights(seed):
+        with seeded_init(seed):
             self.policy = config.policy(family).to(device)
             width = self.policy.config.backbone_config.hidden_size
-            self.critic = nn.Sequential(nn.Linear(width + features, width), nn.ReLU(), nn.Linear(width, 1)).to(device)
+            self.critic = nn.Sequential(
+                nn.Linear(width + features, width), nn.ReLU(), nn.Linear(width, 1)
+            ).to(device)
         self.learned = [*self.policy.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
@@ -124,9 +137,11 @@ class IclRlLearner(Saved):
         batch, _ = self._play()
         own = Rows.of(f"learn/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials))
         played = self.workers.total(batch.live.sum())
-        judged = self._judge(batch, played / (self.trials * self.workers.count))
+        targets = self._targets(batch, played / (self.trials * self.workers.count))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * min(left, (spent + 1e-3) / config.warm_up if config.warm_up else left)
+            group["lr"] = config.lr * min(
+                left, (spent + 1e-3) / config.warm_up if config.warm_up else left
+            )
         bonus, sums = config.entropy * left, dict.fromkeys(Losses._fields, 0.0)
         for epoch in range(config.epochs):
             order = own.at("order", epoch).uniform().argsort()
@@ -134,8 +149,12 @@ class IclRlLearner(Saved):
                 part = batch.columns(rows)
                 out, score = self._evaluate(part)
                 log_prob, entropy = self.policy.actions.log_prob_and_entropy(out, part.action)
-                found = losses(log_prob, entropy, score, judged.columns(rows), clip=config.clip)
-                loss = found.loss_policy + config.value_weight * found.loss_value - bonus * found.entropy
+                found = losses(log_prob, entropy, score, targets.columns(rows), clip=config.clip)
+                loss = (
+                    found.loss_policy
+                    + config.value_weight * found.loss_value
+                    - bonus * found.entropy
+                )
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.workers.average_gradients(self.learned)
@@ -147,31 +166,48 @@ class IclRlLearner(Saved):
         self.updates += 1
         self.env_steps += played
         steps = config.epochs * config.minibatches
-        return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
+        return {"trial_return": batch.reward.sum(0).mean().item()} | {
+            key: total / steps for key, total in sums.items()
+        }
 
     def _play(self) -> tuple[Batch, TrialNoise]:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ; its noise."""
-        noise = TrialNoise.of(f"train/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials))
-        return play_trials(self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"), noise
+        noise = TrialNoise.of(
+            f"train/icl_rl/{self.seed}", self.workers.rows(self.updates, self.trials)
+        )
+        return play_trials(
+            self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"
+        ), noise
 
     @torch.no_grad()
-    def _judge(self, batch: Batch, length: float) -> Judged:
+    def _targets(self, batch: Batch, length: float) -> PpoTargets:
         """What the epochs hold fixed; ``length``: live steps of a trial, on average over all workers."""
         config, average = self.config, self.workers.mean
-        self.scale.update(batch.judged, batch.live, gamma=config.gamma, average=average)
+        self.scale.update(batch.critic_reward, batch.live, gamma=config.gamma, average=average)
         out, score = self._evaluate(batch)
         behaviour, _ = self.policy.actions.log_prob_and_entropy(out, batch.action)
-        return judge(
-            behaviour, score, batch.judged, batch.live, self.scale,
-            length=length, gamma=config.gamma, lam=config.lam, average=average,
-        )  # fmt: skip
+        return ppo_targets(
+            behaviour,
+            score,
+            batch.critic_reward,
+            batch.live,
+            self.scale,
+            length=length,
+            gamma=config.gamma,
+            lam=config.lam,
+            average=average,
+        )
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
         """The policy's output and the critic's standard score before every step, from the trial's start."""
         with self.workers.autocast():
             by_token = self.policy.hidden(tokens_of(batch, self.policy.layout))
             hidden, out = by_token.transpose(0, 1), self.policy.actor(by_token).transpose(0, 1)
-            seen = [hidden, batch.task.expand(len(hidden), -1, -1)] if self.config.critic == "task" else [hidden]
+            seen = (
+                [hidden, batch.task.expand(len(hidden), -1, -1)]
+                if self.config.critic == "task"
+                else [hidden]
+            )
             score = self.critic(torch.cat(seen, -1)).squeeze(-1)
         return out.float(), score.float()
 
@@ -180,7 +216,11 @@ class IclRlLearner(Saved):
         count = sum(p.numel() for p in self.policy.parameters())
         supervision = "reward" if self.config.critic == "history" else "reward, task in critic"
         card = Card(
-            method="icl_rl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+            method="icl_rl",
+            supervision=supervision,
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
         )
         return InContext(self.policy, card)
 

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.errors import UserError
-from bridge.learner import Saved, first_weights
 from bridge.protocol import Card
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
@@ -42,7 +42,7 @@ from llm_adapt.windows import Windows, cut
 class Config(Decoder):
     """How the policy is built and trained, and on what."""
 
-    called: ClassVar[str] = "Imitation"
+    display_name: ClassVar[str] = "Imitation"
 
     distribution: spaces.Distribution = "clipped_gaussian"
     """Of actions, where these fill a box: a Beta cannot be fitted to who often does his utmost."""
@@ -68,12 +68,14 @@ class Config(Decoder):
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "steps_per_update", "batch")
-        self.need("0 or more", "episodes", "weight_decay")
+        self.check_numbers("1 or more", "steps_per_update", "batch")
+        self.check_numbers("0 or more", "episodes", "weight_decay")
         if self.data and (self.sources or self.episodes):
-            raise UserError(f"{self.called}: data={self.data} settles sources and episodes. Leave these out.")
-        self.need("above 0", "lr", "max_grad_norm", "passes")
-        self.need("from 0 to 1", "warm_up")
+            raise UserError(
+                f"{self.display_name}: data={self.data} settles sources and episodes. Leave these out."
+            )
+        self.check_numbers("above 0", "lr", "max_grad_norm", "passes")
+        self.check_numbers("from 0 to 1", "warm_up")
 
 
 SPACE: Space = {
@@ -85,19 +87,28 @@ SPACE: Space = {
 """What is tuned: not the decoder nor the data, which are other methods."""
 
 
-class ImitationLearner(Saved):
+class ImitationLearner(CheckpointedLearner):
     """Maximum likelihood on a growing pool of histories."""
 
-    parts = ("policy", "optimizer")
+    checkpointed = ("policy", "optimizer")
     method: ClassVar[str]
     supervision: ClassVar[str]
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         self.pool: list[datasets.Dataset] = []
-        with first_weights(seed):
+        with seeded_init(seed):
             self.policy = config.policy(family).to(self.workers.device)
-        self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
 
     @cached_property
     def collection(self) -> data.Collection:
@@ -107,20 +118,28 @@ class ImitationLearner(Saved):
             return _for_training(data.Collection.opened(Path(config.data), family))
         whole = family.trial("train")
         episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
-        sources = tuple(config.sources.split("+")) if config.sources else default_sources(self.method, family)
+        sources = (
+            tuple(config.sources.split("+"))
+            if config.sources
+            else default_sources(self.method, family)
+        )
         rows = max(1, config.steps_per_update // (episodes * whole.horizon))
         return data.Collection(family, sources, seed=self.seed, episodes=episodes, rows=rows)
 
     @property
     def width(self) -> int:
         """W: that of attention, but no longer than a history."""
-        return min(self.config.window, self.collection.trial.episodes * self.collection.trial.horizon)
+        return min(
+            self.config.window, self.collection.trial.episodes * self.collection.trial.horizon
+        )
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """One more shard, then some steps on windows of all that there are."""
         config, left = self.config, max(0.0, 1 - spent)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * min(left, (spent + 1e-3) / config.warm_up if config.warm_up else left)
+            group["lr"] = config.lr * min(
+                left, (spent + 1e-3) / config.warm_up if config.warm_up else left
+            )
         self._check_supply(spent)
         while len(self.pool) <= self.updates:
             self.pool.append(self.collection.shard(len(self.pool)))
@@ -162,7 +181,9 @@ class ImitationLearner(Saved):
         """One of each of some histories."""
         row = (noise.at("row").uniform().double() * len(pool)).long().tolist()
         found = data.read(pool, row, self.family)
-        windows = cut(found, *self.questions(found), self.width, self.policy.layout, noise.at("first"))
+        windows = cut(
+            found, *self.questions(found), self.width, self.policy.layout, noise.at("first")
+        )
         return Windows(*(part.to(self.workers.device) for part in windows))
 
     def _loss(
@@ -177,9 +198,12 @@ class ImitationLearner(Saved):
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         count = sum(p.numel() for p in self.policy.parameters())
         card = Card(
-            method=self.method, supervision=self.supervision, selection_rule="last", params_total=count,
+            method=self.method,
+            supervision=self.supervision,
+            selection_rule="last",
+            params_total=count,
             params_trained=count,
-        )  # fmt: skip
+        )
         return InContext(self.policy, card)
 
 
@@ -198,7 +222,10 @@ def _for_training(found: data.Collection) -> data.Collection:
 
 
 def surprise(
-    actions: spaces.Actions, out: Float[Tensor, "b W A"], label: Tensor, weight: Float[Tensor, "b W"]
+    actions: spaces.Actions,
+    out: Float[Tensor, "b W A"],
+    label: Tensor,
+    weight: Float[Tensor, "b W"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The mean negative log-likelihood of labels in nats, and the share of those that are the likeliest action."""
     log_prob, _ = actions.log_prob_and_entropy(out, label)

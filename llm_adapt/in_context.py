@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.finetuning.lived import Lived, live_first
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
+from bridge.test_time.trial_buffer import TrialBuffer, live_first
 from llm_adapt.cache import Cache, write
 from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tokens import Transition
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
 class InContext(nn.Module):
     """The frozen agent."""
 
-    deciding: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
+    policy_modules: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
     reads: ClassVar[Literal["trial", "episode"]] = "trial"
     """Of what it keeps its past; with the end of that it forgets."""
 
@@ -58,13 +58,17 @@ class InContext(nn.Module):
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
         out, noise = _single(reading.out), rng if explore else None
-        return self.policy.actions.decide(out, noise, self.card.temperature)._replace(carry=reading.entry)
+        return self.policy.actions.decide(out, noise, self.card.temperature)._replace(
+            carry=reading.entry
+        )
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more token in the cache, that of this step's observation; the transition is for the next one."""
         entry = carry
         if entry is None:
-            entry = self.policy.read(self.policy.layout.token(step.obs, memory.last), memory.cache).entry
+            entry = self.policy.read(
+                self.policy.layout.token(step.obs, memory.last), memory.cache
+            ).entry
         cache = write(memory.cache, entry, step.live)
         return Memory(cache, tree.where(step.live, Transition.of(step), memory.last))
 
@@ -73,9 +77,15 @@ class InContext(nn.Module):
         columns = zip(*(Transition.of(step) for step in steps), strict=True)
         everyone = torch.ones_like(steps[0].terminated)
         live = torch.stack([everyone if step.live is None else step.live for step in steps], 1)
-        count, row, order = live.sum(1), torch.arange(len(live), device=live.device)[:, None], live_first(live)
+        count, row, order = (
+            live.sum(1),
+            torch.arange(len(live), device=live.device)[:, None],
+            live_first(live),
+        )
         lived = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
-        cache = self.policy.absorb(self.policy.layout.trial(lived, memory.last), memory.cache, count)
+        cache = self.policy.absorb(
+            self.policy.layout.trial(lived, memory.last), memory.cache, count
+        )
         newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in lived))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
 
@@ -102,12 +112,14 @@ class InContext(nn.Module):
         """The distributions of actions."""
         return self.policy.actions
 
-    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
         steps, layout = lived.packed(), self.policy.layout
         end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
         read = Transition(steps.obs, steps.action, steps.reward, steps.next_obs, end)
-        tokens = layout.trial(read, layout.nothing_yet(Rows(torch.zeros_like(end[:, 0], dtype=torch.int64))))
+        tokens = layout.trial(
+            read, layout.nothing_yet(Rows(torch.zeros_like(end[:, 0], dtype=torch.int64)))
+        )
         return lived.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
 
 

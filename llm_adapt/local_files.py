@@ -25,7 +25,9 @@ def check_model(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{str(folder)!r} is no local folder with a config.json.")
     if (folder / ADAPTER_CONFIG).exists():
-        raise UserError(f"{folder} holds a model and an adapter ({ADAPTER_CONFIG}). Move one of them elsewhere.")
+        raise UserError(
+            f"{folder} holds a model and an adapter ({ADAPTER_CONFIG}). Move one of them elsewhere."
+        )
     check_safetensors(folder, "*.safetensors")
 
 
@@ -37,7 +39,11 @@ def check_safetensors(folder: Path, pattern: str) -> None:
     """
     if not any(folder.glob(pattern)):
         others = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-        found = f" It has {', '.join(others)}, which is not read: such a file can execute code." if others else ""
+        found = (
+            f" It has {', '.join(others)}, which is not read: such a file can execute code."
+            if others
+            else ""
+        )
         raise UserError(
             f"{folder} has no {pattern}.{found} Load the weights where you trust them, and save them again with "
             "save_pretrained."

@@ -8,7 +8,7 @@ tuned is how it reads.
 Deviations from the paper, which fine-tunes large language models on a task's training set:
  1. Every trial has adapters of its own, and all of them are tuned in one pass (``llm_adapt/low_rank.py``).
  2. The data are a trial's few episodes, in their order, with policy gradients or cloning as losses
-    (``bridge/finetuning/agent.py``).
+    (``bridge/test_time/agent.py``).
  3. No dropout, and no warm-up of the learning rate: there are a few steps only.
 """
 
@@ -22,13 +22,13 @@ from typing import Any
 
 from bridge.config import Width
 from bridge.errors import UserError
-from bridge.finetuning.agent import FineTuned, GradientSteps, Signal, card_of
-from bridge.finetuning.weights import Together, Tuner, Whole
 from bridge.protocol import Learner
 from bridge.tasks.base import TaskFamily
-from bridge.workers import Workers
+from bridge.test_time.agent import FineTuned, GradientSteps, Signal, card_of
+from bridge.test_time.weights import Combined, PerTrialWeights, TrialWeights
+from bridge.training.workers import Workers
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import Begun, LowRank, load, targets_of
+from llm_adapt.low_rank import BatchedLora, PretrainedLora, load, targets_of
 from llm_adapt.policy import TransformerPolicy
 
 
@@ -50,11 +50,17 @@ class Config(GradientSteps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need("1 or more", "rank", "alpha")
-        if self.adapter and (self.rank, self.alpha, self.targets) != (Config.rank, Config.alpha, Config.targets):
-            raise UserError(f"adapter={self.adapter} settles rank, alpha and targets. Leave these out.")
+        self.check_numbers("1 or more", "rank", "alpha")
+        if self.adapter and (self.rank, self.alpha, self.targets) != (
+            Config.rank,
+            Config.alpha,
+            Config.targets,
+        ):
+            raise UserError(
+                f"adapter={self.adapter} settles rank, alpha and targets. Leave these out."
+            )
 
-    def tuner(self, policy: TransformerPolicy) -> Tuner:
+    def tuner(self, policy: TransformerPolicy) -> TrialWeights:
         """What each trial has of its own.
 
         Raises:
@@ -62,12 +68,12 @@ class Config(GradientSteps):
                 policy.
         """
         if self.adapter:
-            adapters: Tuner = Begun(*load(policy, Path(self.adapter)))
+            adapters: TrialWeights = PretrainedLora(*load(policy, Path(self.adapter)))
         else:
             targets = tuple(self.targets.split("+")) if self.targets else targets_of(policy)
-            adapters = LowRank(rank=self.rank, alpha=self.alpha, targets=targets)
+            adapters = BatchedLora(rank=self.rank, alpha=self.alpha, targets=targets)
             adapters.modules(policy)  # refused now rather than in a trial
-        return Together((adapters, Whole(("embed",)))) if self.embedding else adapters
+        return Combined((adapters, PerTrialWeights(("embed",)))) if self.embedding else adapters
 
 
 def lora(agent: InContext, config: Config, signal: Signal) -> FineTuned:
@@ -89,7 +95,11 @@ class LoraLearner:
         base: Callable[..., Learner],
         signal: Signal,
     ) -> None:
-        self.base, self.config, self.signal = base(family, config, seed=seed, workers=workers), config, signal
+        self.base, self.config, self.signal = (
+            base(family, config, seed=seed, workers=workers),
+            config,
+            signal,
+        )
         self.agent()  # adapters that do not fit are refused before anything is trained
 
     @property
@@ -128,7 +138,12 @@ def with_base(base: type[Any]) -> type[Any]:
         Config.__post_init__(self)
 
     made = dataclasses.make_dataclass(
-        "Config", [], bases=(base, Config), namespace={"__post_init__": check}, frozen=True, kw_only=True
+        "Config",
+        [],
+        bases=(base, Config),
+        namespace={"__post_init__": check},
+        frozen=True,
+        kw_only=True,
     )
     made.__doc__ = f"{base.__doc__} {Config.__doc__}"
     return made

@@ -3,16 +3,16 @@
     phi_t = phi, and K times phi_t <- phi_t + alpha grad J_t(theta, phi_t), on every task t
     phi <- phi + eta grad sum_t J_t(theta, phi_t), of phi_t before the first step and after each
 
-theta is a transformer policy, pretrained on single episodes for all tasks (``llm_adapt/mt.py``) with the first part of
-the budget, and fixed from then on; phi are its adapters (``llm_adapt/low_rank.py``). The gradient is that *through* the
-inner steps. It is the bridge between ``rl_algos/maml.py``, which moves all weights from a meta-trained start, and
-``lora_reward_mt``, which moves adapters from none. Deviations from the paper:
+theta is a transformer policy, pretrained on single episodes for all tasks (``llm_adapt/multi_task.py``) with the first
+part of the budget, and fixed from then on; phi are its adapters (``llm_adapt/low_rank.py``). The gradient is that
+*through* the inner steps. It is the bridge between ``rl_algos/maml.py``, which moves all weights from a meta-trained
+start, and ``lora_reward_mt``, which moves adapters from none. Deviations from the paper:
  1. Only adapters are adapted, and only where they begin is meta-trained.
  2. Inner steps are differentiated with ``lvc`` (``bridge/maths/surrogates.py``), as in ``rl_algos/maml.py``.
  3. The outer step is PPO's clipped surrogate for some epochs, with Adam. Every stage of adaptation counts in it, as
     each of a trial's episodes does, and has an entropy bonus.
  4. Advantages are generalised and standardised, within each task inside, over the meta-batch outside.
- 5. At test an inner step is on all episodes so far (``bridge/finetuning/agent.py``), in training on those since the
+ 5. At test an inner step is on all episodes so far (``bridge/test_time/agent.py``), in training on those since the
     last.
 
 Shape letters: N tasks of a meta-batch, E episodes of a task between steps, H steps.
@@ -33,10 +33,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bridge import memory as tree
 from bridge.config import Width
 from bridge.errors import UserError
-from bridge.finetuning.agent import FineTuned, GradientSteps, card_of
-from bridge.finetuning.lived import Lived
-from bridge.finetuning.objective import advantages, by_trial, mean_gain
-from bridge.learner import Saved
 from bridge.maths.baselines import standardised
 from bridge.maths.optimizers import sgd
 from bridge.maths.surrogates import clipped_surrogate
@@ -45,19 +41,23 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.trials import task_numbers
-from bridge.tuning import LogUniform, Space
-from bridge.workers import Workers
-from llm_adapt import mt
-from llm_adapt.low_rank import Adapters, Begun, LowRank, targets_of
-from llm_adapt.mt import MtLearner
+from bridge.test_time.agent import FineTuned, GradientSteps, card_of
+from bridge.test_time.objective import advantages, by_trial, mean_gain
+from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.training.learner import CheckpointedLearner
+from bridge.training.rollouts import task_numbers
+from bridge.training.search_space import LogUniform, Space
+from bridge.training.workers import Workers
+from llm_adapt import multi_task
+from llm_adapt.low_rank import Adapters, BatchedLora, PretrainedLora, targets_of
+from llm_adapt.multi_task import MtLearner
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(mt.Config, GradientSteps):
+class Config(multi_task.Config, GradientSteps):
     """How the base is pretrained, and how its adapters' start is."""
 
-    called: ClassVar[str] = "LoRA-MAML"
+    display_name: ClassVar[str] = "LoRA-MAML"
 
     inner_rule: Literal["adam", "sgd"] = "sgd"
     inner_lr: float = 1.0
@@ -80,42 +80,63 @@ class Config(mt.Config, GradientSteps):
     """Learning rate of Adam at the start of meta-training."""
 
     def __post_init__(self) -> None:
-        mt.Config.__post_init__(self)
+        multi_task.Config.__post_init__(self)
         GradientSteps.__post_init__(self)
-        self.need("1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages")
-        self.need("above 0", "meta_lr")
-        self.need("from 0 to 1", "pretraining")
+        self.check_numbers(
+            "1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages"
+        )
+        self.check_numbers("above 0", "meta_lr")
+        self.check_numbers("from 0 to 1", "pretraining")
         if self.inner_rule != "sgd":
-            raise UserError("LoRA-MAML differentiates through plain inner steps. Leave inner_rule out.")
+            raise UserError(
+                "LoRA-MAML differentiates through plain inner steps. Leave inner_rule out."
+            )
 
 
-SPACE: Space = {**mt.SPACE, "inner_lr": LogUniform(0.1, 10.0), "meta_lr": LogUniform(3e-4, 1e-2)}
+SPACE: Space = {
+    **multi_task.SPACE,
+    "inner_lr": LogUniform(0.1, 10.0),
+    "meta_lr": LogUniform(3e-4, 1e-2),
+}
 """What is tuned."""
 
 
 class Stage(NamedTuple):
     """Episodes of a meta-batch between two adaptations."""
 
-    lived: Lived
+    lived: TrialBuffer
     behaviour: Float[Tensor, "N E H"]
     """Log-probability of what was done, in nats; 0 at empty places."""
     advantage: Float[Tensor, "N E H"]
     """How much better than expected it was, in units of reward."""
 
 
-class LoraMamlLearner(Saved):
+class LoraMamlLearner(CheckpointedLearner):
     """A base, then meta-batches of tasks: each played, adapted to, and played again."""
 
-    parts = ("base", "start", "optimizer")
+    checkpointed = ("base", "start", "optimizer")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         self.base = MtLearner(family, config, seed=seed, workers=self.workers)
         policy = self.base.policy
-        self.low_rank = LowRank(rank=config.rank, alpha=config.alpha, targets=targets_of(policy))
+        self.low_rank = BatchedLora(
+            rank=config.rank, alpha=config.alpha, targets=targets_of(policy)
+        )
         first = self.low_rank.new(policy, Rows.of(f"start/lora_maml/{seed}", torch.arange(1)))
         self.start = nn.ParameterDict(
-            {f"{side}/{name}".replace(".", "/"): x for side, own in first._asdict().items() for name, x in own.items()}
+            {
+                f"{side}/{name}".replace(".", "/"): x
+                for side, own in first._asdict().items()
+                for name, x in own.items()
+            }
         ).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.start.parameters(), lr=config.meta_lr, eps=1e-5)
 
@@ -144,20 +165,30 @@ class LoraMamlLearner(Saved):
                 self.optimizer.step()
             self.grad_steps += 1
         self.updates += 1
-        returns = {f"return_{k}": stage.lived.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}
+        returns = {
+            f"return_{k}": stage.lived.reward.sum(-1).mean().item()
+            for k, stage in enumerate(stages)
+        }
         return {"stage": 1.0, "loss": loss.item(), **returns}
 
     def _play(self) -> list[Stage]:
         """Episodes of a meta-batch before any adaptation and after each."""
         config = self.config
-        noise = TrialNoise.of(f"train/lora_maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update))
+        noise = TrialNoise.of(
+            f"train/lora_maml/{self.seed}", self.workers.rows(self.updates, config.tasks_per_update)
+        )
         tasks = self.family.sample("train", task_numbers(noise))
-        adapters, stages = tree.detached(self._begun().new(self.base.policy, noise.agent.at("own"))), []
+        adapters, stages = (
+            tree.detached(self._begun().new(self.base.policy, noise.agent.at("own"))),
+            [],
+        )
         for k in range(config.inner_stages + 1):
             stages.append(self._episodes(adapters, tasks, noise.at("stage", k)))
             if k < config.inner_stages:
                 adapters = tree.detached(self._adapted(adapters, stages[-1]))
-        self.env_steps += self.workers.total(torch.stack([stage.lived.live.sum() for stage in stages]).sum())
+        self.env_steps += self.workers.total(
+            torch.stack([stage.lived.live.sum() for stage in stages]).sum()
+        )
         return stages
 
     @torch.no_grad()
@@ -169,23 +200,34 @@ class LoraMamlLearner(Saved):
         memory = agent.start(Clues(), Trial(1, trial.horizon), together.agent.at("start"))
         with self.low_rank.on(agent.policy, adapters):
             play_episode(
-                agent, self.family, tree.fork(tasks, each), memory, together, episode=0, horizon=trial.horizon,
+                agent,
+                self.family,
+                tree.fork(tasks, each),
+                memory,
+                together,
+                episode=0,
+                horizon=trial.horizon,
                 visit=lambda _t, step: steps.append(step),
-            )  # fmt: skip
+            )
         lived = _by_task(steps, len(noise), each)
         advantage = advantages(
-            lived, agent.observation,
-            gamma=config.inner_gamma, lam=config.inner_lam, baseline=config.inner_baseline,
-        )  # fmt: skip
+            lived,
+            agent.observation,
+            gamma=config.inner_gamma,
+            lam=config.inner_lam,
+            baseline=config.inner_baseline,
+        )
         return Stage(lived, self._log_prob_and_entropy(adapters, lived)[0], advantage)
 
     def _log_prob_and_entropy(
-        self, adapters: Adapters, lived: Lived
+        self, adapters: Adapters, lived: TrialBuffer
     ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
         """Of what was done, and of the policy with these adapters, in nats; 0 at empty places."""
         agent = self.base.agent()
         with self.low_rank.on(agent.policy, adapters):
-            out = agent.says(agent.start(Clues(), Trial(1, 1), Rows(lived.live[:, 0, 0].long())), lived)
+            out = agent.says(
+                agent.start(Clues(), Trial(1, 1), Rows(lived.live[:, 0, 0].long())), lived
+            )
         log_prob, entropy = agent.actions.log_prob_and_entropy(out, lived.action)
         return torch.where(lived.live, log_prob, 0.0), torch.where(lived.live, entropy, 0.0)
 
@@ -207,31 +249,42 @@ class LoraMamlLearner(Saved):
         gains = []
         for k, stage in enumerate(stages):
             log_prob, entropy = self._log_prob_and_entropy(adapters, stage.lived)
-            advantage, steps = standardised(stage.advantage, stage.lived.live, (0, 1, 2)), stage.lived.live.sum()
-            gain = clipped_surrogate(log_prob, stage.behaviour, advantage, self.config.clip) + bonus * entropy
+            advantage, steps = (
+                standardised(stage.advantage, stage.lived.live, (0, 1, 2)),
+                stage.lived.live.sum(),
+            )
+            gain = (
+                clipped_surrogate(log_prob, stage.behaviour, advantage, self.config.clip)
+                + bonus * entropy
+            )
             gains.append(gain.sum() / steps)
             if k < self.config.inner_stages:
                 adapters = self._adapted(adapters, stage)
         return torch.stack(gains).mean()
 
-    def _begun(self) -> Begun:
+    def _begun(self) -> PretrainedLora:
         """Where adapters begin."""
         sides: dict[str, dict[str, Tensor]] = {side: {} for side in Adapters._fields}
         for key, x in self.start.items():
             side, _, name = key.partition("/")
             sides[side][name.replace("/", ".")] = x
-        return Begun(self.low_rank, Adapters(**sides))
+        return PretrainedLora(self.low_rank, Adapters(**sides))
 
     def agent(self) -> FineTuned:
         """The base, and adapters that begin where training left them."""
         agent, begun = self.base.agent(), self._begun()
-        start = Begun(self.low_rank, tree.detached(begun.start))
+        start = PretrainedLora(self.low_rank, tree.detached(begun.start))
         card = card_of(agent, start, "lora_maml")
         count = card.params_total + card.params_trained
-        return FineTuned(agent, start, self.config, dataclasses.replace(card, method="lora_maml", params_total=count))
+        return FineTuned(
+            agent,
+            start,
+            self.config,
+            dataclasses.replace(card, method="lora_maml", params_total=count),
+        )
 
 
-def _by_task(steps: list[Step], tasks: int, each: int) -> Lived:
+def _by_task(steps: list[Step], tasks: int, each: int) -> TrialBuffer:
     """Steps of ``tasks`` times ``each`` episodes as those of each task."""
 
     def stacked(name: str) -> Tensor:
@@ -239,4 +292,4 @@ def _by_task(steps: list[Step], tasks: int, each: int) -> Lived:
 
     live = torch.ones_like(stacked("terminated")) if steps[0].live is None else stacked("live")
     names = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
-    return Lived(*(stacked(name) for name in names), live)
+    return TrialBuffer(*(stacked(name) for name in names), live)

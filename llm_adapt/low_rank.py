@@ -31,7 +31,7 @@ from transformers.pytorch_utils import Conv1D
 from bridge.errors import UserError
 from bridge.rng import Rows
 from llm_adapt import adapter_files
-from llm_adapt.bases import check_base, fingerprint
+from llm_adapt.base_policy import check_base, fingerprint
 from llm_adapt.local_files import ADAPTER_CONFIG
 from llm_adapt.policy import TransformerPolicy
 
@@ -52,7 +52,7 @@ class Adapters(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowRank:
+class BatchedLora:
     """Which modules of a policy are adapted, and how far."""
 
     rank: int = 8
@@ -80,7 +80,9 @@ class LowRank:
                     f"There is no module {target!r} to adapt in this backbone. There are: {', '.join(ends)}."
                 )
         found = {
-            name: module for name, module in linear.items() if any(_named(name, target) for target in self.targets)
+            name: module
+            for name, module in linear.items()
+            if any(_named(name, target) for target in self.targets)
         }
         for name, module in found.items():
             inputs, outputs = _sides(module)
@@ -98,7 +100,9 @@ class LowRank:
             inputs, outputs = _sides(module)
             u = rng.at(f"adapter/{name}").uniform(self.rank * inputs).view(-1, self.rank, inputs)
             down[name] = ((2 * u - 1) * inputs**-0.5).to(policy.dtype)
-            up[name] = torch.zeros(len(rng), outputs, self.rank, dtype=policy.dtype, device=rng.device)
+            up[name] = torch.zeros(
+                len(rng), outputs, self.rank, dtype=policy.dtype, device=rng.device
+            )
         return Adapters(down, up)
 
     @contextmanager
@@ -110,7 +114,9 @@ class LowRank:
         """
         scale = self.alpha / self.rank
         hooks = [
-            module.register_forward_hook(partial(_add, down=adapters.down[name], up=adapters.up[name], scale=scale))
+            module.register_forward_hook(
+                partial(_add, down=adapters.down[name], up=adapters.up[name], scale=scale)
+            )
             for name, module in self.modules(policy).items()
         ]
         try:
@@ -122,22 +128,31 @@ class LowRank:
     def save(self, policy: TransformerPolicy, adapters: Adapters, row: int, folder: Path) -> None:
         """One task's adapter as peft writes it: ``peft.PeftModel.from_pretrained(policy, folder)`` reads it."""
         wrapped = peft.get_peft_model(copy.deepcopy(policy), self.in_peft(policy))
-        weights = {f"{_PREFIX}{name}.lora_A.weight": down[row] for name, down in adapters.down.items()}
+        weights = {
+            f"{_PREFIX}{name}.lora_A.weight": down[row] for name, down in adapters.down.items()
+        }
         weights |= {f"{_PREFIX}{name}.lora_B.weight": up[row] for name, up in adapters.up.items()}
-        set_peft_model_state_dict(wrapped, {name: value.detach() for name, value in weights.items()})
+        set_peft_model_state_dict(
+            wrapped, {name: value.detach() for name, value in weights.items()}
+        )
         wrapped.peft_config["default"].base_model_name_or_path = fingerprint(policy)
-        wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # "auto" asks the hub for the base
+        wrapped.save_pretrained(
+            str(folder), save_embedding_layers=False
+        )  # "auto" asks the hub for the base
 
     def in_peft(self, policy: TransformerPolicy) -> peft.LoraConfig:
         """The same as peft says it."""
         transposed = any(isinstance(module, Conv1D) for module in self.modules(policy).values())
         return peft.LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets), lora_dropout=0.0,
+            r=self.rank,
+            lora_alpha=self.alpha,
+            target_modules=list(self.targets),
+            lora_dropout=0.0,
             fan_in_fan_out=transposed,
-        )  # fmt: skip
+        )
 
 
-def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
+def load(policy: TransformerPolicy, folder: Path) -> tuple[BatchedLora, Adapters]:
     """A plain LoRA adapter in peft's files, as one of N = 1; its targets are full names.
 
     Raises:
@@ -146,24 +161,43 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[LowRank, Adapters]:
     """
     config, weights = adapter_files.read(folder)
     if not isinstance(config, peft.LoraConfig):
-        raise UserError(f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in.")
+        raise UserError(
+            f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in."
+        )
     check_base(config, policy, folder)
     sizes = {name: getattr(config, name) for name in ("r", "lora_alpha")}
-    if odd := {name: value for name, value in sizes.items() if type(value) is not int or value > _LARGEST}:
-        raise UserError(f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these.")
-    found = LowRank(rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder))
+    if odd := {
+        name: value for name, value in sizes.items() if type(value) is not int or value > _LARGEST
+    }:
+        raise UserError(
+            f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these."
+        )
+    found = BatchedLora(
+        rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder)
+    )
     sides = {name: _sides(module) for name, module in found.modules(policy).items()}
-    shapes = {f"{_PREFIX}{name}.lora_A.weight": (found.rank, inputs) for name, (inputs, _) in sides.items()}
-    shapes |= {f"{_PREFIX}{name}.lora_B.weight": (outputs, found.rank) for name, (_, outputs) in sides.items()}
+    shapes = {
+        f"{_PREFIX}{name}.lora_A.weight": (found.rank, inputs)
+        for name, (inputs, _) in sides.items()
+    }
+    shapes |= {
+        f"{_PREFIX}{name}.lora_B.weight": (outputs, found.rank)
+        for name, (_, outputs) in sides.items()
+    }
     has = {name: tuple(value.shape) for name, value in weights.items()}
-    if odd := sorted(name for name in shapes.keys() | has.keys() if shapes.get(name) != has.get(name)):
+    if odd := sorted(
+        name for name in shapes.keys() | has.keys() if shapes.get(name) != has.get(name)
+    ):
         raise UserError(
             f"{folder} holds other weights than its {ADAPTER_CONFIG} says: {odd[0]} is of shape {has.get(odd[0])}, not "
             f"{shapes.get(odd[0])}. Save the adapter again."
         )
 
     def rows(side: str) -> dict[str, Tensor]:
-        return {name: weights[f"{_PREFIX}{name}.lora_{side}.weight"][None].to(policy.dtype) for name in sides}
+        return {
+            name: weights[f"{_PREFIX}{name}.lora_{side}.weight"][None].to(policy.dtype)
+            for name in sides
+        }
 
     return found, Adapters(rows("A"), rows("B"))
 
@@ -175,13 +209,27 @@ def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -
         UserError: none, or others than linear modules of the decoder.
     """
     try:
-        names = [name for name, _ in policy.named_modules() if check_target_module_exists(config, name)]
+        names = [
+            name for name, _ in policy.named_modules() if check_target_module_exists(config, name)
+        ]
     except (re.error, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder} names modules in a way that cannot be read ({error}).") from error
-    linear = {name for name, module in policy.backbone.named_modules(prefix="backbone") if isinstance(module, Linear)}
+        raise UserError(
+            f"{folder} names modules in a way that cannot be read ({error})."
+        ) from error
+    linear = {
+        name
+        for name, module in policy.backbone.named_modules(prefix="backbone")
+        if isinstance(module, Linear)
+    }
     if not names or (odd := sorted(set(names) - linear)):
-        said = f"{', '.join(map(repr, odd))}, outside of the decoder's linear modules" if names else "no module"
-        raise UserError(f"{folder} holds an adapter of {said}. Make one of linear modules of the backbone.")
+        said = (
+            f"{', '.join(map(repr, odd))}, outside of the decoder's linear modules"
+            if names
+            else "no module"
+        )
+        raise UserError(
+            f"{folder} holds an adapter of {said}. Make one of linear modules of the backbone."
+        )
     return tuple(names)
 
 
@@ -191,26 +239,33 @@ def _named(name: str, target: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PretrainedLora:
     """Adapters that begin where somebody else ended, rather than from nothing."""
 
-    low_rank: LowRank
+    low_rank: BatchedLora
     start: Adapters
     """One, N = 1."""
 
     def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
         """A copy for each row; gradients flow back to where they begin."""
-        rows = ({name: x.to(policy.dtype).expand(len(rng), -1, -1) for name, x in side.items()} for side in self.start)
+        rows = (
+            {name: x.to(policy.dtype).expand(len(rng), -1, -1) for name, x in side.items()}
+            for side in self.start
+        )
         return Adapters(*rows)
 
-    def on(self, policy: TransformerPolicy, adapters: Adapters) -> AbstractContextManager[TransformerPolicy]:
-        """As ``LowRank.on``."""
+    def on(
+        self, policy: TransformerPolicy, adapters: Adapters
+    ) -> AbstractContextManager[TransformerPolicy]:
+        """As ``BatchedLora.on``."""
         return self.low_rank.on(policy, adapters)
 
 
 def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
     """What is adapted unless told: queries and values of attention, where a backbone keeps them apart."""
-    return ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
+    return (
+        ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
+    )
 
 
 def _sides(module: Linear) -> tuple[int, int]:

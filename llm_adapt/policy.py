@@ -82,7 +82,9 @@ class TransformerPolicyConfig(PreTrainedConfig):
         for fields in (self.observation, self.action):
             _space(fields)
         if self.distribution not in get_args(spaces.Distribution):
-            raise unknown("distribution of actions", str(self.distribution), get_args(spaces.Distribution))
+            raise unknown(
+                "distribution of actions", str(self.distribution), get_args(spaces.Distribution)
+            )
         reach = backbones.reach(self.backbone_config)
         if self.window is None:
             self.window = reach
@@ -157,8 +159,12 @@ class TransformerPolicy(PreTrainedModel):
         self._check_span(span)
         layers, heads, size = backbones.keys_shape(self.config.backbone_config)
         shape = (rows, heads, min(span, self.config.window - 1), size)
-        keys, values = (tuple(self.embed.weight.new_zeros(shape) for _ in range(layers)) for _ in range(2))
-        return Cache(keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device))
+        keys, values = (
+            tuple(self.embed.weight.new_zeros(shape) for _ in range(layers)) for _ in range(2)
+        )
+        return Cache(
+            keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device)
+        )
 
     @torch.no_grad()
     def read(self, token: Float[Tensor, "B D"], cache: Cache) -> Reading:
@@ -172,15 +178,21 @@ class TransformerPolicy(PreTrainedModel):
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
-    def absorb(self, tokens: Float[Tensor, "B T D"], cache: Cache, count: Int[Tensor, " B"] | None = None) -> Cache:
+    def absorb(
+        self, tokens: Float[Tensor, "B T D"], cache: Cache, count: Int[Tensor, " B"] | None = None
+    ) -> Cache:
         """The first ``count`` tokens of each row (None: all) read and written in one pass, in place.
 
         Equal to as many times ``read`` and ``write``.
         """
         _, entry = self._decode_after(tokens, cache)
-        return extend(cache, entry, torch.full_like(cache.length, tokens.shape[1]) if count is None else count)
+        return extend(
+            cache, entry, torch.full_like(cache.length, tokens.shape[1]) if count is None else count
+        )
 
-    def _decode_after(self, tokens: Float[Tensor, "B T D"], cache: Cache) -> tuple[Float[Tensor, "B T H"], Entry]:
+    def _decode_after(
+        self, tokens: Float[Tensor, "B T D"], cache: Cache
+    ) -> tuple[Float[Tensor, "B T H"], Entry]:
         """The new tokens are not counted: some may be padding, or of rows that have lived their trials and stand by."""
         past, window = Past(cache), self.config.window
         if past.longest > cache.capacity < window - 1:
@@ -194,8 +206,12 @@ class TransformerPolicy(PreTrainedModel):
     def _embedded(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
         return self.embed(tokens.to(self.embed.weight.dtype))
 
-    def _decode(self, embedded: Float[Tensor, "B T H"], past: Past | None = None) -> Float[Tensor, "B T H"]:
-        check_attention(self.backbone.config._attn_implementation)  # a user may have set it on the decoder itself
+    def _decode(
+        self, embedded: Float[Tensor, "B T H"], past: Past | None = None
+    ) -> Float[Tensor, "B T H"]:
+        check_attention(
+            self.backbone.config._attn_implementation
+        )  # a user may have set it on the decoder itself
         steps, device = embedded.shape[1], embedded.device
         number = torch.arange(steps, device=device)[None]
         if past is not None:
@@ -205,7 +221,9 @@ class TransformerPolicy(PreTrainedModel):
         return self.backbone(
             inputs_embeds=embedded,
             attention_mask=None if mask is None else mask[:, None],
-            position_ids=number if last is None else number.clamp(max=last).expand(len(embedded), -1),
+            position_ids=number
+            if last is None
+            else number.clamp(max=last).expand(len(embedded), -1),
             use_cache=False,
             past=past,
         ).last_hidden_state
@@ -261,7 +279,9 @@ def build(
     """
     if backbone in backbones.BACKBONES:
         weights = None
-        decoder = backbones.new_config(backbone, hidden=hidden, layers=layers, heads=heads, positions=positions)
+        decoder = backbones.new_config(
+            backbone, hidden=hidden, layers=layers, heads=heads, positions=positions
+        )
     else:
         decoder, weights = backbones.load(backbone)
     policy = TransformerPolicy(
@@ -295,15 +315,24 @@ class Decoder(Bounded):
     distribution: spaces.Distribution = "beta"
     """Of actions, where these fill a box: ``beta`` or ``clipped_gaussian``."""
 
-    unsaid: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
-    read_if: ClassVar[ReadIf] = dict.fromkeys(("hidden", "layers", "heads"), ("backbone", tuple(backbones.BACKBONES)))
+    legacy_defaults: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
+    read_if: ClassVar[ReadIf] = dict.fromkeys(
+        ("hidden", "layers", "heads"), ("backbone", tuple(backbones.BACKBONES))
+    )
 
     def policy(self, family: TaskFamily) -> TransformerPolicy:
         """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""
         return build(
-            self.backbone, family.observation, family.action, hidden=self.hidden, layers=self.layers, heads=self.heads,
-            window=self.window, positions=self.window, distribution=self.distribution,
-        )  # fmt: skip
+            self.backbone,
+            family.observation,
+            family.action,
+            hidden=self.hidden,
+            layers=self.layers,
+            heads=self.heads,
+            window=self.window,
+            positions=self.window,
+            distribution=self.distribution,
+        )
 
 
 def _space(fields: Any) -> Discrete | Box:

@@ -45,7 +45,11 @@ class Transition(NamedTuple):
     def of(cls, step: Step) -> Transition:
         """What of a step is told to the next one."""
         return cls(
-            step.obs, step.action, step.reward, step.next_obs, (step.terminated | step.truncated).to(step.reward.dtype)
+            step.obs,
+            step.action,
+            step.reward,
+            step.next_obs,
+            (step.terminated | step.truncated).to(step.reward.dtype),
         )
 
 
@@ -63,16 +67,27 @@ class Layout:
 
     def nothing_yet(self, rng: Rows) -> Transition:
         """What the first step of B trials reads: features of zeros, and an end, since an episode begins."""
-        obs, zeros = spaces.nothing_yet(self.observation, rng), torch.zeros(len(rng), device=rng.device)
-        return Transition(obs, spaces.nothing_yet(self.action, rng), zeros, obs, torch.ones_like(zeros))
+        obs, zeros = (
+            spaces.nothing_yet(self.observation, rng),
+            torch.zeros(len(rng), device=rng.device),
+        )
+        return Transition(
+            obs, spaces.nothing_yet(self.action, rng), zeros, obs, torch.ones_like(zeros)
+        )
 
     def token(self, obs: Tensor, last: Transition) -> Float[Tensor, "*batch D"]:
         """The token of the step at ``obs`` after the transition ``last``."""
-        seen, before, after = (spaces.features(x, self.observation) for x in (obs, last.obs, last.next_obs))
+        seen, before, after = (
+            spaces.features(x, self.observation) for x in (obs, last.obs, last.next_obs)
+        )
         done = spaces.features(last.action, self.action)
-        return torch.cat([seen, before, done, last.reward[..., None], after, last.end[..., None]], -1)
+        return torch.cat(
+            [seen, before, done, last.reward[..., None], after, last.end[..., None]], -1
+        )
 
     def trial(self, steps: Transition, first: Transition) -> Float[Tensor, "B T D"]:
         """The tokens of T steps that follow one another; ``first`` is the transition before them, ``[B]``."""
-        last = Transition(*(torch.cat([x[:, None], y[:, :-1]], 1) for x, y in zip(first, steps, strict=True)))
+        last = Transition(
+            *(torch.cat([x[:, None], y[:, :-1]], 1) for x, y in zip(first, steps, strict=True))
+        )
         return self.token(steps.obs, last)

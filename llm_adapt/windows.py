@@ -29,7 +29,9 @@ class Windows(NamedTuple):
     """1, and 0 beyond the end of a history."""
 
 
-def cut(histories: Histories, state: Tensor, label: Tensor, width: int, layout: Layout, noise: Rows) -> Windows:
+def cut(
+    histories: Histories, state: Tensor, label: Tensor, width: int, layout: Layout, noise: Rows
+) -> Windows:
     """A window of each history.
 
     Args:
@@ -46,7 +48,9 @@ def cut(histories: Histories, state: Tensor, label: Tensor, width: int, layout: 
     at, b = at.clamp(max=state.shape[1] - 1), torch.arange(len(first))[:, None]
     before = Transition(*(part[b, (at - 1).clamp(min=0)] for part in histories.steps))
     none = layout.nothing_yet(Rows(torch.zeros(len(first), dtype=torch.int64)))
-    last = Transition(*(_where(at == 0, new[:, None], old) for new, old in zip(none, before, strict=True)))
+    last = Transition(
+        *(_where(at == 0, new[:, None], old) for new, old in zip(none, before, strict=True))
+    )
     return Windows(layout.token(state[b, at], last), label[b, at], inside.float())
 
 

@@ -22,13 +22,13 @@ from torch.func import functional_call, grad, vmap
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
-from bridge.finetuning.objective import episodes_apart
-from bridge.footprint import gradient_step_bytes
+from bridge.evaluation.footprint import gradient_step_bytes
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
+from bridge.test_time.objective import episodes_apart
 from rl_algos import per_task
 from rl_algos.per_task import Episodes, Parameters
 from rl_algos.policies import MlpPolicy
@@ -63,9 +63,9 @@ class InnerConfig(Bounded):
     """Steps longer than this (Euclidean, over all parameters) are refused."""
 
     def __post_init__(self) -> None:
-        self.need("0 or more", "episodes_per_step", "inner_lr")
-        self.need("above 0", "max_step")
-        self.need("from 0 to 1", "inner_decay", "gamma", "lam")
+        self.check_numbers("0 or more", "episodes_per_step", "inner_lr")
+        self.check_numbers("above 0", "max_step")
+        self.check_numbers("from 0 to 1", "inner_decay", "gamma", "lam")
 
     def episodes(self, trial: Trial) -> int:
         """Episodes between gradient steps.
@@ -82,9 +82,15 @@ class InnerLoop(nn.Module):
     def __init__(self, policy: MlpPolicy, config: InnerConfig) -> None:
         super().__init__()
         self.policy, self.config = policy, config
-        self.adapted = [n for n, _ in policy.named_parameters() if config.adapted == "all" or n.startswith("head.")]
+        self.adapted = [
+            n
+            for n, _ in policy.named_parameters()
+            if config.adapted == "all" or n.startswith("head.")
+        ]
         own = dict(policy.named_parameters())
-        self.rates = nn.ParameterList(torch.full_like(own[name], config.inner_lr) for name in self.adapted)
+        self.rates = nn.ParameterList(
+            torch.full_like(own[name], config.inner_lr) for name in self.adapted
+        )
         self.rates.requires_grad_(False)
 
     def start(self, tasks: int) -> Parameters:
@@ -92,12 +98,14 @@ class InnerLoop(nn.Module):
         own = dict(self.policy.named_parameters())
         return {name: own[name].expand(tasks, *own[name].shape) for name in self.adapted}
 
-    def judge(self, episodes: Episodes) -> Episodes:
+    def with_advantages(self, episodes: Episodes) -> Episodes:
         """The same with advantages."""
         obs = spaces.features(episodes.obs, self.policy.observation)
         gamma, lam, baseline = self.config.gamma, self.config.lam, self.config.baseline
         return episodes._replace(
-            advantage=episode_advantages(episodes.reward, obs, episodes.live, gamma=gamma, lam=lam, baseline=baseline)
+            advantage=episode_advantages(
+                episodes.reward, obs, episodes.live, gamma=gamma, lam=lam, baseline=baseline
+            )
         )
 
     def gradient(self, params: Parameters, episodes: Episodes, estimator: Estimator) -> Parameters:
@@ -107,14 +115,22 @@ class InnerLoop(nn.Module):
         """
         first_order = estimator == "fomaml"
         if self.config.standardise:
-            episodes = episodes._replace(advantage=centred(episodes.advantage, episodes.live, (1, 2)))
+            episodes = episodes._replace(
+                advantage=centred(episodes.advantage, episodes.live, (1, 2))
+            )
         chunk = max(1, _STEPS_AT_ONCE // episodes.reward[0].numel()) if first_order else None
 
-        def objective(own: Parameters, seen: Episodes) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        def objective(
+            own: Parameters, seen: Episodes
+        ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
             out = functional_call(self.policy, own, (seen.obs,))
             log_prob, _ = self.policy.actions.log_prob_and_entropy(out, seen.action)
             known = (torch.where(seen.live, log_prob, 0.0), seen.behaviour, seen.advantage)
-            unit = spread(*known, seen.live, estimator) if self.config.standardise else torch.ones_like(log_prob[0, 0])
+            unit = (
+                spread(*known, seen.live, estimator)
+                if self.config.standardise
+                else torch.ones_like(log_prob[0, 0])
+            )
             return surrogate(*known, estimator).sum() / seen.live.sum().clamp(min=1), unit
 
         def slope(own: Parameters, seen: Episodes) -> Parameters:
@@ -130,8 +146,13 @@ class InnerLoop(nn.Module):
         """Parameters after step ``number`` (from 0) on episodes that were judged, and whose steps were not refused."""
         gradient = self.gradient(params, episodes, estimator)
         share = self.config.inner_decay**number
-        change = {name: share * rate * gradient[name] for name, rate in zip(self.adapted, self.rates, strict=True)}
-        squares = torch.stack([c.detach().square().flatten(1).sum(1) for c in change.values()]).sum(0)
+        change = {
+            name: share * rate * gradient[name]
+            for name, rate in zip(self.adapted, self.rates, strict=True)
+        }
+        squares = torch.stack([c.detach().square().flatten(1).sum(1) for c in change.values()]).sum(
+            0
+        )
         taken = squares <= self.config.max_step**2  # a number that is none is not less than any
         return {name: tree.where(taken, p + change[name], p) for name, p in params.items()}, taken
 
@@ -182,18 +203,24 @@ class GradientAgent(nn.Module):
         params = {name: p.detach().clone() for name, p in self.inner.start(len(rng)).items()}
         counts = (torch.zeros(len(rng), dtype=torch.int64, device=rng.device) for _ in range(4))
         nothing = torch.zeros_like(reward)
-        return Memory(params, Episodes(obs, action, reward, reward.bool(), nothing, nothing), *counts)
+        return Memory(
+            params, Episodes(obs, action, reward, reward.bool(), nothing, nothing), *counts
+        )
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         slot = episode % memory.episodes.live.shape[1]
         memory.episodes.live[:, slot] = False
         memory.episodes.reward[:, slot] = 0.0
-        return memory._replace(slot=torch.full_like(memory.slot, slot), time=torch.zeros_like(memory.time))
+        return memory._replace(
+            slot=torch.full_like(memory.slot, slot), time=torch.zeros_like(memory.time)
+        )
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         policy = self.inner.policy
         return policy.actions.decide(
-            per_task.out(policy, memory.params, obs), rng if explore else None, self.card.temperature
+            per_task.out(policy, memory.params, obs),
+            rng if explore else None,
+            self.card.temperature,
         )
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
@@ -209,13 +236,14 @@ class GradientAgent(nn.Module):
         if not (due or last):
             return memory
         number = episode // memory.episodes.live.shape[1]
-        params, judged = memory.params, self.inner.judge(memory.episodes)
+        params, judged = memory.params, self.inner.with_advantages(memory.episodes)
         count = torch.zeros_like(memory.grad_steps)
         for _ in range(self.steps):
             params, taken = self.inner.step(params, judged, "fomaml", number)
             count += taken
         none = memory.episodes._replace(
-            reward=torch.zeros_like(memory.episodes.reward), live=torch.zeros_like(memory.episodes.live)
+            reward=torch.zeros_like(memory.episodes.reward),
+            live=torch.zeros_like(memory.episodes.live),
         )
         return memory._replace(
             params=params,

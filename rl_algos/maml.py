@@ -35,15 +35,15 @@ from torch import Tensor, nn
 from bridge import memory as tree
 from bridge.config import ReadIf, Width
 from bridge.errors import DivergenceError, UserError
-from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Card
 from bridge.tasks.base import TaskFamily
-from bridge.trials import task_numbers
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.rollouts import task_numbers
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 from rl_algos.per_task import Episodes
@@ -94,11 +94,13 @@ class Config(InnerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.need("1 or more", "hidden", "epochs")
-        self.need("0 or more", "tasks_per_update", "inner_steps", "entropy")
-        self.need("above 0", "lr", "clip", "max_kl", "max_grad_norm")
+        self.check_numbers("1 or more", "hidden", "epochs")
+        self.check_numbers("0 or more", "tasks_per_update", "inner_steps", "entropy")
+        self.check_numbers("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
-            raise UserError("Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed.")
+            raise UserError(
+                "Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed."
+            )
 
 
 SPACE: Space = {
@@ -112,17 +114,28 @@ SPACE: Space = {
 """What is tuned."""
 
 
-class MamlLearner(Saved):
+class MamlLearner(CheckpointedLearner):
     """Meta-batches of tasks, each played, adapted to, and played again."""
 
-    parts = ("inner", "optimizer")
+    checkpointed = ("inner", "optimizer")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         self.trial = family.trial("train")
-        self.tasks = per_task.enough_tasks(config.tasks_per_update, self.trial.episodes * self.trial.horizon)
-        with first_weights(seed):
-            self.inner = InnerLoop(MlpPolicy(family.observation, family.action, config.hidden), config)
+        self.tasks = per_task.enough_tasks(
+            config.tasks_per_update, self.trial.episodes * self.trial.horizon
+        )
+        with seeded_init(seed):
+            self.inner = InnerLoop(
+                MlpPolicy(family.observation, family.action, config.hidden), config
+            )
         self.inner.to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
         self.learned = [p for p in self.inner.parameters() if p.requires_grad]
@@ -152,27 +165,44 @@ class MamlLearner(Saved):
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
         """Episodes of a meta-batch before any inner step and after each, with their advantages."""
         config = self.config
-        noise = TrialNoise.of(f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks))
+        noise = TrialNoise.of(
+            f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks)
+        )
         tasks = self.family.sample("train", task_numbers(noise))
         params, kept = self.inner.start(self.tasks), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
         for k in range(config.inner_steps + (config.outer != "reptile")):
             episodes = per_task.roll_out(
-                self.inner.policy, params, self.family, tasks, noise.at("stage", k),
-                config.episodes(self.trial), self.trial.horizon,
-            )  # fmt: skip
-            stages.append(self.inner.judge(episodes))
+                self.inner.policy,
+                params,
+                self.family,
+                tasks,
+                noise.at("stage", k),
+                config.episodes(self.trial),
+                self.trial.horizon,
+            )
+            stages.append(self.inner.with_advantages(episodes))
             if k < config.inner_steps:
                 with torch.no_grad():
                     params, taken = self.inner.step(params, stages[-1], "fomaml", k)
                 kept &= taken
-        self.env_steps += self.workers.total(torch.stack([stage.live.sum() for stage in stages]).sum())
+        self.env_steps += self.workers.total(
+            torch.stack([stage.live.sum() for stage in stages]).sum()
+        )
         if not kept.any():
-            raise DivergenceError("Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step.")
-        returns = {f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)}
-        return tree.select(stages, kept.nonzero().squeeze(-1)), returns | {"refused": 1 - kept.float().mean().item()}
+            raise DivergenceError(
+                "Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step."
+            )
+        returns = {
+            f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)
+        }
+        return tree.select(stages, kept.nonzero().squeeze(-1)), returns | {
+            "refused": 1 - kept.float().mean().item()
+        }
 
-    def _after_adapting(self, stages: list[Episodes], bonus: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    def _after_adapting(
+        self, stages: list[Episodes], bonus: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """What is maximised, and how far the scored policies are from those that played, in nats.
 
         The divergence of each step is r - 1 - log r with r the ratio of probabilities: never negative, right on
@@ -184,8 +214,13 @@ class MamlLearner(Saved):
         for k, stage in enumerate(stages):
             if k == config.inner_steps or config.score == "every":
                 log_prob, entropy = per_task.log_prob_and_entropy(self.inner.policy, params, stage)
-                advantage, steps = standardised(stage.advantage, stage.live, (0, 1, 2)), stage.live.sum()
-                gain = clipped_surrogate(log_prob, stage.behaviour, advantage, clip) + bonus * entropy
+                advantage, steps = (
+                    standardised(stage.advantage, stage.live, (0, 1, 2)),
+                    stage.live.sum(),
+                )
+                gain = (
+                    clipped_surrogate(log_prob, stage.behaviour, advantage, clip) + bonus * entropy
+                )
                 gains.append(gain.sum() / steps)
                 change = log_prob - stage.behaviour
                 divergences.append((change.exp() - 1 - change).sum() / steps)
@@ -200,7 +235,10 @@ class MamlLearner(Saved):
             for k, stage in enumerate(stages):
                 params, _ = self.inner.step(params, stage, "fomaml", k)
         return (
-            torch.stack([(start[name] - p).square().flatten(1).sum(1).mean() for name, p in params.items()]).sum() / 2
+            torch.stack(
+                [(start[name] - p).square().flatten(1).sum(1).mean() for name, p in params.items()]
+            ).sum()
+            / 2
         )
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
@@ -219,6 +257,10 @@ class MamlLearner(Saved):
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         count = sum(p.numel() for p in self.learned)
         card = Card(
-            method="maml", supervision="reward", selection_rule="last", params_total=count, params_trained=count
+            method="maml",
+            supervision="reward",
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
         )
         return GradientAgent(self.inner, card)

@@ -27,16 +27,16 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
-from bridge.learner import Saved, first_weights
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.trials import task_numbers
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.rollouts import task_numbers
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
@@ -47,7 +47,7 @@ from rl_algos.task_table import Shared, TaskTable
 class Config(Bounded):
     """How the multi-task policy is built and trained."""
 
-    called: ClassVar[str] = "Multi-task RL"
+    display_name: ClassVar[str] = "Multi-task RL"
     read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
 
     hidden: Width = 64
@@ -78,10 +78,10 @@ class Config(Bounded):
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "hidden", "episodes_per_task", "epochs")
-        self.need("above 0", "lr", "clip", "max_grad_norm")
-        self.need("from 0 to 1", "gamma", "lam", "hidden_ids")
-        self.need("0 or more", "tasks_per_update", "entropy")
+        self.check_numbers("1 or more", "hidden", "episodes_per_task", "epochs")
+        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
+        self.check_numbers("from 0 to 1", "gamma", "lam", "hidden_ids")
+        self.check_numbers("0 or more", "tasks_per_update", "entropy")
 
 
 SPACE: Space = {
@@ -131,20 +131,30 @@ class Mtrl(nn.Module):
         return memory
 
 
-class MtrlLearner(Saved):
+class MtrlLearner(CheckpointedLearner):
     """PPO on all tasks at once."""
 
-    parts = ("table", "optimizer")
+    checkpointed = ("table", "optimizer")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
-        with first_weights(seed):
+        with seeded_init(seed):
             self.table = TaskTable(
-                family, lambda: MlpPolicy(family.observation, family.action, config.hidden), config.shared,
-                ids=("body.0.bias",), heads=("head.",),
-            ).to(self.workers.device)  # fmt: skip
+                family,
+                lambda: MlpPolicy(family.observation, family.action, config.hidden),
+                config.shared,
+                ids=("body.0.bias",),
+                heads=("head.",),
+            ).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
@@ -169,17 +179,37 @@ class MtrlLearner(Saved):
         """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
-        noise, own = TrialNoise.of(f"train/mtrl/{self.seed}", slot), Rows.of(f"learn/mtrl/{self.seed}", slot)
+        noise, own = (
+            TrialNoise.of(f"train/mtrl/{self.seed}", slot),
+            Rows.of(f"learn/mtrl/{self.seed}", slot),
+        )
         tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
-        hidden = own.at("hidden").uniform() < (config.hidden_ids if config.shared != "nothing" else 0.0)
-        task = torch.where(hidden, family.tasks, tasks.index) if family.tasks else torch.zeros_like(slot)
+        hidden = own.at("hidden").uniform() < (
+            config.hidden_ids if config.shared != "nothing" else 0.0
+        )
+        task = (
+            torch.where(hidden, family.tasks, tasks.index)
+            if family.tasks
+            else torch.zeros_like(slot)
+        )
         horizon = family.trial("train").horizon
         episodes = per_task.roll_out(
-            self.table.net, self.table.rows(task), family, tasks, noise, config.episodes_per_task, horizon
+            self.table.net,
+            self.table.rows(task),
+            family,
+            tasks,
+            noise,
+            config.episodes_per_task,
+            horizon,
         )
         obs = spaces.features(episodes.obs, family.observation)
         advantage = episode_advantages(
-            episodes.reward, obs, episodes.live, gamma=config.gamma, lam=config.lam, baseline=config.baseline
+            episodes.reward,
+            obs,
+            episodes.live,
+            gamma=config.gamma,
+            lam=config.lam,
+            baseline=config.baseline,
         )
         return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
 
@@ -192,7 +222,9 @@ class MtrlLearner(Saved):
         log_prob, entropy = policy.actions.log_prob_and_entropy(out, episodes.action)
         log_prob = torch.where(episodes.live, log_prob, 0.0)
         gain = clipped_surrogate(log_prob, episodes.behaviour, episodes.advantage, self.config.clip)
-        gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / episodes.live.sum((1, 2))
+        gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum(
+            (1, 2)
+        ) / episodes.live.sum((1, 2))
         return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
 
     def _combined(self, losses: Float[Tensor, " N"]) -> Float[Tensor, ""]:
@@ -203,7 +235,11 @@ class MtrlLearner(Saved):
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         count = sum(p.numel() for p in self.table.named())
         card = Card(
-            method="mtrl", clue="id", supervision="reward", selection_rule="last",
-            params_total=count, params_trained=count,
-        )  # fmt: skip
+            method="mtrl",
+            clue="id",
+            supervision="reward",
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
+        )
         return Mtrl(self.table, card)

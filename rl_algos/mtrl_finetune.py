@@ -16,7 +16,7 @@ import torch
 
 from bridge.errors import UserError
 from bridge.protocol import Agent, Card
-from bridge.tuning import LogUniform, Space
+from bridge.training.search_space import LogUniform, Space
 from rl_algos import mtrl
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 
@@ -29,7 +29,9 @@ class Config(mtrl.Config, InnerConfig):
         mtrl.Config.__post_init__(self)
         InnerConfig.__post_init__(self)
         if self.shared == "nothing":
-            raise UserError("Specialists have no policy for an unknown task to fine-tune. Use shared=all or trunk.")
+            raise UserError(
+                "Specialists have no policy for an unknown task to fine-tune. Use shared=all or trunk."
+            )
 
 
 SPACE: Space = {**mtrl.SPACE, "inner_lr": LogUniform(0.01, 3.0)}
@@ -49,7 +51,10 @@ class MtrlFinetuneLearner(mtrl.MtrlLearner):
         inner = InnerLoop(policy, self.config).requires_grad_(False)
         count = sum(p.numel() for p in policy.parameters())
         card = Card(
-            method="mtrl_finetune", supervision="reward", selection_rule="last",
-            params_total=count, params_trained=count,
-        )  # fmt: skip
+            method="mtrl_finetune",
+            supervision="reward",
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
+        )
         return GradientAgent(inner, card)

@@ -30,14 +30,14 @@ from torch.func import functional_call, vmap
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
 from bridge.errors import UserError
-from bridge.learner import Saved, first_weights
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card
 from bridge.rng import Rows
 from bridge.tasks.base import Box, TaskFamily
-from bridge.trials import task_numbers
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.rollouts import task_numbers
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
 from rl_algos.policies import Policy
@@ -50,7 +50,7 @@ from rl_algos.task_table import Shared, TaskTable
 class Config(Bounded):
     """How the multi-task policy is built and trained."""
 
-    called: ClassVar[str] = "Multi-task SAC"
+    display_name: ClassVar[str] = "Multi-task SAC"
     read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
 
     hidden: Width = 64
@@ -89,10 +89,20 @@ class Config(Bounded):
     """Gradients are scaled down to this norm; those of specialists one by one."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "hidden", "tasks_per_update", "episodes_per_task", "meta_batch", "batch", "capacity")
-        self.need("1 or more", "train_tasks")
-        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
-        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "hidden_ids")
+        self.check_numbers(
+            "1 or more",
+            "hidden",
+            "tasks_per_update",
+            "episodes_per_task",
+            "meta_batch",
+            "batch",
+            "capacity",
+        )
+        self.check_numbers("1 or more", "train_tasks")
+        self.check_numbers(
+            "above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"
+        )
+        self.check_numbers("from 0 to 1", "gamma", "target_share", "entropy_share", "hidden_ids")
 
 
 SPACE: Space = {
@@ -113,7 +123,9 @@ class TaskSac(SoftActorCritic, Policy):
     """Actor and critics of one task; called with an observation, its policy."""
 
     def __init__(self, family: TaskFamily, config: Config) -> None:
-        super().__init__(family.observation, family.action, hidden=config.hidden, temperature=config.temperature)
+        super().__init__(
+            family.observation, family.action, hidden=config.hidden, temperature=config.temperature
+        )
         self.observation = family.observation
 
     def forward(self, obs: Tensor) -> Float[Tensor, "*batch A"]:
@@ -140,12 +152,14 @@ class Losses(nn.Module):
         return critic, actor.mean(), soft.temperature_loss(entropy, self.aim).mean(), entropy.mean()
 
 
-class MtrlSacLearner(Saved):
+class MtrlSacLearner(CheckpointedLearner):
     """Soft actor-critic on all tasks at once."""
 
-    parts = ("table", "optimizer", "replay")
+    checkpointed = ("table", "optimizer", "replay")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
         self.workers = workers or Workers()
         if self.workers.count > 1:
             raise UserError(
@@ -154,18 +168,29 @@ class MtrlSacLearner(Saved):
         self.family, self.config, self.seed = family, config, seed
         self.rings = family.tasks or config.train_tasks
         device = self.workers.device
-        with first_weights(seed):
+        with seeded_init(seed):
             self.table = TaskTable(
-                family, lambda: TaskSac(family, config), config.shared,
-                ids=("actor.biases.0", "critic.biases.0"), always=("target.biases.0", "log_temperature"),
+                family,
+                lambda: TaskSac(family, config),
+                config.shared,
+                ids=("actor.biases.0", "critic.biases.0"),
+                always=("target.biases.0", "log_temperature"),
                 heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
-            ).to(device)  # fmt: skip
+            ).to(device)
         self._follow(1.0)
-        aim = target_entropy(family.action, share=config.entropy_share, per_side=config.entropy_per_side)
+        aim = target_entropy(
+            family.action, share=config.entropy_share, per_side=config.entropy_per_side
+        )
         self.losses = Losses(self.table.net, config.gamma, aim)
-        self.optimizer = torch.optim.Adam([p for p in self.table.parameters() if p.requires_grad], lr=config.lr)
+        self.optimizer = torch.optim.Adam(
+            [p for p in self.table.parameters() if p.requires_grad], lr=config.lr
+        )
         self.replay = Replay(
-            family.observation, family.action, tasks=self.rings, capacity=config.capacity, device=device
+            family.observation,
+            family.action,
+            tasks=self.rings,
+            capacity=config.capacity,
+            device=device,
         )
         self.largest = torch.zeros(self.rings, device=device)
         """The largest size of a reward that was seen on each task."""
@@ -189,12 +214,16 @@ class MtrlSacLearner(Saved):
         """Some episodes of each of the tasks whose turn it is, stored; their mean return."""
         config, family = self.config, self.family
         together = min(config.tasks_per_update, self.rings)
-        turn = (self.updates * together + torch.arange(together, device=self.workers.device)) % self.rings
+        turn = (
+            self.updates * together + torch.arange(together, device=self.workers.device)
+        ) % self.rings
         noise = TrialNoise.of(f"train/mtrl_sac/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", turn if family.tasks else task_numbers(noise))
         own = self.table.rows(turn if family.tasks else torch.zeros_like(turn))
         count, horizon = config.episodes_per_task, family.trial("train").horizon
-        rows, live = stored(per_task.play(self.table.net, own, family, tasks, noise, count, horizon))
+        rows, live = stored(
+            per_task.play(self.table.net, own, family, tasks, noise, count, horizon)
+        )
         rows, live = Stored(*(_by_task(part, together) for part in rows)), _by_task(live, together)
         self.replay.add(turn, rows, live)
         self.env_steps += int(live.sum())
@@ -206,15 +235,24 @@ class MtrlSacLearner(Saved):
         """One step on transitions of some of the tasks that were played."""
         config, table = self.config, self.table
         played = min(self.rings, self.updates * min(config.tasks_per_update, self.rings))
-        noise = Rows.of(f"learn/mtrl_sac/{self.seed}", torch.arange(played, device=self.workers.device))
+        noise = Rows.of(
+            f"learn/mtrl_sac/{self.seed}", torch.arange(played, device=self.workers.device)
+        )
         ring = noise.at("order", self.grad_steps).uniform().argsort()[: config.meta_batch]
         noise = noise[: len(ring)].at(self.grad_steps)
         batch = self._transitions(ring, noise.at("batch"))
-        task, draws = self._told(ring, noise.at("hidden")), [self._draws(noise.at(when)) for when in ("next", "now")]
+        task, draws = (
+            self._told(ring, noise.at("hidden")),
+            [self._draws(noise.at(when)) for when in ("next", "now")],
+        )
         with self.workers.autocast():
             critic, actor, temperature, entropy = self._losses_of(task, batch, *draws)
         self.optimizer.zero_grad(set_to_none=True)
-        for name, losses in (("critic.", critic), ("actor.", actor), ("log_temperature", temperature)):
+        for name, losses in (
+            ("critic.", critic),
+            ("actor.", actor),
+            ("log_temperature", temperature),
+        ):
             self._combined(losses).backward(inputs=table.named(name), retain_graph=True)
             table.clip_gradients(name, config.max_grad_norm)
         self.optimizer.step()
@@ -231,21 +269,33 @@ class MtrlSacLearner(Saved):
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """``Losses`` of each task, all in one call."""
         own = {f"soft.{name}": rows for name, rows in self.table.rows(task).items()}
-        return vmap(lambda own, *given: functional_call(self.losses, own, given))(own, batch, next_noise, noise)
+        return vmap(lambda own, *given: functional_call(self.losses, own, given))(
+            own, batch, next_noise, noise
+        )
 
     def _transitions(self, ring: Int[Tensor, " n"], noise: Rows) -> Transitions:
         """Transitions ``[n, b, ...]`` as features, rewards in units of the largest of their task."""
         family, rows = self.family, self.replay.draw(ring, self.config.batch, noise)
-        obs, next_obs = (spaces.features(seen, family.observation) for seen in (rows.obs, rows.next_obs))
+        obs, next_obs = (
+            spaces.features(seen, family.observation) for seen in (rows.obs, rows.next_obs)
+        )
         largest = self.largest[ring]
         reward = rows.reward / torch.where(largest > 0, largest, 1.0)[:, None]
-        return Transitions(obs, spaces.features(rows.action, family.action), reward, next_obs, rows.terminated.float())
+        return Transitions(
+            obs,
+            spaces.features(rows.action, family.action),
+            reward,
+            next_obs,
+            rows.terminated.float(),
+        )
 
     def _told(self, ring: Int[Tensor, " n"], noise: Rows) -> Int[Tensor, " n"]:
         """The tasks' ids, or that of the unknown one where they are hidden."""
         if not self.family.tasks:
             return torch.zeros_like(ring)
-        hidden = noise.uniform() < (self.config.hidden_ids if self.config.shared != "nothing" else 0.0)
+        hidden = noise.uniform() < (
+            self.config.hidden_ids if self.config.shared != "nothing" else 0.0
+        )
         return torch.where(hidden, self.family.tasks, ring)
 
     def _draws(self, noise: Rows) -> Float[Tensor, "n b D"]:
@@ -260,16 +310,22 @@ class MtrlSacLearner(Saved):
     @torch.no_grad()
     def _follow(self, share: float) -> None:
         """Move the targets ``share`` of the way to the critics."""
-        for slow, fast in zip(self.table.named("target."), self.table.named("critic."), strict=True):
+        for slow, fast in zip(
+            self.table.named("target."), self.table.named("critic."), strict=True
+        ):
             slow.lerp_(fast, share)
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         count = sum(p.numel() for p in self.table.named("actor."))
         card = Card(
-            method="mtrl_sac", clue="id", supervision="reward", selection_rule="last",
-            params_total=count, params_trained=count,
-        )  # fmt: skip
+            method="mtrl_sac",
+            clue="id",
+            supervision="reward",
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
+        )
         return Mtrl(self.table, card)
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class Core(Protocol):
         """The state after one more input; its first ``output_size`` columns are the output."""
         ...
 
-    def unroll(self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "T B H"]:
+    def unroll(
+        self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B H"]:
         """The outputs of a whole sequence."""
         ...
 
@@ -51,9 +53,13 @@ class Gru(nn.Module):
     def step(self, x: Float[Tensor, "B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
         return self.cell(x, state)
 
-    def unroll(self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "T B H"]:
+    def unroll(
+        self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B H"]:
         cell = self.cell
-        return _GruUnroll.apply(x, state, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        return _GruUnroll.apply(
+            x, state, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+        )
 
 
 class _GruUnroll(torch.autograd.Function):
@@ -65,7 +71,13 @@ class _GruUnroll(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, state: Tensor, weight_x: Tensor, weight_h: Tensor, bias_x: Tensor, bias_h: Tensor
+        ctx: Any,
+        x: Tensor,
+        state: Tensor,
+        weight_x: Tensor,
+        weight_h: Tensor,
+        bias_x: Tensor,
+        bias_h: Tensor,
     ) -> Tensor:
         (steps, rows, _), hidden = x.shape, state.shape[1]
         gates = 2 * hidden
@@ -78,7 +90,9 @@ class _GruUnroll(torch.autograd.Function):
         for before, after, rz_t, r, z, n_t, q_t in each:
             torch.addmm(rz_t, before, to_rz, out=rz_t).sigmoid_()
             torch.addmm(bias_h[gates:], before, to_q, out=q_t)
-            n_t.addcmul_(r, q_t).mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh(a) = 2 sigmoid(2 a) - 1: four times as fast
+            n_t.addcmul_(r, q_t).mul_(2).sigmoid_().mul_(2).sub_(
+                1
+            )  # tanh(a) = 2 sigmoid(2 a) - 1: four times as fast
             torch.lerp(n_t, before, z, out=after)
         ctx.save_for_backward(x, h, rz, n, q, weight_x, weight_h)
         return h[1:]
@@ -89,11 +103,17 @@ class _GruUnroll(torch.autograd.Function):
         x, h, rz, n, q, weight_x, weight_h = ctx.saved_tensors
         hidden = n.shape[-1]
         gates = 2 * hidden
-        d_rz, d_n, d_q = (torch.empty_like(part) for part in (rz, n, n))  # of what is inside the sigmoids, tanh, and q
+        d_rz, d_n, d_q = (
+            torch.empty_like(part) for part in (rz, n, n)
+        )  # of what is inside the sigmoids, tanh, and q
         d_r, d_z = d_rz[..., :hidden], d_rz[..., hidden:]
-        each = _by_time(grad, h[:-1], rz, rz[..., :hidden], rz[..., hidden:], n, q, d_rz, d_r, d_z, d_n, d_q)
+        each = _by_time(
+            grad, h[:-1], rz, rz[..., :hidden], rz[..., hidden:], n, q, d_rz, d_r, d_z, d_n, d_q
+        )
         d_h = torch.zeros_like(n[0])
-        for grad_t, before, rz_t, r, z, n_t, q_t, d_rz_t, d_r_t, d_z_t, d_n_t, d_q_t in reversed(each):
+        for grad_t, before, rz_t, r, z, n_t, q_t, d_rz_t, d_r_t, d_z_t, d_n_t, d_q_t in reversed(
+            each
+        ):
             d_h = d_h + grad_t
             kept = d_h * z
             torch.ops.aten.tanh_backward.grad_input(d_h - kept, n_t, grad_input=d_n_t)
@@ -103,12 +123,20 @@ class _GruUnroll(torch.autograd.Function):
             torch.mul(d_n_t, r, out=d_q_t)
             torch.addmm(kept, d_rz_t, weight_h[:gates], out=kept)
             d_h = torch.addmm(kept, d_q_t, weight_h[gates:], out=kept)
-        x_flat, h_flat, d_rz, d_n, d_q = (part.flatten(0, 1) for part in (x, h[:-1], d_rz, d_n, d_q))
-        d_x = (d_rz @ weight_x[:gates] + d_n @ weight_x[gates:]).view_as(x) if ctx.needs_input_grad[0] else None
+        x_flat, h_flat, d_rz, d_n, d_q = (
+            part.flatten(0, 1) for part in (x, h[:-1], d_rz, d_n, d_q)
+        )
+        d_x = (
+            (d_rz @ weight_x[:gates] + d_n @ weight_x[gates:]).view_as(x)
+            if ctx.needs_input_grad[0]
+            else None
+        )
         return (
             d_x,
             d_h,
-            torch.cat([x_flat.t() @ d_rz, x_flat.t() @ d_n], 1).t(),  # this way round it is a fifth of the time
+            torch.cat(
+                [x_flat.t() @ d_rz, x_flat.t() @ d_n], 1
+            ).t(),  # this way round it is a fifth of the time
             torch.cat([d_rz.t() @ h_flat, d_q.t() @ h_flat]),
             torch.cat([d_rz.sum(0), d_n.sum(0)]),
             torch.cat([d_rz.sum(0), d_q.sum(0)]),
@@ -134,7 +162,9 @@ class Lstm(nn.Module):
         h, c = state.chunk(2, -1)
         return torch.cat(self.cell(x, (h, c)), -1)
 
-    def unroll(self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "T B H"]:
+    def unroll(
+        self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B H"]:
         h, c = state.chunk(2, -1)
         out = []
         for x_t in x.unbind():
@@ -160,12 +190,16 @@ class LinearRecurrence(nn.Module):
         z, c = self._gates(x)
         return (1 - z) * state + z * c
 
-    def unroll(self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "T B H"]:
+    def unroll(
+        self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B H"]:
         z, c = self._gates(x)
         keep, add = 1 - z, z * c
         add = torch.cat([(add[0] + keep[0] * state)[None], add[1:]])
         reach = 1
-        while reach < len(x):  # Hillis & Steele 1986: after each pass a step knows twice as many steps before it
+        while reach < len(
+            x
+        ):  # Hillis & Steele 1986: after each pass a step knows twice as many steps before it
             add = torch.cat([add[:reach], add[reach:] + keep[reach:] * add[:-reach]])
             keep = torch.cat([keep[:reach], keep[reach:] * keep[:-reach]])
             reach *= 2

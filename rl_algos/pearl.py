@@ -49,18 +49,18 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded, Width
 from bridge.errors import UserError
-from bridge.finetuning.lived import Lived
-from bridge.learner import Saved, first_weights
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
+from rl_algos.explorer import Scout
 from rl_algos.posterior import Encoder, Posterior, Sums
 from rl_algos.replay import Replay, Stored, stored
-from rl_algos.scout import Scout
 from rl_algos.soft_actor_critic import SoftActorCritic, Transitions, target_entropy
 
 _FORGET = 0.01
@@ -73,7 +73,7 @@ _LEAST_VARIANCE = 1e-6
 class Config(Bounded):
     """How PEARL is built and trained."""
 
-    called: ClassVar[str] = "PEARL"
+    display_name: ClassVar[str] = "PEARL"
 
     latent: Width = 8
     """Size of z."""
@@ -130,11 +130,23 @@ class Config(Bounded):
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        whole = ("latent", "hidden", "encoder_hidden", "train_tasks", "collect_tasks", "episodes", "prior_episodes")
-        self.need("1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity")
-        self.need("0 or more", "kl_weight", "actor_gain", "scout_episodes")
-        self.need("above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share")
-        self.need("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
+        whole = (
+            "latent",
+            "hidden",
+            "encoder_hidden",
+            "train_tasks",
+            "collect_tasks",
+            "episodes",
+            "prior_episodes",
+        )
+        self.check_numbers(
+            "1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity"
+        )
+        self.check_numbers("0 or more", "kl_weight", "actor_gain", "scout_episodes")
+        self.check_numbers(
+            "above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"
+        )
+        self.check_numbers("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
 SPACE: Space = {
@@ -169,9 +181,13 @@ class Network(nn.Module):
         inputs = 2 * spaces.width(self.observation) + spaces.width(self.space) + 1
         self.encoder = Encoder(inputs, config.latent, config.encoder_hidden)
         self.soft = SoftActorCritic(
-            self.observation, self.space, condition=config.latent, hidden=config.hidden, temperature=config.temperature,
+            self.observation,
+            self.space,
+            condition=config.latent,
+            hidden=config.hidden,
+            temperature=config.temperature,
             actor_gain=config.actor_gain,
-        )  # fmt: skip
+        )
         self.register_buffer("largest", torch.zeros(()))
         self.register_buffer("largest_judged", torch.zeros(()))
         self.register_buffer("variance", torch.zeros(()))
@@ -184,9 +200,13 @@ class Network(nn.Module):
 
     def transitions(self, rows: Stored) -> Transitions:
         """What actor and critics learn from."""
-        obs, next_obs = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
-        reward = _scaled(rows.judged, self.largest_judged)
-        return Transitions(obs, spaces.features(rows.action, self.space), reward, next_obs, rows.terminated.float())
+        obs, next_obs = (
+            spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs)
+        )
+        reward = _scaled(rows.critic_reward, self.largest_judged)
+        return Transitions(
+            obs, spaces.features(rows.action, self.space), reward, next_obs, rows.terminated.float()
+        )
 
     def act(self, z: Float[Tensor, "*batch D"], obs: Tensor) -> Float[Tensor, "*batch A"]:
         """What the distribution of the next action is made of."""
@@ -196,14 +216,16 @@ class Network(nn.Module):
 class Pearl(nn.Module):
     """The frozen agent."""
 
-    deciding: ClassVar[tuple[str, ...]] = ("soft.actor",)
+    policy_modules: ClassVar[tuple[str, ...]] = ("soft.actor",)
 
     def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        precision, weighted, z = torch.zeros(3, len(rng), self.network.latent, device=rng.device).unbind()
+        precision, weighted, z = torch.zeros(
+            3, len(rng), self.network.latent, device=rng.device
+        ).unbind()
         return Memory(Sums(precision, weighted), z)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
@@ -212,7 +234,9 @@ class Pearl(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         out = self.network.act(memory.z, obs)
-        return self.network.soft.actions.decide(out, rng if explore else None, self.card.temperature)
+        return self.network.soft.actions.decide(
+            out, rng if explore else None, self.card.temperature
+        )
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One more factor."""
@@ -242,17 +266,19 @@ class Pearl(nn.Module):
         """The distributions of actions."""
         return self.network.soft.actions
 
-    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent that the last episode was played with."""
         return self.network.act(memory.z[:, None, None].expand(*lived.live.shape, -1), lived.obs)
 
 
-class PearlLearner(Saved):
+class PearlLearner(CheckpointedLearner):
     """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
 
-    parts = ("network", "replay", "recent")
+    checkpointed = ("network", "replay", "recent")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
         self.workers = workers or Workers()
         if self.workers.count > 1:
             raise UserError(
@@ -265,22 +291,30 @@ class PearlLearner(Saved):
         self.together = min(config.collect_tasks, self.tasks)
         if config.critic_reward == "dense" and not _has_dense_reward(family):
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        with first_weights(seed):
+        with seeded_init(seed):
             self.network = Network(family, config).to(device)
         steps = self.trial.episodes * self.trial.horizon
 
         def ring(tasks: int, capacity: int) -> Replay:
-            return Replay(family.observation, family.action, tasks=tasks, capacity=capacity, device=device)
+            return Replay(
+                family.observation, family.action, tasks=tasks, capacity=capacity, device=device
+            )
 
         self.replay = ring(self.tasks, config.capacity)
-        self.recent = ring(self.tasks * config.recent, steps)  # a ring for each time that a task was played
-        self.ends = torch.zeros(len(self.recent.written), self.trial.episodes + 1, dtype=torch.int64, device=device)
+        self.recent = ring(
+            self.tasks * config.recent, steps
+        )  # a ring for each time that a task was played
+        self.ends = torch.zeros(
+            len(self.recent.written), self.trial.episodes + 1, dtype=torch.int64, device=device
+        )
         soft = self.network.soft
         self._judges = [*soft.critic.parameters(), *self.network.encoder.parameters()]
         self._actors, self._temperatures = list(soft.actor.parameters()), [soft.log_temperature]
         groups = (self._judges, self._actors, self._temperatures)
         self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in groups]
-        self.aim = target_entropy(family.action, share=config.entropy_share, per_side=config.entropy_per_side)
+        self.aim = target_entropy(
+            family.action, share=config.entropy_share, per_side=config.entropy_per_side
+        )
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play some of the tasks, then learn from all that were played so far."""
@@ -290,7 +324,9 @@ class PearlLearner(Saved):
                 group["lr"] = config.lr * min(1.0, 2 * max(0.0, 1 - spent))
         metrics = self._play()
         steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        noise = Rows.of(f"learn/pearl/{self.seed}", torch.arange(config.meta_batch, device=self.workers.device))
+        noise = Rows.of(
+            f"learn/pearl/{self.seed}", torch.arange(config.meta_batch, device=self.workers.device)
+        )
         met = min(self.tasks, (self.updates + 1) * self.together)
         sums: dict[str, float] = {}
         for _ in range(steps):
@@ -303,10 +339,16 @@ class PearlLearner(Saved):
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
         soft = self.network.soft
-        count = sum(p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters())
+        count = sum(
+            p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters()
+        )
         supervision = "reward" if self.config.critic_reward == "own" else "reward, dense in critic"
         card = Card(
-            method="pearl", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+            method="pearl",
+            supervision=supervision,
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
         )
         return Pearl(self.network, card)
 
@@ -359,15 +401,23 @@ class PearlLearner(Saved):
         family, dense, network = self.family, self.config.critic_reward == "dense", self.network
         steps: list[Step] = []
         memory, _ = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=self.trial.horizon,
+            agent,
+            family,
+            tasks,
+            memory,
+            noise,
+            episode=episode,
+            horizon=self.trial.horizon,
             visit=lambda _t, step: steps.append(step),
-        )  # fmt: skip
+        )
         told = [family.dense_reward(tasks, step) for step in steps] if dense else []
-        judged = [reward for reward in told if reward is not None]
-        rows, live = stored(steps, judged or None)
+        critic_reward = [reward for reward in told if reward is not None]
+        rows, live = stored(steps, critic_reward or None)
         self.env_steps += int(live.sum())
         network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
-        network.largest_judged.copy_(torch.maximum(network.largest_judged, rows.judged[live].abs().max()))
+        network.largest_judged.copy_(
+            torch.maximum(network.largest_judged, rows.critic_reward[live].abs().max())
+        )
         return memory, steps, rows, live
 
     def _task_index(self, turn: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -381,7 +431,9 @@ class PearlLearner(Saved):
         """One step of every optimiser, on some of the first ``met`` tasks."""
         config, soft = self.config, self.network.soft
         noise = noise[: min(met, config.meta_batch)]
-        order = Rows.of(self.seed, torch.arange(met, device=noise.device)).at("order", self.grad_steps)
+        order = Rows.of(self.seed, torch.arange(met, device=noise.device)).at(
+            "order", self.grad_steps
+        )
         task = order.uniform().argsort()[: len(noise)]
         batch = self._batch(task, noise.at("batch"))
         with self.workers.autocast():
@@ -389,7 +441,9 @@ class PearlLearner(Saved):
             z = posterior.draw(noise.at("z").normal(config.contexts, config.latent))
             condition = z[:, :, None].expand(-1, -1, config.batch, -1)
             given, alpha = condition.detach(), soft.temperature()
-            target = soft.targets(batch, given, self._draws(noise.at("target")), alpha, config.gamma)
+            target = soft.targets(
+                batch, given, self._draws(noise.at("target")), alpha, config.gamma
+            )
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
             norm = self._step(0, error + config.kl_weight * kl, self._judges)
@@ -408,7 +462,9 @@ class PearlLearner(Saved):
         count = config.contexts * config.batch
         rows = self.replay.draw(task, count, noise, good=round(config.good_share * count))
         parts = self.network.transitions(rows)
-        return Transitions(*(part.unflatten(1, (config.batch, config.contexts)).transpose(1, 2) for part in parts))
+        return Transitions(
+            *(part.unflatten(1, (config.batch, config.contexts)).transpose(1, 2) for part in parts)
+        )
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
         """Given several beginnings, of any number of episodes, of what was recently played on a task: ``[n, c, D]``."""
@@ -423,7 +479,9 @@ class PearlLearner(Saved):
         """Noise that continuous actions are made of."""
         if self.network.soft.discrete:
             return None
-        return noise.normal(self.config.contexts, self.config.batch, spaces.width(self.family.action))
+        return noise.normal(
+            self.config.contexts, self.config.batch, spaces.width(self.family.action)
+        )
 
     @torch.no_grad()
     def _variance(self, target: Float[Tensor, "n c b"]) -> Float[Tensor, ""]:
@@ -452,7 +510,9 @@ def _has_dense_reward(family: TaskFamily) -> bool:
     tasks = family.sample("train", torch.arange(1))
     noise = Rows.of("dense", torch.arange(1))
     state, obs = family.reset(tasks, noise)
-    action = spaces.soft_actions(family.action).decide(torch.zeros(1, spaces.soft_actions(family.action).outputs), None)
+    action = spaces.soft_actions(family.action).decide(
+        torch.zeros(1, spaces.soft_actions(family.action).outputs), None
+    )
     out = family.step(tasks, state, action.action, noise)
     never = torch.zeros(1, dtype=torch.bool)
     step = Step(obs, action.action, out.reward, out.obs, never, never)

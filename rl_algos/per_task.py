@@ -56,13 +56,21 @@ def log_prob_and_entropy(
     policy: MlpPolicy, params: Parameters, episodes: Episodes
 ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
     """Of the actions taken by each task's policy, and of the policy there, in nats; 0 where not lived."""
-    log_prob, entropy = policy.actions.log_prob_and_entropy(out(policy, params, episodes.obs), episodes.action)
+    log_prob, entropy = policy.actions.log_prob_and_entropy(
+        out(policy, params, episodes.obs), episodes.action
+    )
     return torch.where(episodes.live, log_prob, 0.0), torch.where(episodes.live, entropy, 0.0)
 
 
 @torch.no_grad()
 def play(
-    policy: Policy, params: Parameters, family: TaskFamily, tasks: Tasks, noise: TrialNoise, episodes: int, horizon: int
+    policy: Policy,
+    params: Parameters,
+    family: TaskFamily,
+    tasks: Tasks,
+    noise: TrialNoise,
+    episodes: int,
+    horizon: int,
 ) -> list[Step]:
     """The steps of ``episodes`` episodes on each task, side by side: no episode waits for another.
 
@@ -70,9 +78,15 @@ def play(
     """
     player, steps = _SideBySide(policy, params), []
     play_episode(
-        player, family, tree.fork(tasks, episodes), (), noise.fork(episodes), episode=0, horizon=horizon,
+        player,
+        family,
+        tree.fork(tasks, episodes),
+        (),
+        noise.fork(episodes),
+        episode=0,
+        horizon=horizon,
         visit=lambda _t, step: steps.append(step),
-    )  # fmt: skip
+    )
     return steps
 
 
@@ -90,12 +104,16 @@ def roll_out(
     steps = play(policy, params, family, tasks, noise, episodes, horizon)
 
     def by_task(name: str) -> Tensor:
-        return torch.stack([getattr(step, name) for step in steps], 1).unflatten(0, (len(tasks.index), episodes))
+        return torch.stack([getattr(step, name) for step in steps], 1).unflatten(
+            0, (len(tasks.index), episodes)
+        )
 
     reward = by_task("reward")
     live = by_task("live") if family.ends_early else torch.ones_like(reward, dtype=torch.bool)
     nothing = torch.zeros_like(reward)
-    played = Episodes(by_task("obs"), by_task("action"), reward, live, behaviour=nothing, advantage=nothing)
+    played = Episodes(
+        by_task("obs"), by_task("action"), reward, live, behaviour=nothing, advantage=nothing
+    )
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 

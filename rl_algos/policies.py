@@ -27,7 +27,9 @@ class MlpPolicy(Policy):
     second derivatives.
     """
 
-    def __init__(self, observation: Discrete | Box, action: Discrete | Box, hidden: int, layers: int = 2) -> None:
+    def __init__(
+        self, observation: Discrete | Box, action: Discrete | Box, hidden: int, layers: int = 2
+    ) -> None:
         super().__init__()
         self.observation, self.action = observation, action
         self.actions = spaces.actions(action, "clipped_gaussian")
@@ -42,4 +44,6 @@ class MlpPolicy(Policy):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, obs: Tensor) -> Float[Tensor, "*batch A"]:
-        return self.head(self.body(spaces.features(obs, self.observation).to(self.head.weight.dtype)))
+        return self.head(
+            self.body(spaces.features(obs, self.observation).to(self.head.weight.dtype))
+        )

@@ -78,7 +78,9 @@ class Encoder(nn.Module):
     def __init__(self, inputs: int, latent: int, hidden: int) -> None:
         super().__init__()
         self.layers = Ensemble((inputs, hidden, hidden, 2 * latent))
-        self.layers.biases[-1].data[..., latent:] = -4.0  # softplus(-4): a precision of about 1 / 50
+        self.layers.biases[-1].data[
+            ..., latent:
+        ] = -4.0  # softplus(-4): a precision of about 1 / 50
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
         """The sums of one factor each."""

@@ -25,15 +25,17 @@ class Stored(NamedTuple):
     reward: Float[Tensor, "*batch"]
     next_obs: Tensor
     terminated: Bool[Tensor, "*batch"]
-    judged: Float[Tensor, "*batch"]
+    critic_reward: Float[Tensor, "*batch"]
     """The reward that critics learn from, where it is another one."""
 
 
-def stored(steps: list[Step], judged: list[Tensor] | None = None) -> tuple[Stored, Bool[Tensor, "n T"]]:
+def stored(
+    steps: list[Step], critic_reward: list[Tensor] | None = None
+) -> tuple[Stored, Bool[Tensor, "n T"]]:
     """Played steps side by side, ``[n, T, ...]``, and which of them were acted in."""
     rows = Stored(
         *(torch.stack([getattr(step, name) for step in steps], 1) for name in Stored._fields[:-1]),
-        torch.stack([step.reward for step in steps] if judged is None else judged, 1),
+        torch.stack([step.reward for step in steps] if critic_reward is None else critic_reward, 1),
     )
     everyone = torch.ones_like(steps[0].terminated)
     return rows, torch.stack([everyone if step.live is None else step.live for step in steps], 1)
@@ -43,17 +45,27 @@ class Replay:
     """A ring of ``capacity`` transitions for each of ``tasks`` tasks; the oldest are overwritten."""
 
     def __init__(
-        self, observation: Discrete | Box, action: Discrete | Box, *, tasks: int, capacity: int, device: torch.device
+        self,
+        observation: Discrete | Box,
+        action: Discrete | Box,
+        *,
+        tasks: int,
+        capacity: int,
+        device: torch.device,
     ) -> None:
         self.capacity = capacity
 
         def room(space: Discrete | Box | None) -> Tensor:
             if isinstance(space, Discrete):
                 return torch.zeros(tasks, capacity, dtype=torch.int64, device=device)
-            return torch.zeros(tasks, capacity, *([] if space is None else [len(space.low)]), device=device)
+            return torch.zeros(
+                tasks, capacity, *([] if space is None else [len(space.low)]), device=device
+            )
 
         ended = torch.zeros(tasks, capacity, dtype=torch.bool, device=device)
-        self.rows = Stored(room(observation), room(action), room(None), room(observation), ended, room(None))
+        self.rows = Stored(
+            room(observation), room(action), room(None), room(observation), ended, room(None)
+        )
         self.written = torch.zeros(tasks, dtype=torch.int64, device=device)
         """Transitions that each task was ever given since it was cleared."""
 
@@ -112,6 +124,8 @@ class Replay:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
-        for name, room in self.rows._asdict().items():
-            room.copy_(state["rows"][name])
+        for room, stored in zip(
+            self.rows, state["rows"].values(), strict=True
+        ):  # by place: names have changed
+            room.copy_(stored)
         self.written.copy_(state["written"])

@@ -18,8 +18,9 @@ Deviations from the paper:
  7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
  8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
 
-A trial is its live steps (``bridge/trials.py``), all of which weigh the same (``bridge/maths/trial_ppo.py``). Hidden
-states are recomputed from the start of the trial in every epoch: stored ones would be stale after the first step.
+A trial is its live steps (``bridge/training/rollouts.py``), all of which weigh the same
+(``bridge/maths/trial_ppo.py``). Hidden states are recomputed from the start of the trial in every epoch: stored ones
+would be stale after the first step.
 
 Shape letters: T steps of a trial, B trials, A actions, S state size, F task features.
 """
@@ -37,17 +38,17 @@ from torch import Tensor, nn
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded, Width
-from bridge.finetuning.lived import Lived
-from bridge.learner import Saved, first_weights
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Judged, Losses, judge, losses
+from bridge.maths.trial_ppo import Losses, PpoTargets, losses, ppo_targets
 from bridge.noise import TrialNoise
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete, TaskFamily
-from bridge.trials import Batch, play_trials, task_features
-from bridge.tuning import Choice, LogUniform, Space
-from bridge.workers import Workers
+from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.rollouts import Batch, play_trials, task_features
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
 from rl_algos.nets import CORES
 
 
@@ -55,7 +56,7 @@ from rl_algos.nets import CORES
 class Config(Bounded):
     """How RL² is built and trained."""
 
-    called: ClassVar[str] = "RL²"
+    display_name: ClassVar[str] = "RL²"
 
     core: Literal["gru", "lstm", "linear"] = "gru"
     """The recurrence."""
@@ -91,10 +92,10 @@ class Config(Bounded):
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "hidden", "steps_per_update", "epochs", "minibatches")
-        self.need("0 or more", "policy_hidden", "episodes", "entropy", "value_weight")
-        self.need("above 0", "lr", "clip", "max_grad_norm")
-        self.need("from 0 to 1", "gamma", "lam")
+        self.check_numbers("1 or more", "hidden", "steps_per_update", "epochs", "minibatches")
+        self.check_numbers("0 or more", "policy_hidden", "episodes", "entropy", "value_weight")
+        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
+        self.check_numbers("from 0 to 1", "gamma", "lam")
 
 
 SPACE: Space = {
@@ -122,21 +123,31 @@ class Policy(nn.Module):
 
     def __init__(self, config: Config, observation: int, actions: int) -> None:
         super().__init__()
-        self.middle = nn.Linear(config.hidden + observation, config.policy_hidden) if config.policy_hidden else None
+        self.middle = (
+            nn.Linear(config.hidden + observation, config.policy_hidden)
+            if config.policy_hidden
+            else None
+        )
         if self.middle:
             nn.init.orthogonal_(self.middle.weight, 2**0.5)
         self.last = nn.Linear(config.policy_hidden or config.hidden, actions)
         nn.init.zeros_(self.last.bias)
         nn.init.orthogonal_(self.last.weight, 0.01)
 
-    def forward(self, hidden: Float[Tensor, "*batch H"], obs: Float[Tensor, "*batch O"]) -> Float[Tensor, "*batch A"]:
-        return self.last(self.middle(torch.cat([hidden, obs], -1)).relu() if self.middle else hidden)
+    def forward(
+        self, hidden: Float[Tensor, "*batch H"], obs: Float[Tensor, "*batch O"]
+    ) -> Float[Tensor, "*batch A"]:
+        return self.last(
+            self.middle(torch.cat([hidden, obs], -1)).relu() if self.middle else hidden
+        )
 
 
 class Network(nn.Module):
     """Token in, action distribution and value out."""
 
-    def __init__(self, family: TaskFamily, config: Config, span: int, task_features: int = 0) -> None:
+    def __init__(
+        self, family: TaskFamily, config: Config, span: int, task_features: int = 0
+    ) -> None:
         super().__init__()
         self.observation, self.space = family.observation, family.action
         self.actions = spaces.actions(self.space)
@@ -144,9 +155,13 @@ class Network(nn.Module):
         self.core = CORES[config.core](inputs, config.hidden, span)
         self.policy = Policy(config, spaces.width(self.observation), self.actions.outputs)
         critic_inputs = config.hidden + task_features
-        self.value = nn.Sequential(nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1))
+        self.value = nn.Sequential(
+            nn.Linear(critic_inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 1)
+        )
 
-    def token(self, obs: Tensor, action: Tensor, reward: Tensor, end: Tensor) -> Float[Tensor, "*batch D"]:
+    def token(
+        self, obs: Tensor, action: Tensor, reward: Tensor, end: Tensor
+    ) -> Float[Tensor, "*batch D"]:
         """What the recurrence reads: this observation with the last action, reward and end."""
         seen, done = spaces.features(obs, self.observation), spaces.features(action, self.space)
         return torch.cat([seen, done, reward[..., None], end[..., None]], -1)
@@ -159,7 +174,7 @@ class Network(nn.Module):
 class Rl2(nn.Module):
     """The frozen agent."""
 
-    deciding: ClassVar[tuple[str, ...]] = ("core", "policy")
+    policy_modules: ClassVar[tuple[str, ...]] = ("core", "policy")
 
     def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
@@ -168,7 +183,9 @@ class Rl2(nn.Module):
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         zeros = torch.zeros(len(rng), device=rng.device)
         state = torch.zeros(len(rng), self.network.core.state_size, device=rng.device)
-        return Memory(state, spaces.nothing_yet(self.network.space, rng), zeros, torch.ones_like(zeros))
+        return Memory(
+            state, spaces.nothing_yet(self.network.space, rng), zeros, torch.ones_like(zeros)
+        )
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         return memory
@@ -176,7 +193,9 @@ class Rl2(nn.Module):
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
         out = self.network.act(state[:, : self.network.core.output_size], obs)
-        return self.network.actions.decide(out, rng if explore else None, self.card.temperature)._replace(carry=state)
+        return self.network.actions.decide(
+            out, rng if explore else None, self.card.temperature
+        )._replace(carry=state)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         state = self._read(memory, step.obs) if carry is None else carry
@@ -201,15 +220,22 @@ class Rl2(nn.Module):
         """The distributions of actions."""
         return self.network.actions
 
-    def says(self, memory: Memory, lived: Lived) -> Float[Tensor, "B E H A"]:
+    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read from its start, a step at a time; differentiable."""
         steps, network = lived.packed(), self.network
-        nothing = self.start(Clues(), Trial(1, 1), Rows(torch.zeros_like(memory.reward, dtype=torch.int64)))
+        nothing = self.start(
+            Clues(), Trial(1, 1), Rows(torch.zeros_like(memory.reward, dtype=torch.int64))
+        )
         end, state = (steps.terminated | steps.truncated).to(steps.reward.dtype), nothing.state
         own, first = (steps.action, steps.reward, end), nothing[1:]
-        before = (torch.cat([start[:, None], rows[:, :-1]], 1) for start, rows in zip(first, own, strict=True))
+        before = (
+            torch.cat([start[:, None], rows[:, :-1]], 1)
+            for start, rows in zip(first, own, strict=True)
+        )
         said = []
-        for token, obs in zip(network.token(steps.obs, *before).unbind(1), steps.obs.unbind(1), strict=True):
+        for token, obs in zip(
+            network.token(steps.obs, *before).unbind(1), steps.obs.unbind(1), strict=True
+        ):
             state = network.core.step(token, state)
             said.append(network.act(state[:, : network.core.output_size], obs))
         return lived.unpacked(torch.stack(said, 1))
@@ -219,21 +245,32 @@ class Rl2(nn.Module):
         return self.network.core.step(token, memory.state)
 
 
-class Rl2Learner(Saved):
+class Rl2Learner(CheckpointedLearner):
     """PPO on trials."""
 
-    parts = ("network", "scale", "optimizer")
+    checkpointed = ("network", "scale", "optimizer")
 
-    def __init__(self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None) -> None:
-        self.family, self.config, self.seed, self.workers = family, config, seed, workers or Workers()
+    def __init__(
+        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed, self.workers = (
+            family,
+            config,
+            seed,
+            workers or Workers(),
+        )
         whole = family.trial("train")
         self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
         span = self.trial.episodes * self.trial.horizon
         trials = config.steps_per_update // span
         self.trials = max(config.minibatches, trials // self.workers.count)  # of each worker
-        features = task_features(family.sample("train", torch.arange(1))).shape[1] if config.critic == "task" else 0
+        features = (
+            task_features(family.sample("train", torch.arange(1))).shape[1]
+            if config.critic == "task"
+            else 0
+        )
         self.scale = ReturnScale(span).to(self.workers.device)
-        with first_weights(seed):
+        with seeded_init(seed):
             self.network = Network(family, config, span, features).to(self.workers.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, eps=1e-5)
 
@@ -243,7 +280,7 @@ class Rl2Learner(Saved):
         batch, _ = self._play()
         own = Rows.of(f"learn/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
         played = self.workers.total(batch.live.sum())
-        judged = self._judge(batch, played / (self.trials * self.workers.count))
+        targets = self._targets(batch, played / (self.trials * self.workers.count))
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * left
         bonus, sums = config.entropy * left, dict.fromkeys(Losses._fields, 0.0)
@@ -253,8 +290,12 @@ class Rl2Learner(Saved):
                 part = batch.columns(rows)
                 out, score = self._evaluate(part)
                 log_prob, entropy = self.network.actions.log_prob_and_entropy(out, part.action)
-                found = losses(log_prob, entropy, score, judged.columns(rows), clip=config.clip)
-                loss = found.loss_policy + config.value_weight * found.loss_value - bonus * found.entropy
+                found = losses(log_prob, entropy, score, targets.columns(rows), clip=config.clip)
+                loss = (
+                    found.loss_policy
+                    + config.value_weight * found.loss_value
+                    - bonus * found.entropy
+                )
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.workers.average_gradients(self.network.parameters())
@@ -266,24 +307,37 @@ class Rl2Learner(Saved):
         self.updates += 1
         self.env_steps += played
         steps = config.epochs * config.minibatches
-        return {"trial_return": batch.reward.sum(0).mean().item()} | {key: total / steps for key, total in sums.items()}
+        return {"trial_return": batch.reward.sum(0).mean().item()} | {
+            key: total / steps for key, total in sums.items()
+        }
 
     def _play(self) -> tuple[Batch, TrialNoise]:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ; its noise."""
-        noise = TrialNoise.of(f"train/rl2/{self.seed}", self.workers.rows(self.updates, self.trials))
-        return play_trials(self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"), noise
+        noise = TrialNoise.of(
+            f"train/rl2/{self.seed}", self.workers.rows(self.updates, self.trials)
+        )
+        return play_trials(
+            self.agent(), self.family, self.trial, noise, means=self.config.critic == "task"
+        ), noise
 
     @torch.no_grad()
-    def _judge(self, batch: Batch, length: float) -> Judged:
+    def _targets(self, batch: Batch, length: float) -> PpoTargets:
         """What the epochs hold fixed; ``length``: live steps of a trial, on average over all workers."""
         config, average = self.config, self.workers.mean
-        self.scale.update(batch.judged, batch.live, gamma=config.gamma, average=average)
+        self.scale.update(batch.critic_reward, batch.live, gamma=config.gamma, average=average)
         out, score = self._evaluate(batch)
         behaviour, _ = self.network.actions.log_prob_and_entropy(out, batch.action)
-        return judge(
-            behaviour, score, batch.judged, batch.live, self.scale,
-            length=length, gamma=config.gamma, lam=config.lam, average=average,
-        )  # fmt: skip
+        return ppo_targets(
+            behaviour,
+            score,
+            batch.critic_reward,
+            batch.live,
+            self.scale,
+            length=length,
+            gamma=config.gamma,
+            lam=config.lam,
+            average=average,
+        )
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Float[Tensor, "T B"]]:
         """The policy's output and the critic's standard score before every step.
@@ -291,13 +345,20 @@ class Rl2Learner(Saved):
         Hidden states are recomputed from the trial's start, in float32 whatever the precision of the rest: errors of a
         recurrence add up.
         """
-        start = self.agent().start(Clues(), self.trial, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64)))
-        hidden = self.network.core.unroll(self.network.token(batch.obs, *batch.before(*start[1:])), start.state)
+        start = self.agent().start(
+            Clues(), self.trial, Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+        )
+        hidden = self.network.core.unroll(
+            self.network.token(batch.obs, *batch.before(*start[1:])), start.state
+        )
         seen = [hidden]
         if self.config.critic == "task":
             seen.append(batch.task.expand(len(hidden), -1, -1))
         with self.workers.autocast():
-            out, score = self.network.act(hidden, batch.obs), self.network.value(torch.cat(seen, -1)).squeeze(-1)
+            out, score = (
+                self.network.act(hidden, batch.obs),
+                self.network.value(torch.cat(seen, -1)).squeeze(-1),
+            )
         return out.float(), score.float()
 
     def agent(self) -> Rl2:
@@ -305,6 +366,10 @@ class Rl2Learner(Saved):
         count = sum(p.numel() for p in self.network.parameters())
         supervision = "reward" if self.config.critic == "history" else "reward, task in critic"
         card = Card(
-            method="rl2", supervision=supervision, selection_rule="last", params_total=count, params_trained=count
+            method="rl2",
+            supervision=supervision,
+            selection_rule="last",
+            params_total=count,
+            params_trained=count,
         )
         return Rl2(self.network, card)

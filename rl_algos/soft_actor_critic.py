@@ -60,7 +60,9 @@ class Ensemble(nn.Module):
         gains = [2**0.5] * (len(sizes) - 2) + [last_gain]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for (inputs, outputs), gain in zip(pairwise(sizes), gains, strict=True):
-            weight = torch.stack([nn.init.orthogonal_(torch.empty(inputs, outputs), gain) for _ in range(count)])
+            weight = torch.stack(
+                [nn.init.orthogonal_(torch.empty(inputs, outputs), gain) for _ in range(count)]
+            )
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(count, 1, outputs)))
 
@@ -104,14 +106,20 @@ class SoftActorCritic(nn.Module):
         self.discrete = isinstance(action, Discrete)
         seen = spaces.width(observation) + condition
         between = (hidden,) * layers
-        judged = (seen, *between, spaces.width(action)) if self.discrete else (seen + spaces.width(action), *between, 1)
+        judged = (
+            (seen, *between, spaces.width(action))
+            if self.discrete
+            else (seen + spaces.width(action), *between, 1)
+        )
         self.actor = Ensemble((seen, *between, self.actions.outputs), last_gain=actor_gain)
         self.critic = Ensemble(judged, count=2)
         self.target = Ensemble(judged, count=2).requires_grad_(False)
         self.target.load_state_dict(self.critic.state_dict())
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
 
-    def policy(self, obs: Float[Tensor, "*batch O"], condition: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch A"]:
+    def policy(
+        self, obs: Float[Tensor, "*batch O"], condition: Float[Tensor, "*batch C"]
+    ) -> Float[Tensor, "*batch A"]:
         """What the distribution of actions is made of."""
         return self.actor(torch.cat([obs, condition], -1))[0]
 
@@ -161,7 +169,10 @@ class SoftActorCritic(nn.Module):
         return batch.reward + gamma * (1 - batch.terminated) * value
 
     def critic_loss(
-        self, batch: Transitions, condition: Float[Tensor, "*batch C"], target: Float[Tensor, "*batch"]
+        self,
+        batch: Transitions,
+        condition: Float[Tensor, "*batch C"],
+        target: Float[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
         """Squared errors, summed over the two critics; gradients reach the critics and the condition."""
         if self.discrete:
@@ -184,7 +195,9 @@ class SoftActorCritic(nn.Module):
         value, entropy = self.soft_value(self.critic, obs, condition, noise, alpha)
         return -value, entropy.detach()
 
-    def temperature_loss(self, entropy: Float[Tensor, "*batch"], target: float) -> Float[Tensor, "*batch"]:
+    def temperature_loss(
+        self, entropy: Float[Tensor, "*batch"], target: float
+    ) -> Float[Tensor, "*batch"]:
         """Falls with the temperature where the entropy is above its target, and rises where it is below."""
         return self.log_temperature[0] * (entropy - target)
 

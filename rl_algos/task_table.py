@@ -64,7 +64,10 @@ class TaskTable(nn.Module, Generic[Net]):
         self.names = [name for name, _ in self.net.named_parameters() if name.startswith(own)]
         rows = [dict(nets[k % len(nets)].named_parameters()) for k in range(self.known + 1)]
         self.tables = nn.ParameterList(
-            nn.Parameter(torch.stack([row[name].detach() for row in rows]), requires_grad=rows[0][name].requires_grad)
+            nn.Parameter(
+                torch.stack([row[name].detach() for row in rows]),
+                requires_grad=rows[0][name].requires_grad,
+            )
             for name in self.names
         )
         if shared != "nothing":
@@ -77,11 +80,19 @@ class TaskTable(nn.Module, Generic[Net]):
 
     def parameter(self, name: str) -> nn.Parameter:
         """The parameter of that name: all tasks' rows of it, or the one that all share."""
-        return self.tables[self.names.index(name)] if name in self.names else self.net.get_parameter(name)
+        return (
+            self.tables[self.names.index(name)]
+            if name in self.names
+            else self.net.get_parameter(name)
+        )
 
     def named(self, prefix: str = "") -> list[nn.Parameter]:
         """The parameters whose names begin so."""
-        return [self.parameter(name) for name, _ in self.net.named_parameters() if name.startswith(prefix)]
+        return [
+            self.parameter(name)
+            for name, _ in self.net.named_parameters()
+            if name.startswith(prefix)
+        ]
 
     def clip_gradients(self, prefix: str, max_norm: float) -> None:
         """Scale down the gradient of these parameters to that norm, or each specialist's own."""

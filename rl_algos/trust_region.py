@@ -46,11 +46,15 @@ def trust_region_step(
 
     direction = conjugate_gradients(fisher, gradient, _ITERATIONS)
     length = (2 * max_kl / (direction @ fisher(direction)).clamp(min=1e-12)).sqrt()
-    return _line_search(parameters, objective, length * direction, float(average(gain.detach())), max_kl, average)
+    return _line_search(
+        parameters, objective, length * direction, float(average(gain.detach())), max_kl, average
+    )
 
 
 def conjugate_gradients(
-    product: Callable[[Float[Tensor, " P"]], Float[Tensor, " P"]], target: Float[Tensor, " P"], iterations: int
+    product: Callable[[Float[Tensor, " P"]], Float[Tensor, " P"]],
+    target: Float[Tensor, " P"],
+    iterations: int,
 ) -> Float[Tensor, " P"]:
     """Solve ``product(x) = target`` for a symmetric positive definite product (Hestenes & Stiefel 1952)."""
     x, residual = torch.zeros_like(target), target.clone()

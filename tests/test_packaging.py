@@ -34,7 +34,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy: a `build/` left in the checkout would leak deleted modules into it."""
     source, out = tmp_path_factory.mktemp("source") / "metabridge", tmp_path_factory.mktemp("wheel")
-    skip = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "results", "runs")
+    skip = shutil.ignore_patterns(
+        ".*", "__pycache__", "*.egg-info", "build", "dist", "results", "runs"
+    )
     shutil.copytree(ROOT, source, ignore=skip)
     # Without isolation the backend comes from this environment, and nothing from the network.
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, cwd=source)
@@ -48,7 +50,11 @@ def test_wheel_holds_exactly_the_four_packages(wheel: Path) -> None:
         names = set(archive.namelist())
     assert {name.split("/")[0] for name in names} == PACKAGES | {f"metabridge-{version}.dist-info"}
     # A subfolder without an __init__.py would be left out in silence.
-    modules = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
     assert modules <= names
 
 
@@ -61,7 +67,10 @@ def test_installed_command_runs_without_the_checkout(wheel: Path, tmp_path: Path
     env, elsewhere = tmp_path / "env", tmp_path / "elsewhere"
     elsewhere.mkdir()
     venv.create(env, symlinks=True)
-    python, pip = env / "bin" / "python", [sys.executable, "-m", "pip", "--python", env / "bin" / "python"]
+    python, pip = (
+        env / "bin" / "python",
+        [sys.executable, "-m", "pip", "--python", env / "bin" / "python"],
+    )
     run(*pip, "install", "-qq", "--no-deps", "--no-index", wheel, cwd=elsewhere)
     (site_packages,) = env.glob("lib/python*/site-packages")
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
@@ -98,9 +107,17 @@ def test_constraints_agree_with_pyproject() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pinned = {canonicalize_name(name): Version(version) for name, version in pins.items()}
-    assert all(version.local is None for version in pinned.values())  # 2.13.0 admits 2.13.0+cpu, not the other way
+    assert all(
+        version.local is None for version in pinned.values()
+    )  # 2.13.0 admits 2.13.0+cpu, not the other way
 
     project = PYPROJECT["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["dev"] + PYPROJECT["build-system"]["requires"]
+    declared = (
+        project["dependencies"]
+        + project["optional-dependencies"]["dev"]
+        + PYPROJECT["build-system"]["requires"]
+    )
     for requirement in map(Requirement, declared):
-        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, str(requirement)
+        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, str(
+            requirement
+        )

@@ -73,7 +73,11 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
 
 
 def check_agent(
-    agent: Agent | Callable[[], Agent], family: TaskFamily, split: str = "id", *, tolerance: float | None = None
+    agent: Agent | Callable[[], Agent],
+    family: TaskFamily,
+    split: str = "id",
+    *,
+    tolerance: float | None = None,
 ) -> None:
     """Raise ``ContractError`` at the first rule that an agent breaks.
 

@@ -26,8 +26,15 @@ _EXACTNESS = ("exact", "near", "heuristic")
 def has_the_verbs(probe: AgentProbe) -> None:
     """An agent has a card and the verbs start, begin, act, observe and adapt."""
     missing = [name for name in ("card", *VERBS) if not hasattr(probe.agent, name)]
-    remedy = "Write them as bridge.protocol.Agent does; a verb with nothing to do returns its memory."
-    demand(not missing, expected="a card and five verbs", found=f"none called {', '.join(missing)}", remedy=remedy)
+    remedy = (
+        "Write them as bridge.protocol.Agent does; a verb with nothing to do returns its memory."
+    )
+    demand(
+        not missing,
+        expected="a card and five verbs",
+        found=f"none called {', '.join(missing)}",
+        remedy=remedy,
+    )
 
 
 @agent_rule
@@ -41,16 +48,26 @@ def card_is_sane(probe: AgentProbe) -> None:
     }
     for name, values in known.items():
         found = getattr(card, name).partition(", ")[0]  # what more the critic saw
-        demand(found in values, expected=f"card.{name} in {values}", found=repr(found), remedy="Choose one of them.")
+        demand(
+            found in values,
+            expected=f"card.{name} in {values}",
+            found=repr(found),
+            remedy="Choose one of them.",
+        )
     demand(
-        card.decode_rule == "rule" or decodes(card.decode_rule), expected="card.decode_rule sample, argmax, rule, or a "
-        "temperature of 0 or more", found=repr(card.decode_rule), remedy="Say how the agent draws its actions.",
-    )  # fmt: skip
+        card.decode_rule == "rule" or decodes(card.decode_rule),
+        expected="card.decode_rule sample, argmax, rule, or a temperature of 0 or more",
+        found=repr(card.decode_rule),
+        remedy="Say how the agent draws its actions.",
+    )
     demand(
-        bool(card.method) and card.tuning_configs >= 1 and 0 <= card.params_trained <= card.params_total,
-        expected="a method's name, tuning_configs >= 1 and 0 <= params_trained <= params_total", found=card,
+        bool(card.method)
+        and card.tuning_configs >= 1
+        and 0 <= card.params_trained <= card.params_total,
+        expected="a method's name, tuning_configs >= 1 and 0 <= params_trained <= params_total",
+        found=card,
         remedy="Count all parameters, and of these the trained ones.",
-    )  # fmt: skip
+    )
 
 
 @agent_rule
@@ -58,7 +75,12 @@ def task_is_hidden(probe: AgentProbe) -> None:
     """A learned agent is never told the task itself; only references are."""
     card = probe.agent.card
     remedy = "Ask for another clue, or set card.reference=True if this agent is a yardstick."
-    demand(card.clue != "task" or card.reference, expected="the clue nothing, id or text", found="task", remedy=remedy)
+    demand(
+        card.clue != "task" or card.reference,
+        expected="the clue nothing, id or text",
+        found="task",
+        remedy=remedy,
+    )
 
 
 @agent_rule
@@ -81,10 +103,13 @@ def _leads(memory: object, rows: int, verb: str) -> None:
     for leaf in tree.leaves(memory):
         tensor = isinstance(leaf, Tensor)
         demand(
-            tensor and leaf.dim() > 0 and len(leaf) == rows, expected=f"leaves of shape [{rows}, ...] after {verb}",
-            found=f"a tensor of shape {tuple(leaf.shape)}" if tensor else f"{type(leaf).__name__} {leaf!r}",
+            tensor and leaf.dim() > 0 and len(leaf) == rows,
+            expected=f"leaves of shape [{rows}, ...] after {verb}",
+            found=f"a tensor of shape {tuple(leaf.shape)}"
+            if tensor
+            else f"{type(leaf).__name__} {leaf!r}",
             remedy="Give every row its own entry; keep constants in the agent and capacities in shapes.",
-        )  # fmt: skip
+        )
 
 
 # --- what it decides --------------------------------------------------------------------------------------------------
@@ -100,7 +125,12 @@ def decisions_fit(probe: AgentProbe) -> None:
 @agent_rule
 def any_size_plays(probe: AgentProbe) -> None:
     """One row plays, and so does a trial of one episode or of one step, start to end."""
-    for trial in (probe.trial, Trial(1, probe.trial.horizon), Trial(probe.trial.episodes, 1), Trial(1, 1)):
+    for trial in (
+        probe.trial,
+        Trial(1, probe.trial.horizon),
+        Trial(probe.trial.episodes, 1),
+        Trial(1, 1),
+    ):
         for rows in (1, 2):
             play(_Looked(probe, slice(0, rows), trial))
 
@@ -108,7 +138,9 @@ def any_size_plays(probe: AgentProbe) -> None:
 class _Looked(Sitting):
     """A sitting whose every decision is looked at before it is carried out."""
 
-    def decide(self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True) -> Decision:
+    def decide(
+        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
+    ) -> Decision:
         decision = super().decide(episode, t, obs, aside=aside, explore=explore)
         _fits(decision, self.probe.family, len(self.noise), {"episode": episode, "step": t})
         return decision
@@ -120,21 +152,39 @@ def _fits(decision: Decision, family: TaskFamily, rows: int, place: dict[str, in
     low, high = space_bounds(space, action.dtype)
     shape = (rows, *low.shape)
     demand(
-        tuple(action.shape) == shape and (action.dtype == torch.int64 if discrete else action.is_floating_point()),
+        tuple(action.shape) == shape
+        and (action.dtype == torch.int64 if discrete else action.is_floating_point()),
         expected=f"actions {'int64' if discrete else 'floating point'} {shape}",
-        found=f"{action.dtype} {tuple(action.shape)}", remedy="Decide once a row.", **place,
-    )  # fmt: skip
+        found=f"{action.dtype} {tuple(action.shape)}",
+        remedy="Decide once a row.",
+        **place,
+    )
     demand(
-        (action >= low) & (action <= high), expected=f"actions from {low.tolist()} to {high.tolist()}", found=action,
-        remedy="Clip, or give the head the width of the action space.", **place,
-    )  # fmt: skip
+        (action >= low) & (action <= high),
+        expected=f"actions from {low.tolist()} to {high.tolist()}",
+        found=action,
+        remedy="Clip, or give the head the width of the action space.",
+        **place,
+    )
     for name, values in (("logits", decision.logits), ("params", decision.params)):
         if values is None:
             continue
-        want = (rows, space.n) if name == "logits" and isinstance(space, Discrete) else (rows, *values.shape[1:])
+        want = (
+            (rows, space.n)
+            if name == "logits" and isinstance(space, Discrete)
+            else (rows, *values.shape[1:])
+        )
         found = tuple(values.shape)
-        demand(found == want, expected=f"{name} {want}", found=found, remedy="Return what was drawn from.", **place)
-        remedy = "Look for an input that is not finite; mask an action with a large negative number."
+        demand(
+            found == want,
+            expected=f"{name} {want}",
+            found=found,
+            remedy="Return what was drawn from.",
+            **place,
+        )
+        remedy = (
+            "Look for an input that is not finite; mask an action with a large negative number."
+        )
         demand(values.isfinite(), expected=f"finite {name}", found=values, remedy=remedy, **place)
 
 
@@ -148,7 +198,12 @@ def noise_is_named(probe: AgentProbe) -> None:
     before = global_noise()
     played, _ = play(Sitting(probe))
     moved = ", ".join(name for name, state in global_noise().items() if state != before[name])
-    demand(not moved, expected="generators that stand still", found=f"draws from that of {moved}", remedy=remedy)
+    demand(
+        not moved,
+        expected="generators that stand still",
+        found=f"draws from that of {moved}",
+        remedy=remedy,
+    )
     with other_python_noise():
         again, _ = play(Sitting(probe))
     alike(probe, again, played, f"It changes with python's random. {remedy}", exact=True)
@@ -169,4 +224,9 @@ def playing_changes_no_agent(probe: AgentProbe) -> None:
     play(Sitting(probe))
     different = ", ".join(changed(before, snapshot(probe.agent)))
     remedy = "What a trial teaches belongs in its memory."
-    demand(not different, expected="the agent as it was", found=f"another value of {different}", remedy=remedy)
+    demand(
+        not different,
+        expected="the agent as it was",
+        found=f"another value of {different}",
+        remedy=remedy,
+    )

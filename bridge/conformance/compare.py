@@ -35,7 +35,9 @@ def first_difference(found: Any, expected: Any) -> tuple[int | None, str] | None
     """The first row where two trees differ (None: in all), and how."""
     if optree.tree_structure(found) != optree.tree_structure(expected):
         return None, f"{optree.tree_structure(found)}, not {optree.tree_structure(expected)}"
-    for path, a, b in zip(optree.tree_paths(expected), tree.leaves(found), tree.leaves(expected), strict=True):
+    for path, a, b in zip(
+        optree.tree_paths(expected), tree.leaves(found), tree.leaves(expected), strict=True
+    ):
         name = "/".join(map(str, path))
         if a.shape != b.shape or a.dtype != b.dtype:
             return None, f"{name} {a.dtype} {tuple(a.shape)}, not {b.dtype} {tuple(b.shape)}"

@@ -53,10 +53,14 @@ def actions_are_drawn_as_said(probe: AgentProbe) -> None:
         for moment in moments:
             _is_the_likeliest(moment)
         return
-    places = [place for moment in moments if (place := _places(probe, moment, temperature)) is not None]
+    places = [
+        place for moment in moments if (place := _places(probe, moment, temperature)) is not None
+    ]
     if not places:
         return
-    for found, what in zip(torch.cat(places, 1), ("by how likely they are", "as they are numbered"), strict=True):
+    for found, what in zip(
+        torch.cat(places, 1), ("by how likely they are", "as they are numbered"), strict=True
+    ):
         distance, allowed = off_uniform(found), allowed_distance(found.numel())
         demand(
             distance <= allowed,
@@ -65,13 +69,15 @@ def actions_are_drawn_as_said(probe: AgentProbe) -> None:
             found=f"{distance:.3f}",
             remedy="Draw with rng.categorical(softmax(logits / temperature)), or say on the card how else "
             "(decode_rule), and return the logits that were drawn from.",
-        )  # fmt: skip
+        )
 
 
 def off_uniform(found: Float[Tensor, " M"]) -> float:
     """The largest distance between the share of numbers below any x and x itself."""
     ordered, rank = found.sort().values, torch.arange(found.numel(), dtype=found.dtype)
-    return float(torch.maximum(ordered - rank / found.numel(), (rank + 1) / found.numel() - ordered).max())
+    return float(
+        torch.maximum(ordered - rank / found.numel(), (rank + 1) / found.numel() - ordered).max()
+    )
 
 
 def allowed_distance(count: int, rate: float = FALSE_ALARM) -> float:
@@ -85,9 +91,13 @@ def _is_the_likeliest(moment: Moment) -> None:
         return
     top, taken = logits.amax(-1), logits.gather(-1, action[:, None]).squeeze(-1)
     demand(
-        taken >= top - 1e-5 * top.abs().clamp(min=1.0), expected="the action of the highest logit", found=action,
-        remedy='Take logits.argmax(-1), or say decode_rule="sample".', episode=moment.episode, step=moment.step,
-    )  # fmt: skip
+        taken >= top - 1e-5 * top.abs().clamp(min=1.0),
+        expected="the action of the highest logit",
+        found=action,
+        remedy='Take logits.argmax(-1), or say decode_rule="sample".',
+        episode=moment.episode,
+        step=moment.step,
+    )
 
 
 def _places(probe: AgentProbe, moment: Moment, temperature: float) -> Float[Tensor, "2 M"] | None:
@@ -96,7 +106,9 @@ def _places(probe: AgentProbe, moment: Moment, temperature: float) -> Float[Tens
     The probability of the actions before it and a random share of its own, in two orders. (Sides of a box have one.)
     """
     decision = moment.decision
-    share = Rows.of("conformance/shares", torch.arange(len(decision.action))).at(moment.episode, moment.step)
+    share = Rows.of("conformance/shares", torch.arange(len(decision.action))).at(
+        moment.episode, moment.step
+    )
     if decision.logits is not None:
         chance = (decision.logits.double() / temperature).softmax(-1)
         taken = chance.gather(-1, decision.action[:, None])
@@ -117,16 +129,26 @@ def _places(probe: AgentProbe, moment: Moment, temperature: float) -> Float[Tens
 
 def _beta(params: Tensor, side: Float[Tensor, "B D"], temperature: float) -> tuple[Tensor, Tensor]:
     a, b = ((1 + (part - 1) / temperature).numpy() for part in params.unbind(-1))
-    return torch.from_numpy(np.asarray(special.betainc(a, b, (1 + side.numpy()) / 2))), torch.zeros_like(side)
+    return torch.from_numpy(
+        np.asarray(special.betainc(a, b, (1 + side.numpy()) / 2))
+    ), torch.zeros_like(side)
 
 
-def _clipped(params: Tensor, side: Float[Tensor, "B D"], temperature: float) -> tuple[Tensor, Tensor]:
-    return _with_ends(lambda value: torch.special.ndtr(_standard(params, value, temperature)), side, 1.0)
-
-
-def _squashed(params: Tensor, side: Float[Tensor, "B D"], temperature: float) -> tuple[Tensor, Tensor]:
+def _clipped(
+    params: Tensor, side: Float[Tensor, "B D"], temperature: float
+) -> tuple[Tensor, Tensor]:
     return _with_ends(
-        lambda value: torch.special.ndtr(_standard(params, value.atanh(), temperature)), side, 1 - _ROUNDED
+        lambda value: torch.special.ndtr(_standard(params, value, temperature)), side, 1.0
+    )
+
+
+def _squashed(
+    params: Tensor, side: Float[Tensor, "B D"], temperature: float
+) -> tuple[Tensor, Tensor]:
+    return _with_ends(
+        lambda value: torch.special.ndtr(_standard(params, value.atanh(), temperature)),
+        side,
+        1 - _ROUNDED,
     )
 
 
@@ -145,8 +167,10 @@ def _standard(params: Tensor, value: Tensor, temperature: float) -> Tensor:
 
 
 _BELOW: dict[type, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
-    spaces.ScaledBeta: _beta, spaces.ClippedGaussian: _clipped, spaces.SquashedGaussian: _squashed
-}  # fmt: skip
+    spaces.ScaledBeta: _beta,
+    spaces.ClippedGaussian: _clipped,
+    spaces.SquashedGaussian: _squashed,
+}
 """For agents whose ``actions`` says which distribution ``params`` are of: the probability of less than an action, each
 side in [-1, 1], and of the action itself (above 0 at bounds alone)."""
 
@@ -167,7 +191,7 @@ def noise_foretells_nothing(probe: AgentProbe) -> None:
         "other trials",
         found=f"{float(own.mean()):.4g} with its own",
         remedy="Draw from the rng that each verb is given, and read nothing else in it: neither its key nor a seed.",
-    )  # fmt: skip
+    )
 
 
 def allowed_sum(lead: Float[Tensor, " B"], rate: float = FALSE_ALARM) -> float:
@@ -189,7 +213,13 @@ def _played(probe: AgentProbe, trials: int, first: int = 0) -> tuple[list[Moment
 
     The agent draws as in the trials from ``first`` on.
     """
-    row_bytes = sum(leaf.nbytes for leaf in tree.leaves(Sitting(replace(probe, rows=2)).memory)) // 2 + 1
+    row_bytes = (
+        sum(leaf.nbytes for leaf in tree.leaves(Sitting(replace(probe, rows=2)).memory)) // 2 + 1
+    )
     many = replace(probe, rows=max(16, min(trials, _BYTES // row_bytes)))
     ids = torch.arange(many.rows)
-    return play(Sitting(many, noise=TrialNoise(TrialNoise.of(0, ids).env, TrialNoise.of(0, first + ids).agent)))
+    return play(
+        Sitting(
+            many, noise=TrialNoise(TrialNoise.of(0, ids).env, TrialNoise.of(0, first + ids).agent)
+        )
+    )

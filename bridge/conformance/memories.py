@@ -46,9 +46,17 @@ def act_only_reads(probe: AgentProbe) -> None:
             place = {"episode": episode, "step": t}
             for old, new in zip(tree.leaves(before), tree.leaves(sitting.memory), strict=True):
                 remedy = "Hand what act computed to observe, as Decision.carry."
-                demand(same_bits(old, new), expected="the memory from before act", found=new, remedy=remedy, **place)
+                demand(
+                    same_bits(old, new),
+                    expected="the memory from before act",
+                    found=new,
+                    remedy=remedy,
+                    **place,
+                )
             same, remedy = once.action == twice.action, "Draw only from the rng that act is given."
-            demand(same, expected="the same action twice", found=twice.action, remedy=remedy, **place)
+            demand(
+                same, expected="the same action twice", found=twice.action, remedy=remedy, **place
+            )
             sitting.observe(step)
         sitting.adapt(episode)
 
@@ -58,7 +66,12 @@ def shown_is_played(probe: AgentProbe) -> None:
     """A memory that was shown a context (begin and observe, never act) decides as one that played it."""
     played, episodes = play(Sitting(probe))
     shown = follow(Sitting(probe), episodes, aside=True)
-    alike(probe, shown, played, "Let observe alone write what was done; act may only compute it ahead, as carry.")
+    alike(
+        probe,
+        shown,
+        played,
+        "Let observe alone write what was done; act may only compute it ahead, as carry.",
+    )
 
 
 @agent_rule
@@ -66,7 +79,12 @@ def carry_is_a_cache(probe: AgentProbe) -> None:
     """With ``act``'s carry handed to ``observe`` or without it, the decisions that follow are the same."""
     with_carry, episodes = play(Sitting(probe))
     without = follow(Sitting(probe), episodes)
-    alike(probe, without, with_carry, "Let observe compute what carry would have held when it is None.")
+    alike(
+        probe,
+        without,
+        with_carry,
+        "Let observe compute what carry would have held when it is None.",
+    )
 
 
 @agent_rule
@@ -78,8 +96,15 @@ def absorb_is_observe(probe: AgentProbe) -> None:
     for episodes in (probe.context, some_dead):
         longest = max(map(len, episodes))
         for cut in sorted({1, longest // 2 or 1, longest}):
-            one_by_one, at_once = (_after(cut, Sitting(probe), episodes, absorb) for absorb in (False, True))
-            alike(probe, at_once, one_by_one, f"absorb of {cut} steps must write what as many observe calls write.")
+            one_by_one, at_once = (
+                _after(cut, Sitting(probe), episodes, absorb) for absorb in (False, True)
+            )
+            alike(
+                probe,
+                at_once,
+                one_by_one,
+                f"absorb of {cut} steps must write what as many observe calls write.",
+            )
 
 
 def _after(cut: int, sitting: Sitting, episodes: Episodes, absorb: bool) -> list[Moment]:
@@ -106,10 +131,14 @@ def _after(cut: int, sitting: Sitting, episodes: Episodes, absorb: bool) -> list
 @agent_rule
 def fork_is_a_copy(probe: AgentProbe) -> None:
     """A fork that goes on decides as if never forked, and whatever a fork does leaves the original as it was."""
-    remedy = "Keep all that is known of a trial in tensors of its memory, never in a field of the agent."
+    remedy = (
+        "Keep all that is known of a trial in tensors of its memory, never in a field of the agent."
+    )
     half = len(probe.context) // 2
     before, after = probe.context[:half], probe.context[half:]
-    never_forked = [moment for moment in follow(Sitting(probe), probe.context) if moment.episode >= half]
+    never_forked = [
+        moment for moment in follow(Sitting(probe), probe.context) if moment.episode >= half
+    ]
     sitting = Sitting(probe)
     follow(sitting, before)
     stranger, twins = sitting.forked(), sitting.forked(copies=2)
@@ -121,7 +150,10 @@ def fork_is_a_copy(probe: AgentProbe) -> None:
 
 def _exchanged(episodes: Episodes) -> Episodes:
     """The same episodes with every reward and action taken from the next row."""
-    return [[s._replace(reward=s.reward.roll(1, 0), action=s.action.roll(1, 0)) for s in steps] for steps in episodes]
+    return [
+        [s._replace(reward=s.reward.roll(1, 0), action=s.action.roll(1, 0)) for s in steps]
+        for steps in episodes
+    ]
 
 
 @agent_rule
@@ -132,13 +164,21 @@ def rows_are_independent(probe: AgentProbe) -> None:
     remedy = "Let no operation mix rows: no batch statistics, no scalar that one row sets for all, one rng a row."
     for index in ([0], [last], list(range(last, -1, -1)), [last // 2, last]):
         rows = torch.tensor(index)
-        alike(probe, follow(Sitting(probe, rows), rows_of(probe.context, rows)), whole, remedy, rows=rows)
+        alike(
+            probe,
+            follow(Sitting(probe, rows), rows_of(probe.context, rows)),
+            whole,
+            remedy,
+            rows=rows,
+        )
 
 
 @agent_rule
 def dead_rows_change_nothing(probe: AgentProbe) -> None:
     """A step with live=False leaves its row as if the step had not been, while the live rows go on."""
-    expected, found = (follow(Sitting(probe), probe.context, halved=halved) for halved in (False, True))
+    expected, found = (
+        follow(Sitting(probe), probe.context, halved=halved) for halved in (False, True)
+    )
     alike(probe, found, expected, "End observe with bridge.memory.where(step.live, new, old).")
 
 
@@ -160,9 +200,11 @@ def last_reward_is_kept(probe: AgentProbe) -> None:
     demand(
         reacting(earlier, shown) < _REACTING or reacting(last, shown) > 0,
         expected="decisions that change with the reward that ended the last episode, as with the reward a step earlier",
-        found="none that does", episode=len(episodes) - 1, step=0,
+        found="none that does",
+        episode=len(episodes) - 1,
+        step=0,
         remedy="Do not clear the last reward at the start of an episode: it comes with the first observation.",
-    )  # fmt: skip
+    )
 
 
 def _openings(sitting: Sitting, episodes: Episodes) -> list[Moment]:
@@ -194,4 +236,7 @@ def _paid_otherwise(episodes: Episodes) -> Episodes:
     steps = episodes[-2]
     ends = [step.terminated | step.truncated for step in steps]
     before = [*ends[1:], ends[0] & False]
-    return [[paid_otherwise(*pair) for pair in zip(steps, where, strict=True)] for where in (ends, before)]
+    return [
+        [paid_otherwise(*pair) for pair in zip(steps, where, strict=True)]
+        for where in (ends, before)
+    ]

@@ -29,7 +29,9 @@ from bridge.tasks.base import TaskFamily, Tasks
 
 _STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
 _TOLERANCE = {torch.float64: 1e-10}
-_ROUNDED_ACTIONS = 0.05  # logits that differ by rounding may tip a draw: one action in twenty is forgiven
+_ROUNDED_ACTIONS = (
+    0.05  # logits that differ by rounding may tip a draw: one action in twenty is forgiven
+)
 
 Episodes = list[list[Step]]
 
@@ -90,7 +92,9 @@ def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
     """A rule as a function of an agent (or of a function that makes one), a family and a split."""
     guarded = rule(check)
 
-    def checked(agent: Any, family: TaskFamily, split: str = "id", *, tolerance: float | None = None) -> None:
+    def checked(
+        agent: Any, family: TaskFamily, split: str = "id", *, tolerance: float | None = None
+    ) -> None:
         made = agent() if callable(agent) and not hasattr(agent, "act") else agent
         guarded(AgentProbe(made, family, split, tolerance=tolerance))
 
@@ -133,9 +137,13 @@ class Sitting:
 
     def begin(self, episode: int) -> None:
         """Before each episode."""
-        self.memory = self.agent.begin(self.memory, self.noise.agent.at(episode, "begin"), episode=episode)
+        self.memory = self.agent.begin(
+            self.memory, self.noise.agent.at(episode, "begin"), episode=episode
+        )
 
-    def decide(self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True) -> Decision:
+    def decide(
+        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
+    ) -> Decision:
         """``act``, on a fork that is thrown away if ``aside``."""
         memory = tree.fork(self.memory) if aside else self.memory
         return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=explore)
@@ -151,7 +159,9 @@ class Sitting:
     def adapt(self, episode: int) -> None:
         """After each episode."""
         last = episode + 1 == self.trial.episodes
-        self.memory = self.agent.adapt(self.memory, self.noise.agent.at(episode, "adapt"), episode=episode, last=last)
+        self.memory = self.agent.adapt(
+            self.memory, self.noise.agent.at(episode, "adapt"), episode=episode, last=last
+        )
 
 
 def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
@@ -169,7 +179,9 @@ def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episo
             decision = sitting.decide(episode, t, obs, explore=explore)
             moments.append(Moment(episode, t, decision, live))
             last = t + 1 == sitting.trial.horizon
-            state, step = transition(family, tasks, state, obs, decision.action, env.at("step", t), last, live)
+            state, step = transition(
+                family, tasks, state, obs, decision.action, env.at("step", t), last, live
+            )
             sitting.observe(step, decision.carry)
             steps.append(step)
             obs = step.next_obs
@@ -180,7 +192,12 @@ def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episo
 
 
 def follow(
-    sitting: Sitting, episodes: Episodes, *, first: int = 0, aside: bool = False, halved: bool = False
+    sitting: Sitting,
+    episodes: Episodes,
+    *,
+    first: int = 0,
+    aside: bool = False,
+    halved: bool = False,
 ) -> list[Moment]:
     """Show recorded steps and ask for a decision before each; the steps go on as recorded, whatever was decided.
 
@@ -195,7 +212,9 @@ def follow(
     for episode, steps in enumerate(episodes, start=first):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs, aside=aside), step.live))
+            moments.append(
+                Moment(episode, t, sitting.decide(episode, t, step.obs, aside=aside), step.live)
+            )
             for part in halves(step) if halved else (step,):
                 sitting.observe(part)
         sitting.adapt(episode)
@@ -237,7 +256,11 @@ def alike(
             if a is None and b is None:
                 continue
             b = b if rows is None or b is None else b[rows]
-            bad = _unlike(a, b, 0.0 if exact else probe.tolerance_of(a), ours.live).nonzero().flatten()
+            bad = (
+                _unlike(a, b, 0.0 if exact else probe.tolerance_of(a), ours.live)
+                .nonzero()
+                .flatten()
+            )
             if name == "action" and not exact and _rounds(probe, ours.decision):
                 tipped, total = tipped + len(bad), total + len(a)
                 if tipped <= max(1, _ROUNDED_ACTIONS * total):
@@ -245,15 +268,24 @@ def alike(
             if len(bad):
                 row = int(bad[0])
                 demand(
-                    False, expected=f"{name} {_shown(b, row)}", found=_shown(a, row), remedy=remedy,
-                    row=row if rows is None else int(rows[row]), episode=ours.episode, step=ours.step,
-                )  # fmt: skip
+                    False,
+                    expected=f"{name} {_shown(b, row)}",
+                    found=_shown(a, row),
+                    remedy=remedy,
+                    row=row if rows is None else int(rows[row]),
+                    episode=ours.episode,
+                    step=ours.step,
+                )
 
 
 def _rounds(probe: AgentProbe, decision: Decision) -> bool:
     """Whether a draw from these logits may tip: they were found alike, but only to rounding."""
     logits = decision.logits
-    return logits is not None and not decision.action.is_floating_point() and probe.tolerance_of(logits) > 0
+    return (
+        logits is not None
+        and not decision.action.is_floating_point()
+        and probe.tolerance_of(logits) > 0
+    )
 
 
 def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:
@@ -261,11 +293,15 @@ def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:
     rows = torch.zeros(len(expected[0].decision.action), dtype=torch.bool)
     for ours, theirs in zip(found, expected, strict=True):
         name = "action" if ours.decision.logits is None else "logits"
-        rows |= _unlike(getattr(ours.decision, name), getattr(theirs.decision, name), 0.0, ours.live)
+        rows |= _unlike(
+            getattr(ours.decision, name), getattr(theirs.decision, name), 0.0, ours.live
+        )
     return int(rows.sum())
 
 
-def _unlike(a: Tensor | None, b: Tensor | None, tolerance: float, live: Tensor | None) -> Bool[Tensor, " B"]:
+def _unlike(
+    a: Tensor | None, b: Tensor | None, tolerance: float, live: Tensor | None
+) -> Bool[Tensor, " B"]:
     """The live rows where ``a`` and ``b`` differ by more than the tolerance (absolute, and relative above 1)."""
     if a is None or b is None or a.shape != b.shape:
         return torch.ones(1, dtype=torch.bool)

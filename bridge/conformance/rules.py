@@ -36,7 +36,9 @@ def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
         try:
             check(subject)
         except Breach as breach:
-            raise ContractError(f"{_name(subject)} breaks {rule_name(check)}: {sentence(check)} {breach}") from None
+            raise ContractError(
+                f"{_name(subject)} breaks {rule_name(check)}: {sentence(check)} {breach}"
+            ) from None
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
             raise ContractError(
@@ -46,7 +48,9 @@ def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
     return checked
 
 
-def demand(good: bool | Tensor, *, expected: str, found: Any, remedy: str, **place: int | None) -> None:
+def demand(
+    good: bool | Tensor, *, expected: str, found: Any, remedy: str, **place: int | None
+) -> None:
     """Raise unless ``good``; of a mask that leads with rows, the first bad row is named and shown of ``found``.
 
     ``place`` says where: row, episode, step.

@@ -9,10 +9,18 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.compare import same_rows
+from bridge.conformance.random_steps import (
+    ROWS,
+    SUBSETS,
+    demand_same,
+    noise_of,
+    other_action,
+    tasks_of,
+    walk,
+)
+from bridge.conformance.recorded_noise import RecordedNoise
 from bridge.conformance.rules import demand, rule, space_bounds
 from bridge.conformance.snapshot import global_noise, other_python_noise
-from bridge.conformance.traced import Traced
-from bridge.conformance.walk import ROWS, SUBSETS, demand_same, noise_of, other_action, tasks_of, walk
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
@@ -33,12 +41,23 @@ def every_split_plays(family: TaskFamily) -> None:
     for split in family.splits:
         trial = family.trial(split)
         whole = all(isinstance(bound, int) and bound >= 1 for bound in trial)
-        demand(whole, expected=f"whole numbers >= 1 on {split}", found=trial, remedy="Round and clip the axis.")
+        demand(
+            whole,
+            expected=f"whole numbers >= 1 on {split}",
+            found=trial,
+            remedy="Round and clip the axis.",
+        )
         for moment in walk(family, split, *tasks_of(family, split)):
             for leaf in tree.leaves((moment.state, moment.outcome.state)):
                 leads = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == ROWS
                 expected = f"a state of tensors [{ROWS}, ...] on {split}"
-                demand(leads, expected=expected, found=leaf, remedy="Give every row its own state.", step=moment.t)
+                demand(
+                    leads,
+                    expected=expected,
+                    found=leaf,
+                    remedy="Give every row its own state.",
+                    step=moment.t,
+                )
 
 
 @rule
@@ -51,13 +70,19 @@ def observations_fit(family: TaskFamily) -> None:
         for moment in walk(family, split, *tasks_of(family, split)):
             for t, obs in ((moment.t, moment.obs), (moment.t + 1, moment.outcome.obs)):
                 demand(
-                    tuple(obs.shape) == shape and obs.dtype == dtype, expected=f"{dtype} {shape} on {split}",
-                    found=f"{obs.dtype} {tuple(obs.shape)}", remedy="Return one a row, as the space says.", step=t,
-                )  # fmt: skip
+                    tuple(obs.shape) == shape and obs.dtype == dtype,
+                    expected=f"{dtype} {shape} on {split}",
+                    found=f"{obs.dtype} {tuple(obs.shape)}",
+                    remedy="Return one a row, as the space says.",
+                    step=t,
+                )
                 demand(
-                    (obs >= low) & (obs <= high), expected=f"{low.tolist()} to {high.tolist()} on {split}",
-                    found=obs, remedy="Widen the space or clip the state.", step=t,
-                )  # fmt: skip
+                    (obs >= low) & (obs <= high),
+                    expected=f"{low.tolist()} to {high.tolist()} on {split}",
+                    found=obs,
+                    remedy="Widen the space or clip the state.",
+                    step=t,
+                )
 
 
 @rule
@@ -69,16 +94,26 @@ def rewards_fit(family: TaskFamily) -> None:
             reward, won = moment.outcome.reward, family.success(tasks, moment.step())
             demand(
                 reward.dtype == torch.float32 and tuple(reward.shape) == (ROWS,),
-                expected=f"rewards torch.float32 ({ROWS},) on {split}", found=f"{reward.dtype} {tuple(reward.shape)}",
-                remedy="Return one a row.", step=moment.t,
-            )  # fmt: skip
+                expected=f"rewards torch.float32 ({ROWS},) on {split}",
+                found=f"{reward.dtype} {tuple(reward.shape)}",
+                remedy="Return one a row.",
+                step=moment.t,
+            )
             expected = f"finite rewards on {split}"
-            demand(reward.isfinite(), expected=expected, found=reward, remedy="Bound them.", step=moment.t)
+            demand(
+                reward.isfinite(),
+                expected=expected,
+                found=reward,
+                remedy="Bound them.",
+                step=moment.t,
+            )
             demand(
                 won is None or (won.dtype == torch.bool and tuple(won.shape) == (ROWS,)),
-                expected=f"success torch.bool ({ROWS},) or None on {split}", found=won,
-                remedy="Say of each row whether this step succeeded.", step=moment.t,
-            )  # fmt: skip
+                expected=f"success torch.bool ({ROWS},) or None on {split}",
+                found=won,
+                remedy="Say of each row whether this step succeeded.",
+                step=moment.t,
+            )
 
 
 @rule
@@ -91,14 +126,19 @@ def endings_are_separate(family: TaskFamily) -> None:
             if flag is None:
                 continue
             demand(
-                flag.dtype == torch.bool and tuple(flag.shape) == (ROWS,), expected=f"torch.bool ({ROWS},) or None",
-                found=f"{flag.dtype} {tuple(flag.shape)}", remedy="Say of each row whether it ended.", step=t,
-            )  # fmt: skip
+                flag.dtype == torch.bool and tuple(flag.shape) == (ROWS,),
+                expected=f"torch.bool ({ROWS},) or None",
+                found=f"{flag.dtype} {tuple(flag.shape)}",
+                remedy="Say of each row whether it ended.",
+                step=t,
+            )
             demand(
                 ~flag | (family.ends_early or t + 1 == horizon),
-                expected=f"no end before step {horizon - 1} on {split}", found="terminated",
-                remedy="Set ends_early = True, or leave time-outs to the horizon.", step=t,
-            )  # fmt: skip
+                expected=f"no end before step {horizon - 1} on {split}",
+                found="terminated",
+                remedy="Set ends_early = True, or leave time-outs to the horizon.",
+                step=t,
+            )
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------
@@ -113,7 +153,9 @@ def step_is_a_function(family: TaskFamily) -> None:
         again = family.step(tasks, state, action, here)
         demand_same(again, outcome, "the same outcome twice", "Keep no state in the family.", t)
         remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still, and for who learns."
-        demand_same((state, tasks, action), before, "the state, tasks and action as they were", remedy, t)
+        demand_same(
+            (state, tasks, action), before, "the state, tasks and action as they were", remedy, t
+        )
 
 
 @rule
@@ -123,9 +165,17 @@ def rows_are_independent(family: TaskFamily) -> None:
     whole = list(walk(family, "id", tasks, noise))
     for index in SUBSETS:
         rows = torch.tensor(index)
-        for ours, among in zip(walk(family, "id", tree.select(tasks, rows), noise[rows]), whole, strict=True):
+        for ours, among in zip(
+            walk(family, "id", tree.select(tasks, rows), noise[rows]), whole, strict=True
+        ):
             expected = f"what rows {index} get among {ROWS}"
-            demand_same(ours.outcome, tree.select(among.outcome, rows), expected, "Let no operation mix rows.", ours.t)
+            demand_same(
+                ours.outcome,
+                tree.select(among.outcome, rows),
+                expected,
+                "Let no operation mix rows.",
+                ours.t,
+            )
 
 
 @rule
@@ -134,14 +184,21 @@ def draws_ignore_actions(family: TaskFamily) -> None:
     tasks, noise = tasks_of(family, "id")
     for moment in walk(family, "id", tasks, noise):
         draws = []
-        for action in (moment.action, other_action(family, moment.action), moment.action[:1].expand_as(moment.action)):
-            traced = Traced.of_rows(moment.noise)
+        for action in (
+            moment.action,
+            other_action(family, moment.action),
+            moment.action[:1].expand_as(moment.action),
+        ):
+            traced = RecordedNoise.of_rows(moment.noise)
             family.step(tasks, moment.state, action, traced)
             draws.append(traced.draws())
         demand(
-            draws[0] == draws[1] == draws[2], expected="the same draws whatever the actions", found="others",
-            remedy="Draw one uniform a variable, named without the action, through the inverse CDF.", step=moment.t,
-        )  # fmt: skip
+            draws[0] == draws[1] == draws[2],
+            expected="the same draws whatever the actions",
+            found="others",
+            remedy="Draw one uniform a variable, named without the action, through the inverse CDF.",
+            step=moment.t,
+        )
     _meet_again(family, tasks, noise)
 
 
@@ -172,9 +229,21 @@ def dead_rows_stand_still(family: TaskFamily) -> None:
         after, step = transition(family, tasks, state, obs, action, here, False, live)
         found = (after, step.next_obs, step.reward, step.terminated, step.truncated)
         still = (state, obs, torch.zeros_like(outcome.reward), never, never)
-        demand_same(tree.select(found, dead), tree.select(still, dead), "dead rows that stand still", remedy, t)
+        demand_same(
+            tree.select(found, dead),
+            tree.select(still, dead),
+            "dead rows that stand still",
+            remedy,
+            t,
+        )
         went_on = (outcome.state, outcome.obs, outcome.reward)
-        demand_same(tree.select(found[:3], alive), tree.select(went_on, alive), "live rows that go on", remedy, t)
+        demand_same(
+            tree.select(found[:3], alive),
+            tree.select(went_on, alive),
+            "live rows that go on",
+            remedy,
+            t,
+        )
 
 
 @rule
@@ -185,7 +254,12 @@ def noise_is_named(family: TaskFamily) -> None:
         before = global_noise()
         walked = [moment.outcome for moment in walk(family, split, *tasks_of(family, split))]
         moved = ", ".join(name for name, state in global_noise().items() if state != before[name])
-        demand(not moved, expected="generators that stand still", found=f"draws from that of {moved}", remedy=remedy)
+        demand(
+            not moved,
+            expected="generators that stand still",
+            found=f"draws from that of {moved}",
+            remedy=remedy,
+        )
         with other_python_noise():
             again = [moment.outcome for moment in walk(family, split, *tasks_of(family, split))]
         demand_same(again, walked, f"{split} alike whatever python's random holds", remedy)
@@ -206,10 +280,12 @@ def expected_reward_is_the_mean(family: TaskFamily) -> None:
         gap = (outcome.reward - mean).double().view(_GROUPS, _REPEATS)
         noise_level = 5 * gap.std(1) / _REPEATS**0.5 + 10 * (1 + mean.abs().max()) / _REPEATS
         demand(
-            gap.mean(1).abs() <= noise_level, expected=f"a mean gap to the reward below {float(noise_level.max()):.3g}",
-            found=gap.mean(1), remedy="Return the mean given obs, action and next_obs (a row here is a task).",
+            gap.mean(1).abs() <= noise_level,
+            expected=f"a mean gap to the reward below {float(noise_level.max()):.3g}",
+            found=gap.mean(1),
+            remedy="Return the mean given obs, action and next_obs (a row here is a task).",
             step=moment.t,
-        )  # fmt: skip
+        )
 
 
 @rule
@@ -222,19 +298,28 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
         trial = family.trial(split)
         best = family.optimal_return(tasks, trial)
         demand(
-            tuple(best.shape) == (_BOUNDED_ROWS,), expected=f"shape ({_BOUNDED_ROWS},) on {split}",
-            found=tuple(best.shape), remedy="Return one number a row, for one episode.",
-        )  # fmt: skip
-        demand(best.isfinite(), expected=f"finite returns on {split}", found=best, remedy="Look at this task.")
+            tuple(best.shape) == (_BOUNDED_ROWS,),
+            expected=f"shape ({_BOUNDED_ROWS},) on {split}",
+            found=tuple(best.shape),
+            remedy="Return one number a row, for one episode.",
+        )
+        demand(
+            best.isfinite(),
+            expected=f"finite returns on {split}",
+            found=best,
+            remedy="Look at this task.",
+        )
         memory = agent.start(Clues(), trial, noise.agent.at("start"))
-        _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
+        _, totals = play_episode(
+            agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon
+        )
         lead = (totals.expected - best).double()
         demand(
             float(lead.mean()) <= 4 * float(lead.std()) / _BOUNDED_ROWS**0.5 + 1e-4,
             expected=f"a random agent at or below {float(best.mean()):.4g} on {split}",
             found=f"{float(totals.expected.mean()):.4g}",
             remedy="Return what one episode pays on average to who knows the task.",
-        )  # fmt: skip
+        )
 
 
 @rule
@@ -245,6 +330,8 @@ def curve_points_end_with_the_trial(family: TaskFamily) -> None:
         points = family.curve_points(Trial(episodes, horizon))
         increasing = all(a < b for a, b in pairwise((0, *points)))
         demand(
-            increasing and points[-1] == episodes, expected=f"increasing points from 1 on that end with {episodes}",
-            found=points, remedy="Leave curve_points to TaskFamily.",
-        )  # fmt: skip
+            increasing and points[-1] == episodes,
+            expected=f"increasing points from 1 on that end with {episodes}",
+            found=points,
+            remedy="Leave curve_points to TaskFamily.",
+        )

@@ -23,15 +23,25 @@ def snapshot(holder: Any) -> dict[str, Any]:
     """Every tensor, array, generator and plain value that can be reached through attributes and containers, by path."""
     found: dict[str, Any] = {}
     for cls in reversed(type(holder).__mro__):  # class attributes, which the holder's own override
-        _walk({name: value for name, value in vars(cls).items() if name[:2] != "__"}, "class", found, set())
-    found = {path.replace("class['", "agent.", 1).replace("']", "", 1): value for path, value in found.items()}
+        _walk(
+            {name: value for name, value in vars(cls).items() if name[:2] != "__"},
+            "class",
+            found,
+            set(),
+        )
+    found = {
+        path.replace("class['", "agent.", 1).replace("']", "", 1): value
+        for path, value in found.items()
+    }
     _walk(holder, "agent", found, set())
     return found
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The paths whose value is another one (or gone); new paths are caches being filled, and allowed."""
-    return [path for path, value in before.items() if path not in after or not _same(value, after[path])]
+    return [
+        path for path, value in before.items() if path not in after or not _same(value, after[path])
+    ]
 
 
 def _walk(value: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
@@ -68,7 +78,9 @@ def _slots(value: Any) -> dict[str, Any]:
     """The attributes that a value keeps without a dictionary."""
     declared = (cls.__dict__.get("__slots__", ()) for cls in type(value).__mro__)
     names = [name for slots in declared for name in ((slots,) if isinstance(slots, str) else slots)]
-    return {name: getattr(value, name) for name in names if name[:2] != "__" and hasattr(value, name)}
+    return {
+        name: getattr(value, name) for name in names if name[:2] != "__" and hasattr(value, name)
+    }
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -13,8 +13,8 @@ import torch
 from bridge import config
 from bridge import memory as tree
 from bridge.conformance.compare import first_difference
+from bridge.conformance.random_steps import ROWS, SUBSETS, demand_same, tasks_of, walk
 from bridge.conformance.rules import demand, rule
-from bridge.conformance.walk import ROWS, SUBSETS, demand_same, tasks_of, walk
 from bridge.errors import UserError
 from bridge.tasks.base import STREAMS, TaskFamily
 
@@ -32,17 +32,25 @@ def splits_are_named(family: TaskFamily) -> None:
     """The splits train, id_val and id exist, every split answers to its name, and no level has the trained value."""
     demand(
         set(STREAMS) <= set(family.splits) and len(set(family.splits)) == len(family.splits),
-        expected=f"{STREAMS} and no name twice", found=family.splits,
+        expected=f"{STREAMS} and no name twice",
+        found=family.splits,
         remedy="Leave splits to TaskFamily; name shifts through axes.",
-    )  # fmt: skip
+    )
     for name in family.splits:
         found = family.split(name).name
-        demand(found == name, expected=f"a split called {name!r}", found=found, remedy="Leave split() to TaskFamily.")
+        demand(
+            found == name,
+            expected=f"a split called {name!r}",
+            found=found,
+            remedy="Leave split() to TaskFamily.",
+        )
     for name, axis in family.axes.items():
         demand(
-            axis.values[0] not in axis.values[1:], expected=f"levels of {name} beside the trained value",
-            found=axis.values, remedy="Level 0 is the trained one; move the others.",
-        )  # fmt: skip
+            axis.values[0] not in axis.values[1:],
+            expected=f"levels of {name} beside the trained value",
+            found=axis.values,
+            remedy="Level 0 is the trained one; move the others.",
+        )
 
 
 @rule
@@ -55,14 +63,18 @@ def levels_move(family: TaskFamily) -> None:
         params = {split: family.sample(split, torch.arange(_SOME)).params for split in splits}
         for one, other in combinations(splits, 2):
             ours, theirs = params[one], params[other]
-            moved = {key for key in ours.keys() | theirs.keys() if not _equal(ours.get(key), theirs.get(key))}
+            moved = {
+                key
+                for key in ours.keys() | theirs.keys()
+                if not _equal(ours.get(key), theirs.get(key))
+            }
             demand(
                 family.trial(one) != family.trial(other) or bool(moved & read),
                 expected=f"{other} to differ from {one} in its trial or in one of {', '.join(sorted(read))}, which "
                 "reset and step read",
                 found=f"a difference in {', '.join(sorted(moved)) or 'nothing'}",
                 remedy="Put TaskFamily.value(split, axis, ...) into a parameter in _sample, and read it where it acts.",
-            )  # fmt: skip
+            )
 
 
 def _read(family: TaskFamily, split: str) -> set[str]:
@@ -87,7 +99,9 @@ class _Watched(dict[str, torch.Tensor]):
         return super().__getitem__(name)
 
     def __iter__(self) -> Iterator[str]:
-        return super().__iter__()  # without it ``dict(params)`` and ``**params`` copy without a read that is noted
+        return (
+            super().__iter__()
+        )  # without it ``dict(params)`` and ``**params`` copy without a read that is noted
 
     def get(self, key: Any, default: Any = None) -> Any:
         self.read.add(key)
@@ -110,21 +124,30 @@ def id_spells_the_family(family: TaskFamily) -> None:
     name, values = config.split_spec(family.id)
     again = config.build(type(family), family.id, values)
     demand(
-        name == family.name and again == family, expected=repr(family), found=f"{name}: {again!r}",
+        name == family.name and again == family,
+        expected=repr(family),
+        found=f"{name}: {again!r}",
         remedy="Let every parameter be a field of the dataclass.",
-    )  # fmt: skip
+    )
 
 
 @rule
 def hash_tells_tasks_apart(family: TaskFamily) -> None:
     """Equal families have the same hash, and another value of any field has another one."""
     again = dataclasses.replace(family).hash
-    demand(again == family.hash, expected=family.hash, found=again, remedy="Hash values, not objects: see signature.")
+    demand(
+        again == family.hash,
+        expected=family.hash,
+        found=again,
+        remedy="Hash values, not objects: see signature.",
+    )
     for other in _variants(family):
         demand(
-            other.hash != family.hash, expected=f"{other.id} to have a hash of its own", found=other.hash,
+            other.hash != family.hash,
+            expected=f"{other.id} to have a hash of its own",
+            found=other.hash,
             remedy="Leave hash to TaskFamily; what else defines the tasks goes into signature.",
-        )  # fmt: skip
+        )
 
 
 def _variants(family: TaskFamily) -> Iterator[TaskFamily]:
@@ -153,7 +176,12 @@ def tasks_depend_on_index_alone(family: TaskFamily) -> None:
         whole = family.sample(split, torch.arange(ROWS))
         for index in SUBSETS:
             rows = torch.tensor(index)
-            demand_same(family.sample(split, rows), tree.select(whole, rows), f"tasks {index} of {split}", remedy)
+            demand_same(
+                family.sample(split, rows),
+                tree.select(whole, rows),
+                f"tasks {index} of {split}",
+                remedy,
+            )
 
 
 @rule
@@ -161,11 +189,15 @@ def streams_differ(family: TaskFamily) -> None:
     """Where tasks come from a continuum, train, id_val and id draw different ones."""
     for one, other in combinations(STREAMS, 2):
         if family.support(one) is None and family.support(other) is None:
-            ours, theirs = (family.sample(split, torch.arange(ROWS)).params for split in (one, other))
+            ours, theirs = (
+                family.sample(split, torch.arange(ROWS)).params for split in (one, other)
+            )
             demand(
-                first_difference(ours, theirs) is not None, expected=f"tasks of {other} that are not those of {one}",
-                found="the same", remedy="Draw from the noise that _sample is given: it is named by the stream.",
-            )  # fmt: skip
+                first_difference(ours, theirs) is not None,
+                expected=f"tasks of {other} that are not those of {one}",
+                found="the same",
+                remedy="Draw from the noise that _sample is given: it is named by the stream.",
+            )
 
 
 @rule
@@ -175,9 +207,11 @@ def held_out_tasks_are_new(family: TaskFamily) -> None:
         for one, other in combinations(STREAMS, 2):
             a, b = _told_apart(family, one, other)
             demand(
-                a == b or not a & b, expected=f"{one} and {other} with all tasks in common or none",
-                found=f"{len(a & b)} of {len(a)} and {len(b)}", remedy="Cut one list of tasks into the streams.",
-            )  # fmt: skip
+                a == b or not a & b,
+                expected=f"{one} and {other} with all tasks in common or none",
+                found=f"{len(a & b)} of {len(a)} and {len(b)}",
+                remedy="Cut one list of tasks into the streams.",
+            )
     for axis in family.axes.keys() & set(_HELD_OUT_AXES):
         for split in (f"shift/{axis}/{level}" for level in range(1, 5)):
             a, b = _told_apart(family, "train", split)
@@ -186,7 +220,12 @@ def held_out_tasks_are_new(family: TaskFamily) -> None:
             if family.support(split) is None:
                 among = _among_its_own(a, b)
                 expected = f"tasks of {split} beside one another: above {_APART:.0%}"
-                demand(among > _APART, expected=expected, found=f"{among:.0%} of {len(b)}", remedy=remedy)
+                demand(
+                    among > _APART,
+                    expected=expected,
+                    found=f"{among:.0%} of {len(b)}",
+                    remedy=remedy,
+                )
 
 
 def _among_its_own(train: set[tuple], held_out: set[tuple]) -> float:
@@ -202,7 +241,10 @@ def _among_its_own(train: set[tuple], held_out: set[tuple]) -> float:
 def _told_apart(family: TaskFamily, one: str, other: str) -> tuple[set[tuple], set[tuple]]:
     """The distinct tasks of two splits, told apart by the parameters that both have; ``tasks=N`` set aside."""
     family = dataclasses.replace(family, tasks=0)
-    ours, theirs = (family.sample(s, torch.arange(family.support(s, whole=True) or _MANY)).params for s in (one, other))
+    ours, theirs = (
+        family.sample(s, torch.arange(family.support(s, whole=True) or _MANY)).params
+        for s in (one, other)
+    )
     shared = ours.keys() & theirs.keys()
     return _distinct({k: ours[k] for k in shared}), _distinct({k: theirs[k] for k in shared})
 
@@ -220,10 +262,20 @@ def fixed_tasks_are_distinct(family: TaskFamily) -> None:
     once, again = (fixed.sample("train", torch.arange(first, first + n)).params for first in (0, n))
     remedy = "Name a finite support in _support, and leave the counting to TaskFamily."
     found = (len(_distinct(once)), fixed.support("train"))
-    demand(found == (n, n), expected=f"{n} distinct tasks", found=f"{found[0]}, support {found[1]}", remedy=remedy)
+    demand(
+        found == (n, n),
+        expected=f"{n} distinct tasks",
+        found=f"{found[0]}, support {found[1]}",
+        remedy=remedy,
+    )
     demand_same(again, once, "the first tasks again after the last", remedy)
     ids = torch.arange(ROWS)
-    demand_same(fixed.sample("id", ids), family.sample("id", ids), "the tasks of id", "Let train alone have N tasks.")
+    demand_same(
+        fixed.sample("id", ids),
+        family.sample("id", ids),
+        "the tasks of id",
+        "Let train alone have N tasks.",
+    )
 
 
 @rule
@@ -236,5 +288,7 @@ def level_zero_is_id(family: TaskFamily) -> None:
         demand_same(ours, tasks, f"the tasks of {zero}", remedy)
         found, trial = family.trial(zero), family.trial("id")
         demand(found == trial, expected=f"{trial} on {zero}", found=found, remedy=remedy)
-        for a, b in zip(walk(family, zero, ours, noise), walk(family, "id", tasks, noise), strict=True):
+        for a, b in zip(
+            walk(family, zero, ours, noise), walk(family, "id", tasks, noise), strict=True
+        ):
             demand_same(a.outcome, b.outcome, f"the steps of {zero}", remedy, step=a.t)

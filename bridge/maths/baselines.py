@@ -46,11 +46,17 @@ def episode_advantages(
     """
     flat = reward.flatten(0, 1).T
     returns = trial_advantages(flat, torch.zeros_like(flat), gamma=gamma, lam=1.0).T.view_as(reward)
-    value = (_linear_fit(obs, returns, live) if baseline == "linear" else _time_means(returns, live)) * live
-    return trial_advantages(flat, value.flatten(0, 1).T, gamma=gamma, lam=lam).T.view_as(reward) * live
+    value = (
+        _linear_fit(obs, returns, live) if baseline == "linear" else _time_means(returns, live)
+    ) * live
+    return (
+        trial_advantages(flat, value.flatten(0, 1).T, gamma=gamma, lam=lam).T.view_as(reward) * live
+    )
 
 
-def _time_means(returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]) -> Float[Tensor, "N E H"]:
+def _time_means(
+    returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
+) -> Float[Tensor, "N E H"]:
     mean = (returns * live).sum(1, keepdim=True) / live.sum(1, keepdim=True).clamp(min=1)
     return mean.expand_as(returns)
 
@@ -59,8 +65,12 @@ def _linear_fit(
     obs: Float[Tensor, "N E H D"], returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
 ) -> Float[Tensor, "N E H"]:
     """Ridge regression of each task's returns."""
-    time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device).expand_as(returns)[..., None]
-    features = torch.cat([obs, obs.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
+    time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device).expand_as(
+        returns
+    )[..., None]
+    features = torch.cat(
+        [obs, obs.square(), time, time.square(), time**3, torch.ones_like(time)], -1
+    )
     x = (features * live[..., None]).flatten(1, 2).double()
     y = (returns * live).flatten(1, 2)[..., None].double()
     eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)

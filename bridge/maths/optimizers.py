@@ -71,7 +71,9 @@ def adam(
     return again[0], Moments(again[1], again[2], steps), taken
 
 
-def sgd(weights: Any, gradients: Sequence[Tensor], *, lr: float, max_norm: float) -> tuple[Any, Bool[Tensor, " N"]]:
+def sgd(
+    weights: Any, gradients: Sequence[Tensor], *, lr: float, max_norm: float
+) -> tuple[Any, Bool[Tensor, " N"]]:
     """One plain step down; the new weights, and which rows took it.
 
     Differentiable in weights and gradients; by how much a gradient is scaled down counts as a constant.
@@ -89,7 +91,9 @@ def sgd(weights: Any, gradients: Sequence[Tensor], *, lr: float, max_norm: float
     return optree.tree_unflatten(shape, moved), taken
 
 
-def _clipped(gradients: Sequence[Tensor], max_norm: float) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
+def _clipped(
+    gradients: Sequence[Tensor], max_norm: float
+) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
     """What each row's gradient is multiplied by, and whether it is one."""
     norm = torch.stack([g.detach().square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
     taken = norm.isfinite()

@@ -30,7 +30,9 @@ def value_iteration(
         reward: expected reward of each state and action.
         horizon: steps in an episode, H >= 1.
     """
-    return _backward(lambda value: reward + (transition * value[:, None, None]).sum(-1), reward, horizon)
+    return _backward(
+        lambda value: reward + (transition * value[:, None, None]).sum(-1), reward, horizon
+    )
 
 
 def extended_value_iteration(
@@ -53,7 +55,9 @@ def extended_value_iteration(
 
 
 def _backward(
-    backup: Callable[[Float[Tensor, "B S"]], Float[Tensor, "B S A"]], reward: Float[Tensor, "B S A"], horizon: int
+    backup: Callable[[Float[Tensor, "B S"]], Float[Tensor, "B S A"]],
+    reward: Float[Tensor, "B S A"],
+    horizon: int,
 ) -> Float[Tensor, "B H S A"]:
     """Backward induction from a value of 0 after the last step; ``reward`` gives the shapes."""
     q = reward.new_empty(len(reward), horizon, *reward.shape[1:])

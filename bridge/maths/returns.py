@@ -60,7 +60,9 @@ class ReturnScale(nn.Module):
         self.memory = memory
         self.register_buffer("mean", torch.zeros(steps, 1))
         self.register_buffer("square", torch.ones(()))
-        self.register_buffer("updates", torch.zeros(steps, 1, dtype=torch.int64))  # in which a trial reached the step
+        self.register_buffer(
+            "updates", torch.zeros(steps, 1, dtype=torch.int64)
+        )  # in which a trial reached the step
 
     def update(
         self,

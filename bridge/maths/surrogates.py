@@ -74,7 +74,9 @@ def spread(
     steps = live.sum().clamp(min=1)
     square = advantage.square()
     if estimator in ("lvc", "dice"):
-        square = (log_prob - (behaviour if estimator == "lvc" else log_prob.detach())).exp() * square
+        square = (
+            log_prob - (behaviour if estimator == "lvc" else log_prob.detach())
+        ).exp() * square
     return (square.sum() / steps + _LEAST_SPREAD**2).sqrt()
 
 

@@ -20,7 +20,7 @@ from bridge.maths.returns import ReturnScale, trial_advantages
 from bridge.maths.surrogates import clipped_surrogate
 
 
-class Judged(NamedTuple):
+class PpoTargets(NamedTuple):
     """What was done in a batch of trials, and how good it was: constants of an update."""
 
     behaviour: Float[Tensor, "T B"]
@@ -34,10 +34,10 @@ class Judged(NamedTuple):
     length: float
     """Live steps of a trial, on average over all processes."""
 
-    def columns(self, rows: Int[Tensor, " b"]) -> Judged:
+    def columns(self, rows: Int[Tensor, " b"]) -> PpoTargets:
         """Some of the trials."""
         own = (self.behaviour, self.target, self.advantage, self.live)
-        return Judged(*(part[:, rows] for part in own), length=self.length)
+        return PpoTargets(*(part[:, rows] for part in own), length=self.length)
 
 
 class Losses(NamedTuple):
@@ -53,7 +53,7 @@ class Losses(NamedTuple):
     """Share of steps whose ratio of probabilities is beyond the clip; no gradient."""
 
 
-def judge(
+def ppo_targets(
     behaviour: Float[Tensor, "T B"],
     score: Float[Tensor, "T B"],
     reward: Float[Tensor, "T B"],
@@ -64,13 +64,13 @@ def judge(
     gamma: float,
     lam: float,
     average: Callable[[Tensor], Tensor] = lambda mine: mine,
-) -> Judged:
+) -> PpoTargets:
     """The critic's targets, and standardised generalised advantages.
 
     Args:
         behaviour: log-probabilities of the actions taken, in nats.
         score: what the critic said before each step, as a standard score.
-        reward: what each step is judged by; 0 in padding.
+        reward: reward that the critic learns; 0 in padding.
         live: False in padding.
         scale: of returns; it knows this batch.
         length: live steps of a trial, on average over all processes.
@@ -83,14 +83,14 @@ def judge(
     target = scale.to_score(advantage + value)
     advantage = advantage - average(live_mean(advantage, live, length))
     spread = average(live_mean(advantage.square(), live, length)).sqrt()
-    return Judged(behaviour, target, advantage / (spread + 1e-8), live, length)
+    return PpoTargets(behaviour, target, advantage / (spread + 1e-8), live, length)
 
 
 def losses(
     log_prob: Float[Tensor, "T b"],
     entropy: Float[Tensor, "T b"],
     score: Float[Tensor, "T b"],
-    judged: Judged,
+    targets: PpoTargets,
     *,
     clip: float,
 ) -> Losses:
@@ -100,15 +100,17 @@ def losses(
         log_prob: of the actions taken, in nats, as a differentiable function of the policy.
         entropy: of the policy at each step, in nats.
         score: what the critic says, as a standard score.
-        judged: the same trials'.
+        targets: the same trials'.
         clip: how far a ratio of probabilities may move before its gradient stops.
     """
-    live, length = judged.live, judged.length
-    log_prob, behaviour = (torch.where(live, said, 0.0) for said in (log_prob, judged.behaviour))  # padding's: overflow
-    gain = clipped_surrogate(log_prob, behaviour, judged.advantage, clip)
+    live, length = targets.live, targets.length
+    log_prob, behaviour = (
+        torch.where(live, said, 0.0) for said in (log_prob, targets.behaviour)
+    )  # padding's: overflow
+    gain = clipped_surrogate(log_prob, behaviour, targets.advantage, clip)
     ratio = (log_prob - behaviour).detach().exp()
     beyond = ratio != ratio.clamp(1 - clip, 1 + clip)
-    error = (score - judged.target).square()
+    error = (score - targets.target).square()
     return Losses(
         loss_policy=-live_mean(gain, live, length),
         loss_value=live_mean(error, live, length),
@@ -117,6 +119,8 @@ def losses(
     )
 
 
-def live_mean(each: Float[Tensor, "T b"], live: Bool[Tensor, "T b"], length: float) -> Float[Tensor, ""]:
+def live_mean(
+    each: Float[Tensor, "T b"], live: Bool[Tensor, "T b"], length: float
+) -> Float[Tensor, ""]:
     """Over the live steps of b trials, as if each had ``length``: the average over equal parts is then the whole's."""
     return torch.where(live, each, 0.0).sum() / (length * each.shape[1])

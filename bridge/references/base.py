@@ -17,7 +17,12 @@ in float32, above rounding. Always the first index would couple the choice to th
 
 
 ORACLE = Card(
-    method="oracle", reference=True, clue="task", supervision="prior", decode_rule="rule", exact_reference="exact"
+    method="oracle",
+    reference=True,
+    clue="task",
+    supervision="prior",
+    decode_rule="rule",
+    exact_reference="exact",
 )
 """The card of whoever is told the task."""
 

@@ -32,13 +32,21 @@ class Graded(Reference):
 
     def __init__(self, family: TaskFamily, split: str, noise: float = 0.5) -> None:
         if not 0 <= noise <= 1:
-            raise UserError(f"graded needs noise from 0 (the oracle's play) to 1 (random play); found {noise}.")
-        self.oracle = next(make for kind, make in ORACLES.items() if isinstance(family, kind))(family, split)
+            raise UserError(
+                f"graded needs noise from 0 (the oracle's play) to 1 (random play); found {noise}."
+            )
+        self.oracle = next(make for kind, make in ORACLES.items() if isinstance(family, kind))(
+            family, split
+        )
         self.random, self.noise = Random(family, split), noise
         self.card = Card(
-            method="graded", reference=True, clue="task", supervision="prior", decode_rule="rule",
+            method="graded",
+            reference=True,
+            clue="task",
+            supervision="prior",
+            decode_rule="rule",
             exact_reference="heuristic",
-        )  # fmt: skip
+        )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
         return self.oracle.start(clues, trial, rng)

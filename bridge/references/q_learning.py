@@ -66,10 +66,16 @@ class QLearning(Reference):
             )
         self.states = _number_of_states(family)
         if not isinstance(family.action, Discrete):
-            raise UserError(f"q_learning numbers actions; those of {family.id} are {family.action}.")
+            raise UserError(
+                f"q_learning numbers actions; those of {family.id} are {family.action}."
+            )
         self.actions = family.action.n
         self.card = Card(
-            method="q_learning", reference=True, supervision="none", decode_rule="rule", exact_reference="heuristic"
+            method="q_learning",
+            reference=True,
+            supervision="none",
+            decode_rule="rule",
+            exact_reference="heuristic",
         )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
@@ -94,7 +100,11 @@ class QLearning(Reference):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """One step of learning."""
-        row, before, after = torch.arange(len(step.reward)), self._number(step.obs), self._number(step.next_obs)
+        row, before, after = (
+            torch.arange(len(step.reward)),
+            self._number(step.obs),
+            self._number(step.next_obs),
+        )
         row = row.to(step.reward.device)
         target = step.reward + self.gamma * ~step.terminated * memory.values[row, after].amax(-1)
         error = self.rate * (target - memory.values[row, before, step.action])

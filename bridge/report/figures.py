@@ -33,10 +33,29 @@ _FIXED = {
     "bayes_train": {"color": "#D55E00", "linestyle": "--", "marker": None},
 }
 _ORDER = (
-    "thompson", "ucb1", "gittins", "psrl", "greedy", "epsilon_greedy", "opsrl", "search", "beb", "ucrl2",
-    "rl2", "maml", "pearl", "mtrl", "mtrl_finetune", "icl_rl", "icl_ad", "icl_dpt",
-    "lora_reward_mt", "lora_demos_mt", "mt", "lora_maml",
-)  # fmt: skip
+    "thompson",
+    "ucb1",
+    "gittins",
+    "psrl",
+    "greedy",
+    "epsilon_greedy",
+    "opsrl",
+    "search",
+    "beb",
+    "ucrl2",
+    "rl2",
+    "maml",
+    "pearl",
+    "mtrl",
+    "mtrl_finetune",
+    "icl_rl",
+    "icl_ad",
+    "icl_dpt",
+    "lora_reward_mt",
+    "lora_demos_mt",
+    "mt",
+    "lora_maml",
+)
 
 
 def style(method: str) -> dict:
@@ -95,7 +114,14 @@ def _figures(results: Results, family: str):
             panel.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
         figure.suptitle(escape.figure(f"{family}: score against the level of shift"))
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)), fontsize=8, frameon=False)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=min(7, len(labels)),
+            fontsize=8,
+            frameon=False,
+        )
         yield "shift", figure
 
 
@@ -126,7 +152,9 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
         panel.minorticks_off()
     panel.set_xlabel("pulls" if one_step else "episode of the trial")
     panel.set_ylabel("mean reward a pull so far" if one_step else "return of the episode")
-    panel.set_title(escape.figure(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands"), fontsize=10)
+    panel.set_title(
+        escape.figure(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands"), fontsize=10
+    )
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8, frameon=False)
 
@@ -142,16 +170,22 @@ def shift_response(results: Results, family: str, axis: str, panel: Axes) -> Non
     order = sorted(levels, key=lambda level: value[level])
     ceiling = "oracle" if any(k.method == "oracle" for k in results.about) else "bayes"
     for method in results.methods(family):
-        scored = [(level, results.score(Key(family, levels[level][0], method), ceiling)) for level in order]
+        scored = [
+            (level, results.score(Key(family, levels[level][0], method), ceiling))
+            for level in order
+        ]
         scored = [(level, s) for level, s in scored if s is not None]
         if not scored or method == ceiling == "oracle":
             continue
         place = [order.index(level) for level, _ in scored]
-        mean, low, high = ([getattr(s, part) for _, s in scored] for part in ("mean", "low", "high"))
+        mean, low, high = (
+            [getattr(s, part) for _, s in scored] for part in ("mean", "low", "high")
+        )
         panel.plot(place, mean, label=_label(method), lw=1.5, ms=4, **style(method))
         panel.fill_between(place, low, high, color=style(method)["color"], alpha=0.15, lw=0)
     panel.set_xticks(
-        range(len(order)), [f"{value[level]:g}" + ("\n(trained)" if level == 0 else "") for level in order]
+        range(len(order)),
+        [f"{value[level]:g}" + ("\n(trained)" if level == 0 else "") for level in order],
     )
     panel.axhline(1, color="0.8", lw=0.8, zorder=0)
     sums = results.sums(Key(family, levels[0][0], results.methods(family)[0]), "trial_return")

@@ -11,18 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from bridge import results
 from bridge.errors import UserError
-from bridge.evaluate import METRICS
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import METRICS
 
 _PLACE = ("seed", "curve_point", "task_id", "part")
 _SUMS = {metric: tuple(f"{metric}_{part}" for part in ("n", "sum", "sum_sq")) for metric in METRICS}
 _COSTS = ("k_episodes", "k_transitions", "test_refused_steps", "test_grad_steps")
 """Columns that are the same in all rows of a seed and a curve point."""
 _ABOUT = {
-    "axis": "axis", "level": "level", "shift_distance": "value", "clue": "clue", "supervision": "supervision",
+    "axis": "axis",
+    "level": "level",
+    "shift_distance": "value",
+    "clue": "clue",
+    "supervision": "supervision",
     "exact_reference": "exact",
-}  # fmt: skip
+}
 """Columns that are the same in all rows of a key, and what they are called in what is known of it."""
 _SHARE = "train_task_share"
 _ALIKE = ("family_hash", "config_hash")
@@ -61,7 +65,9 @@ class KeyRows(NamedTuple):
 
         place = stacked(_PLACE)
         cost_place, first = np.unique(place[:2], axis=1, return_index=True)
-        sums = {metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()}
+        sums = {
+            metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()
+        }
         return cls(place, sums, cost_place, stacked(_COSTS)[:, first], column(_SHARE, np.nan))
 
     @classmethod
@@ -73,11 +79,17 @@ class KeyRows(NamedTuple):
 
         def sums(metric: str) -> np.ndarray:
             absent = (np.zeros((3, rows.place.shape[1])) for rows in several)
-            return np.concatenate([rows.sums.get(metric, zero) for rows, zero in zip(several, absent, strict=True)], 1)
+            return np.concatenate(
+                [rows.sums.get(metric, zero) for rows, zero in zip(several, absent, strict=True)], 1
+            )
 
         metrics = dict.fromkeys(metric for rows in several for metric in rows.sums)
         return cls(
-            line("place"), {metric: sums(metric) for metric in metrics}, line("cost_place"), line("costs"), line(_SHARE)
+            line("place"),
+            {metric: sums(metric) for metric in metrics},
+            line("cost_place"),
+            line("costs"),
+            line(_SHARE),
         )
 
 
@@ -107,7 +119,9 @@ def read(source: Path | Iterable[results.Columns]) -> dict[Key, tuple[dict[str, 
         for seen, values in zip(alike[part.key.family, part.key.track], part.alike, strict=True):
             seen |= values
     if not found:
-        raise UserError(f"{source if isinstance(source, Path) else 'The tables'}: no file holds a row. Compare again.")
+        raise UserError(
+            f"{source if isinstance(source, Path) else 'The tables'}: no file holds a row. Compare again."
+        )
     _refuse_mixed(alike)
     made: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
     for key, about in sorted(found.items()):
@@ -148,7 +162,9 @@ def _tables(folder: Path) -> Iterator[pa.Table]:
     results.check_folder(folder)
     paths = results.files(folder)
     if not paths:
-        raise UserError(f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}")
+        raise UserError(
+            f"{folder} holds no results (no rows/*.parquet). Run: metabridge compare --out {folder}"
+        )
     sums = (name for names in _SUMS.values() for name in names)
     columns = (*Key._fields, *_PLACE, *_COSTS, *sums, *_ABOUT, *_ALIKE, "task_params", _SHARE)
     for path in paths:
@@ -171,5 +187,9 @@ def _refuse_mixed(alike: dict[tuple[str, str], tuple[set[str], ...]]) -> None:
     """What is compared must have been played alike."""
     for (family, _), (families, plans) in alike.items():
         if len(families) > 1 or len(plans) > 1:
-            what = "of two versions of the family" if len(families) > 1 else "played with different trials or seeds"
+            what = (
+                "of two versions of the family"
+                if len(families) > 1
+                else "played with different trials or seeds"
+            )
             raise UserError(f"The rows of {family} were {what}. Compare into another --out.")

@@ -14,13 +14,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bridge import stats
 from bridge.errors import UserError
-from bridge.evaluate import METRICS
+from bridge.evaluation import stats
+from bridge.evaluation.evaluator import METRICS
+from bridge.evaluation.results import Columns
+from bridge.evaluation.stats import Interval, Resampled
 from bridge.report import reading
 from bridge.report.reading import Key, KeyRows
-from bridge.results import Columns
-from bridge.stats import Interval, Resampled
 from bridge.tasks import family as make_family
 
 REPS = 1000
@@ -158,7 +158,11 @@ class Results:
 
     def methods(self, family: str, split: str | None = None) -> list[str]:
         """The methods that played a family (and a split)."""
-        return list(dict.fromkeys(k.method for k in self.about if k.family == family and split in (None, k.split)))
+        return list(
+            dict.fromkeys(
+                k.method for k in self.about if k.family == family and split in (None, k.split)
+            )
+        )
 
     def sums(self, key: Key, metric: str, point: int = -1, among: Among = "all") -> Sums | None:
         """The sums of one metric at a curve point (by default the last one); None if there are none."""
@@ -175,7 +179,9 @@ class Results:
         known, played = self._curves[key].known
         if np.isnan(known).any():
             return None
-        return Overlap(known / played, float(known.sum() / played.sum()), bool(self.about[key]["tasks"]))
+        return Overlap(
+            known / played, float(known.sum() / played.sum()), bool(self.about[key]["tasks"])
+        )
 
     # --- numbers -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +190,9 @@ class Results:
         finite = make_family(key.family).support(key.split) is not None
         return finite and all(sums.full and len(sums.table) == 1 for sums in several)
 
-    def mean(self, key: Key, metric: str = "trial_return", point: int = -1, among: Among = "all") -> Interval | None:
+    def mean(
+        self, key: Key, metric: str = "trial_return", point: int = -1, among: Among = "all"
+    ) -> Interval | None:
         """The mean of a metric: several seeds by the rule of ``stats.interval``; one seed by its trials.
 
         One seed whose trials share tasks drawn from a continuum is resampled over tasks.
@@ -193,21 +201,30 @@ class Results:
         if sums is None or not sums.table.size:
             return None
         several = len(sums.table) > 1
-        if several or (self.about[key]["tasks"] and make_family(key.family).support(key.split) is None):
+        if several or (
+            self.about[key]["tasks"] and make_family(key.family).support(key.split) is None
+        ):
             return stats.interval(Resampled.mean, sums.table, reps=REPS)
         if metric == "success":
             return sums.rate_interval()
         if metric == "informed_return":
             found = stats.stratified_interval(*sums.parts.sum((1, 3)))
-            return found if found.n else sums.trial_interval()  # no task has two such trials: all tasks count alike
-        return _over_parts(sums, sums.replicates) if self._replicated(key, sums) else sums.trial_interval()
+            return (
+                found if found.n else sums.trial_interval()
+            )  # no task has two such trials: all tasks count alike
+        return (
+            _over_parts(sums, sums.replicates)
+            if self._replicated(key, sums)
+            else sums.trial_interval()
+        )
 
     def score(
         self, key: Key, ceiling: str = "oracle", metric: str = "trial_return", among: Among = "all"
     ) -> Interval | None:
         """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task."""
         x, floor, top = (
-            self.sums(key._replace(method=m), metric, among=among) for m in (key.method, "random", ceiling)
+            self.sums(key._replace(method=m), metric, among=among)
+            for m in (key.method, "random", ceiling)
         )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
             return None
@@ -229,17 +246,26 @@ class Results:
 
     def delta_prior(self, family: str, split: str) -> Interval | None:
         """What the training prior costs: the score of ``bayes`` less that of ``bayes_train``, where both are exact."""
-        keys = [Key(family, split, method) for method in ("bayes", "bayes_train", "random", "oracle")]
+        keys = [
+            Key(family, split, method) for method in ("bayes", "bayes_train", "random", "oracle")
+        ]
         own, train, floor, top = (self.sums(key, "trial_return") for key in keys)
         if own is None or train is None or floor is None or top is None:
             return None
-        if any(self.about[key]["exact"] != "exact" for key in keys[:2]) or not top.table.mean() > floor.table.mean():
+        if (
+            any(self.about[key]["exact"] != "exact" for key in keys[:2])
+            or not top.table.mean() > floor.table.mean()
+        ):
             return None
         if self._replicated(keys[0], own, train, floor, top):
             gap = (top.replicates - floor.replicates).mean()
             return _over_parts(own, (own.replicates - train.replicates) / gap)
         return self._resampled(
-            stats.difference(Resampled.normalised), own.table, train.table, floor.table[0], top.table[0]
+            stats.difference(Resampled.normalised),
+            own.table,
+            train.table,
+            floor.table[0],
+            top.table[0],
         )
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
@@ -258,7 +284,9 @@ class Results:
         if sums.table.shape[1] < 5 or sums.trials_per_task < stats.CVAR_TRIALS:
             return None
         return stats.interval(
-            functools.partial(Resampled.cvar, trials_per_task=sums.trials_per_task), sums.halves, reps=REPS
+            functools.partial(Resampled.cvar, trials_per_task=sums.trials_per_task),
+            sums.halves,
+            reps=REPS,
         )
 
     def iqm(self, key: Key) -> Interval | None:
@@ -279,7 +307,9 @@ class Results:
         if not stats.skewed(means):
             return None
         skewness = np.mean((means - means.mean()) ** 3) / means.std() ** 3
-        return Interval(float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95)
+        return Interval(
+            float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95
+        )
 
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None where none was."""
@@ -293,7 +323,10 @@ class Results:
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
-        means = [(*place, self.mean(key, metric, i)) for i, place in enumerate(self._curves[key].points.tolist())]
+        means = [
+            (*place, self.mean(key, metric, i))
+            for i, place in enumerate(self._curves[key].points.tolist())
+        ]
         return [(k, transitions, mean) for k, transitions, mean in means if mean is not None]
 
     def lines(self, family: str, split: str) -> Iterator[Line]:
@@ -320,14 +353,21 @@ class Results:
         overlap = self.overlap(key)
         if overlap and overlap.partial:
             for among in ("train", "new"):
-                numbers |= {f"{m}_{among}_tasks": self.mean(key, m, among=among) for m in _SPLIT_BY_OVERLAP}
                 numbers |= {
-                    f"score_{top}_{among}_tasks": self.score(key, top, among=among) for top in ("oracle", "bayes")
+                    f"{m}_{among}_tasks": self.mean(key, m, among=among) for m in _SPLIT_BY_OVERLAP
+                }
+                numbers |= {
+                    f"score_{top}_{among}_tasks": self.score(key, top, among=among)
+                    for top in ("oracle", "bayes")
                 }
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0
         seeds = int(self.about[key]["seeds"])
-        return [Line(key, metric, interval, seeds, trials) for metric, interval in numbers.items() if interval]
+        return [
+            Line(key, metric, interval, seeds, trials)
+            for metric, interval in numbers.items()
+            if interval
+        ]
 
 
 def _over_parts(sums: Sums, values: np.ndarray) -> Interval:
@@ -342,7 +382,9 @@ def _curve(key: Key, rows: KeyRows) -> Curve:
     Raises:
         UserError: a row stands twice.
     """
-    (seeds, seed), (points, point), (tasks, task) = (np.unique(x, return_inverse=True) for x in rows.place[:3])
+    (seeds, seed), (points, point), (tasks, task) = (
+        np.unique(x, return_inverse=True) for x in rows.place[:3]
+    )
     shape = (len(points), len(seeds), len(tasks), rows.place[3].max() + 1)
     where = np.ravel_multi_index((point, seed, task, rows.place[3]), shape)
     if np.bincount(where).max() > 1:
@@ -355,10 +397,16 @@ def _curve(key: Key, rows: KeyRows) -> Curve:
         dense.reshape(3, -1)[:, where] = values
         sums[metric] = [Sums(parts) for parts in np.moveaxis(dense, 1, 0)]
     costs = np.full((len(rows.costs), len(points), len(seeds)), np.nan)
-    costs[:, np.searchsorted(points, rows.cost_place[1]), np.searchsorted(seeds, rows.cost_place[0])] = rows.costs
+    costs[
+        :, np.searchsorted(points, rows.cost_place[1]), np.searchsorted(seeds, rows.cost_place[0])
+    ] = rows.costs
     behind = np.rint(np.nanmean(costs[:2], 2)).astype(int).T
     if "episode_return" not in rows.sums:
-        raise UserError(f"The rows of {key.method} on {key.family}, {key.split} count no trial. Compare again.")
+        raise UserError(
+            f"The rows of {key.method} on {key.family}, {key.split} count no trial. Compare again."
+        )
     trials = rows.sums["episode_return"][0]
-    known = np.stack([np.bincount(task, weights) for weights in (rows.train_task_share * trials, trials)])
+    known = np.stack(
+        [np.bincount(task, weights) for weights in (rows.train_task_share * trials, trials)]
+    )
     return Curve(behind, sums, costs[2:], known)

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bridge.evaluation.stats import Interval
 from bridge.report import escape
 from bridge.report.summary import Key, Line, Results
-from bridge.stats import Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,15 @@ NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
 _NAMED = 4
 """Splits named where steps were refused on many."""
 _MARKS = {"exact": "=", "near": "≈"}
-_LETTERS = {"task": "T", "id": "I", "text": "W", "prior": "p", "reward": "r", "histories": "h", "optimal_actions": "a"}
+_LETTERS = {
+    "task": "T",
+    "id": "I",
+    "text": "W",
+    "prior": "p",
+    "reward": "r",
+    "histories": "h",
+    "optimal_actions": "a",
+}
 LEGEND = (
     "± is half of a 95% interval; = exact reference, ≈ near. Told: T the task, I its number, W its words, "
     "p the task distribution; trained on: "
@@ -53,16 +61,23 @@ def number(interval: Interval | None) -> str:
     return f"{interval.mean:.{digits}f} ±{half:.{digits}f}"
 
 
-def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tuple[list[str], list[list[str]]]:
+def grid(
+    results: Results, family: str, split: str, *, wide: bool = True
+) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of one split's table, methods in order of trial return; ``wide`` has every column."""
     by_method: dict[str, dict[str, Interval]] = {}
     for line in results.lines(family, split):
         by_method.setdefault(line.key.method, {})[line.metric] = line.interval
     shown = [
-        metric for metric in (HEADINGS if wide else NARROW) if any(metric in numbers for numbers in by_method.values())
+        metric
+        for metric in (HEADINGS if wide else NARROW)
+        if any(metric in numbers for numbers in by_method.values())
     ]
     order = sorted(
-        by_method, key=lambda method: -numbers.mean if (numbers := by_method[method].get("trial_return")) else math.inf
+        by_method,
+        key=lambda method: (
+            -numbers.mean if (numbers := by_method[method].get("trial_return")) else math.inf
+        ),
     )
     several = wide and any(about["seeds"] > 1 for about in results.about.values())
     rows = []
@@ -70,7 +85,9 @@ def grid(results: Results, family: str, split: str, *, wide: bool = True) -> tup
         about = results.about[Key(family, split, method)]
         marks = ", ".join(filter(None, (about["exact"], _told(about)))) if wide else _mark(about)
         seeds = [str(about["seeds"])] if several else []
-        rows.append([method, *(number(by_method[method].get(metric)) for metric in shown), *seeds, marks])
+        rows.append(
+            [method, *(number(by_method[method].get(metric)) for metric in shown), *seeds, marks]
+        )
     return [
         "method",
         *(HEADINGS[m] for m in shown),
@@ -94,7 +111,9 @@ def _mark(about: dict) -> str:
 def title(results: Results, family: str, split: str) -> str:
     """``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``, the unavoidable harm of the shift, and how many of
     the tasks are training tasks."""
-    key, about = next((k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split))
+    key, about = next(
+        (k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split)
+    )
     sums = results.sums(key, "episode_return")
     parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
     parts += [f"n = {sums.trials:,} trials"] if sums else []
@@ -128,7 +147,9 @@ def terminal(results: Results, family: str, split: str, *, wide: bool = False) -
         padding=(0, 1, 0, 0),
     )
     for i, name in enumerate(heading):
-        table.add_column(name, justify="left" if i in (0, len(heading) - 1) else "right", no_wrap=True)
+        table.add_column(
+            name, justify="left" if i in (0, len(heading) - 1) else "right", no_wrap=True
+        )
     for row in rows:
         table.add_row(*map(escape.terminal, row))
     return table
@@ -146,9 +167,13 @@ def refusals(lines: Iterable[Line]) -> list[str]:
     said = []
     for (method, family), splits in by_method.items():
         worst = [counted for _, counted in sorted(splits, key=lambda pair: -pair[0])]
-        worst[_NAMED:] = [f"some on {len(worst) - _NAMED} more splits"] if len(worst) > _NAMED else []
+        worst[_NAMED:] = (
+            [f"some on {len(worst) - _NAMED} more splits"] if len(worst) > _NAMED else []
+        )
         counts = ", ".join(worst)
-        said.append(f"{method} on {family}: gradient steps refused at test, as no number or too long: {counts}.")
+        said.append(
+            f"{method} on {family}: gradient steps refused at test, as no number or too long: {counts}."
+        )
     return said
 
 
@@ -187,11 +212,17 @@ def markdown(results: Results) -> str:
             parts.append(f"\n## {escape.markdown(title(results, family, split))}\n")
             parts.append("| " + " | ".join(heading) + " |")
             parts.append(
-                "|" + "|".join("---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))) + "|"
+                "|"
+                + "|".join(
+                    "---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))
+                )
+                + "|"
             )
             parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
             lines = list(results.lines(family, split))
-            parts.extend(f"\n{escape.markdown(line)}" for line in (*refusals(lines), *skewed(lines)))
+            parts.extend(
+                f"\n{escape.markdown(line)}" for line in (*refusals(lines), *skewed(lines))
+            )
     return "\n".join(parts) + "\n"
 
 
@@ -203,10 +234,25 @@ def comma_separated(lines: Iterable[Line]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["family", "split", "method", "track", "metric", "mean", "low", "high", "interval", "n", "seeds", "trials"]
+        [
+            "family",
+            "split",
+            "method",
+            "track",
+            "metric",
+            "mean",
+            "low",
+            "high",
+            "interval",
+            "n",
+            "seeds",
+            "trials",
+        ]
     )
     for line in lines:
         mean, low, high, n, kind, _ = line.interval
         names = map(escape.comma_separated, (*line.key, line.metric))
-        writer.writerow([*names, *(repr(float(x)) for x in (mean, low, high)), kind, n, line.seeds, line.trials])
+        writer.writerow(
+            [*names, *(repr(float(x)) for x in (mean, low, high)), kind, n, line.seeds, line.trials]
+        )
     return out.getvalue()

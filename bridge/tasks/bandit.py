@@ -37,22 +37,32 @@ _TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard":
 
 _SHARED_AXES = {
     "gap": Axis(
-        "factor on every arm's distance from 1/2", (1.0, 0.8, 0.6, 0.4, 0.2), "all, by less than the gap itself"
+        "factor on every arm's distance from 1/2",
+        (1.0, 0.8, 0.6, 0.4, 0.2),
+        "all, by less than the gap itself",
     ),
     "reward_scale": shifts.reward_scale("exact agents below 1/2"),
 }
 _INDEPENDENT_AXES = {
     "prior": Axis(
-        "tilt b of the prior Beta(1, 1+b)", (0.0, 0.5, 1.0, 2.0, 4.0), "all Bayes-like agents, early and little"
+        "tilt b of the prior Beta(1, 1+b)",
+        (0.0, 0.5, 1.0, 2.0, 4.0),
+        "all Bayes-like agents, early and little",
     ),
     "reward_sign": shifts.REWARD_SIGN,
 }
 _GAUSSIAN_AXES = {
     "bernoulli": Axis(
-        "share of tasks whose rewards are 0 or 1", (0.0, 0.25, 0.5, 0.75, 1.0), "little: as sd 0.3 to 0.5"
+        "share of tasks whose rewards are 0 or 1",
+        (0.0, 0.25, 0.5, 0.75, 1.0),
+        "little: as sd 0.3 to 0.5",
     ),
-    "offset": Axis("added to every mean", (0.0, -0.5, -1.0, 0.5, 1.0), "all that know the prior, but for UCB"),
-    "reward_noise": Axis("reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"),
+    "offset": Axis(
+        "added to every mean", (0.0, -0.5, -1.0, 0.5, 1.0), "all that know the prior, but for UCB"
+    ),
+    "reward_noise": Axis(
+        "reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"
+    ),
 }
 
 
@@ -80,7 +90,12 @@ class Bandit(TaskFamily):
     n: int = 10
     """Pulls in a trial."""
     arms: Literal[
-        "bernoulli", "gaussian", "dependent_uniform", "dependent_easy", "dependent_medium", "dependent_hard"
+        "bernoulli",
+        "gaussian",
+        "dependent_uniform",
+        "dependent_easy",
+        "dependent_medium",
+        "dependent_hard",
     ] = "bernoulli"
     """The distribution of the arms."""
 
@@ -89,7 +104,9 @@ class Bandit(TaskFamily):
 
     def __post_init__(self) -> None:
         if self.k < 2 or self.n < 1:
-            raise UserError(f"A bandit needs k >= 2 arms and n >= 1 pulls, found k={self.k}, n={self.n}.")
+            raise UserError(
+                f"A bandit needs k >= 2 arms and n >= 1 pulls, found k={self.k}, n={self.n}."
+            )
         if self.k > MOST_ARMS or self.n > MOST_PULLS:
             raise UserError(
                 f"A bandit has at most {MOST_ARMS:,} arms and {MOST_PULLS:,} pulls, found k={self.k:,}, n={self.n:,}."
@@ -131,7 +148,9 @@ class Bandit(TaskFamily):
         if self.arms != "gaussian":
             return 0.0
         share = self.value(split, "bernoulli", 0.0)
-        return math.sqrt((1 - share) * self.value(split, "reward_noise", GAUSSIAN_SD) ** 2 + share / 6)
+        return math.sqrt(
+            (1 - share) * self.value(split, "reward_noise", GAUSSIAN_SD) ** 2 + share / 6
+        )
 
     def _support(self, split: Split) -> int | None:
         return 2 if self.arms in _TWO_POINT else None
@@ -141,14 +160,20 @@ class Bandit(TaskFamily):
         means = self._means(prior, index, noise.at("mean"))
         if prior.gap != 1:
             means = 0.5 + prior.gap * (means - 0.5)
-        params = {"means": means + prior.offset if prior.offset else means} | shifts.factor(self, split, noise)
+        params = {"means": means + prior.offset if prior.offset else means} | shifts.factor(
+            self, split, noise
+        )
         if self.arms == "gaussian":
-            params["sd"] = torch.full_like(means[:, 0], self.value(split, "reward_noise", GAUSSIAN_SD))
+            params["sd"] = torch.full_like(
+                means[:, 0], self.value(split, "reward_noise", GAUSSIAN_SD)
+            )
         if share := self.value(split, "bernoulli", 0.0):
             params["bernoulli"] = noise.at("bernoulli").uniform() < share
         return params
 
-    def _means(self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B k"]:
+    def _means(
+        self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows
+    ) -> Float[Tensor, "B k"]:
         if not self.dependent:
             u = noise.uniform(self.k)
             # the inverse CDF of Beta(1, 1+b), written so that b = 0 is bitwise the uniform itself
@@ -183,8 +208,15 @@ class Bandit(TaskFamily):
         else:
             reward = (draw.uniform() < mean).to(torch.float32)
         if "bernoulli" in tasks.params:
-            reward = torch.where(tasks.params["bernoulli"], (draw.uniform() < mean).to(reward.dtype), reward)
-        return Outcome(state, state, shifts.paid(reward, tasks.params), torch.ones_like(action, dtype=torch.bool))
+            reward = torch.where(
+                tasks.params["bernoulli"], (draw.uniform() < mean).to(reward.dtype), reward
+            )
+        return Outcome(
+            state,
+            state,
+            shifts.paid(reward, tasks.params),
+            torch.ones_like(action, dtype=torch.bool),
+        )
 
     @staticmethod
     def mean_rewards(tasks: Tasks) -> Float[Tensor, "B k"]:

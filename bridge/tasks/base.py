@@ -58,7 +58,9 @@ class Axis:
 
 
 CONTEXT_AXES = {
-    "context_quality": Axis("share of random actions in what is shown", (0.0, 0.25, 0.5, 0.75, 1.0), "all that imitate")
+    "context_quality": Axis(
+        "share of random actions in what is shown", (0.0, 0.25, 0.5, 0.75, 1.0), "all that imitate"
+    )
 }
 """Axes of every family that leave its tasks as they are and move what is shown of them, on track C; level 0: the
 oracle's own play."""
@@ -107,10 +109,14 @@ class TaskFamily(ABC):
 
     def __post_init__(self) -> None:
         if self.tasks < 0:
-            raise UserError(f"tasks must be 0 (all) or a positive number of training tasks, found {self.tasks}.")
+            raise UserError(
+                f"tasks must be 0 (all) or a positive number of training tasks, found {self.tasks}."
+            )
         available = self.support("train", whole=True)
         if available is not None and self.tasks > available:
-            raise UserError(f"{self.id} has {available} training tasks; tasks={self.tasks} asks for more. Lower it.")
+            raise UserError(
+                f"{self.id} has {available} training tasks; tasks={self.tasks} asks for more. Lower it."
+            )
 
     # --- names -------------------------------------------------------------------------------------------------------
     @property
@@ -138,7 +144,9 @@ class TaskFamily(ABC):
     @property
     def splits(self) -> tuple[str, ...]:
         """Every split of tasks by name, level 0 of each axis left out (it is ``id``)."""
-        return STREAMS + tuple(f"shift/{axis}/{level}" for axis in self.axes for level in range(1, 5))
+        return STREAMS + tuple(
+            f"shift/{axis}/{level}" for axis in self.axes for level in range(1, 5)
+        )
 
     def split(self, name: str) -> Split:
         """The split called ``name``; a ``UserError`` with the nearest name where there is none."""
@@ -150,7 +158,9 @@ class TaskFamily(ABC):
             if parts[1] not in axes:
                 raise unknown(f"axis of {self.id}:", parts[1], axes)
             if parts[2] not in tuple("01234"):
-                raise UserError(f"A level is 0 (trained) to 4, found {parts[2]!r} in split {name!r} of {self.id}.")
+                raise UserError(
+                    f"A level is 0 (trained) to 4, found {parts[2]!r} in split {name!r} of {self.id}."
+                )
             level = int(parts[2])
             return Split(name, "id", parts[1], level, axes[parts[1]].values[level])
         raise unknown(f"split of {self.id}:", name, self.splits)

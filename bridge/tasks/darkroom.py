@@ -24,8 +24,12 @@ from bridge.tasks.goal_grid import GoalAxis, GoalGrid, Goals, Grid, goal_shells,
 
 _MOVES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0, 0))  # right, left, up, down, stay
 GRIDS = {
-    "dpt": Grid(size=10, start=(0, 0), moves=_MOVES, horizon=100, episodes=40, at_goal=1.0, elsewhere=0.0),
-    "ad": Grid(size=9, start=(4, 4), moves=_MOVES, horizon=20, episodes=50, at_goal=1.0, elsewhere=0.0),
+    "dpt": Grid(
+        size=10, start=(0, 0), moves=_MOVES, horizon=100, episodes=40, at_goal=1.0, elsewhere=0.0
+    ),
+    "ad": Grid(
+        size=9, start=(4, 4), moves=_MOVES, horizon=20, episodes=50, at_goal=1.0, elsewhere=0.0
+    ),
 }
 INNER = {"dpt": 9, "ad": 4}
 """Goals at most this many steps from the start train the variant ``inner``."""
@@ -53,7 +57,11 @@ class Darkroom(GoalGrid):
         goals = tuple(goal for goal in shuffled(self.grid.cells) if self._trains(goal))
         held_out, tuning = round(_ID_SHARE * len(goals)), round(_ID_VAL_SHARE * len(goals))
         first = len(goals) - held_out
-        return {"train": goals[: first - tuning], "id_val": goals[first - tuning : first], "id": goals[first:]}
+        return {
+            "train": goals[: first - tuning],
+            "id_val": goals[first - tuning : first],
+            "id": goals[first:],
+        }
 
     def _trains(self, goal: tuple[int, int]) -> bool:
         """Whether the training distribution of this variant has ``goal``."""
@@ -64,12 +72,18 @@ class Darkroom(GoalGrid):
     @cached_property
     def goal_axes(self) -> Mapping[str, GoalAxis]:
         if self.train == "inner":
-            return {"goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])}
+            return {
+                "goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])
+            }
         return {"hole": _hole(self.grid)} if self.train == "hole" else {}
 
 
 def _hole(grid: Grid) -> GoalAxis:
     """Axis ``hole``: goals inside the frame that training saw, one ring of cells a level."""
-    axis = Axis("cells from the outer frame", (0.0, 1.0, 2.0, 3.0, 4.0), "all that know the training goals")
-    rings = (tuple(cell for cell in grid.cells if grid.depth(cell) == level) for level in range(1, 5))
+    axis = Axis(
+        "cells from the outer frame", (0.0, 1.0, 2.0, 3.0, 4.0), "all that know the training goals"
+    )
+    rings = (
+        tuple(cell for cell in grid.cells if grid.depth(cell) == level) for level in range(1, 5)
+    )
     return GoalAxis(axis, tuple(rings))

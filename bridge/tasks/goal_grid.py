@@ -35,10 +35,16 @@ Cell = tuple[int, int]
 Goals = tuple[Cell, ...]
 
 _SHARED_AXES = {
-    "action_permutation": Axis("actions displaced", (0.0, 2.0, 3.0, 4.0, 5.0), "all that trust what actions do"),
+    "action_permutation": Axis(
+        "actions displaced", (0.0, 2.0, 3.0, 4.0, 5.0), "all that trust what actions do"
+    ),
     "reward_scale": shifts.reward_scale("exact agents below 1/2"),
     "reward_sign": shifts.REWARD_SIGN,
-    "slip": Axis("probability of a random action", (0.0, 0.05, 0.1, 0.2, 0.4), "plans that are not closed loops"),
+    "slip": Axis(
+        "probability of a random action",
+        (0.0, 0.05, 0.1, 0.2, 0.4),
+        "plans that are not closed loops",
+    ),
 }
 
 
@@ -109,7 +115,11 @@ def arrival_table(grid: Grid, device: torch.device) -> Int[Tensor, "C A"]:
 
 
 def solve(
-    grid: Grid, goal: Int[Tensor, " G"], factor: Float[Tensor, " G"], slip: Float[Tensor, " G"], horizon: int
+    grid: Grid,
+    goal: Int[Tensor, " G"],
+    factor: Float[Tensor, " G"],
+    slip: Float[Tensor, " G"],
+    horizon: int,
 ) -> Float[Tensor, "G H C A"]:
     """Optimal action values for who knows the task, in float64; entry ``[:, h]`` has h + 1 steps to go.
 
@@ -118,7 +128,10 @@ def solve(
     """
     arrival = arrival_table(grid, goal.device)
     cells = torch.arange(len(arrival), device=goal.device)
-    pay = torch.where(cells == goal[:, None], grid.at_goal, grid.elsewhere).double() * factor.double()[:, None]
+    pay = (
+        torch.where(cells == goal[:, None], grid.at_goal, grid.elsewhere).double()
+        * factor.double()[:, None]
+    )
     slip = slip.double()[:, None, None]
     value = torch.zeros_like(pay)
     values = []
@@ -138,7 +151,9 @@ class GoalGrid(TaskFamily):
 
     def __post_init__(self) -> None:
         if self.episodes < 0:
-            raise UserError(f"episodes must be 0 (the published number) or more, found {self.episodes}.")
+            raise UserError(
+                f"episodes must be 0 (the published number) or more, found {self.episodes}."
+            )
         super().__post_init__()
 
     @property
@@ -173,7 +188,11 @@ class GoalGrid(TaskFamily):
     def prior_goals(self, split: str) -> Goals:
         """All goals of the generator behind ``split``: the held-out goals of a stream come from the same one."""
         s = self.split(split)
-        return self._goals(s) if self._moves_goals(s) else tuple(sorted(set().union(*self.streams.values())))
+        return (
+            self._goals(s)
+            if self._moves_goals(s)
+            else tuple(sorted(set().union(*self.streams.values())))
+        )
 
     def _goals(self, split: Split) -> Goals:
         moved = self._moves_goals(split)
@@ -190,13 +209,19 @@ class GoalGrid(TaskFamily):
         }
 
     def _support(self, split: Split) -> int | None:
-        return None if split.level and split.axis in ("action_permutation", "reward_sign") else len(self._goals(split))
+        return (
+            None
+            if split.level and split.axis in ("action_permutation", "reward_sign")
+            else len(self._goals(split))
+        )
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         goals = torch.tensor(self._goals(split), device=index.device)
         params = {"goal": goals[index % len(goals)]}
         if displaced := int(self.value(split, "action_permutation", 0.0)):
-            params["permutation"] = _cycle(displaced, noise.at("permutation").uniform(len(self.grid.moves)))
+            params["permutation"] = _cycle(
+                displaced, noise.at("permutation").uniform(len(self.grid.moves))
+            )
         if slip := self.value(split, "slip", 0.0):
             params["slip"] = torch.full(index.shape, slip, device=index.device)
         return params | shifts.factor(self, split, noise)
@@ -217,7 +242,9 @@ class GoalGrid(TaskFamily):
         state = torch.tensor(self.grid.start, device=tasks.index.device).repeat(len(tasks.index), 1)
         return state, state.float()
 
-    def step(self, tasks: Tasks, state: Int[Tensor, "B 2"], action: Int[Tensor, " B"], noise: Rows) -> Outcome:
+    def step(
+        self, tasks: Tasks, state: Int[Tensor, "B 2"], action: Int[Tensor, " B"], noise: Rows
+    ) -> Outcome:
         if "permutation" in tasks.params:
             action = tasks.params["permutation"].gather(-1, action[:, None]).squeeze(-1)
         if "slip" in tasks.params:
@@ -234,7 +261,9 @@ class GoalGrid(TaskFamily):
         goal = self.grid.number(tasks.params["goal"])
         factor = tasks.params.get("factor", torch.ones(len(goal), device=goal.device))
         slip = tasks.params.get("slip", torch.zeros(len(goal), device=goal.device))
-        kinds, kind = torch.unique(torch.stack([goal.float(), factor, slip]), dim=1, return_inverse=True)
+        kinds, kind = torch.unique(
+            torch.stack([goal.float(), factor, slip]), dim=1, return_inverse=True
+        )
         values = solve(self.grid, kinds[0].long(), kinds[1], kinds[2], trial.horizon)
         return values[:, -1, self.grid.start_number].amax(-1).float()[kind]
 
@@ -254,12 +283,19 @@ def shuffled(goals: Iterable[Cell]) -> Goals:
     return tuple((int(x), int(y)) for x, y in listed)
 
 
-def goal_shells(grid: Grid, radius: int, beyond: tuple[float, float, float, float, float]) -> GoalAxis:
+def goal_shells(
+    grid: Grid, radius: int, beyond: tuple[float, float, float, float, float]
+) -> GoalAxis:
     """Axis ``goal_shell``: goals further from the start than ``radius``, in shells that begin ``beyond`` it."""
-    axis = Axis("steps beyond the training goals", beyond, "all that search where training goals were")
+    axis = Axis(
+        "steps beyond the training goals", beyond, "all that search where training goals were"
+    )
     edges = (*beyond[1:], inf)
     away = {cell: grid.steps_from_start(cell) - radius for cell in grid.cells}
-    return GoalAxis(axis, tuple(tuple(c for c in away if near <= away[c] < far) for near, far in pairwise(edges)))
+    return GoalAxis(
+        axis,
+        tuple(tuple(c for c in away if near <= away[c] < far) for near, far in pairwise(edges)),
+    )
 
 
 def _cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:

@@ -32,7 +32,12 @@ STEP = 0.1
 """The longest move along one side."""
 WALL = 2.0
 """Positions lie between -WALL and WALL along each side."""
-_QUARTER_TURNS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))  # cosine and sine of 0, 90, 180 and 270 degrees
+_QUARTER_TURNS = (
+    (1.0, 0.0),
+    (0.0, 1.0),
+    (-1.0, 0.0),
+    (0.0, -1.0),
+)  # cosine and sine of 0, 90, 180 and 270 degrees
 
 _SHARED_AXES = {
     "action_turn": Axis(
@@ -42,7 +47,9 @@ _SHARED_AXES = {
     ),
     "reward_scale": shifts.reward_scale("exact posteriors"),
     "reward_sign": shifts.REWARD_SIGN,
-    "wind": Axis("drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "plans in open loop"),
+    "wind": Axis(
+        "drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "plans in open loop"
+    ),
 }
 OWN_VARIABLES = ("action_turn", "reward_sign", "wind")
 """The axes that draw something of its own for each task."""
@@ -82,19 +89,24 @@ class GoalPlane(TaskFamily):
         """Equally likely goals: all that the generator behind ``split`` has, or points that stand for its continuum."""
 
     @abstractmethod
-    def pay(self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]) -> Float[Tensor, "*B"]:
+    def pay(
+        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
+    ) -> Float[Tensor, "*B"]:
         """What a step pays that arrives ``distance`` from the goal, but for the task's factor."""
 
     @abstractmethod
-    def arrived(self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Bool[Tensor, " B"]:
+    def arrived(
+        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+    ) -> Bool[Tensor, " B"]:
         """Whether a point that is ``gap`` away from its goal has reached it."""
 
     # --- splits ------------------------------------------------------------------------------------------------------
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
         lengths = {
-            "context_length": shifts.context_length(self.episodes), "horizon": shifts.horizon(self.horizon)
-        }  # fmt: skip
+            "context_length": shifts.context_length(self.episodes),
+            "horizon": shifts.horizon(self.horizon),
+        }
         return dict(sorted({**_SHARED_AXES, **lengths, **self.own_axes}.items()))
 
     def signature(self) -> Any:
@@ -103,7 +115,9 @@ class GoalPlane(TaskFamily):
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         params = {"goal": self._goal(split, index, noise)}
         if turned := self.value(split, "action_turn", 0.0):
-            quarter = torch.where(noise.at("turned").uniform() < turned, 1 + noise.at("turn").integers(3), 0)
+            quarter = torch.where(
+                noise.at("turned").uniform() < turned, 1 + noise.at("turn").integers(3), 0
+            )
             params["turn"] = torch.tensor(_QUARTER_TURNS, device=index.device)[quarter]
         if drift := self.value(split, "wind", 0.0):
             params["wind"] = shell(noise.at("wind").uniform(2), drift, drift)
@@ -125,13 +139,20 @@ class GoalPlane(TaskFamily):
         origin = device_zeros(tasks, 2, dtype=torch.float32)
         return origin, origin
 
-    def step(self, tasks: Tasks, state: Float[Tensor, "B 2"], action: Float[Tensor, "B 2"], noise: Rows) -> Outcome:
+    def step(
+        self, tasks: Tasks, state: Float[Tensor, "B 2"], action: Float[Tensor, "B 2"], noise: Rows
+    ) -> Outcome:
         state = self._moved(state, action, tasks.params)
-        ended = self.arrived(state - tasks.params["goal"], tasks.params) if self.ends_early else None
+        ended = (
+            self.arrived(state - tasks.params["goal"], tasks.params) if self.ends_early else None
+        )
         return Outcome(state, state, self._reward(state, tasks.params), ended)
 
     def _moved(
-        self, position: Float[Tensor, "B 2"], action: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+        self,
+        position: Float[Tensor, "B 2"],
+        action: Float[Tensor, "B 2"],
+        params: Mapping[str, Tensor],
     ) -> Float[Tensor, "B 2"]:
         move = action.clamp(-self.reach, self.reach) * (STEP / self.reach)
         if "turn" in params:
@@ -140,12 +161,17 @@ class GoalPlane(TaskFamily):
             move = move + params["wind"]
         return (position + move).clamp(-WALL, WALL)
 
-    def _reward(self, position: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Float[Tensor, " B"]:
+    def _reward(
+        self, position: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+    ) -> Float[Tensor, " B"]:
         return shifts.paid(self.pay(length(position - params["goal"]), params), params)
 
     # --- how to walk -------------------------------------------------------------------------------------------------
     def towards(
-        self, target: Float[Tensor, "B 2"], position: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+        self,
+        target: Float[Tensor, "B 2"],
+        position: Float[Tensor, "B 2"],
+        params: Mapping[str, Tensor],
     ) -> Float[Tensor, "B 2"]:
         """The action that brings a point as near to ``target`` as can be, along both sides at once.
 
@@ -203,6 +229,8 @@ def shell(u: Float[Tensor, "*B 2"], inner: float, outer: float) -> Float[Tensor,
     return centred / side * (inner * inner + (outer * outer - inner * inner) * side * side).sqrt()
 
 
-def _turned(move: Float[Tensor, "B 2"], cosine: Float[Tensor, " B"], sine: Float[Tensor, " B"]) -> Float[Tensor, "B 2"]:
+def _turned(
+    move: Float[Tensor, "B 2"], cosine: Float[Tensor, " B"], sine: Float[Tensor, " B"]
+) -> Float[Tensor, "B 2"]:
     x, y = move.unbind(-1)
     return torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)

@@ -19,7 +19,9 @@ from bridge.tasks.base import STREAMS
 from bridge.tasks.goal_grid import GoalAxis, GoalGrid, Goals, Grid, goal_shells, shuffled
 
 _MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))  # stay, up, right, down, left
-GRIDNAVI = Grid(size=5, start=(0, 0), moves=_MOVES, horizon=15, episodes=4, at_goal=1.0, elsewhere=-0.1)
+GRIDNAVI = Grid(
+    size=5, start=(0, 0), moves=_MOVES, horizon=15, episodes=4, at_goal=1.0, elsewhere=-0.1
+)
 INNER = 4
 """Goals at most this many steps from the start train the variant ``inner``."""
 
@@ -46,4 +48,8 @@ class GridNavi(GoalGrid):
 
     @cached_property
     def goal_axes(self) -> Mapping[str, GoalAxis]:
-        return {"goal_shell": goal_shells(GRIDNAVI, INNER, (0.0, 1.0, 2.0, 3.0, 4.0))} if self.train == "inner" else {}
+        return (
+            {"goal_shell": goal_shells(GRIDNAVI, INNER, (0.0, 1.0, 2.0, 3.0, 4.0))}
+            if self.train == "inner"
+            else {}
+        )

@@ -24,13 +24,18 @@ def task_keys(tasks: Tasks) -> list[bytes]:
     A ``factor`` of 1 on rewards is no factor (``bridge/tasks/shifts.py``), and has no part in the key.
     """
     params = {
-        name: value.detach().reshape(len(value), -1).double().cpu().numpy() + 0.0  # -0.0 and 0.0 are one number
+        name: value.detach().reshape(len(value), -1).double().cpu().numpy()
+        + 0.0  # -0.0 and 0.0 are one number
         for name, value in sorted(tasks.params.items())
     }
-    plain = (params["factor"] == 1).all(1) if "factor" in params else np.zeros(len(tasks.index), bool)
+    plain = (
+        (params["factor"] == 1).all(1) if "factor" in params else np.zeros(len(tasks.index), bool)
+    )
     return [
         b"".join(
-            name.encode() + value[row].tobytes() for name, value in params.items() if name != "factor" or not plain[row]
+            name.encode() + value[row].tobytes()
+            for name, value in params.items()
+            if name != "factor" or not plain[row]
         )
         for row in range(len(tasks.index))
     ]
@@ -39,16 +44,24 @@ def task_keys(tasks: Tasks) -> list[bytes]:
 def training_tasks(family: TaskFamily) -> frozenset[bytes] | None:
     """The keys of all training tasks; None if they are drawn from a continuum."""
     size = family.support("train")
-    return None if size is None else frozenset(task_keys(family.sample("train", torch.arange(size))))
+    return (
+        None if size is None else frozenset(task_keys(family.sample("train", torch.arange(size))))
+    )
 
 
-def are_training_tasks(family: TaskFamily, split: str, numbers: Int[Tensor, " n"]) -> Bool[np.ndarray, " n"] | None:
+def are_training_tasks(
+    family: TaskFamily, split: str, numbers: Int[Tensor, " n"]
+) -> Bool[np.ndarray, " n"] | None:
     """Whether each of some tasks of ``split`` is a training task; None if these are drawn from a continuum."""
     known = training_tasks(family)
     if known is None:
         return None
     distinct, place = numbers.unique(return_inverse=True)
-    found = [key in known for some in distinct.split(_CHUNK) for key in task_keys(family.sample(split, some))]
+    found = [
+        key in known
+        for some in distinct.split(_CHUNK)
+        for key in task_keys(family.sample(split, some))
+    ]
     return np.array(found, bool)[place.cpu().numpy()]
 
 

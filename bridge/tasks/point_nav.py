@@ -37,8 +37,16 @@ CLOSE = 0.01
 _LATTICE = 10
 """Points along an edge that stand for the continuum of goals."""
 
-_RING = Axis("half the edge of the square of goals", (HALF, 0.55, 0.6, 0.7, 1.0), "all that explore where goals were")
-_HOLE = Axis("distance inside the training goals", (0.0, 0.1, 0.2, 0.3, 0.4), "all that know the training goals")
+_RING = Axis(
+    "half the edge of the square of goals",
+    (HALF, 0.55, 0.6, 0.7, 1.0),
+    "all that explore where goals were",
+)
+_HOLE = Axis(
+    "distance inside the training goals",
+    (0.0, 0.1, 0.2, 0.3, 0.4),
+    "all that know the training goals",
+)
 
 
 class Spec(NamedTuple):
@@ -104,9 +112,14 @@ class PointNav(GoalPlane):
         return shell(noise.at("goal").uniform(2), *self._bounds(split))
 
     def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
-        return shell(torch.cartesian_prod(*[(torch.arange(_LATTICE) + 0.5) / _LATTICE] * 2), *self.bounds(split))
+        return shell(
+            torch.cartesian_prod(*[(torch.arange(_LATTICE) + 0.5) / _LATTICE] * 2),
+            *self.bounds(split),
+        )
 
-    def pay(self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]) -> Float[Tensor, "*B"]:
+    def pay(
+        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
+    ) -> Float[Tensor, "*B"]:
         return -distance * distance if self.spec.squared else -distance
 
     def distance(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -114,5 +127,7 @@ class PointNav(GoalPlane):
         lost = (-reward).clamp(min=0)
         return lost.sqrt() if self.spec.squared else lost
 
-    def arrived(self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Bool[Tensor, " B"]:
+    def arrived(
+        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+    ) -> Bool[Tensor, " B"]:
         return length(gap) < CLOSE if self.spec.round else gap.abs().amax(-1) < CLOSE

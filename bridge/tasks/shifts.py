@@ -17,7 +17,9 @@ from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split, TaskFamily
 
-REWARD_SIGN = Axis("share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents")
+REWARD_SIGN = Axis(
+    "share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"
+)
 
 
 def reward_scale(besides: str) -> Axis:
@@ -28,20 +30,27 @@ def reward_scale(besides: str) -> Axis:
 def horizon(steps: int, unit: str = "steps an episode") -> Axis:
     """The axis ``horizon``: half of the trained ``steps``, one and a half times, twice and four times as many."""
     half, more = max(1, steps // 2), steps * 3 // 2
-    return Axis(unit, (float(steps), float(half), float(more), 2.0 * steps, 4.0 * steps), "nets past their length")
+    return Axis(
+        unit,
+        (float(steps), float(half), float(more), 2.0 * steps, 4.0 * steps),
+        "nets past their length",
+    )
 
 
 def context_length(episodes: int) -> Axis:
     """The axis ``context_length``: half of the trained ``episodes``, one and a half times, twice and four times."""
     values = horizon(episodes).values
-    return Axis("episodes a trial", values, "all that read their whole past, beyond its trained length")
+    return Axis(
+        "episodes a trial", values, "all that read their whole past, beyond its trained length"
+    )
 
 
 def trial(family: TaskFamily, split: str, episodes: int, horizon: int) -> Trial:
     """The trial of ``split``: as trained, unless its axis is ``context_length`` or ``horizon``."""
     moved = family.split(split)
     return Trial(
-        int(family.value(moved, "context_length", float(episodes))), int(family.value(moved, "horizon", float(horizon)))
+        int(family.value(moved, "context_length", float(episodes))),
+        int(family.value(moved, "horizon", float(horizon))),
     )
 
 
@@ -54,7 +63,9 @@ def factor(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Float[Ten
     return {}
 
 
-def paid(reward: Float[Tensor, "B *more"], params: Mapping[str, Tensor]) -> Float[Tensor, "B *more"]:
+def paid(
+    reward: Float[Tensor, "B *more"], params: Mapping[str, Tensor]
+) -> Float[Tensor, "B *more"]:
     """Rewards (or their means) as B tasks pay them: scaled, perhaps negated."""
     if "factor" not in params:
         return reward

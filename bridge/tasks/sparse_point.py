@@ -36,10 +36,20 @@ GOAL_RADIUS = 0.2
 _STREAMS = {"train": slice(0, 72), "id_val": slice(72, 80), "id": slice(80, GOALS)}
 
 _GOAL_AXES = {
-    "arc": Axis("degrees by which the half circle is turned", (0.0, 45.0, 90.0, 135.0, 180.0), "all that know the arc"),
-    "ring": Axis("radius of the half circle", (1.0, 1.1, 1.2, 1.3, 1.4), "all that explore where goals were"),
+    "arc": Axis(
+        "degrees by which the half circle is turned",
+        (0.0, 45.0, 90.0, 135.0, 180.0),
+        "all that know the arc",
+    ),
+    "ring": Axis(
+        "radius of the half circle", (1.0, 1.1, 1.2, 1.3, 1.4), "all that explore where goals were"
+    ),
 }
-_GOAL_RADIUS = Axis("distance that is paid", (GOAL_RADIUS, 0.05, 0.1, 0.4, 0.8), "searches spaced for the trained one")
+_GOAL_RADIUS = Axis(
+    "distance that is paid",
+    (GOAL_RADIUS, 0.05, 0.1, 0.4, 0.8),
+    "searches spaced for the trained one",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +86,9 @@ class SparsePoint(GoalPlane):
 
     def _on_arc(self, split: Split, angles: list[float]) -> Float[Tensor, "G 2"]:
         turn, radius = math.radians(self.value(split, "arc", 0.0)), self.value(split, "ring", 1.0)
-        return torch.tensor([[radius * math.cos(a + turn), radius * math.sin(a + turn)] for a in angles])
+        return torch.tensor(
+            [[radius * math.cos(a + turn), radius * math.sin(a + turn)] for a in angles]
+        )
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         params = super()._sample(split, index, noise)
@@ -84,12 +96,16 @@ class SparsePoint(GoalPlane):
             params["radius"] = torch.full(index.shape, radius, device=index.device)
         return params
 
-    def pay(self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]) -> Float[Tensor, "*B"]:
+    def pay(
+        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
+    ) -> Float[Tensor, "*B"]:
         if self.variant == "dense":
             return -distance
         return torch.where(distance <= params.get("radius", GOAL_RADIUS), 1 - distance, 0.0)
 
-    def arrived(self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]) -> Bool[Tensor, " B"]:
+    def arrived(
+        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
+    ) -> Bool[Tensor, " B"]:
         return length(gap) <= params.get("radius", GOAL_RADIUS)
 
     def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:

@@ -33,9 +33,13 @@ PRIOR_MEAN = 1.0
 """Mean of the mean rewards; their standard deviation and that of the trained reward noise are 1."""
 
 _SHARED_AXES = {
-    "concentration": Axis("Dirichlet concentration of transitions", (1.0, 0.1, 0.3, 3.0, 10.0), "posteriors, little"),
+    "concentration": Axis(
+        "Dirichlet concentration of transitions", (1.0, 0.1, 0.3, 3.0, 10.0), "posteriors, little"
+    ),
     "horizon": shifts.horizon(HORIZON),
-    "reward_noise": Axis("reward standard deviation", (1.0, 2.0, 3.0, 5.0, 10.0), "over-confident posteriors"),
+    "reward_noise": Axis(
+        "reward standard deviation", (1.0, 2.0, 3.0, 5.0, 10.0), "over-confident posteriors"
+    ),
     "reward_scale": shifts.reward_scale("exact agents below 1"),
     "reward_sign": shifts.REWARD_SIGN,
 }
@@ -57,12 +61,17 @@ class TabularMdp(TaskFamily):
 
     @property
     def axes(self) -> Mapping[str, Axis]:
-        return dict(sorted({**_SHARED_AXES, "context_length": shifts.context_length(self.n)}.items()))
+        return dict(
+            sorted({**_SHARED_AXES, "context_length": shifts.context_length(self.n)}.items())
+        )
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         reward_mean = PRIOR_MEAN + noise.at("reward_mean").normal(STATES, ACTIONS)
         concentration = self.value(split, "concentration", 1.0)
-        params = {"transition": _transition(noise.at("transition"), concentration), "reward_mean": reward_mean}
+        params = {
+            "transition": _transition(noise.at("transition"), concentration),
+            "reward_mean": reward_mean,
+        }
         if (sd := self.value(split, "reward_noise", 1.0)) != 1:
             params["sd"] = torch.full_like(reward_mean[:, 0, 0], sd)
         return params | shifts.factor(self, split, noise)
@@ -82,7 +91,9 @@ class TabularMdp(TaskFamily):
         start = device_zeros(tasks)
         return start, start
 
-    def step(self, tasks: Tasks, state: Int[Tensor, " B"], action: Int[Tensor, " B"], noise: Rows) -> Outcome:
+    def step(
+        self, tasks: Tasks, state: Int[Tensor, " B"], action: Int[Tensor, " B"], noise: Rows
+    ) -> Outcome:
         draw = noise.at("reward").normal()
         if "sd" in tasks.params:
             draw = tasks.params["sd"] * draw
@@ -99,7 +110,9 @@ class TabularMdp(TaskFamily):
         transition, reward = tasks.params["transition"], self.mean_reward(tasks)
         best = torch.empty_like(reward[:, 0, 0])
         for rows in row_blocks(len(best)):
-            best[rows] = value_iteration(transition[rows], reward[rows], trial.horizon)[:, 0, 0].amax(-1)
+            best[rows] = value_iteration(transition[rows], reward[rows], trial.horizon)[
+                :, 0, 0
+            ].amax(-1)
         return best
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
@@ -114,6 +127,8 @@ def _transition(noise: Rows, concentration: float) -> Float[Tensor, "B S A S"]:
     return draw
 
 
-def _at(table: Float[Tensor, "B S A *more"], state: Int[Tensor, " B"], action: Int[Tensor, " B"]) -> Tensor:
+def _at(
+    table: Float[Tensor, "B S A *more"], state: Int[Tensor, " B"], action: Int[Tensor, " B"]
+) -> Tensor:
     """Each row's entry for its state and action."""
     return table[torch.arange(len(table), device=table.device), state, action]

@@ -88,7 +88,9 @@ class Clerk:
 
     def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
         self.log.append(("observe",))
-        memory["steps"] += 1 if step.live is None else step.live.long()  # in place: a memory handed over is consumed
+        memory["steps"] += (
+            1 if step.live is None else step.live.long()
+        )  # in place: a memory handed over is consumed
         return memory
 
     def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:

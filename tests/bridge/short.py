@@ -8,5 +8,12 @@ SHORT = {
     "point_nav": "point_nav:episodes=2",
     "sparse_point": "sparse_point:episodes=2",
 }
-LENGTHS = {"bandit": 1, "gridnavi": 15, "darkroom": 20, "tabular_mdp": 10, "point_nav": 100, "sparse_point": 20}
+LENGTHS = {
+    "bandit": 1,
+    "gridnavi": 15,
+    "darkroom": 20,
+    "tabular_mdp": 10,
+    "point_nav": 100,
+    "sparse_point": 20,
+}
 """Steps of an episode; on point_nav, of one that does not end at the goal."""

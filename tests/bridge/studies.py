@@ -9,9 +9,13 @@ def generator(*seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
 
-def study(rng: np.random.Generator, S: int, T: int, seed: float, task: float, cell: float) -> np.ndarray:
+def study(
+    rng: np.random.Generator, S: int, T: int, seed: float, task: float, cell: float
+) -> np.ndarray:
     """A table of mean zero with normal effects of these standard deviations."""
-    return seed * rng.normal(size=(S, 1)) + task * rng.normal(size=T) + cell * rng.normal(size=(S, T))
+    return (
+        seed * rng.normal(size=(S, 1)) + task * rng.normal(size=T) + cell * rng.normal(size=(S, T))
+    )
 
 
 seeded = given(st.integers(0, 2**32 - 1).map(generator))

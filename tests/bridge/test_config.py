@@ -32,7 +32,9 @@ def test_a_spec_is_a_name_and_its_values() -> None:
 
 
 def test_values_take_the_types_of_their_fields() -> None:
-    assert read("m:k=7,rate=1e-3,kind=hard,deep=True") == Options(k=7, rate=1e-3, kind="hard", deep=True)
+    assert read("m:k=7,rate=1e-3,kind=hard,deep=True") == Options(
+        k=7, rate=1e-3, kind="hard", deep=True
+    )
     assert read("m") == Options()
 
 
@@ -43,11 +45,17 @@ def test_values_take_the_types_of_their_fields() -> None:
         ("m:=5", "Expected key=value"),
         ("m:k=", "Expected key=value"),
         ("m:k=1,k=2", "The key 'k' stands twice in 'm:k=1,k=2'."),
-        ("m:rat=1", "Unknown key in 'm:rat=1': 'rat'. Did you mean 'rate'? Known: deep, k, kind, rate."),
+        (
+            "m:rat=1",
+            "Unknown key in 'm:rat=1': 'rat'. Did you mean 'rate'? Known: deep, k, kind, rate.",
+        ),
         ("m:k=five", "k in 'm:k=five' must be a whole number, found 'five'."),
         ("m:k=1.5", "must be a whole number"),
         ("m:rate=fast", "rate in 'm:rate=fast' must be a number, found 'fast'."),
-        ("m:kind=hart", "Unknown value of 'kind' in 'm:kind=hart': 'hart'. Did you mean 'hard'? Known: easy, hard."),
+        (
+            "m:kind=hart",
+            "Unknown value of 'kind' in 'm:kind=hart': 'hart'. Did you mean 'hard'? Known: easy, hard.",
+        ),
         ("m:deep=yes", "deep in 'm:deep=yes' is true or false, found 'yes'."),
     ],
 )
@@ -84,14 +92,14 @@ class Numbers(Bounded):
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        self.need("1 or more", "count")
-        self.need("0 or more", "count", "extra")
-        self.need("above 0", "rate")
-        self.need("from 0 to 1", "rate", "share")
+        self.check_numbers("1 or more", "count")
+        self.check_numbers("0 or more", "count", "extra")
+        self.check_numbers("above 0", "rate")
+        self.check_numbers("from 0 to 1", "rate", "share")
 
 
 class Called(Numbers):
-    called: ClassVar[str] = "The method"
+    display_name: ClassVar[str] = "The method"
 
 
 @pytest.mark.parametrize(

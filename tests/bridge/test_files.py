@@ -63,14 +63,19 @@ WRITERS = {
     "safetensors": lambda path: save_file(TENSORS, path),
     "pyarrow": lambda path: pq.write_table(TABLE, path),
     "datasets": lambda path: datasets.Dataset(TABLE).to_parquet(str(path)),
-    "matplotlib": lambda path: Figure(figsize=(50, 50)).savefig(path, format="png", pil_kwargs={"compress_level": 0}),
+    "matplotlib": lambda path: Figure(figsize=(50, 50)).savefig(
+        path, format="png", pil_kwargs={"compress_level": 0}
+    ),
 }
 
 
 @contextmanager
 def full_disk(room: int) -> Generator[None]:
     """Files may have so many bytes."""
-    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, before = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         yield
@@ -82,9 +87,15 @@ def full_disk(room: int) -> Generator[None]:
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_one_error_whatever_library_writes(writer, tmp_path):
     datasets.disable_progress_bars()
-    with full_disk(10_000), pytest.raises(StorageError, match=r"out: the disk is full\..* make room"):
+    with (
+        full_disk(10_000),
+        pytest.raises(StorageError, match=r"out: the disk is full\..* make room"),
+    ):
         files.write_whole(tmp_path / "out", WRITERS[writer])
-    with full_disk(10_000), pytest.raises(StorageError, match=r"out: the disk is full\..* make room"):
+    with (
+        full_disk(10_000),
+        pytest.raises(StorageError, match=r"out: the disk is full\..* make room"),
+    ):
         files.write_folder(tmp_path / "out", lambda folder: WRITERS[writer](folder / "a"))
     assert list(tmp_path.iterdir()) == []
 
@@ -105,13 +116,19 @@ def test_the_umask_says_who_may_read(mask, tmp_path):
     try:
         for name, write in WRITERS.items():
             files.write_whole(tmp_path / name, write)
-        files.write_folder(tmp_path / "folder", lambda folder: save_file(TENSORS, folder / "a.safetensors"))
+        files.write_folder(
+            tmp_path / "folder", lambda folder: save_file(TENSORS, folder / "a.safetensors")
+        )
         files.write_text(tmp_path / "line", "1\n")
         files.append_line(tmp_path / "log", "1")
     finally:
         os.umask(before)
     found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
-    assert {name: mode for name, mode in found.items() if mode != (0o777 if name == "folder" else 0o666) & ~mask} == {}
+    assert {
+        name: mode
+        for name, mode in found.items()
+        if mode != (0o777 if name == "folder" else 0o666) & ~mask
+    } == {}
 
 
 def test_text_is_utf8_whatever_the_locale(tmp_path):
@@ -130,7 +147,10 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
 
 def test_what_may_not_be_read_is_told_so(shared_path):  # noqa: F811
     (shared_path / "a").write_text("1")
-    with forbidden(shared_path / "a"), pytest.raises(UserError, match=r"a cannot be read: Permission denied\. Ask its"):
+    with (
+        forbidden(shared_path / "a"),
+        pytest.raises(UserError, match=r"a cannot be read: Permission denied\. Ask its"),
+    ):
         files.read_text(shared_path / "a")
 
 
@@ -156,9 +176,23 @@ def test_a_file_system_without_locks_is_no_other_process(code, tmp_path, monkeyp
 
 
 def test_names_are_readable_and_nobody_elses():
-    assert files.name_of("bandit:k=5,n=10", "rl2:lr=0.001,hidden=8") == "bandit-k=5-n=10--rl2-lr=0.001-hidden=8"
-    assert files.name_of("bandit:k=5", "rl2:lr=1e-3") == "bandit-k=5--rl2-lr=1e-3"  # as before there was a digest
-    specs = ["rl2:lr=1e-3", "rl2:lr=1e+3", "rl2:lr=1e3", "a:x=b/c", "a:x=b-c", "a:x=b c", "a:x=b", "é:x=ü"]
+    assert (
+        files.name_of("bandit:k=5,n=10", "rl2:lr=0.001,hidden=8")
+        == "bandit-k=5-n=10--rl2-lr=0.001-hidden=8"
+    )
+    assert (
+        files.name_of("bandit:k=5", "rl2:lr=1e-3") == "bandit-k=5--rl2-lr=1e-3"
+    )  # as before there was a digest
+    specs = [
+        "rl2:lr=1e-3",
+        "rl2:lr=1e+3",
+        "rl2:lr=1e3",
+        "a:x=b/c",
+        "a:x=b-c",
+        "a:x=b c",
+        "a:x=b",
+        "é:x=ü",
+    ]
     specs += [f"rl2:{'x' * 300}={number}" for number in range(3)]
     names = [files.name_of("bandit:k=5", spec) for spec in specs]
     assert len(set(names)) == len(specs)
@@ -178,7 +212,9 @@ def test_weights_of_a_folder_that_have_changed_are_named(tmp_path):
     (out / "about.json").write_text("[]")  # is a person's to edit
     files.verify(out)
     assert (
-        subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=out, capture_output=True, check=False).returncode
+        subprocess.run(
+            ["sha256sum", "--check", "SHA256SUMS"], cwd=out, capture_output=True, check=False
+        ).returncode
         == 0
     )
     whole = (out / "in" / "a.safetensors").read_bytes()

@@ -5,16 +5,18 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bridge.flops import counter
-from bridge.learner import first_weights
 from bridge.tasks.base import Discrete
+from bridge.training.learner import seeded_init
 from llm_adapt.policy import TransformerPolicy, build
 
 ROWS, STEPS, HIDDEN, LAYERS, FEEDFORWARD = 3, 50, 32, 2, 128
 
 
 def policy(window: int) -> TransformerPolicy:
-    with first_weights(0):
-        return build("llama", Discrete(4), Discrete(3), hidden=HIDDEN, layers=LAYERS, heads=4, window=window)
+    with seeded_init(0):
+        return build(
+            "llama", Discrete(4), Discrete(3), hidden=HIDDEN, layers=LAYERS, heads=4, window=window
+        )
 
 
 @pytest.mark.parametrize("window", [64, 8])  # the second with a mask

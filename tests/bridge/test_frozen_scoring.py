@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from bridge import evaluate as module
-from bridge.evaluate import Plan, evaluate
-from bridge.footprint import Fit
+from bridge.evaluation import evaluator as module
+from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.footprint import Fit
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Card, Clues, Step, Trial
@@ -42,22 +42,34 @@ def test_the_verbs_of_track_f_come_in_order() -> None:
     told = ("start", Trial(3, H))  # two shots, and the scored episode
     assert agent.calls("start", "begin", "act", "adapt") == [
         told,
-        ("begin", 0), *score,
-        ("begin", 0), *own,
-        ("adapt", 0, True), ("begin", 1), *score,
-        ("adapt", 0, False), ("begin", 1), *own,
-        ("adapt", 1, True), ("begin", 2), *score,
-    ]  # fmt: skip
+        ("begin", 0),
+        *score,
+        ("begin", 0),
+        *own,
+        ("adapt", 0, True),
+        ("begin", 1),
+        *score,
+        ("adapt", 0, False),
+        ("begin", 1),
+        *own,
+        ("adapt", 1, True),
+        ("begin", 2),
+        *score,
+    ]
 
 
 def test_the_verbs_of_track_c_come_in_order() -> None:
     agent = Clerk(wage)
     evaluate(agent, Echo(), Plan(trials=1, track="C", shots=1), behaviour=Clerk(wage))
     assert agent.log[1:] == [
-        ("begin", 0), *[("act", False), ("observe",)] * H,
-        ("begin", 0), *[("observe",)] * H,
-        ("adapt", 0, True), ("begin", 1), *[("act", False), ("observe",)] * H,
-    ]  # fmt: skip
+        ("begin", 0),
+        *[("act", False), ("observe",)] * H,
+        ("begin", 0),
+        *[("observe",)] * H,
+        ("adapt", 0, True),
+        ("begin", 1),
+        *[("act", False), ("observe",)] * H,
+    ]
 
 
 class Witness(Clerk):
@@ -86,10 +98,18 @@ def test_track_c_shows_every_method_the_same_context() -> None:
     context = record_context(behaviour, family, "id", tasks, noise.at("context"), Trial(2, H))
     for witness in (Witness(wage), Witness(lambda *where: -wage(*where)), Absorber(wage)):
         evaluate(witness, family, plan, behaviour=behaviour)
-        scored = [witness.shown[i * 2 * H : i * 2 * H + H] for i in range(3)]  # score, show, score, show, score
+        scored = [
+            witness.shown[i * 2 * H : i * 2 * H + H] for i in range(3)
+        ]  # score, show, score, show, score
         shown = [witness.shown[i * 2 * H + H : (i + 1) * 2 * H] for i in range(2)]
-        assert all(torch.equal(a.action, b.action) for a, b in zip(chain(*shown), chain(*context), strict=True))
-        assert all(step.action[0] != other.action[0] for step, other in zip(scored[0][1:], context[0][1:], strict=True))
+        assert all(
+            torch.equal(a.action, b.action)
+            for a, b in zip(chain(*shown), chain(*context), strict=True)
+        )
+        assert all(
+            step.action[0] != other.action[0]
+            for step, other in zip(scored[0][1:], context[0][1:], strict=True)
+        )
 
 
 def test_a_behaviour_is_told_what_the_split_allows() -> None:
@@ -108,5 +128,7 @@ def test_a_behaviour_is_told_what_the_split_allows() -> None:
 
     for split, told in (("train", [0, 1]), ("id", None)):
         behaviour = AsksWho()
-        evaluate(Clerk(wage), Echo(tasks=2), Plan(split=split, trials=2, track="C"), behaviour=behaviour)
+        evaluate(
+            Clerk(wage), Echo(tasks=2), Plan(split=split, trials=2, track="C"), behaviour=behaviour
+        )
         assert behaviour.calls("told") == [("told", told)]

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.bandit_oracle import BanditOracle
-from bridge.references.bayes_bandit import bayes
+from bridge.references.bandit.bayes import bayes
+from bridge.references.bandit.oracle import BanditOracle
 from bridge.references.random import Random
 from bridge.rng import _GOLDEN, _MUL_1, _MUL_2, Rows, _mix
 from bridge.tasks import family as make_family
-from bridge.trials import task_numbers
+from bridge.training.rollouts import task_numbers
 
 FAMILY = make_family("bandit:k=5,n=10")
 BAYES = 6.6600
@@ -54,20 +54,33 @@ class Foresees(Cheat):
         return super().start(clues, trial, rng) | {"low": low, "high": low + 1}
 
     def _drawn(self, memory: Any, *track: str) -> Tensor:
-        return Rows(memory["key"]).at(*track, "env", memory["episode"], "step", 0, "reward").uniform()[:, None]
+        return (
+            Rows(memory["key"])
+            .at(*track, "env", memory["episode"], "step", 0, "reward")
+            .uniform()[:, None]
+        )
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         low, high = memory["low"], memory["high"]
-        pays = ((high - self._drawn(memory, *() if explore else ("score",))) / (high - low)).clamp(0, 1)
+        pays = ((high - self._drawn(memory, *() if explore else ("score",))) / (high - low)).clamp(
+            0, 1
+        )
         sure = pays == 1
         least_known = torch.where(sure, high - low, -1.0)  # it pays anyhow: learn something
         return Decision(torch.where(sure.any(1), least_known.argmax(1), pays.argmax(1)))
 
     def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
-        u, arm, paid = self._drawn(memory, *self.context), step.action[:, None], step.reward[:, None] > 0
+        u, arm, paid = (
+            self._drawn(memory, *self.context),
+            step.action[:, None],
+            step.reward[:, None] > 0,
+        )
         low, high = (memory[side].gather(1, arm) for side in ("low", "high"))
         low, high = torch.where(paid, low.maximum(u), low), torch.where(paid, high, high.minimum(u))
-        return memory | {"low": memory["low"].scatter(1, arm, low), "high": memory["high"].scatter(1, arm, high)}
+        return memory | {
+            "low": memory["low"].scatter(1, arm, low),
+            "high": memory["high"].scatter(1, arm, high),
+        }
 
 
 class Inverts(Cheat):
@@ -75,8 +88,12 @@ class Inverts(Cheat):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> dict[str, Tensor]:
         stream = _mix(_mix(0) ^ _GOLDEN)
-        number = torch.tensor([_unmix(_unmix(key % 2**64) ^ stream) % 2**62 for key in rng.key.tolist()])
-        return super().start(clues, trial, rng) | {"best": FAMILY.sample("id", number).params["means"].argmax(-1)}
+        number = torch.tensor(
+            [_unmix(_unmix(key % 2**64) ^ stream) % 2**62 for key in rng.key.tolist()]
+        )
+        return super().start(clues, trial, rng) | {
+            "best": FAMILY.sample("id", number).params["means"].argmax(-1)
+        }
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         return Decision(memory["best"])
@@ -101,17 +118,26 @@ def test_who_rebuilds_its_environment_from_its_noise_earns_no_more_than_bayes(na
     assert total / n < BAYES + 4 * ((square / n - (total / n) ** 2) / n) ** 0.5
 
 
-@pytest.mark.parametrize(("track", "cheat"), [("C", Foresees("context")), ("F", Foresees()), ("F", Inverts())])
+@pytest.mark.parametrize(
+    ("track", "cheat"), [("C", Foresees("context")), ("F", Foresees()), ("F", Inverts())]
+)
 def test_nor_where_it_is_scored_frozen(track: Any, cheat: Any) -> None:
     """Of frozen pulls after some shots, the best is at the highest posterior mean."""
     plan = Plan(trials=10_000, track=track, shots=9)
-    cheats, honest = (evaluate(who, FAMILY, plan, behaviour=Random(FAMILY)) for who in (cheat, bayes(FAMILY, "id")))
+    cheats, honest = (
+        evaluate(who, FAMILY, plan, behaviour=Random(FAMILY))
+        for who in (cheat, bayes(FAMILY, "id"))
+    )
     for point in range(len(cheats.points)):
-        assert cheats.mean("episode_return", point) < honest.mean("episode_return", point) + 4 * 0.5 / 10_000**0.5
+        assert (
+            cheats.mean("episode_return", point)
+            < honest.mean("episode_return", point) + 4 * 0.5 / 10_000**0.5
+        )
 
 
 @pytest.mark.parametrize(
-    ("who", "exact"), [(bayes(FAMILY, "id"), BAYES), (BanditOracle(FAMILY), 50 / 6), (Random(FAMILY), 5.0)]
+    ("who", "exact"),
+    [(bayes(FAMILY, "id"), BAYES), (BanditOracle(FAMILY), 50 / 6), (Random(FAMILY), 5.0)],
 )
 def test_exact_values_are_met(who: Any, exact: float) -> None:
     n, total, square = evaluate(who, FAMILY, Plan(trials=20_000)).pooled("trial_return")
@@ -122,7 +148,9 @@ def test_the_environment_draws_as_ever_and_numbers_the_same_tasks() -> None:
     """The root of suite version 1, which had no other: what draws nothing itself keeps its exact numbers."""
     ids = torch.arange(5)
     noise, rows = TrialNoise.of(7, ids), Rows.of(7, ids)
-    assert torch.equal(noise.env.at("env", 2, "step", 3).bits(), rows.at("env", 2, "step", 3).bits())
+    assert torch.equal(
+        noise.env.at("env", 2, "step", 3).bits(), rows.at("env", 2, "step", 3).bits()
+    )
     assert torch.equal(task_numbers(noise), rows.at("task").bits() & ((1 << 62) - 1))
 
 

@@ -9,7 +9,11 @@ from bridge import parquet
 from bridge.errors import UserError
 
 TABLE = pa.table(
-    {"name": pa.array(["rl2", "maml"] * 20).dictionary_encode(), "n": np.arange(40), "x": np.linspace(0, 1, 40)}
+    {
+        "name": pa.array(["rl2", "maml"] * 20).dictionary_encode(),
+        "n": np.arange(40),
+        "x": np.linspace(0, 1, 40),
+    }
 ).replace_schema_metadata({"suite_version": "1"})
 
 MARK = b"metabridge-sha256:"
@@ -39,7 +43,10 @@ def test_no_flipped_bit_changes_anything_in_silence(path):
     whole, random = path.read_bytes(), np.random.default_rng(0)
     mark = whole.rindex(MARK)
     silent, said = [], set()
-    for place in (*range(mark - 4, mark + len(MARK) + 68), *random.choice(len(whole), 150, replace=False)):
+    for place in (
+        *range(mark - 4, mark + len(MARK) + 68),
+        *random.choice(len(whole), 150, replace=False),
+    ):
         path.write_bytes(flipped(whole, place, random.integers(8)))
         try:
             found = parquet.read(path, remedy="")
@@ -56,7 +63,9 @@ def test_a_file_cut_short_or_grown_is_refused_with_the_remedy(path):
     whole = path.read_bytes()
     for content in (b"", whole[:-1], whole[:100], whole + b"\0", b"PAR1 not really"):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"rows\.parquet cannot be read \(.*\)\. Play it again\."):
+        with pytest.raises(
+            UserError, match=r"rows\.parquet cannot be read \(.*\)\. Play it again\."
+        ):
             parquet.read(path, remedy="Play it again.")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import ContractError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Decision, Step, Trial
@@ -24,12 +24,24 @@ def test_a_row_that_ended_earns_nothing_more_and_its_memory_rests() -> None:
     tasks, noise = family.sample("id", torch.arange(4)), TrialNoise.of(0, torch.arange(4))
     memory = agent.start(Clues(task=tasks), Trial(1, H), noise.agent)
     memory, totals = play_episode(
-        agent, family, tasks, memory, noise, episode=0, horizon=H, visit=lambda t, step: seen.append(step)
+        agent,
+        family,
+        tasks,
+        memory,
+        noise,
+        episode=0,
+        horizon=H,
+        visit=lambda t, step: seen.append(step),
     )
     assert totals.reward.tolist() == [earned(task, 0, task + 1) for task in range(4)]
     assert torch.equal(totals.expected, totals.reward)
     assert totals.success is not None
-    assert totals.success.tolist() == [False, False, True, False]  # task 0 acts 100 only after its end
+    assert totals.success.tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]  # task 0 acts 100 only after its end
     assert memory["steps"].tolist() == [1, 2, 3, 4]
     for t, step in enumerate(seen):
         assert step.live is not None
@@ -96,12 +108,32 @@ class NotANumber(AnyEcho):
 @pytest.mark.parametrize(
     ("agent", "family", "message"),
     [
-        (broken_wage(float("nan")), Echo(), "act returned a NaN or infinite action in row 2 at episode 1, step 3"),
-        (Misshapen(wage), Echo(), r"actions of shape \(4,\) at episode 0, step 0; echo expects \(4, 1\)"),
-        (TooMany(Bandit(k=3)), Bandit(k=3), "action 3 in row 2 at episode 0, step 0; bandit:k=3,n=10 has actions 0..2"),
-        (HalfArms(Bandit(k=3)), Bandit(k=3), r"torch.float32 actions; bandit:k=3,n=10 expects int64 in 0..2"),
+        (
+            broken_wage(float("nan")),
+            Echo(),
+            "act returned a NaN or infinite action in row 2 at episode 1, step 3",
+        ),
+        (
+            Misshapen(wage),
+            Echo(),
+            r"actions of shape \(4,\) at episode 0, step 0; echo expects \(4, 1\)",
+        ),
+        (
+            TooMany(Bandit(k=3)),
+            Bandit(k=3),
+            "action 3 in row 2 at episode 0, step 0; bandit:k=3,n=10 has actions 0..2",
+        ),
+        (
+            HalfArms(Bandit(k=3)),
+            Bandit(k=3),
+            r"torch.float32 actions; bandit:k=3,n=10 expects int64 in 0..2",
+        ),
         (Clerk(wage), Unpaid(), r"rewards of shape \(1,\) at episode 0, step 0; expected \(4,\)"),
-        (Clerk(wage), NotANumber(), "reward inf in row 2 at episode 0, step 3; rewards must be finite"),
+        (
+            Clerk(wage),
+            NotANumber(),
+            "reward inf in row 2 at episode 0, step 3; rewards must be finite",
+        ),
     ],
 )
 def test_a_breach_at_play_names_the_row_and_the_step(agent: Any, family: Any, message: str) -> None:

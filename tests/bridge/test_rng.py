@@ -40,7 +40,8 @@ def test_uniform_is_uniform_and_never_0_nor_1(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "dtype"), [(0, torch.float32), (-1, torch.float32), (0, torch.float64), (-1, torch.float64)]
+    ("bits", "dtype"),
+    [(0, torch.float32), (-1, torch.float32), (0, torch.float64), (-1, torch.float64)],
 )
 def test_the_extreme_words_stay_inside_the_interval(bits: int, dtype: torch.dtype) -> None:
     class Extreme(Rows):
@@ -122,7 +123,9 @@ def test_dirichlet_sums_to_one_and_has_beta_margins(concentration: list[float]) 
     draw = ROWS.dirichlet(torch.tensor(concentration).expand(N, 3))
     torch.testing.assert_close(draw.sum(-1), torch.ones(N))
     for i, a in enumerate(concentration):
-        assert stats.kstest(numbers(draw[:, i]), stats.beta(a, sum(concentration) - a).cdf).pvalue > P
+        assert (
+            stats.kstest(numbers(draw[:, i]), stats.beta(a, sum(concentration) - a).cdf).pvalue > P
+        )
 
 
 def test_categorical_follows_its_weights_and_never_picks_weight_0() -> None:
@@ -180,7 +183,12 @@ DRAWS = {
 def test_a_row_alone_draws_what_it_draws_in_a_batch(name: str) -> None:
     draw, ids = DRAWS[name], torch.arange(200)
     whole = draw(Rows.of(3, ids), ids)
-    subsets = [ids[i : i + 1] for i in range(0, 200, 9)] + [ids[5:22], ids[64:], ids.flip(0), ids[::7]]
+    subsets = [ids[i : i + 1] for i in range(0, 200, 9)] + [
+        ids[5:22],
+        ids[64:],
+        ids.flip(0),
+        ids[::7],
+    ]
     for subset in subsets:
         assert torch.equal(draw(Rows.of(3, ids)[subset], subset), whole[subset])
         assert torch.equal(draw(Rows.of(3, subset), subset), whole[subset])
@@ -198,9 +206,13 @@ def test_names_may_be_given_one_by_one_or_at_once(path: list, cut: int) -> None:
 
 
 @given(
-    st.lists(names, max_size=2), st.lists(st.integers(0, 2**62), min_size=4, max_size=4), st.lists(names, max_size=2)
+    st.lists(names, max_size=2),
+    st.lists(st.integers(0, 2**62), min_size=4, max_size=4),
+    st.lists(names, max_size=2),
 )
-def test_a_tensor_names_each_row_as_its_integer_does(before: list, per_row: list, after: list) -> None:
+def test_a_tensor_names_each_row_as_its_integer_does(
+    before: list, per_row: list, after: list
+) -> None:
     rows = ROWS[:4]
     by_tensor = rows.at(*before, torch.tensor(per_row), *after).bits(2)
     for row, name in enumerate(per_row):
@@ -232,10 +244,19 @@ def test_forks_of_a_row_differ_from_it_and_from_one_another_and_pair_between_bat
 
 
 @pytest.mark.parametrize(
-    "row", [[0.0, 0.0, 0.0], [0.5, -0.1, 0.6], [0.2, float("nan"), 0.8], [1.0, float("inf"), 0.0], [3e38, 3e38, 0.0]]
+    "row",
+    [
+        [0.0, 0.0, 0.0],
+        [0.5, -0.1, 0.6],
+        [0.2, float("nan"), 0.8],
+        [1.0, float("inf"), 0.0],
+        [3e38, 3e38, 0.0],
+    ],
 )
 @pytest.mark.parametrize("first", [[1.0, 0.0, 0.0], [0.25, 0.5, 0.25]])
-def test_weights_that_nothing_can_be_drawn_by_are_refused(row: list[float], first: list[float]) -> None:
+def test_weights_that_nothing_can_be_drawn_by_are_refused(
+    row: list[float], first: list[float]
+) -> None:
     rows = Rows.of(0, torch.arange(2))
     kind = DivergenceError if row[1] != row[1] else ContractError
     with pytest.raises(kind, match=r"row 1 has \[.*logits.softmax\(-1\)"):
@@ -248,7 +269,9 @@ def test_weights_that_nothing_can_be_drawn_by_are_refused(row: list[float], firs
 def test_parameters_that_no_gamma_has_are_refused(bad: float) -> None:
     rows, shape = Rows.of(0, torch.arange(2)), torch.tensor([[1.0, 2.0], [2.0, bad]])
     for draw in (rows.gamma, rows.dirichlet, lambda shape: rows.beta(shape, shape.flip(0))):
-        with pytest.raises(DivergenceError if bad != bad else ContractError, match=r"row [01] has .*computed from"):
+        with pytest.raises(
+            DivergenceError if bad != bad else ContractError, match=r"row [01] has .*computed from"
+        ):
             draw(shape)
 
 
@@ -324,7 +347,9 @@ def test_golden_draws() -> None:
         "small gamma": rows.gamma(two / 8).tolist(),
         "beta": rows.beta(two, two).tolist(),
     }
-    assert found == {name: pytest.approx(values, rel=1e-12) for name, values in GOLDEN_DRAWS.items()}
+    assert found == {
+        name: pytest.approx(values, rel=1e-12) for name, values in GOLDEN_DRAWS.items()
+    }
 
 
 GOLDEN_DRAWS = {

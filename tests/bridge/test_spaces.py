@@ -63,7 +63,9 @@ def test_a_temperature_is_a_power_of_the_density(temperature):
         (spaces.ScaledBeta(BOX), torch.tensor([0.5, -1.0, 2.0, 0.0])),
     ):
         out = out.expand(n, -1)
-        plain, tempered = (made.decide(out, rng, heat).action.float() for heat in (1.0, temperature))
+        plain, tempered = (
+            made.decide(out, rng, heat).action.float() for heat in (1.0, temperature)
+        )
         log_p, _ = made.log_prob_and_entropy(out, plain if out.shape[1] == 4 else plain.long())
         weight = ((1 / temperature - 1) * log_p).softmax(0)
         weight = weight if plain.dim() == 1 else weight[:, None]
@@ -77,12 +79,18 @@ def test_the_variance_of_a_gaussian_grows_with_the_temperature(kind):
     """A density to the power of 1/T has T times the variance; in a wide box nothing is clipped or squashed."""
     made, n = kind(Box((-1.0,), (1.0,))), 100_000
     out = torch.tensor([0.0, -4.0]).expand(n, 2)
-    cool, warm = (made.decide(out, Rows.of(0, torch.arange(n)), heat).action.var() for heat in (0.5, 2.0))
+    cool, warm = (
+        made.decide(out, Rows.of(0, torch.arange(n)), heat).action.var() for heat in (0.5, 2.0)
+    )
     assert (warm / cool).item() == pytest.approx(4.0, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    "made", [spaces.Categorical(Discrete(4)), *(kind(BOX) for kind in (spaces.ScaledBeta, spaces.ClippedGaussian))]
+    "made",
+    [
+        spaces.Categorical(Discrete(4)),
+        *(kind(BOX) for kind in (spaces.ScaledBeta, spaces.ClippedGaussian)),
+    ],
 )
 def test_at_temperature_zero_the_likeliest_action_is_taken(made):
     out, rng = torch.tensor([[0.5, -1.0, 2.0, 0.0]]).expand(6, 4), Rows.of(0, torch.arange(6))
@@ -103,14 +111,15 @@ def test_beta_density_integrates_to_one_in_the_units_of_the_box():
 
 
 @pytest.mark.parametrize(
-    ("up", "down", "share"), [(-120, -120, 0.5), (-17, -17, 0.5), (-30, -31, 1 / (1 + math.exp(-1)))]
+    ("up", "down", "share"),
+    [(-120, -120, 0.5), (-17, -17, 0.5), (-30, -31, 1 / (1 + math.exp(-1)))],
 )
 def test_a_beta_that_is_nearly_uniform_has_a_mode(up, down, share):
     """Both parameters round to 1; what is beyond 1 tells the likeliest action, and the middle where nothing is."""
     made = spaces.ScaledBeta(Box((0.0,), (10.0,)))
-    assert made.decide(torch.tensor([[float(up), float(down)]]), None).action.item() == pytest.approx(
-        10 * share, rel=1e-5
-    )
+    assert made.decide(
+        torch.tensor([[float(up), float(down)]]), None
+    ).action.item() == pytest.approx(10 * share, rel=1e-5)
 
 
 def test_rounding_makes_no_draw_impossible():
@@ -126,11 +135,15 @@ def test_a_clipped_gaussian_is_a_normal_inside_the_box_and_its_tails_at_the_boun
     made = spaces.ClippedGaussian(BOX)
     mean, log_sd = MEANS_AND_LOG_SDS.chunk(2)
     low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
-    normal = torch.distributions.Normal((low + high) / 2 + (high - low) / 2 * mean, (high - low) / 2 * log_sd.exp())
+    normal = torch.distributions.Normal(
+        (low + high) / 2 + (high - low) / 2 * mean, (high - low) / 2 * log_sd.exp()
+    )
     inside = torch.tensor([[0.0, 3.0], [0.29, 9.9], [-0.05, 5.0]])
     found, _ = made.log_prob_and_entropy(MEANS_AND_LOG_SDS.expand(3, 4), inside)
     torch.testing.assert_close(found, normal.log_prob(inside).sum(-1))
-    corner, _ = made.log_prob_and_entropy(MEANS_AND_LOG_SDS, torch.tensor([BOX.low[0], BOX.high[1]]))
+    corner, _ = made.log_prob_and_entropy(
+        MEANS_AND_LOG_SDS, torch.tensor([BOX.low[0], BOX.high[1]])
+    )
     tails = torch.stack([normal.cdf(low)[0], 1 - normal.cdf(high)[1]])
     torch.testing.assert_close(corner, tails.log().sum(), atol=1e-4, rtol=1e-4)
 
@@ -143,7 +156,11 @@ def test_a_clipped_gaussian_is_drawn_as_it_is_judged():
     for side in range(2):
         one = spaces.ClippedGaussian(Box((BOX.low[side],), (BOX.high[side],)))
         for bound in (low[side], high[side]):
-            chance = one.log_prob_and_entropy(MEANS_AND_LOG_SDS[[side, 2 + side]], bound[None])[0].exp().item()
+            chance = (
+                one.log_prob_and_entropy(MEANS_AND_LOG_SDS[[side, 2 + side]], bound[None])[0]
+                .exp()
+                .item()
+            )
             share = (action[:, side] == bound).float().mean().item()
             assert abs(share - chance) < 4 * (chance * (1 - chance) / n) ** 0.5
 
@@ -153,18 +170,25 @@ def test_the_normal_tail_is_right_far_out_and_differentiable_twice():
     found, exact = spaces._log_normal_cdf(x), torch.special.log_ndtr(x)
     torch.testing.assert_close(found, exact, atol=1e-12, rtol=1e-12)
     for _ in range(2):
-        found, exact = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, exact))
+        found, exact = (
+            torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, exact)
+        )
         torch.testing.assert_close(found, exact, atol=1e-7, rtol=1e-7)
 
 
 def squashed_out(n: int) -> torch.Tensor:
-    return torch.tensor([0.5, -1.0, 0.3, -0.7]).expand(n, 4)  # two means, two logarithms of standard deviations
+    return torch.tensor([0.5, -1.0, 0.3, -0.7]).expand(
+        n, 4
+    )  # two means, two logarithms of standard deviations
 
 
 def test_squashed_gaussian_has_torchs_density():
     """Against ``TransformedDistribution``, for draws and for actions that are judged."""
     made, n = spaces.SquashedGaussian(BOX), 1000
-    out, noise = squashed_out(n).double(), Rows.of(0, torch.arange(n)).normal(2, dtype=torch.float64)
+    out, noise = (
+        squashed_out(n).double(),
+        Rows.of(0, torch.arange(n)).normal(2, dtype=torch.float64),
+    )
     action, log_prob = made.draw(out, noise)
     low, high = torch.tensor(BOX.low).double(), torch.tensor(BOX.high).double()
     steps = [
@@ -172,12 +196,18 @@ def test_squashed_gaussian_has_torchs_density():
         torch.distributions.AffineTransform((low + high) / 2, (high - low) / 2, event_dim=0),
     ]
     mean, log_sd = out.chunk(2, -1)
-    theirs = torch.distributions.TransformedDistribution(torch.distributions.Normal(mean, log_sd.exp()), steps)
-    inside = ((action - low) / (high - low) - 0.5).abs().amax(-1) < 0.4999  # theirs inverts the tanh
+    theirs = torch.distributions.TransformedDistribution(
+        torch.distributions.Normal(mean, log_sd.exp()), steps
+    )
+    inside = ((action - low) / (high - low) - 0.5).abs().amax(
+        -1
+    ) < 0.4999  # theirs inverts the tanh
     want = theirs.log_prob(action).sum(-1)[inside]
     assert inside.float().mean() > 0.9
     torch.testing.assert_close(log_prob[inside], want, atol=1e-4, rtol=0)
-    torch.testing.assert_close(made.log_prob_and_entropy(out, action)[0][inside], want, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        made.log_prob_and_entropy(out, action)[0][inside], want, atol=1e-4, rtol=0
+    )
 
 
 def test_squashed_density_integrates_to_one_in_the_units_of_the_box():
@@ -200,7 +230,9 @@ def test_squashed_gaussian_is_drawn_as_it_is_judged():
     log_prob, entropy = made.log_prob_and_entropy(out, decision.action)
     assert (-log_prob.mean() - entropy[0]).abs() < 4 * log_prob.std() / n**0.5
     middle = made.decide(out[:1], None).action[0]
-    torch.testing.assert_close(middle, low + (high - low) * (1 + torch.tensor([0.5, -1.0]).tanh()) / 2)
+    torch.testing.assert_close(
+        middle, low + (high - low) * (1 + torch.tensor([0.5, -1.0]).tanh()) / 2
+    )
     below = (decision.action < middle).float().mean(0)
     assert ((below - 0.5).abs() < 4 * 0.5 / n**0.5).all()  # a tanh keeps the median
 
@@ -240,7 +272,13 @@ def test_a_clipped_gaussian_can_be_fitted_to_actions_at_the_bounds_and_a_beta_ca
     side, n = Box((-0.1,), (0.1,)), 1000
     label = torch.where(torch.arange(n) < up * n, 0.1, -0.1)[:, None]
     entropy = torch.special.entr(torch.tensor([up, 1 - up])).sum().item()
-    clipped, beta = (fitted(spaces.actions(side, kind), label) for kind in ("clipped_gaussian", "beta"))
-    assert entropy - 1e-3 < clipped < entropy + 0.35  # with the widest normal, a share stays between the bounds
+    clipped, beta = (
+        fitted(spaces.actions(side, kind), label) for kind in ("clipped_gaussian", "beta")
+    )
+    assert (
+        entropy - 1e-3 < clipped < entropy + 0.35
+    )  # with the widest normal, a share stays between the bounds
     if up < 1:
-        assert beta == pytest.approx(math.log(0.2), abs=0.05)  # the uniform: it says nothing of which bound it is
+        assert beta == pytest.approx(
+            math.log(0.2), abs=0.05
+        )  # the uniform: it says nothing of which bound it is

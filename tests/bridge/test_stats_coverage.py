@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bridge import stats
-from bridge.stats import Resampled, cvar, difference, interval
-from experiments import coverage as simulation
+from bridge.evaluation import stats
+from bridge.evaluation.stats import Resampled, cvar, difference, interval
+from experiments.studies import coverage as simulation
 from tests.bridge.studies import generator, study
 
 
@@ -38,7 +38,9 @@ def test_cvar_leans_towards_the_mean_as_its_docstring_says() -> None:
 Study = Callable[[np.random.Generator], tuple[list[np.ndarray], float]]
 
 
-def coverage(statistic: stats.Statistic, simulate: Study, studies: int = 1000, reps: int = 400) -> float:
+def coverage(
+    statistic: stats.Statistic, simulate: Study, studies: int = 1000, reps: int = 400
+) -> float:
     """How many studies, in percent, have the truth inside their nominal 95% interval."""
     hits = 0
     for k in range(studies):
@@ -52,7 +54,9 @@ SEED_DOMINATED, TASK_DOMINATED, BALANCED = (1.0, 0.3, 0.3), (0.1, 1.0, 0.3), (0.
 MODEST_CELL, CELL_ONLY = (0.3, 0.6, 1.0), (0.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("effects", [SEED_DOMINATED, TASK_DOMINATED, BALANCED, MODEST_CELL, CELL_ONLY])
+@pytest.mark.parametrize(
+    "effects", [SEED_DOMINATED, TASK_DOMINATED, BALANCED, MODEST_CELL, CELL_ONLY]
+)
 @pytest.mark.parametrize(("S", "T"), [(10, 40), (20, 60)])
 def test_coverage_of_the_mean(S: int, T: int, effects: tuple[float, float, float]) -> None:
     assert 92 <= coverage(Resampled.mean, lambda rng: ([study(rng, S, T, *effects)], 0.0)) <= 97
@@ -76,7 +80,11 @@ def two_methods(rng: np.random.Generator, effects: tuple[float, float, float]) -
 
 @pytest.mark.parametrize("effects", [SEED_DOMINATED, TASK_DOMINATED, MODEST_CELL])
 def test_coverage_of_the_paired_difference(effects: tuple[float, float, float]) -> None:
-    assert 92 <= coverage(difference(Resampled.mean), lambda rng: (two_methods(rng, effects), 0.0)) <= 97
+    assert (
+        92
+        <= coverage(difference(Resampled.mean), lambda rng: (two_methods(rng, effects), 0.0))
+        <= 97
+    )
 
 
 @pytest.mark.parametrize("effects", [SEED_DOMINATED, MODEST_CELL])
@@ -91,7 +99,11 @@ def test_coverage_of_the_t_interval_on_these_tasks(effects: tuple[float, float, 
 @pytest.mark.slow
 @pytest.mark.parametrize("effects", [SEED_DOMINATED, TASK_DOMINATED, MODEST_CELL])
 def test_coverage_of_iqm_and_improvement(effects: tuple[float, float, float]) -> None:
-    assert 92 <= coverage(Resampled.iqm, lambda rng: ([study(rng, 10, 40, *effects)], 0.0), studies=500) <= 97
+    assert (
+        92
+        <= coverage(Resampled.iqm, lambda rng: ([study(rng, 10, 40, *effects)], 0.0), studies=500)
+        <= 97
+    )
     assert 92 <= coverage(Resampled.improvement, lambda rng: (two_methods(rng, effects), 0.5)) <= 97
 
 
@@ -100,7 +112,9 @@ def test_coverage_of_iqm_and_improvement(effects: tuple[float, float, float]) ->
 def test_coverage_of_cvar_is_a_little_short(effects: tuple[float, float, float]) -> None:
     """The truth is what a choice with this noise scores on endless tasks."""
     noise, within = 0.1, effects[1] ** 2 + effects[2] ** 2
-    tail = -scipy.stats.norm.pdf(scipy.stats.norm.ppf(0.2)) / 0.2 * within / np.sqrt(within + noise**2)
+    tail = (
+        -scipy.stats.norm.pdf(scipy.stats.norm.ppf(0.2)) / 0.2 * within / np.sqrt(within + noise**2)
+    )
 
     def simulate(rng: np.random.Generator) -> tuple[list[np.ndarray], float]:
         x = study(rng, 10, 60, *effects)
@@ -117,10 +131,14 @@ def test_coverage_of_cvar_is_a_little_short(effects: tuple[float, float, float])
     ("kind", "seeds", "covered"),
     [
         *(("normal", seeds, 95) for seeds in simulation.SEEDS),
-        ("lognormal", 10, 86), ("collapse", 5, 66), ("collapse", 3, 52),
+        ("lognormal", 10, 86),
+        ("collapse", 5, 66),
+        ("collapse", 3, 52),
     ],
-)  # fmt: skip
-def test_what_nominal_95_percent_cover_of_skewed_scores(kind: str, seeds: int, covered: float) -> None:
+)
+def test_what_nominal_95_percent_cover_of_skewed_scores(
+    kind: str, seeds: int, covered: float
+) -> None:
     """The figures of docs/statistics.md, within two percent; normal scores within three."""
     slack = 3 if kind == "normal" else 2
     assert 100 * simulation.coverage(kind, seeds, "ours", 2000) == pytest.approx(covered, abs=slack)
@@ -138,7 +156,8 @@ def test_one_normal_study_in_twenty_is_warned_of(seeds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "seeds", "least"), [("lognormal", 10, 0.45), ("lognormal", 20, 0.8), ("collapse", 5, 0.38)]
+    ("kind", "seeds", "least"),
+    [("lognormal", 10, 0.45), ("lognormal", 20, 0.8), ("collapse", 5, 0.38)],
 )
 def test_skewed_studies_are_warned_of(kind: str, seeds: int, least: float) -> None:
     assert simulation.warned(kind, seeds, 1000) > least
@@ -151,5 +170,7 @@ def test_only_few_and_skewed_seeds_are_warned_of() -> None:
     assert not stats.skewed(np.array([1.0, 1.01, 0.99, 1.02, 0.98]))
     assert not stats.skewed(np.array([0.0, 1.0]))
     assert not stats.skewed(np.full(5, 0.5))
-    assert not stats.skewed(np.array([8.3, 8.3, 8.3, 8.3, 8.3 + 2e-15]))  # no spread but that of rounding
+    assert not stats.skewed(
+        np.array([8.3, 8.3, 8.3, 8.3, 8.3 + 2e-15])
+    )  # no spread but that of rounding
     assert not stats.skewed(np.array([1.0] * 29 + [0.0]))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bridge import stats
 from bridge.errors import UserError
-from bridge.stats import (
+from bridge.evaluation import stats
+from bridge.evaluation.stats import (
     Interval,
     Resampled,
     crossed_bootstrap,
@@ -70,9 +70,17 @@ def test_statistics_of_counts_are_those_of_the_tables_written_out(
         tables[1] -= 10
     drawn = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=20) for x in tables]
     tasks = rng.multinomial(9, np.full(9, 1 / 9), size=20)
-    found = statistic(*(Resampled(x, n.astype(float), tasks.astype(float)) for x, n in zip(tables, drawn, strict=True)))
+    found = statistic(
+        *(
+            Resampled(x, n.astype(float), tasks.astype(float))
+            for x, n in zip(tables, drawn, strict=True)
+        )
+    )
     for r in range(20):
-        written = [x.repeat(n[r], axis=0).repeat(tasks[r], axis=1) for x, n in zip(tables, drawn, strict=True)]
+        written = [
+            x.repeat(n[r], axis=0).repeat(tasks[r], axis=1)
+            for x, n in zip(tables, drawn, strict=True)
+        ]
         assert found[r] == pytest.approx(plain(*written))
 
 
@@ -83,7 +91,9 @@ def test_few_seeds_get_the_t_interval_over_seed_means_and_welchs_for_differences
     assert interval(Resampled.mean, x) == pytest.approx(seed_interval(x.mean(axis=1)))
     score = interval(Resampled.normalised, x, floor, ceiling)
     assert score == pytest.approx(seed_interval(normalised(x, floor, ceiling)))
-    welch = scipy.stats.ttest_ind(x.mean(axis=1), y.mean(axis=1), equal_var=False).confidence_interval(0.95)
+    welch = scipy.stats.ttest_ind(
+        x.mean(axis=1), y.mean(axis=1), equal_var=False
+    ).confidence_interval(0.95)
     found = paired_difference(x, y)
     np.testing.assert_allclose(found[1:3], (welch.low, welch.high))
     assert found[3:] == (4, "t over seeds", 0.95)
@@ -153,7 +163,11 @@ def test_a_reference_on_one_task_is_its_mean_without_an_interval() -> None:
 
 @seeded
 def test_order_of_seeds_and_tasks_does_not_matter(rng: np.random.Generator) -> None:
-    x, y, halves = rng.normal(size=(5, 8)), rng.normal(size=(4, 8)), rng.normal(size=(5, 8, 2)).round()
+    x, y, halves = (
+        rng.normal(size=(5, 8)),
+        rng.normal(size=(4, 8)),
+        rng.normal(size=(5, 8, 2)).round(),
+    )
     seeds, tasks = rng.permutation(5), rng.permutation(8)
     for statistic, tables in (
         (Resampled.mean, [x]),
@@ -163,7 +177,9 @@ def test_order_of_seeds_and_tasks_does_not_matter(rng: np.random.Generator) -> N
         (difference(Resampled.mean), [x, y]),
     ):
         shuffled = [tables[0][seeds][:, tasks], *(table[:, tasks] for table in tables[1:])]
-        np.testing.assert_allclose(ends(interval(statistic, *shuffled)), ends(interval(statistic, *tables)), atol=1e-9)
+        np.testing.assert_allclose(
+            ends(interval(statistic, *shuffled)), ends(interval(statistic, *tables)), atol=1e-9
+        )
 
 
 @seeded
@@ -174,7 +190,11 @@ def test_intervals_follow_the_units(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(other, scale * one + shift, atol=1e-6)
     floor, ceiling = rng.normal(size=6), rng.normal(size=6) + 9
     one, other = (
-        ends(interval(Resampled.normalised, *(a * table + b for table in (x, floor, ceiling)), reps=50))
+        ends(
+            interval(
+                Resampled.normalised, *(a * table + b for table in (x, floor, ceiling)), reps=50
+            )
+        )
         for a, b in ((1.0, 0.0), (scale, shift))
     )
     np.testing.assert_allclose(other, one, atol=1e-6)
@@ -207,7 +227,9 @@ def test_equal_values_have_an_interval_without_width() -> None:
         np.testing.assert_allclose(interval(Resampled.mean, table)[:3], 0.5)
 
 
-def test_the_seed_alone_decides_and_no_global_state_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_alone_decides_and_no_global_state_is_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x = generator(7).normal(size=(10, 8))
     before = repr(np.random.get_state())  # noqa: NPY002
     first = crossed_bootstrap(Resampled.mean, x, seed=1)

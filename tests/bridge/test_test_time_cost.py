@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge import results
-from bridge.evaluate import COSTS, Plan, evaluate
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import COSTS, Plan, evaluate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -71,7 +71,12 @@ def test_transitions_are_those_lived(track):
 
 def test_whole_episodes_are_lived_where_none_ends_early():
     family = make_family("gridnavi")
-    assert evaluate(Random(family), family, Plan(trials=5)).cost["transitions"].tolist() == [15, 30, 45, 60]
+    assert evaluate(Random(family), family, Plan(trials=5)).cost["transitions"].tolist() == [
+        15,
+        30,
+        45,
+        60,
+    ]
 
 
 class Counting(Random):

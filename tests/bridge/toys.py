@@ -53,7 +53,9 @@ class Corridor(TaskFamily):
 
     def step(self, tasks: Tasks, state: Tensor, action: Tensor, noise: Rows) -> Outcome:
         slipped = noise.at("slip").uniform() < tasks.params["slip"]
-        state = (state + torch.where(slipped, 1 - 2 * action, 2 * action - 1)).clamp(0, 2 * self.half)
+        state = (state + torch.where(slipped, 1 - 2 * action, 2 * action - 1)).clamp(
+            0, 2 * self.half
+        )
         found = self._found(tasks, state)
         reward = found.float() + 0.2 * noise.at("reward").uniform()
         return Outcome(state, state, reward, found)
@@ -135,7 +137,9 @@ class Tally:
         return memory._replace(latent=rng.normal())
 
     def _read(self, memory: Notes, obs: Tensor) -> Tensor:
-        return torch.tanh(0.5 * memory.hidden + memory.last + 0.1 * obs.float().view(len(obs), -1).sum(-1))
+        return torch.tanh(
+            0.5 * memory.hidden + memory.last + 0.1 * obs.float().view(len(obs), -1).sum(-1)
+        )
 
     def act(self, memory: Notes, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         hidden = self._read(memory, obs)
@@ -146,7 +150,9 @@ class Tally:
     def observe(self, memory: Notes, step: Step, carry: Any = None) -> Notes:
         hidden = self._read(memory, step.obs) if carry is None else carry
         paid = memory.paid.scatter_add(1, step.action[:, None], step.reward[:, None])
-        return tree.where(step.live, memory._replace(paid=paid, hidden=hidden, last=step.reward), memory)
+        return tree.where(
+            step.live, memory._replace(paid=paid, hidden=hidden, last=step.reward), memory
+        )
 
     def absorb(self, memory: Notes, steps: list[Step]) -> Notes:
         for step in steps:

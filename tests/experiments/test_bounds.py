@@ -12,25 +12,36 @@ CASES = [
     (["train", "rl2:hidden=1000000000", "--out", "x"], "must be at most 16,384"),
     (["train", "icl_rl:layers=100000", "--out", "x"], "must be at most 256"),
     (["train", "maml", "--family", "tabular_mdp:n=1000000000000000000000", "--out", "x"], MILLION),
-    (["train", "rl2", "--seed", str(2**64), "--out", "x"], "--seed must be at most 9,223,372,036,854,775,807"),
-    (["evaluate", "random", "--eval-seed", str(2**63)], "--eval-seed must be at most 9,223,372,036,854,775,807"),
+    (
+        ["train", "rl2", "--seed", str(2**64), "--out", "x"],
+        "--seed must be at most 9,223,372,036,854,775,807",
+    ),
+    (
+        ["evaluate", "random", "--eval-seed", str(2**63)],
+        "--eval-seed must be at most 9,223,372,036,854,775,807",
+    ),
     (["evaluate", "random", "--family", "tabular_mdp:n=1000000000000000000000"], MILLION),
     (["evaluate", "opsrl:samples=1000000000", "--family", "tabular_mdp"], MILLION),
     (["evaluate", "ucb1:c=1e99"], FLOAT),
     (["evaluate", "random", "--trials", str(10**12)], "--trials must be at most 1,000,000,000"),
     (["evaluate", "random", "--trials", "0"], "--trials must be 1 or more"),
     (["evaluate", "random", "--track", "F", "--shots", str(2**70)], "--shots " + MILLION),
-    (["compare", "--methods", "rl2", "--seeds", str(2**64), "--out", "x"], "--seeds must be at most"),
+    (
+        ["compare", "--methods", "rl2", "--seeds", str(2**64), "--out", "x"],
+        "--seeds must be at most",
+    ),
     (["finetune", "run", "--lr", "1e99", "--out", "x"], FLOAT),
     (["finetune", "run", "--rank", str(2**31), "--out", "x"], "--rank " + MILLION),
     (["data", "random", "--rows", str(2**63), "--out", "x"], "--rows " + MILLION),
     (["tune", "rl2", "--configs", str(10**9), "--out", "x"], "--configs must be at most 10,000"),
     (["train", "rl2", "--budget", "1e19", "--out", "x"], "from 1 to 1e+18"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "message"), CASES)
-def test_a_number_beyond_its_bound_is_refused_with_the_bound(line, message, tmp_path, monkeypatch, capsys):
+def test_a_number_beyond_its_bound_is_refused_with_the_bound(
+    line, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert message in run(*line, code=2, capsys=capsys)[1]
     assert not list(tmp_path.iterdir())
@@ -40,7 +51,9 @@ def test_a_lack_of_memory_is_no_fault_of_ours(monkeypatch, capsys):
     from experiments import listing
 
     def hungry(*_):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes.")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes."
+        )
 
     monkeypatch.setattr(listing, "entries", hungry)
     _, err = run("list", code=2, capsys=capsys)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import files, results
-from bridge.budget import Budget
+from bridge import files
 from bridge.errors import UserError
+from bridge.evaluation import results
+from bridge.training.budget import Budget
 from experiments import compare, methods, pool
 from experiments.sizes import SIZES
 from tests.experiments.commands import run
@@ -33,17 +34,41 @@ def test_list_is_an_array_of_objects_with_a_name(what, capsys):
 
 
 def test_list_knows_every_name_that_stays(capsys):
-    names = {entry["name"] for entry in json.loads(run("list", "methods", "--json", capsys=capsys)[0])}
+    names = {
+        entry["name"] for entry in json.loads(run("list", "methods", "--json", capsys=capsys)[0])
+    }
     assert names >= {
-        "random", "oracle", "bayes", "bayes_train", "ucb1", "thompson", "greedy", "epsilon_greedy", "gittins", "psrl",
-        "opsrl", "search", "blind",
-    }  # fmt: skip
-    families = {entry["name"] for entry in json.loads(run("list", "families", "--json", capsys=capsys)[0])}
-    assert families == {"bandit", "tabular_mdp", "gridnavi", "darkroom", "point_nav", "sparse_point"}
+        "random",
+        "oracle",
+        "bayes",
+        "bayes_train",
+        "ucb1",
+        "thompson",
+        "greedy",
+        "epsilon_greedy",
+        "gittins",
+        "psrl",
+        "opsrl",
+        "search",
+        "blind",
+    }
+    families = {
+        entry["name"] for entry in json.loads(run("list", "families", "--json", capsys=capsys)[0])
+    }
+    assert families == {
+        "bandit",
+        "tabular_mdp",
+        "gridnavi",
+        "darkroom",
+        "point_nav",
+        "sparse_point",
+    }
 
 
 def test_list_of_one_variant(capsys):
-    found = json.loads(run("list", "axes", "--family", "darkroom:train=hole", "--json", capsys=capsys)[0])
+    found = json.loads(
+        run("list", "axes", "--family", "darkroom:train=hole", "--json", capsys=capsys)[0]
+    )
     assert "hole" in {entry["name"] for entry in found}
     assert run("list", "splits", capsys=capsys)[0]
 
@@ -67,7 +92,10 @@ def test_list_of_one_variant(capsys):
         (["evaluate", "ucb1", "--family", "gridnavi"], "does not play gridnavi"),
         (["evaluate", "random", "--family", "bandit:k=1"], "k >= 2"),
         (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
-        (["evaluate", "random", "--track", "C", "--behaviour", "nobody"], "Unknown method 'nobody'"),
+        (
+            ["evaluate", "random", "--track", "C", "--behaviour", "nobody"],
+            "Unknown method 'nobody'",
+        ),
         (["evaluate", "random", "--track", "F", "--shots", "99"], "shots=99 is more than"),
         (["compare", "--families", "bandits"], "Did you mean 'bandit'"),
         (["compare", "--methods", "bays", *SMALL], "Did you mean 'bayes'"),
@@ -80,18 +108,24 @@ def test_list_of_one_variant(capsys):
         (["train", "rl2:gamma=1.5", "--out", "x"], "RL² needs gamma from 0 to 1; found 1.5"),
         (["train", "rl2:max_grad_norm=0", "--out", "x"], "RL² needs max_grad_norm above 0"),
         (["train", "rl2", "--processes", "0", "--out", "x"], "--processes must be 1 or more"),
-        (["train", "rl2", "--tracker", "wandb", "--out", "x"], "The tracker 'wandb' is not installed here"),
+        (
+            ["train", "rl2", "--tracker", "wandb", "--out", "x"],
+            "The tracker 'wandb' is not installed here",
+        ),
         (["tune", "rl2", "--configs", "0", "--out", "x"], "--configs must be 1 or more"),
         (["compare", "--tuning", "0", "--out", "x"], "--tuning must be 1 or more"),
         (["report", "no/such/folder"], "There is no folder"),
         (["check", "nobody"], "Unknown family or method"),
         (["check", "maml"], "maml is trained first"),
         (["evaluate", "no/where"], "no/where is no run folder"),
-        (["tune", "mtrl:shared=nothing", "--family", "gridnavi", "--out", "x"], "Specialists need known tasks"),
+        (
+            ["tune", "mtrl:shared=nothing", "--family", "gridnavi", "--out", "x"],
+            "Specialists need known tasks",
+        ),
         (["check", "no_such_module:thing"], "cannot be imported"),
         (["check", "no_such_file.py:thing"], "There is no file"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_gets_one_clear_line_and_exit_code_2(arguments, message, capsys, tmp_path):
     if arguments[0] == "compare":
         arguments = [*arguments, "--out", str(tmp_path / "out")]
@@ -100,7 +134,9 @@ def test_bad_input_gets_one_clear_line_and_exit_code_2(arguments, message, capsy
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [["evaluate"], ["compare", "--size", "huge"], ["nothing"], ["report"]])
+@pytest.mark.parametrize(
+    "arguments", [["evaluate"], ["compare", "--size", "huge"], ["nothing"], ["report"]]
+)
 def test_wrong_flags_exit_with_2(arguments, capsys):
     run(*arguments, code=2, capsys=capsys)
 
@@ -130,7 +166,9 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
     def broken(family, split):
         raise RuntimeError("the machine is on fire")
 
-    monkeypatch.setitem(methods.REFERENCES, "greedy", dict.fromkeys(methods.REFERENCES["greedy"], broken))
+    monkeypatch.setitem(
+        methods.REFERENCES, "greedy", dict.fromkeys(methods.REFERENCES["greedy"], broken)
+    )
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--out", str(out)]
     _, err = run(*base, code=1, capsys=capsys)
@@ -143,7 +181,17 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
 
 
 def test_other_trials_in_the_same_folder_are_refused(tmp_path, capsys):
-    base = ["compare", "--families", "bandit:k=2,n=3", "--methods", "random", "--splits", "id", "--out", str(tmp_path)]
+    base = [
+        "compare",
+        "--families",
+        "bandit:k=2,n=3",
+        "--methods",
+        "random",
+        "--splits",
+        "id",
+        "--out",
+        str(tmp_path),
+    ]
     run(*base, "--trials", "100", capsys=capsys)
     _, err = run(*base, "--trials", "200", code=2, capsys=capsys)
     assert "its trials a split on bandit were 100, this one's are 200" in err
@@ -166,7 +214,17 @@ def test_reporting_a_folder_writes_nothing_into_one_without_results(tmp_path, ca
 
 
 def test_compare_trains_what_is_missing(tmp_path, capsys):
-    flags = ["--methods", f"random,bayes,{TINY}", "--splits", "id", "--budget", "900", "--seeds", "0", "1"]
+    flags = [
+        "--methods",
+        f"random,bayes,{TINY}",
+        "--splits",
+        "id",
+        "--budget",
+        "900",
+        "--seeds",
+        "0",
+        "1",
+    ]
     base = ["compare", *SMALL, *flags, "--out", str(tmp_path)]
     printed, _ = run(*base, capsys=capsys)
     assert TINY.split(":")[0] in printed
@@ -178,12 +236,19 @@ def test_compare_trains_what_is_missing(tmp_path, capsys):
     assert {t["train_env_steps"][0].as_py() for t in rows} == {900}
     assert {t["supervision"][0].as_py() for t in rows} == {"reward"}
     run(*base, capsys=capsys)
-    assert models == [(r / "model.safetensors").stat().st_mtime_ns for r in runs]  # not trained again
+    assert models == [
+        (r / "model.safetensors").stat().st_mtime_ns for r in runs
+    ]  # not trained again
 
 
 def test_refused_inner_steps_are_said_where_training_ends_and_where_it_is_played(tmp_path, capsys):
-    method, out = "maml:inner_lr=3.0,max_step=1.5,hidden=8,tasks_per_update=4", str(tmp_path / "run")
-    _, err = run("train", method, "--family", "gridnavi", "--budget", "2000", "--out", out, capsys=capsys)
+    method, out = (
+        "maml:inner_lr=3.0,max_step=1.5,hidden=8,tasks_per_update=4",
+        str(tmp_path / "run"),
+    )
+    _, err = run(
+        "train", method, "--family", "gridnavi", "--budget", "2000", "--out", out, capsys=capsys
+    )
     assert f"{out}: left out of training, as no number or too long: " in err
     assert "of the tasks (an inner step was refused), in" in err
     played = ["evaluate", out, "--family", "gridnavi", "--track", "F", "--trials", "42"]
@@ -197,27 +262,53 @@ def test_refused_inner_steps_are_said_where_training_ends_and_where_it_is_played
         f"maml (run) on gridnavi: gradient steps refused at test, as no number or too long: {count} of 84 on id.\n"
     )
     assert "refused_steps" not in said
-    assert "refused" not in run("evaluate", "random", "--family", "gridnavi", "--trials", "42", capsys=capsys)[0]
+    assert (
+        "refused"
+        not in run("evaluate", "random", "--family", "gridnavi", "--trials", "42", capsys=capsys)[0]
+    )
 
 
 def test_a_run_folder_is_checked_like_any_agent(tmp_path, capsys):
     flags, out = ["--family", "bandit:k=2,n=4"], str(tmp_path / "run")
-    run("train", "maml:hidden=8,tasks_per_update=2", *flags, "--budget", "100", "--out", out, capsys=capsys)
+    run(
+        "train",
+        "maml:hidden=8,tasks_per_update=2",
+        *flags,
+        "--budget",
+        "100",
+        "--out",
+        out,
+        capsys=capsys,
+    )
     assert f"{out} keeps the contract" in run("check", out, *flags, capsys=capsys)[0]
     assert "was trained on bandit:k=2,n=4" in run("check", out, code=2, capsys=capsys)[1]
 
 
 def test_two_comparisons_do_not_share_a_folder(tmp_path, capsys):
     with files.locked(tmp_path):
-        _, err = run("compare", *SMALL, "--methods", "random", "--out", str(tmp_path), code=2, capsys=capsys)
+        _, err = run(
+            "compare", *SMALL, "--methods", "random", "--out", str(tmp_path), code=2, capsys=capsys
+        )
     assert "Another process is writing" in err
 
 
 def test_a_comparison_of_another_budget_or_tuning_is_refused(tmp_path, capsys):
-    base = ["compare", *SMALL, "--splits", "id", "--methods", f"random,{TINY}", "--out", str(tmp_path)]
+    base = [
+        "compare",
+        *SMALL,
+        "--splits",
+        "id",
+        "--methods",
+        f"random,{TINY}",
+        "--out",
+        str(tmp_path),
+    ]
     run(*base, "--budget", "600", capsys=capsys)
     _, err = run(*base, "--budget", "900", code=2, capsys=capsys)
-    assert "its training budget on bandit were 600 environment steps, this one's are 900 environment steps" in err
+    assert (
+        "its training budget on bandit were 600 environment steps, this one's are 900 environment steps"
+        in err
+    )
     _, err = run(*base, "--budget", "600", "--tuning", "2", code=2, capsys=capsys)
     assert "tuning configurations of learned methods were 1, this one's are 2" in err
     (tmp_path / "plan.json").write_text('{"bandit": 200}')
@@ -248,7 +339,9 @@ def test_results_are_the_same_bytes_whatever_their_folder_is_called(tmp_path, ca
     for name in ("trial_return_sum=0", "track=C"):
         shutil.copytree(tmp_path / "plain" / "rows", tmp_path / name / "rows")
         run("report", str(tmp_path / name), capsys=capsys)
-    written = [(tmp_path / name / "tables" / "results.csv").read_bytes() for name in os.listdir(tmp_path)]
+    written = [
+        (tmp_path / name / "tables" / "results.csv").read_bytes() for name in os.listdir(tmp_path)
+    ]
     assert b"ucb1" in written[0]
     assert written == written[:1] * 4
 
@@ -283,7 +376,9 @@ def test_without_a_folder_for_temporary_files_a_fault_is_still_a_line(capsys, mo
     assert "No space left on device. Make room, or name another folder in TMPDIR." in err
     monkeypatch.setattr(listing, "entries", full)
     _, err = run("list", code=2, capsys=capsys)
-    assert err.startswith("metabridge: no temporary file could be written: No space left on device. Make room")
+    assert err.startswith(
+        "metabridge: no temporary file could be written: No space left on device. Make room"
+    )
 
 
 def test_evaluate_needs_no_folder_for_temporary_files(capsys, monkeypatch):
@@ -297,16 +392,35 @@ def test_evaluate_needs_no_folder_for_temporary_files(capsys, monkeypatch):
 
 
 def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):
-    run("compare", *SMALL, "--methods", "random,bays", "--out", str(tmp_path / "out"), code=2, capsys=capsys)
+    run(
+        "compare",
+        *SMALL,
+        "--methods",
+        "random,bays",
+        "--out",
+        str(tmp_path / "out"),
+        code=2,
+        capsys=capsys,
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     """SIGKILL a real process between two cells; the second run finishes, and the rows equal an uninterrupted run's."""
     flags = ["--families", "gridnavi", "--trials", "2100", "--splits", "id,shift/slip"]
-    command = [sys.executable, "-m", "experiments.cli", "compare", *flags, "--methods", "random,oracle,thompson"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.cli",
+        "compare",
+        *flags,
+        "--methods",
+        "random,oracle,thompson",
+    ]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen([*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not results.files(killed) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -315,7 +429,12 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     kept = len(results.files(killed))
     assert kept >= 1
     for out in (killed, whole):
-        subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, "--out", str(out)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     clocks = ("test_seconds",)
     for a, b in zip(results.files(killed), results.files(whole), strict=True):
         assert a.name == b.name
@@ -337,7 +456,9 @@ def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
     assert compare.compare(*arguments, tmp_path / "there", strict_splits=True) == 0
-    for a, b in zip(results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True):
+    for a, b in zip(
+        results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True
+    ):
         assert (
             pq.read_table(a)
             .drop_columns(["test_seconds", "train_seconds"])
@@ -368,7 +489,10 @@ def test_split_patterns():
     from bridge.tasks import family as make_family
 
     made = make_family("bandit")
-    assert compare.expand_splits(made, ("id", "shift/gap")) == ("id", *(f"shift/gap/{i}" for i in range(1, 5)))
+    assert compare.expand_splits(made, ("id", "shift/gap")) == (
+        "id",
+        *(f"shift/gap/{i}" for i in range(1, 5)),
+    )
     assert compare.expand_splits(made, ("shift/gap/0",)) == ("shift/gap/0",)
     assert len(compare.expand_splits(made, ("shift/*/4",))) == len(made.axes)
     assert compare.expand_splits(made, ("shift/slip",), strict=False) == ()
@@ -381,8 +505,20 @@ def test_train_evaluate_and_resume(tmp_path, capsys):
     base = ["train", spec, "--family", "bandit:k=2,n=3", "--budget", "900", "--out", str(out)]
     assert "Trained" in run(*base, capsys=capsys)[0]
     assert "Add --resume" in run(*base, code=2, capsys=capsys)[1]
-    assert "its seed is 0, this one's is 1" in run(*base, "--seed", "1", "--resume", code=2, capsys=capsys)[1]
-    played, _ = run("evaluate", str(out), "--family", "bandit:k=2,n=3", "--trials", "500", "--json", capsys=capsys)
+    assert (
+        "its seed is 0, this one's is 1"
+        in run(*base, "--seed", "1", "--resume", code=2, capsys=capsys)[1]
+    )
+    played, _ = run(
+        "evaluate",
+        str(out),
+        "--family",
+        "bandit:k=2,n=3",
+        "--trials",
+        "500",
+        "--json",
+        capsys=capsys,
+    )
     lines = {line["metric"]: line for line in map(json.loads, played.splitlines())}
     assert lines["trial_return"]["method"] == "rl2 (run)"
     assert {"score_bayes", "minus_bayes"} <= lines.keys()

@@ -23,7 +23,9 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
     said, _ = run(*command, "--shards", "2", capsys=capsys)
     folder = next((tmp_path / "data").iterdir())
     assert said.strip().endswith(str(folder))
-    made = datasets.load_dataset("parquet", data_files=str(folder / "*.parquet"), split="train", streaming=True)
+    made = datasets.load_dataset(
+        "parquet", data_files=str(folder / "*.parquet"), split="train", streaming=True
+    )
     names = [row["source"] for row in made]
     assert len(names) == 16
     assert names[0] == "q_learning:rate=0.9"
@@ -33,10 +35,21 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
     assert (folder / "shard-00001.parquet").stat().st_mtime_ns == before
     steps = 3 * 8 * 30
     imitator = tmp_path / "ad"
-    run("train", f"icl_ad:{SMALL},data={folder}", *base, "--budget", str(steps), "--out", str(imitator), capsys=capsys)
+    run(
+        "train",
+        f"icl_ad:{SMALL},data={folder}",
+        *base,
+        "--budget",
+        str(steps),
+        "--out",
+        str(imitator),
+        capsys=capsys,
+    )
     for shard in folder.glob("*.parquet"):
         shard.unlink()
-    assert "trial_return" in run("evaluate", str(imitator), *base, "--trials", "42", capsys=capsys)[0]
+    assert (
+        "trial_return" in run("evaluate", str(imitator), *base, "--trials", "42", capsys=capsys)[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,12 +60,17 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
         (["nobody"], "Unknown method 'nobody'"),
         (["ucb1"], "does not play gridnavi"),
         (["oracle"], "told the task"),
-        (["psrl", "--split", "shift/context_quality/2"], "shifts what is shown on track C, not tasks"),
+        (
+            ["psrl", "--split", "shift/context_quality/2"],
+            "shifts what is shown on track C, not tasks",
+        ),
         (["psrl", "--split", "shift/nothing/2"], "Unknown axis"),
     ],
 )
 def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):
-    _, err = run("data", *arguments, "--family", "gridnavi", "--out", str(tmp_path), code=2, capsys=capsys)
+    _, err = run(
+        "data", *arguments, "--family", "gridnavi", "--out", str(tmp_path), code=2, capsys=capsys
+    )
     assert message in err
 
 
@@ -67,15 +85,38 @@ def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, 
         run("data", f"{folder}+random+random", *base, "--out", str(out), capsys=capsys)
     made = list(out.iterdir())
     assert len(made) == 1
-    run("train", rl2, *base, "--budget", "300", "--seed", "1", "--out", str(tmp_path / "three"), capsys=capsys)
+    run(
+        "train",
+        rl2,
+        *base,
+        "--budget",
+        "300",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path / "three"),
+        capsys=capsys,
+    )
     run("data", f"{tmp_path / 'three'}+random+random", *base, "--out", str(out), capsys=capsys)
     assert len(list(out.iterdir())) == 2
-    rows = datasets.load_dataset("parquet", data_files=str(made[0] / "*.parquet"), split="train", streaming=True)
+    rows = datasets.load_dataset(
+        "parquet", data_files=str(made[0] / "*.parquet"), split="train", streaming=True
+    )
     assert [row["source"] for row in itertools.islice(rows, 6)][1:3] == ["random", "random"]
 
 
 def test_a_dataset_of_another_family_is_refused(tmp_path, capsys):
-    run("data", "ucb1", "--family", "bandit:k=2,n=3", "--rows", "2", "--out", str(tmp_path / "d"), capsys=capsys)
+    run(
+        "data",
+        "ucb1",
+        "--family",
+        "bandit:k=2,n=3",
+        "--rows",
+        "2",
+        "--out",
+        str(tmp_path / "d"),
+        capsys=capsys,
+    )
     folder = next((tmp_path / "d").iterdir())
     assert Collection.opened(folder, make_family("bandit:k=2,n=3")).steps == 6
     flags = ["--family", "bandit:k=3,n=3", "--budget", "100", "--out", str(tmp_path / "r")]

@@ -9,9 +9,9 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import results
-from bridge.budget import Budget
+from bridge.evaluation import results
 from bridge.tasks import family as make_family
+from bridge.training.budget import Budget
 from experiments import cli, compare
 from tests.experiments.commands import run
 
@@ -20,14 +20,22 @@ BASE = ["compare", "--families", SPEC, "--trials", "200", "--budget", "300"]
 
 
 def rows(out, method):
-    found = [row for path in results.files(out) for row in pq.read_table(path).to_pylist() if row["method"] == method]
+    found = [
+        row
+        for path in results.files(out)
+        for row in pq.read_table(path).to_pylist()
+        if row["method"] == method
+    ]
     assert found
     return found
 
 
 def test_a_full_disk_stops_before_the_next_cell_is_trained(tmp_path, capsys):
     """Files may have 300 kB, which weights of 128 units exceed: safetensors fails, which is no fault of ours."""
-    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, before = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
     flags = ["--splits", "id", "--seeds", "0", "1", "--out", str(tmp_path)]
     try:
@@ -40,10 +48,23 @@ def test_a_full_disk_stops_before_the_next_cell_is_trained(tmp_path, capsys):
 
 
 def test_nothing_is_begun_where_rows_could_not_be_written(tmp_path, capsys):
-    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, before = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        _, err = run(*BASE, "--methods", TINY, "--splits", "id", "--out", str(tmp_path), code=2, capsys=capsys)
+        _, err = run(
+            *BASE,
+            "--methods",
+            TINY,
+            "--splits",
+            "id",
+            "--out",
+            str(tmp_path),
+            code=2,
+            capsys=capsys,
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -66,7 +87,13 @@ def test_settings_that_look_alike_have_folders_of_their_own(tmp_path):
     specs = ("rl2:lr=1e-3", "rl2:lr=1e+3", "rl2:lr=0.002")
     family = make_family(SPEC)
     cells = compare.plan_cells(
-        (family,), specs, {family.id: ("id",)}, {"bandit": 10}, lambda _m, _f: Budget(1.0), (0,), tmp_path
+        (family,),
+        specs,
+        {family.id: ("id",)},
+        {"bandit": 10},
+        lambda _m, _f: Budget(1.0),
+        (0,),
+        tmp_path,
     )
     names = [cell.training.out.name for cell in cells if cell.training]
     assert len(set(names)) == 3
@@ -86,8 +113,12 @@ def test_without_checkpoints_a_run_is_played_and_not_trained_again(tmp_path, cap
         path.unlink()
     run(*BASE, *flags, "--splits", "id", capsys=capsys)
     again = rows(tmp_path, TINY)
-    timeless = [{key: value for key, value in row.items() if key != "test_seconds"} for row in first]
-    assert [{key: value for key, value in row.items() if key != "test_seconds"} for row in again] == timeless
+    timeless = [
+        {key: value for key, value in row.items() if key != "test_seconds"} for row in first
+    ]
+    assert [
+        {key: value for key, value in row.items() if key != "test_seconds"} for row in again
+    ] == timeless
     assert not (run_folder / "checkpoints").exists()
     (run_folder / "train.jsonl").unlink()
     for path in results.files(tmp_path):
@@ -98,7 +129,9 @@ def test_without_checkpoints_a_run_is_played_and_not_trained_again(tmp_path, cap
     assert third[0]["trial_return_sum"] == first[0]["trial_return_sum"]
 
 
-@pytest.mark.parametrize(("text", "said"), [("[1]", "found a list"), ("{", "expected JSON"), ("\xff", "UTF-8")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("[1]", "found a list"), ("{", "expected JSON"), ("\xff", "UTF-8")]
+)
 def test_a_damaged_plan_is_refused_by_name(text, said, tmp_path, capsys):
     flags = ["--methods", "random", "--splits", "id", "--out", str(tmp_path)]
     run(*BASE[:-2], *flags, capsys=capsys)
@@ -114,7 +147,9 @@ def test_output_that_is_not_utf8_loses_nothing(tmp_path, monkeypatch):
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
     with pytest.raises(SystemExit) as stop:
-        cli.main([*BASE[:-2], "--methods", "random,oracle", "--splits", "id", "--out", str(tmp_path)])
+        cli.main(
+            [*BASE[:-2], "--methods", "random,oracle", "--splits", "id", "--out", str(tmp_path)]
+        )
     sys.stdout.flush()
     assert stop.value.code == 0
     assert b"?" in shown.getvalue()

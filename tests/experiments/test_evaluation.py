@@ -8,7 +8,15 @@ from tests.experiments.commands import run
 
 
 def test_evaluate_prints_json_lines(capsys):
-    flags = ["--family", "bandit:k=5,n=10", "--splits", "id,shift/gap/3", "--trials", "400", "--json"]
+    flags = [
+        "--family",
+        "bandit:k=5,n=10",
+        "--splits",
+        "id,shift/gap/3",
+        "--trials",
+        "400",
+        "--json",
+    ]
     out, _ = run("evaluate", "ucb1:c=0.1", *flags, capsys=capsys)
     lines = [json.loads(line) for line in out.splitlines()]
     assert {line["split"] for line in lines} == {"id", "shift/gap/3"}
@@ -29,7 +37,16 @@ def test_evaluate_prints_json_lines(capsys):
 @pytest.mark.parametrize("track", ["C", "F"])
 def test_frozen_tracks(track, capsys):
     out, _ = run(
-        "evaluate", "thompson", "--family", "gridnavi", "--track", track, "--trials", "210", "--json", capsys=capsys
+        "evaluate",
+        "thompson",
+        "--family",
+        "gridnavi",
+        "--track",
+        track,
+        "--trials",
+        "210",
+        "--json",
+        capsys=capsys,
     )
     lines = {line["metric"]: line for line in map(json.loads, out.splitlines())}
     assert lines["episode_return"]["track"] == track
@@ -39,11 +56,24 @@ def test_frozen_tracks(track, capsys):
 def test_the_better_a_context_the_better_who_reads_it(capsys):
     """Posterior sampling on grids, shown one episode of the oracle's play, of play half random, and of random play."""
     splits = "shift/context_quality"
-    flags = ["--family", "gridnavi", "--track", "C", "--shots", "1", "--trials", "420", "--json", "--splits", splits]
+    flags = [
+        "--family",
+        "gridnavi",
+        "--track",
+        "C",
+        "--shots",
+        "1",
+        "--trials",
+        "420",
+        "--json",
+        "--splits",
+        splits,
+    ]
     out, _ = run("evaluate", "psrl", *flags, capsys=capsys)
     lines = [json.loads(line) for line in out.splitlines()]
     plain, informed = (
-        [line["mean"] for line in lines if line["metric"] == metric] for metric in ("episode_return", "informed_return")
+        [line["mean"] for line in lines if line["metric"] == metric]
+        for metric in ("episode_return", "informed_return")
     )
     assert len(plain) == 5
     assert plain == sorted(plain, reverse=True)
@@ -70,11 +100,20 @@ def test_a_run_is_decoded_as_asked(tmp_path, capsys):
     )
     regret = {}
     for rule in ("sample", "1", "0.05", "argmax"):
-        played, _ = run("evaluate", out, *base, "--trials", "2000", "--json", "--decode", rule, capsys=capsys)
-        regret[rule] = next(line["mean"] for line in map(json.loads, played.splitlines()) if line["metric"] == "regret")
+        played, _ = run(
+            "evaluate", out, *base, "--trials", "2000", "--json", "--decode", rule, capsys=capsys
+        )
+        regret[rule] = next(
+            line["mean"]
+            for line in map(json.loads, played.splitlines())
+            if line["metric"] == "regret"
+        )
     assert regret["sample"] == regret["1"]
     assert len({regret["sample"], regret["0.05"], regret["argmax"]}) == 3
-    for method, rule, message in ((out, "beam", "found 'beam'"), ("ucb1", "argmax", "a rule of its own")):
+    for method, rule, message in (
+        (out, "beam", "found 'beam'"),
+        ("ucb1", "argmax", "a rule of its own"),
+    ):
         assert message in run("evaluate", method, *base, "--decode", rule, code=2, capsys=capsys)[1]
     frozen = ["--track", "C", "--decode", "argmax"]
     assert "Leave --decode out" in run("evaluate", out, *base, *frozen, code=2, capsys=capsys)[1]

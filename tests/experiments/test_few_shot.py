@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.budget import Budget
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
+from bridge.training.budget import Budget
 from experiments import methods, training
-from experiments.few_shot import __main__ as command
-from experiments.few_shot import cells as played
-from experiments.few_shot import tables
-from experiments.few_shot.cells import Cell, cells, play
-from experiments.few_shot.curves import Curve, pooled, read
+from experiments.studies.few_shot import __main__ as command
+from experiments.studies.few_shot import cells as played
+from experiments.studies.few_shot import tables
+from experiments.studies.few_shot.cells import Cell, cells, play
+from experiments.studies.few_shot.curves import Curve, pooled, read
 
 SPEC = "bandit:k=3,n=8"
 TRAINED = {
@@ -34,7 +34,9 @@ TRAINED = {
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, spec in TRAINED.items():
-        wanted = training.Run(method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name)
+        wanted = training.Run(
+            method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name
+        )
         assert training.train_quietly(wanted, resume=False)
     return [folder / name for name in TRAINED]
 
@@ -56,16 +58,32 @@ def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs)
 def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     family, tiny, known = make_family(SPEC), TRAINED["icl"].partition(":")[2], {}
     for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
-        spec = "rl2:hidden=8,minibatches=1,steps_per_update=400" if method == "rl2" else f"{method}:{tiny}"
-        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method)
+        spec = (
+            "rl2:hidden=8,minibatches=1,steps_per_update=400"
+            if method == "rl2"
+            else f"{method}:{tiny}"
+        )
+        wanted = training.Run(
+            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method
+        )
         assert training.train_quietly(wanted, resume=False)
-        (known[method],) = {c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))}
-    assert known == {"mt": True, "rl2": False, "lora_reward_icl_rl": False, "lora_reward_mt": True, "lora_maml": True}
+        (known[method],) = {
+            c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))
+        }
+    assert known == {
+        "mt": True,
+        "rl2": False,
+        "lora_reward_icl_rl": False,
+        "lora_reward_mt": True,
+        "lora_maml": True,
+    }
 
 
 def test_who_clones_is_studied_where_something_is_shown(tmp_path):
     method, family = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", make_family(SPEC)
-    wanted = training.Run(method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path)
+    wanted = training.Run(
+        method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path
+    )
     assert training.train_quietly(wanted, resume=False)
     with pytest.raises(UserError, match=r"clones what it is shown\. Ask for --signal demos"):
         list(cells([tmp_path], family, ("id",), "reward", ("lora",), (1,)))
@@ -86,7 +104,10 @@ def sister(run, folder, *, seed, **config):
 
 def test_only_seeds_of_one_configuration_are_pooled(runs, tmp_path):
     family = make_family(SPEC)
-    wrong = {"both seed 4 of icl_rl": {"seed": 4}, "has another lr. Leave it out": {"seed": 5, "lr": 0.5}}
+    wrong = {
+        "both seed 4 of icl_rl": {"seed": 4},
+        "has another lr. Leave it out": {"seed": 5, "lr": 0.5},
+    }
     for number, (said, about) in enumerate(wrong.items()):
         other = sister(runs[0], tmp_path / str(number), **about)
         with pytest.raises(UserError, match=said):
@@ -102,7 +123,13 @@ def test_runs_of_a_kind_are_averaged_and_kinds_and_splits_kept_apart():
     def curve(x):
         return Curve((0, 1), x * ones, *(np.array([0.0, y * x]) for y in (1, 2, 3, 4)), trained=8.0)
 
-    given = {("a", 0, "id"): 1, ("b", 0, "id"): 3, ("a", 5, "id"): 10, ("b", 5, "id"): 20, ("a", 0, "shift/gap/2"): 99}
+    given = {
+        ("a", 0, "id"): 1,
+        ("b", 0, "id"): 3,
+        ("a", 5, "id"): 10,
+        ("b", 5, "id"): 20,
+        ("a", 0, "shift/gap/2"): 99,
+    }
     found = pooled({cell(*key): curve(float(x)) for key, x in given.items()}, "id")
     assert [kind.steps for kind in found] == [0, 5]
     for kind, mean in zip(found, (2, 15), strict=True):
@@ -129,7 +156,9 @@ def test_operations_are_counted_once_for_runs_that_are_alike(runs, tmp_path, mon
     twin = sister(runs[0], tmp_path / "twin", seed=5)
     given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), str(twin)]
     given += ["--splits", "id,shift/gap/2,shift/horizon/1", "--budgets", "1", "--tuned", "lora"]
-    monkeypatch.setattr(sys, "argv", [*given, "--shots", "2", "--trials", "4", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(
+        sys, "argv", [*given, "--shots", "2", "--trials", "4", "--out", str(tmp_path / "out")]
+    )
     threads = torch.get_num_threads()
     command.main()
     torch.set_num_threads(threads)
@@ -155,7 +184,9 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
     assert plain.flops[0] < curve.flops[0] < 2 * plain.flops[0]  # with adapters, without a step
     assert (np.diff(curve.flops) > 0).all()
     assert (np.diff(curve.seconds[1:]) > 0).any()
-    told = read(play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=np.arange(4.0)))
+    told = read(
+        play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=np.arange(4.0))
+    )
     assert (told.flops.tolist(), told.taken[-1]) == ([0, 1, 2, 3], 2)
     monkeypatch.setattr(played, "evaluate", None)
     assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
@@ -164,14 +195,24 @@ def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, m
 def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
     family = make_family(SPEC)
     still, moving = (
-        read(play(Cell(runs[1], "maml", way, steps, "id", "F"), family, shots=4, trials=16, out=tmp_path))
+        read(
+            play(
+                Cell(runs[1], "maml", way, steps, "id", "F"),
+                family,
+                shots=4,
+                trials=16,
+                out=tmp_path,
+            )
+        )
         for way, steps in (("", 0), ("own", 2))
     )
     assert (still.taken.max(), still.trained) == (0, 0)
     assert moving.taken[-1] == 2 * 2
 
 
-def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, tmp_path, monkeypatch, capsys):
+def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(
+    runs, tmp_path, monkeypatch, capsys
+):
     given = [
         "few_shot",
         "--family",
@@ -190,12 +231,19 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     command.main()
     torch.set_num_threads(threads)
     out = capsys.readouterr().out
-    out, claim = out.split("**id** · in context, less gradient steps alone (open: the interval holds 0)")
-    rows = [line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))]
+    out, claim = out.split(
+        "**id** · in context, less gradient steps alone (open: the interval holds 0)"
+    )
+    rows = [
+        line.split(" | ") for line in out.splitlines() if line.startswith(("| icl_rl", "| maml"))
+    ]
     assert [(row[0][2:], row[1].strip(), int(row[2])) for row in rows] == [
-        ("icl_rl", "", 0), ("maml", "", 0), ("icl_rl", "lora_reward", 2), ("icl_rl", "full_reward", 2),
+        ("icl_rl", "", 0),
+        ("maml", "", 0),
+        ("icl_rl", "lora_reward", 2),
+        ("icl_rl", "full_reward", 2),
         ("maml", "own", 2),
-    ]  # fmt: skip
+    ]
     assert len({len(row) for row in rows}) == 1
     for row in rows:
         assert ("±" in row[-3]) == (int(row[2]) > 0)
@@ -203,18 +251,28 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     for row in (row for row in rows if int(row[2])):
         gain = last[row[0], row[1].strip()] - last[row[0], ""]
         assert float(row[-3].split(" ±")[0]) == pytest.approx(gain, abs=2e-3)
-    head, _, nothing, maml = (line.strip("| ").split(" | ") for line in claim.strip().splitlines()[:4])
-    assert (head, maml[:3]) == (["less", "tuned", "steps", "return", "icl_rl"], ["maml", "own", "2"])
+    head, _, nothing, maml = (
+        line.strip("| ").split(" | ") for line in claim.strip().splitlines()[:4]
+    )
+    assert (head, maml[:3]) == (
+        ["less", "tuned", "steps", "return", "icl_rl"],
+        ["maml", "own", "2"],
+    )
     icl, own = last["| icl_rl", ""], last["| maml", "own"]
-    assert [float(x.split(" ±")[0]) for x in (nothing[-1], *maml[3:])] == pytest.approx([icl, own, icl - own], abs=2e-3)
+    assert [float(x.split(" ±")[0]) for x in (nothing[-1], *maml[3:])] == pytest.approx(
+        [icl, own, icl - own], abs=2e-3
+    )
     assert len(list(tmp_path.glob("*.parquet"))) == 5
     with (tmp_path / "curves.csv").open(newline="") as file:
         points = list(csv.DictReader(file))
     assert len(points) == 5 * 4
     assert [(point["method"], point["tuned"], point["shots"]) for point in points[8:10]] == [
-        ("icl_rl", "lora_reward", "0"), ("icl_rl", "lora_reward", "1"),
-    ]  # fmt: skip
-    (end,) = (p for p in points if (p["method"], p["tuned"], p["shots"]) == ("icl_rl", "full_reward", "4"))
+        ("icl_rl", "lora_reward", "0"),
+        ("icl_rl", "lora_reward", "1"),
+    ]
+    (end,) = (
+        p for p in points if (p["method"], p["tuned"], p["shots"]) == ("icl_rl", "full_reward", "4")
+    )
     assert float(end["mean"]) == pytest.approx(last["| icl_rl", "full_reward"], abs=1e-3)
     assert float(end["low"]) < float(end["mean"]) < float(end["high"])
     assert [float(end[name]) for name in ("taken", "refused")] == [2, 0]
@@ -250,8 +308,21 @@ def test_runs_of_one_name_are_not_taken_for_one_another(runs):
         (("--budgets", "-1"), "--budgets 0 or more"),
     ],
 )
-def test_what_cannot_be_played_is_refused_before_anything_is(runs, tmp_path, monkeypatch, more, said):
-    given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), "--shots", "4", "--out", str(tmp_path), *more]
+def test_what_cannot_be_played_is_refused_before_anything_is(
+    runs, tmp_path, monkeypatch, more, said
+):
+    given = [
+        "few_shot",
+        "--family",
+        SPEC,
+        "--runs",
+        str(runs[0]),
+        "--shots",
+        "4",
+        "--out",
+        str(tmp_path),
+        *more,
+    ]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit, match=said):
         command.main()

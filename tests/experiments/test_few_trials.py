@@ -5,7 +5,7 @@ import json
 import pytest
 import scipy.stats
 
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.references.random import Random
 from bridge.tasks import family as make_family
 from tests.experiments.commands import run
@@ -32,14 +32,24 @@ def test_a_trial_a_task_has_the_interval_over_trials(capsys):
     assert found["minus_bayes"]["low"] < found["minus_bayes"]["mean"] < found["minus_bayes"]["high"]
 
 
-@pytest.mark.parametrize("spec", ["gridnavi", "gridnavi:tasks=1", "sparse_point", "bandit:k=2,n=5,arms=dependent_easy"])
+@pytest.mark.parametrize(
+    "spec", ["gridnavi", "gridnavi:tasks=1", "sparse_point", "bandit:k=2,n=5,arms=dependent_easy"]
+)
 def test_one_trial_is_reported_and_its_interval_says_that_it_has_none(spec, capsys):
     split = "train" if "tasks" in spec else "id"
     found = lines(capsys, "random", "--family", spec, "--splits", split, "--trials", "1")
-    assert {"trial_return", "episode_return", "regret"} <= found.keys()  # a score needs an oracle above random play
+    assert {
+        "trial_return",
+        "episode_return",
+        "regret",
+    } <= found.keys()  # a score needs an oracle above random play
     for metric in NAMED:
         if metric in found:
-            assert (found[metric]["low"], found[metric]["high"], found[metric]["n"]) == (None, None, 1)
+            assert (found[metric]["low"], found[metric]["high"], found[metric]["n"]) == (
+                None,
+                None,
+                1,
+            )
             assert found[metric]["interval"].startswith("none")
 
 
@@ -56,9 +66,18 @@ def test_frozen_tracks_with_few_trials(track, trials, capsys):
 
 @pytest.mark.parametrize("trials", [1, 20])
 def test_compare_reports_few_trials_on_every_kind_of_split(trials, tmp_path, capsys):
-    flags = ["--families", "gridnavi", "--methods", "random,oracle,bayes,bayes_train", "--trials", str(trials)]
+    flags = [
+        "--families",
+        "gridnavi",
+        "--methods",
+        "random,oracle,bayes,bayes_train",
+        "--trials",
+        str(trials),
+    ]
     splits = "id,shift/reward_sign/4"
-    out, _ = run("compare", *flags, "--splits", splits, "--out", str(tmp_path / "few"), capsys=capsys)
+    out, _ = run(
+        "compare", *flags, "--splits", splits, "--out", str(tmp_path / "few"), capsys=capsys
+    )
     assert "(n=1)" in out if trials == 1 else "±" in out
     table = (tmp_path / "few" / "tables" / "results.csv").read_text()
     assert all(f"gridnavi,{split},bayes,O,trial_return" in table for split in splits.split(","))

@@ -14,19 +14,20 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from bridge import checkpoint, files
+from bridge import files
 from bridge.errors import DivergenceError, StorageError, UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
+from bridge.training import checkpoint
 from experiments import finetuning, methods, training
 from experiments.collecting import collect
 from llm_adapt import data
 from llm_adapt import finetuning as llm_finetuning
-from llm_adapt.bases import fingerprint
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config
-from llm_adapt.mt import OneEpisode
+from llm_adapt.multi_task import OneEpisode
 from llm_adapt.policy import TransformerPolicy
-from llm_adapt.tuners import Tuned
+from llm_adapt.trainable import Finetuned
 from tests.experiments.commands import run
 
 BANDIT, GRID = "bandit:k=3,n=6", "gridnavi:episodes=1"
@@ -70,7 +71,9 @@ def change(run: str, name: str, how) -> None:
     checkpoint.save(path, state)
 
 
-def tune(base: str, out: Path, *, split: str = FLIPPED, demos: str = "", family: str = BANDIT, **settings) -> dict:
+def tune(
+    base: str, out: Path, *, split: str = FLIPPED, demos: str = "", family: str = BANDIT, **settings
+) -> dict:
     more = {name: settings.pop(name) for name in ("resume", "checkpoint_every") if name in settings}
     config = Config(**(SMALL | settings))
     about = finetuning.finetune(base, family, config, out, split=split, demos=demos, **more)
@@ -99,14 +102,24 @@ def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
     card = agent.card
     assert card.method == f"{tuner}_icl_rl (moved)"
     assert (card.supervision, card.selection_rule) == ("reward, then reward", "last gradient step")
-    assert card.params_trained == about["params_trained"] < about["params_total"] == card.params_total
+    assert (
+        card.params_trained == about["params_trained"] < about["params_total"] == card.params_total
+    )
     read = json.loads((tmp_path / "moved" / "config.json").read_text())
     assert read | {"env_steps": 120} == about
     assert read["tasks"] == [(1 << 40) + i for i in range(5)]
     assert (read["split"], read["signal"], read["grad_steps"]) == (FLIPPED, "reward", 3)
-    assert read["base"]["fingerprint"] == fingerprint(TransformerPolicy.from_pretrained(tmp_path / "moved" / "base"))
-    lines = [json.loads(line) for line in (tmp_path / "moved" / "train.jsonl").read_text().splitlines()]
-    assert [(line["grad_steps"], line["env_steps"]) for line in lines] == [(1, 120), (2, 120), (3, 120)]
+    assert read["base"]["fingerprint"] == fingerprint(
+        TransformerPolicy.from_pretrained(tmp_path / "moved" / "base")
+    )
+    lines = [
+        json.loads(line) for line in (tmp_path / "moved" / "train.jsonl").read_text().splitlines()
+    ]
+    assert [(line["grad_steps"], line["env_steps"]) for line in lines] == [
+        (1, 120),
+        (2, 120),
+        (3, 120),
+    ]
     assert not (tmp_path / "moved" / "checkpoints").exists()
     assert (tmp_path / "moved" / "tuned").is_dir() == (tuner in ("full", "head"))
 
@@ -114,7 +127,9 @@ def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
 @pytest.mark.parametrize("tuner", ["lora", "full", "head", "ia3"])
 def test_without_a_step_it_plays_as_the_base_bit_for_bit(tuner, base, tmp_path):
     tune(base, tmp_path / "tuned", tuner=tuner, steps=0)
-    agents = [methods.agent(place, make_family(BANDIT), "id") for place in (base, str(tmp_path / "tuned"))]
+    agents = [
+        methods.agent(place, make_family(BANDIT), "id") for place in (base, str(tmp_path / "tuned"))
+    ]
     assert same(*(totals(agent) for agent in agents))
 
 
@@ -131,23 +146,49 @@ def test_peft_opens_the_folder(base, tmp_path):
 
 def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path, capsys):
     flags = ["--family", BANDIT, "--steps", "2", "--batch", "120"]
-    out, _ = run("finetune", base, *flags, "--split", FLIPPED, "--out", str(tmp_path / "a"), capsys=capsys)
+    out, _ = run(
+        "finetune", base, *flags, "--split", FLIPPED, "--out", str(tmp_path / "a"), capsys=capsys
+    )
     assert f"metabridge evaluate {tmp_path / 'a'} --family {BANDIT} --splits {FLIPPED}" in out
     shard = f"{demos}/shard-00001.parquet"
     for place, steps in ((demos, 2 * 20 * 6), (shard, 20 * 6)):
-        out, _ = run("finetune", base, *flags, "--demos", place, "--out", str(tmp_path / f"{steps}"), capsys=capsys)
+        out, _ = run(
+            "finetune",
+            base,
+            *flags,
+            "--demos",
+            place,
+            "--out",
+            str(tmp_path / f"{steps}"),
+            capsys=capsys,
+        )
         read = json.loads((tmp_path / f"{steps}" / "config.json").read_text())
         assert (read["signal"], read["demos"], read["tasks"]) == ("demos", place, [])
         assert f"on {steps} environment steps" in out
     agent = methods.agent(str(tmp_path / "120"), make_family(BANDIT), "id")
     assert agent.card.supervision == "reward, then histories"
-    assert "lora_icl_rl (120)" in run("evaluate", str(tmp_path / "120"), *flags[:2], "--trials", "20", capsys=capsys)[0]
+    assert (
+        "lora_icl_rl (120)"
+        in run("evaluate", str(tmp_path / "120"), *flags[:2], "--trials", "20", capsys=capsys)[0]
+    )
     flags = ["--family", BANDIT, "--splits", f"id,{FLIPPED}", "--trials", "40", "--json"]
     played, said = run("evaluate", str(tmp_path / "a"), *flags, capsys=capsys)
     assert {json.loads(line)["method"] for line in played.splitlines()} == {"lora_icl_rl (a)"}
     assert "tuned on" not in said
-    assert "keeps the contract" in run("check", str(tmp_path / "a"), "--family", BANDIT, capsys=capsys)[0]
-    histories = ["data", str(tmp_path / "a"), "--family", BANDIT, "--rows", "2", "--out", str(tmp_path / "d")]
+    assert (
+        "keeps the contract"
+        in run("check", str(tmp_path / "a"), "--family", BANDIT, capsys=capsys)[0]
+    )
+    histories = [
+        "data",
+        str(tmp_path / "a"),
+        "--family",
+        BANDIT,
+        "--rows",
+        "2",
+        "--out",
+        str(tmp_path / "d"),
+    ]
     assert "1 shard(s)" in run(*histories, capsys=capsys)[0]
 
 
@@ -159,15 +200,22 @@ def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
     flags = ["--family", GRID, "--trials", "42", "--splits", splits, "--json"]
     played, said = run("evaluate", str(tmp_path / "tuned"), *flags, capsys=capsys)
     assert said.count("tuned on") == 1
-    assert f"{tmp_path / 'tuned'} was tuned on 5 of the 21 tasks of shift/slip/4, which are left out" in said
+    assert (
+        f"{tmp_path / 'tuned'} was tuned on 5 of the 21 tasks of shift/slip/4, which are left out"
+        in said
+    )
     left = {line["split"]: line["tasks_left_out"] for line in map(json.loads, played.splitlines())}
     assert left == {"shift/slip/4": 5, "shift/slip/3": 0, "shift/reward_sign/4": 0}
-    plan = finetuning.on_others(str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4"))
+    plan = finetuning.on_others(
+        str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4")
+    )
     assert plan.left_out == (0, 1, 2, 3, 4)
 
 
 def test_some_tasks_are_left_to_score(grid, tmp_path):
-    with pytest.raises(UserError, match=r"--tasks 21 are all of the 21 tasks of shift/slip/4.* Tune on 10 or so"):
+    with pytest.raises(
+        UserError, match=r"--tasks 21 are all of the 21 tasks of shift/slip/4.* Tune on 10 or so"
+    ):
         tune(grid, tmp_path / "tuned", split="shift/slip/4", family=GRID, tasks=21, steps=1)
     about = tune(grid, tmp_path / "train", split="train", family=GRID, tasks=30, steps=1)
     assert len(about["tasks"]) == 21
@@ -189,7 +237,8 @@ def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
     assert min(about["tasks"]) >= 1 << 40
     (said,) = finetuning.shared(str(tmp_path / "tuned"), family, [Plan(split=split, trials=2_000)])
     scored, tuned = (
-        family.sample(split, numbers).params for numbers in (torch.arange(2_000), torch.tensor(about["tasks"]))
+        family.sample(split, numbers).params
+        for numbers in (torch.arange(2_000), torch.tensor(about["tasks"]))
     )
     equal = [(scored[name][:, None] == tuned[name]).flatten(2).all(-1) for name in scored]
     count = int(torch.stack(equal).all(0).any(1).sum())
@@ -200,7 +249,18 @@ def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
 @pytest.mark.parametrize("how", ["reward", "demos"])
 def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgetting(how, tmp_path):
     base = trained(SMALLEST.replace("icl_rl", "mt"), "gridnavi", tmp_path / "mt")
-    shown = str(collect("psrl", "gridnavi", split="train", shards=1, rows=4, episodes=0, seed=0, out=tmp_path / "d"))
+    shown = str(
+        collect(
+            "psrl",
+            "gridnavi",
+            split="train",
+            shards=1,
+            rows=4,
+            episodes=0,
+            seed=0,
+            out=tmp_path / "d",
+        )
+    )
     told = {"split": "train"} if how == "reward" else {"split": "", "demos": shown}
     about = tune(base, tmp_path / "tuned", family="gridnavi", **told)
     assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
@@ -209,12 +269,23 @@ def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgett
     assert agent.card.method == "lora_mt (tuned)"
 
 
-def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_told(grid, tmp_path, capsys):
+def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_told(
+    grid, tmp_path, capsys
+):
     split = "shift/slip/4"
     flags = ["--family", GRID, "--split", split, "--rows", "7", "--out", str(tmp_path / "d")]
     run("data", "psrl", *flags, capsys=capsys)
     (shown,) = (tmp_path / "d").iterdir()
-    tune_flags = ["--family", GRID, "--demos", str(shown), "--steps", "1", "--out", str(tmp_path / "tuned")]
+    tune_flags = [
+        "--family",
+        GRID,
+        "--demos",
+        str(shown),
+        "--steps",
+        "1",
+        "--out",
+        str(tmp_path / "tuned"),
+    ]
     out, _ = run("finetune", grid, *tune_flags, capsys=capsys)
     assert f"--splits {split}" in out
     about = json.loads((tmp_path / "tuned" / "config.json").read_text())
@@ -223,14 +294,26 @@ def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_t
     goals = family.sample(split, numbers).params["goal"].unique(dim=0)
     assert len(about["tasks"]) == len(goals) < 8
     _, said = run(
-        "evaluate", str(tmp_path / "tuned"), "--family", GRID, "--splits", split, "--trials", "42", capsys=capsys
+        "evaluate",
+        str(tmp_path / "tuned"),
+        "--family",
+        GRID,
+        "--splits",
+        split,
+        "--trials",
+        "42",
+        capsys=capsys,
     )
     assert f"was tuned on {len(goals)} of the 21 tasks of {split}, which are left out" in said
 
 
 def content(folder: Path) -> dict[str, bytes]:
     """All that a folder holds, by name."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def at_step(number: int, what, monkeypatch) -> None:
@@ -293,7 +376,7 @@ def test_killed_it_goes_on_from_its_last_checkpoint(stage, base, tmp_path, monke
         if stage == "steps":
             at_step(5, kill, patched)
         else:
-            patched.setattr(Tuned, "save", kill)
+            patched.setattr(Finetuned, "save", kill)
         with pytest.raises(Killed):
             tune(base, tmp_path / "out", steps=7, checkpoint_every=0.0)
     done = 5 if stage == "steps" else 7
@@ -308,7 +391,10 @@ def test_two_at_once_a_place_that_is_none_and_one_that_is_read_only_are_told_bef
     base, tmp_path, monkeypatch
 ):
     at_step(0, lambda: pytest.fail("a step was taken"), monkeypatch)
-    with files.locked(tmp_path / "out"), pytest.raises(UserError, match="Another process is writing to"):
+    with (
+        files.locked(tmp_path / "out"),
+        pytest.raises(UserError, match="Another process is writing to"),
+    ):
         tune(base, tmp_path / "out")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="Could not write"):
@@ -341,7 +427,9 @@ def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
     tune(base, tmp_path / "empty", steps=1)
     with pytest.raises(UserError, match=r"holds this run already. Add --resume"):
         tune(base, tmp_path / "empty", steps=1)
-    with pytest.raises(UserError, match=r"holds another run: its config.steps is 1, this one's is 2"):
+    with pytest.raises(
+        UserError, match=r"holds another run: its config.steps is 1, this one's is 2"
+    ):
         tune(base, tmp_path / "empty", steps=2, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
@@ -350,14 +438,30 @@ def test_an_empty_folder_is_filled_and_no_other(base, tmp_path):
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
-def test_a_base_and_demonstrations_are_known_however_they_are_spelt(base, demos, tmp_path, monkeypatch):
+def test_a_base_and_demonstrations_are_known_however_they_are_spelt(
+    base, demos, tmp_path, monkeypatch
+):
     """By what they hold, not where: but one shard is not the other, which has as many histories."""
     collection, shard = Path(demos), "shard-00000.parquet"
     tune(base, tmp_path / "out", steps=1, demos=f"{demos}/{shard}", split="train")
     monkeypatch.chdir(base)
-    tune(".", tmp_path / "out", steps=1, demos=os.path.relpath(collection / shard), split="train", resume=True)
+    tune(
+        ".",
+        tmp_path / "out",
+        steps=1,
+        demos=os.path.relpath(collection / shard),
+        split="train",
+        resume=True,
+    )
     monkeypatch.chdir(Path(base).parent)
-    tune(f"./{Path(base).name}/", tmp_path / "out", steps=1, demos=f"{demos}/{shard}", split="train", resume=True)
+    tune(
+        f"./{Path(base).name}/",
+        tmp_path / "out",
+        steps=1,
+        demos=f"{demos}/{shard}",
+        split="train",
+        resume=True,
+    )
     other = f"{demos}/shard-00001.parquet"
     with pytest.raises(UserError, match="holds another run: its shown is"):
         tune(base, tmp_path / "out", steps=1, demos=other, split="train", resume=True)
@@ -385,9 +489,13 @@ def test_a_config_that_was_edited_by_hand_is_refused(edit, said, base, edited, c
     (edited / "config.json").write_text(json.dumps(about | edit))
     flags = ["--family", BANDIT, "--splits", "id", "--trials", "4"]
     try:
-        assert re.search(said, run("evaluate", str(edited), *flags, code=2, capsys=capsys)[1].replace("\n", " "))
+        assert re.search(
+            said, run("evaluate", str(edited), *flags, code=2, capsys=capsys)[1].replace("\n", " ")
+        )
         out = ["--out", str(edited.parent / "out")]
-        assert re.search(said, run("finetune", str(edited), *flags[:2], *out, code=2, capsys=capsys)[1])
+        assert re.search(
+            said, run("finetune", str(edited), *flags[:2], *out, code=2, capsys=capsys)[1]
+        )
     finally:
         (edited / "config.json").write_text(json.dumps(about))
 
@@ -398,7 +506,9 @@ def test_a_card_with_a_key_too_many_or_of_another_type_is_told_or_passed_over(ed
         about["base"]["card"]["more"] = 1
         (edited / "config.json").write_text(json.dumps(about))
         finetuning.load_agent(str(edited), make_family(BANDIT))
-        broken = about | {"base": about["base"] | {"card": about["base"]["card"] | {"supervision": 3}}}
+        broken = about | {
+            "base": about["base"] | {"card": about["base"]["card"] | {"supervision": 3}}
+        }
         (edited / "config.json").write_text(json.dumps(broken))
         with pytest.raises(UserError, match="supervision should be a string, found 3"):
             finetuning.load_agent(str(edited), make_family(BANDIT))
@@ -415,7 +525,9 @@ def edited(base, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("last", ["[1]", "null", '{"grad_steps": 3, "env_steps": "many"}', '{"grad_steps": 3}', "{"])
+@pytest.mark.parametrize(
+    "last", ["[1]", "null", '{"grad_steps": 3, "env_steps": "many"}', '{"grad_steps": 3}', "{"]
+)
 def test_a_damaged_log_does_not_keep_a_finished_tuning_from_saying_so(last, base, tmp_path_factory):
     """What was paid is that of the last whole line."""
     out = tmp_path_factory.getbasetemp() / "damaged_log"
@@ -437,17 +549,33 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
     asked = [
         ((rl2,), {}, "holds a run of rl2, which is no transformer.*metabridge train icl_rl"),
         ((str(tmp_path / "nowhere"),), {}, "no run folder"),
-        ((str(tmp_path / "tuned"),), {}, f"is tuned already. Tune the run that it came from: {base}"),
+        (
+            (str(tmp_path / "tuned"),),
+            {},
+            f"is tuned already. Tune the run that it came from: {base}",
+        ),
         ((base,), {"family": "bandit:k=4,n=6"}, f"was trained on {BANDIT}, not on bandit:k=4,n=6"),
         ((base,), {"split": "shift/nothing/4"}, "Unknown axis"),
         ((base,), {"targets": "query"}, "no module 'query'.*There are: down_proj"),
         ((base,), {"rank": 99}, "rank=99 does not fit .* Take one from 1 to 16"),
-        ((base,), {"split": "shift/context_quality/4"}, "shifts what is shown on track C, not tasks"),
+        (
+            (base,),
+            {"split": "shift/context_quality/4"},
+            "shifts what is shown on track C, not tasks",
+        ),
         ((mt,), {"tuner": "prompt", "family": "gridnavi"}, "forgets with every episode. Take lora"),
         ((adapted,), {"family": "gridnavi"}, "has adapters already.*Tune a run of mt"),
-        ((base,), {"demos": demos}, f"holds histories on train, not on {FLIPPED}. Leave --split or --demos out"),
+        (
+            (base,),
+            {"demos": demos},
+            f"holds histories on train, not on {FLIPPED}. Leave --split or --demos out",
+        ),
         ((base,), {"demos": str(tmp_path), "split": "train"}, "holds no collection of histories"),
-        ((base,), {"demos": str(collection / "shard-00009.parquet"), "split": "train"}, "no shard-00009.parquet"),
+        (
+            (base,),
+            {"demos": str(collection / "shard-00009.parquet"), "split": "train"},
+            "no shard-00009.parquet",
+        ),
     ]
     for given, settings, message in asked:
         with pytest.raises(UserError, match=f"(?s){message}"):
@@ -456,7 +584,9 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
 
 
 def test_demonstrations_of_another_family_are_refused(demos, tmp_path):
-    other = trained("icl_rl:hidden=8,layers=1,heads=2,steps_per_update=60", "bandit:k=3,n=5", tmp_path / "run")
+    other = trained(
+        "icl_rl:hidden=8,layers=1,heads=2,steps_per_update=60", "bandit:k=3,n=5", tmp_path / "run"
+    )
     with pytest.raises(UserError, match=f"holds histories on {BANDIT}"):
         tune(other, tmp_path / "out", demos=demos, split="train", family="bandit:k=3,n=5")
 
@@ -470,7 +600,9 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
     with torch.no_grad():
         policy.actor.bias.add_(1)
     policy.save_pretrained(place / "base")
-    with pytest.raises(UserError, match=r"was tuned from metabridge_policy .* and the policy in its base/ is"):
+    with pytest.raises(
+        UserError, match=r"was tuned from metabridge_policy .* and the policy in its base/ is"
+    ):
         finetuning.load_agent(str(place), family)
     about = json.loads((place / "config.json").read_text())
     about["base"]["fingerprint"] = fingerprint(policy)
@@ -487,9 +619,14 @@ def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path)
     own = tmp_path / "base"
     shutil.copytree(base, own)
     change(str(own), "embed.bias", lambda bias: bias.fill_(torch.nan))
-    demos = finetuning.data.Collection(make_family(BANDIT), ("random",), rows=4, folder=tmp_path / "d")
+    demos = finetuning.data.Collection(
+        make_family(BANDIT), ("random",), rows=4, folder=tmp_path / "d"
+    )
     demos.shard(0)
-    with pytest.raises(DivergenceError, match=r"no longer a number. There was no checkpoint yet; train again with a"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"no longer a number. There was no checkpoint yet; train again with a",
+    ):
         tune(str(own), tmp_path / "out", demos=str(demos.folder), split="train")
     with pytest.raises(UserError, match="is not finished"):
         finetuning.load_agent(str(tmp_path / "out"), make_family(BANDIT))
@@ -497,7 +634,9 @@ def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path)
 
 def test_what_is_written_are_the_settings(base, tmp_path):
     about = tune(base, tmp_path / "tuned", lr=0.0, tuner="ia3", steps=0)
-    assert about["config"] == dataclasses.asdict(Config(**(SMALL | {"tuner": "ia3", "steps": 0, "lr": 0.03})))
+    assert about["config"] == dataclasses.asdict(
+        Config(**(SMALL | {"tuner": "ia3", "steps": 0, "lr": 0.03}))
+    )
 
 
 def test_a_flipped_bit_in_what_was_tuned_is_found(base, tmp_path):

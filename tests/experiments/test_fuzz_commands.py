@@ -24,22 +24,109 @@ LIMIT_S = 120
 """Of one case, on a machine that does other things."""
 
 NUMBERS = (
-    "0", "-1", "1", "2", "-0", "0.5", "-0.5", "1e3", "1e-3", "1e38", "1e39", "1e99", "-1e99", "1e-99", "1e400",
-    "1e-400", "nan", "inf", "-inf", "2147483648", "9223372036854775807", "9223372036854775808",
-    "18446744073709551616", "1000000000000000000000", "0x10", "1_0", "٣", "½", "", " ", "1,0", "--1", "1e", "true",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "-0",
+    "0.5",
+    "-0.5",
+    "1e3",
+    "1e-3",
+    "1e38",
+    "1e39",
+    "1e99",
+    "-1e99",
+    "1e-99",
+    "1e400",
+    "1e-400",
+    "nan",
+    "inf",
+    "-inf",
+    "2147483648",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551616",
+    "1000000000000000000000",
+    "0x10",
+    "1_0",
+    "٣",
+    "½",
+    "",
+    " ",
+    "1,0",
+    "--1",
+    "1e",
+    "true",
     "None",
-)  # fmt: skip
+)
 SMALL = ("0", "1", "2", "3", "7", "0.5", "0.1", "1.0", "-1")
 """Numbers that often make sense."""
-BUDGETS = ("0", "-1", "0.5", "1", "1e3", "1e19", "1e400", "nan", "inf", "60q", "0s", "1e-9s", "1flops", "½", "0x10")
+BUDGETS = (
+    "0",
+    "-1",
+    "0.5",
+    "1",
+    "1e3",
+    "1e19",
+    "1e400",
+    "nan",
+    "inf",
+    "60q",
+    "0s",
+    "1e-9s",
+    "1flops",
+    "½",
+    "0x10",
+)
 """No large ones: to train for long is right where it was asked for."""
 TEXTS = (
-    "", " ", ".", "..", "/", "-", "--", ":", "=", ",", "+", "::", "a:b", "a=b", "a:b=", "a:=b", "a:b=c,b=d", "[/x]",
-    "[bold]x", "x [y[/x]", ":smile:", "=1+1", "ü", "路径", "💥", "\udc80", "%s", "{0}", "a" * 300, "no/where",
-    "/dev/null", "file", "empty", "random", "./random", "results", "runs/rl2", "runs/icl", "runs", "~", "*", "\n",
+    "",
+    " ",
+    ".",
+    "..",
+    "/",
+    "-",
+    "--",
+    ":",
+    "=",
+    ",",
+    "+",
+    "::",
+    "a:b",
+    "a=b",
+    "a:b=",
+    "a:=b",
+    "a:b=c,b=d",
+    "[/x]",
+    "[bold]x",
+    "x [y[/x]",
+    ":smile:",
+    "=1+1",
+    "ü",
+    "路径",
+    "💥",
+    "\udc80",
+    "%s",
+    "{0}",
+    "a" * 300,
+    "no/where",
+    "/dev/null",
+    "file",
+    "empty",
+    "random",
+    "./random",
+    "results",
+    "runs/rl2",
+    "runs/icl",
+    "runs",
+    "~",
+    "*",
+    "\n",
     "a\tb",
-    "'", '"',
-)  # fmt: skip
+    "'",
+    '"',
+)
 BANDITS = (
     "bandit:k=2,n=3",
     "bandit:k=3,n=4,arms=gaussian",
@@ -51,7 +138,16 @@ OTHERS = ("tabular_mdp:n=2", "point_nav:episodes=2", "sparse_point:episodes=2")
 FAMILIES = (*BANDITS, *GRIDS, *OTHERS)
 HOME = ("bandit:k=2,n=4",)
 """What the two runs were trained on."""
-FOR_BANDITS = ("random", "oracle", "ucb1:c=0.1", "thompson", "greedy", "bayes", "gittins", "graded:noise=0.3")
+FOR_BANDITS = (
+    "random",
+    "oracle",
+    "ucb1:c=0.1",
+    "thompson",
+    "greedy",
+    "bayes",
+    "gittins",
+    "graded:noise=0.3",
+)
 FOR_GRIDS = ("random", "oracle", "psrl", "thompson", "search", "q_learning:rate=0.5,epsilon=0.5")
 TINY = (
     "rl2:hidden=4,steps_per_update=60,minibatches=2,epochs=1",
@@ -64,51 +160,227 @@ TINY = (
     "lora_reward_icl_rl:hidden=8,layers=1,heads=2,window=8,steps_per_update=60,minibatches=2,epochs=1,inner_steps=1",
 )
 RUNS = ("runs/rl2", "runs/icl")
-WAYS = ("lora_reward:run=runs/icl,inner_steps=1", "full_reward:run=runs/rl2,inner_steps=1,inner_lr=0.01")
-SPLITS = ("id", "train", "id_val", "shift/reward_scale/4", "shift/horizon/2", "shift/*/1", "id,shift/reward_sign/4")
+TEST_TIME_METHODS = (
+    "lora_reward:run=runs/icl,inner_steps=1",
+    "full_reward:run=runs/rl2,inner_steps=1,inner_lr=0.01",
+)
+SPLITS = (
+    "id",
+    "train",
+    "id_val",
+    "shift/reward_scale/4",
+    "shift/horizon/2",
+    "shift/*/1",
+    "id,shift/reward_sign/4",
+)
 
 Line = dict[str, tuple[str, ...]]
 COMMANDS: tuple[tuple[str, Line], ...] = (
     ("list", {"": ("families", "methods", "splits", "axes"), "--family": FAMILIES}),
-    ("evaluate", {"": FOR_BANDITS, "--family": BANDITS, "--splits": SPLITS, "--trials": ("4", "9"), "--track": ("O",),
-                  "--trials-per-task": ("0", "2"), "--eval-seed": ("0", "7")}),
-    ("evaluate", {"": FOR_GRIDS, "--family": GRIDS[:2], "--splits": SPLITS, "--trials": ("42",),
-                  "--eval-seed": ("3",)}),
-    ("evaluate", {"": ("random", "oracle"), "--family": OTHERS, "--splits": SPLITS, "--trials": ("40",)}),
-    ("evaluate", {"": FOR_BANDITS, "--family": BANDITS, "--splits": ("id", "shift/context_quality/2"),
-                  "--trials": ("4",), "--track": ("C",), "--shots": ("1", "2"),
-                  "--behaviour": ("random", "graded:noise=0.5")}),
-    ("evaluate", {"": FOR_GRIDS, "--family": GRIDS[:2], "--splits": SPLITS, "--trials": ("42",), "--track": ("F",),
-                  "--shots": ("0", "1")}),
-    ("evaluate", {"": RUNS, "--family": HOME, "--splits": SPLITS, "--trials": ("4",), "--track": ("O", "F"),
-                  "--decode": ("sample", "argmax", "0.5")}),
-    ("evaluate", {"": WAYS, "--family": HOME, "--splits": ("id",), "--trials": ("4",), "--track": ("O", "F")}),
-    ("train", {"": TINY, "--family": FAMILIES, "--budget": ("60", "1e2", "0.01s", "1e3flops"), "--seed": ("0", "3"),
-               "--out": ("new/run-{}",), "--precision": ("no", "bf16")}),
-    ("train", {"": TINY[:1], "--family": HOME, "--budget": ("60",), "--out": ("runs/rl2", "empty"), "--resume": ("",)}),
-    ("finetune", {"": ("runs/icl",), "--family": HOME, "--split": ("", "id", "shift/reward_sign/4"),
-                  "--tuner": ("lora",), "--rank": ("1", "2"), "--alpha": ("1",), "--tasks": ("2",), "--steps": ("1",),
-                  "--lr": ("0", "0.01"), "--batch": ("16",), "--seed": ("0",), "--out": ("new/tuned-{}",),
-                  "--targets": ("q_proj", "q_proj+v_proj")}),
-    ("finetune", {"": ("runs/icl",), "--family": HOME, "--tuner": ("full", "head", "ia3", "prompt"), "--tasks": ("2",),
-                  "--steps": ("1", "0"), "--batch": ("16",), "--out": ("new/tuned-{}",)}),
-    ("data", {"": ("random", "q_learning+random", "psrl"), "--family": GRIDS,
-              "--split": ("train", "id", "shift/slip/2"), "--shards": ("1", "2"), "--rows": ("1", "3"),
-              "--episodes": ("0", "1"), "--seed": ("0",), "--out": ("new/data-{}",)}),
-    ("tune", {"": TINY[:2], "--family": FAMILIES, "--configs": ("1", "2"), "--seed": ("0",), "--budget": ("60",),
-              "--out": ("new/search-{}",)}),
-    ("compare", {"--families": BANDITS, "--methods": ("random", "random,ucb1:c=0.3", "oracle,bayes"),
-                 "--splits": SPLITS, "--trials": ("6",), "--out": ("new/results-{}", "results")}),
-    ("compare", {"--families": FAMILIES, "--methods": (f"random,{TINY[0]}",), "--splits": SPLITS, "--trials": ("42",),
-                 "--budget": ("60",), "--seeds": ("0", "1"), "--tuning": ("1", "2"), "--out": ("new/results-{}",)}),
+    (
+        "evaluate",
+        {
+            "": FOR_BANDITS,
+            "--family": BANDITS,
+            "--splits": SPLITS,
+            "--trials": ("4", "9"),
+            "--track": ("O",),
+            "--trials-per-task": ("0", "2"),
+            "--eval-seed": ("0", "7"),
+        },
+    ),
+    (
+        "evaluate",
+        {
+            "": FOR_GRIDS,
+            "--family": GRIDS[:2],
+            "--splits": SPLITS,
+            "--trials": ("42",),
+            "--eval-seed": ("3",),
+        },
+    ),
+    (
+        "evaluate",
+        {"": ("random", "oracle"), "--family": OTHERS, "--splits": SPLITS, "--trials": ("40",)},
+    ),
+    (
+        "evaluate",
+        {
+            "": FOR_BANDITS,
+            "--family": BANDITS,
+            "--splits": ("id", "shift/context_quality/2"),
+            "--trials": ("4",),
+            "--track": ("C",),
+            "--shots": ("1", "2"),
+            "--behaviour": ("random", "graded:noise=0.5"),
+        },
+    ),
+    (
+        "evaluate",
+        {
+            "": FOR_GRIDS,
+            "--family": GRIDS[:2],
+            "--splits": SPLITS,
+            "--trials": ("42",),
+            "--track": ("F",),
+            "--shots": ("0", "1"),
+        },
+    ),
+    (
+        "evaluate",
+        {
+            "": RUNS,
+            "--family": HOME,
+            "--splits": SPLITS,
+            "--trials": ("4",),
+            "--track": ("O", "F"),
+            "--decode": ("sample", "argmax", "0.5"),
+        },
+    ),
+    (
+        "evaluate",
+        {
+            "": TEST_TIME_METHODS,
+            "--family": HOME,
+            "--splits": ("id",),
+            "--trials": ("4",),
+            "--track": ("O", "F"),
+        },
+    ),
+    (
+        "train",
+        {
+            "": TINY,
+            "--family": FAMILIES,
+            "--budget": ("60", "1e2", "0.01s", "1e3flops"),
+            "--seed": ("0", "3"),
+            "--out": ("new/run-{}",),
+            "--precision": ("no", "bf16"),
+        },
+    ),
+    (
+        "train",
+        {
+            "": TINY[:1],
+            "--family": HOME,
+            "--budget": ("60",),
+            "--out": ("runs/rl2", "empty"),
+            "--resume": ("",),
+        },
+    ),
+    (
+        "finetune",
+        {
+            "": ("runs/icl",),
+            "--family": HOME,
+            "--split": ("", "id", "shift/reward_sign/4"),
+            "--tuner": ("lora",),
+            "--rank": ("1", "2"),
+            "--alpha": ("1",),
+            "--tasks": ("2",),
+            "--steps": ("1",),
+            "--lr": ("0", "0.01"),
+            "--batch": ("16",),
+            "--seed": ("0",),
+            "--out": ("new/tuned-{}",),
+            "--targets": ("q_proj", "q_proj+v_proj"),
+        },
+    ),
+    (
+        "finetune",
+        {
+            "": ("runs/icl",),
+            "--family": HOME,
+            "--tuner": ("full", "head", "ia3", "prompt"),
+            "--tasks": ("2",),
+            "--steps": ("1", "0"),
+            "--batch": ("16",),
+            "--out": ("new/tuned-{}",),
+        },
+    ),
+    (
+        "data",
+        {
+            "": ("random", "q_learning+random", "psrl"),
+            "--family": GRIDS,
+            "--split": ("train", "id", "shift/slip/2"),
+            "--shards": ("1", "2"),
+            "--rows": ("1", "3"),
+            "--episodes": ("0", "1"),
+            "--seed": ("0",),
+            "--out": ("new/data-{}",),
+        },
+    ),
+    (
+        "tune",
+        {
+            "": TINY[:2],
+            "--family": FAMILIES,
+            "--configs": ("1", "2"),
+            "--seed": ("0",),
+            "--budget": ("60",),
+            "--out": ("new/search-{}",),
+        },
+    ),
+    (
+        "compare",
+        {
+            "--families": BANDITS,
+            "--methods": ("random", "random,ucb1:c=0.3", "oracle,bayes"),
+            "--splits": SPLITS,
+            "--trials": ("6",),
+            "--out": ("new/results-{}", "results"),
+        },
+    ),
+    (
+        "compare",
+        {
+            "--families": FAMILIES,
+            "--methods": (f"random,{TINY[0]}",),
+            "--splits": SPLITS,
+            "--trials": ("42",),
+            "--budget": ("60",),
+            "--seeds": ("0", "1"),
+            "--tuning": ("1", "2"),
+            "--out": ("new/results-{}",),
+        },
+    ),
     ("report", {"": ("results", "empty", "no/where", "file")}),
     ("check", {"": ("random", "no_such.py:Thing", "runs/nowhere"), "--family": BANDITS[:1]}),
-)  # fmt: skip
+)
 """Kinds of lines: words that go together, of which each flag has one. Of a word ``{}`` becomes the case's number."""
-KEYS = ("hidden", "lr", "c", "n", "k", "tasks", "episodes", "inner_every", "window", "epochs", "gamma", "nonsense", "")
-OPTIONAL = {"--eval-seed", "--trials-per-task", "--seed", "--precision", "--shots", "--decode", "--lr",
-            "--alpha", "--rank", "--targets", "--split", "--episodes", "--tuning", "--seeds",
-            "--behaviour"}  # fmt: skip
+KEYS = (
+    "hidden",
+    "lr",
+    "c",
+    "n",
+    "k",
+    "tasks",
+    "episodes",
+    "inner_every",
+    "window",
+    "epochs",
+    "gamma",
+    "nonsense",
+    "",
+)
+OPTIONAL = {
+    "--eval-seed",
+    "--trials-per-task",
+    "--seed",
+    "--precision",
+    "--shots",
+    "--decode",
+    "--lr",
+    "--alpha",
+    "--rank",
+    "--targets",
+    "--split",
+    "--episodes",
+    "--tuning",
+    "--seeds",
+    "--behaviour",
+}
 """Flags without which a command is as small."""
 
 
@@ -132,7 +404,9 @@ def case(number: int) -> list[str]:
     for flag, word in words.items():
         line += [flag] if flag == "--resume" else [flag, word]
     if rng.random() < 0.1:
-        line.append(pick(("--json", "--resume", "--no-such-flag", "extra", "--size", "--help", ""), rng))
+        line.append(
+            pick(("--json", "--resume", "--no-such-flag", "extra", "--size", "--help", ""), rng)
+        )
     return line
 
 
@@ -147,11 +421,25 @@ def mutated(word: str, rng: np.random.Generator) -> str:
     kind = rng.random()
     if numbers and kind < 0.6:
         found = pick(numbers, rng)
-        return word[: found.start()] + pick(pick((NUMBERS, SMALL, SMALL), rng), rng) + word[found.end() :]
+        return (
+            word[: found.start()]
+            + pick(pick((NUMBERS, SMALL, SMALL), rng), rng)
+            + word[found.end() :]
+        )
     if ":" in word and kind < 0.75:
         return f"{word},{pick(KEYS, rng)}={pick(pick((NUMBERS, SMALL, SMALL), rng), rng)}"
     if kind < 0.85:
-        return pick((*registry.LEARNERS, *registry.WAYS, *FOR_BANDITS, *FOR_GRIDS, *FAMILIES, *SPLITS), rng)
+        return pick(
+            (
+                *registry.LEARNERS,
+                *registry.TEST_TIME_METHODS,
+                *FOR_BANDITS,
+                *FOR_GRIDS,
+                *FAMILIES,
+                *SPLITS,
+            ),
+            rng,
+        )
     return pick(TEXTS, rng)
 
 
@@ -224,9 +512,13 @@ def test_some_of_them_as_processes(number, place):
     line = case(number)
     here = os.pathsep.join(path or str(place) for path in sys.path)
     ran = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", *line], capture_output=True, timeout=LIMIT_S, check=False, cwd=place,
+        [sys.executable, "-m", "experiments.cli", *line],
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=False,
+        cwd=place,
         env=os.environ | {"PYTHONPATH": here},
-    )  # fmt: skip
+    )
     said = (ran.stdout + ran.stderr).decode(errors="replace")
     assert ran.returncode in (0, 1, 2), said
     assert "fault of ours" not in said

@@ -11,7 +11,17 @@ from tests.experiments.commands import run
 
 BANDIT, GRID = ["--family", "bandit:k=2,n=3"], ["--family", "gridnavi:episodes=2"]
 FEW = ["--trials", "42"]
-COMPARE = ["compare", "--families", "bandit:k=2,n=3", "--splits", "id", "--trials", "6", "--out", "out"]
+COMPARE = [
+    "compare",
+    "--families",
+    "bandit:k=2,n=3",
+    "--splits",
+    "id",
+    "--trials",
+    "6",
+    "--out",
+    "out",
+]
 TINY = "rl2:hidden=4,steps_per_update=60,minibatches=2,epochs=1"
 
 
@@ -26,10 +36,18 @@ FLAGS = [
     (["--behaviour", "oracle"], {"O": SHOWN, "C": None, "F": SHOWN}, BANDIT),
     (["--behaviour", "random"], {"O": SHOWN, "C": None, "F": SHOWN}, BANDIT),
     (["--trials-per-task", "2"], {"O": None, "C": None, "F": None}, BANDIT),
-    (["--trials-per-task", "2"], dict.fromkeys("OCF", "--trials-per-task has no effect on id"), GRID),
-    (["--decode", "argmax"], {"O": "for trained runs", "C": "Leave --decode out", "F": "for trained runs"}, BANDIT),
+    (
+        ["--trials-per-task", "2"],
+        dict.fromkeys("OCF", "--trials-per-task has no effect on id"),
+        GRID,
+    ),
+    (
+        ["--decode", "argmax"],
+        {"O": "for trained runs", "C": "Leave --decode out", "F": "for trained runs"},
+        BANDIT,
+    ),
     (["--eval-seed", "3"], {"O": None, "C": None, "F": None}, BANDIT),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("flag", "by_track", "family"), FLAGS)
@@ -43,44 +61,113 @@ def test_a_flag_is_read_or_refused(flag, by_track, family, track, capsys):
 
 def test_what_has_no_effect_on_some_splits_is_said(capsys):
     _, err = run(
-        "evaluate", "random", *GRID, *FEW, "--trials-per-task", "2", "--splits", "id,shift/action_permutation/1",
+        "evaluate",
+        "random",
+        *GRID,
+        *FEW,
+        "--trials-per-task",
+        "2",
+        "--splits",
+        "id,shift/action_permutation/1",
         capsys=capsys,
-    )  # fmt: skip
+    )
     assert "--trials-per-task has no effect on id:" in err
-    line = ["evaluate", "random", *BANDIT, *FEW, "--track", "C", "--behaviour", "oracle", "--splits"]
-    assert "--behaviour has no effect on" in run(*line, "shift/context_quality/1", code=2, capsys=capsys)[1]
-    assert "no effect on shift/context_quality/1:" in run(*line, "id,shift/context_quality/1", capsys=capsys)[1]
+    line = [
+        "evaluate",
+        "random",
+        *BANDIT,
+        *FEW,
+        "--track",
+        "C",
+        "--behaviour",
+        "oracle",
+        "--splits",
+    ]
+    assert (
+        "--behaviour has no effect on"
+        in run(*line, "shift/context_quality/1", code=2, capsys=capsys)[1]
+    )
+    assert (
+        "no effect on shift/context_quality/1:"
+        in run(*line, "id,shift/context_quality/1", capsys=capsys)[1]
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ([*COMPARE, "--methods", "random", "--budget", "nan"], "--budget: for methods that are trained"),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--budget", "nan"], "A budget is a number above 0"),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--budget", "inf"], "A budget is a number above 0"),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--budget", "1e400"], "A budget is a number above 0"),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--budget", "0"], "A budget is a number above 0"),
-        ([*COMPARE, "--methods", "random", "--seeds", "1"], "--seeds: for methods that are trained"),
-        ([*COMPARE, "--methods", "random", "--tuning", "2"], "--tuning: for methods that are trained"),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--seeds", "-7"], "--seeds must be 0 or more; found -7"),
+        (
+            [*COMPARE, "--methods", "random", "--budget", "nan"],
+            "--budget: for methods that are trained",
+        ),
+        (
+            [*COMPARE, "--methods", f"random,{TINY}", "--budget", "nan"],
+            "A budget is a number above 0",
+        ),
+        (
+            [*COMPARE, "--methods", f"random,{TINY}", "--budget", "inf"],
+            "A budget is a number above 0",
+        ),
+        (
+            [*COMPARE, "--methods", f"random,{TINY}", "--budget", "1e400"],
+            "A budget is a number above 0",
+        ),
+        (
+            [*COMPARE, "--methods", f"random,{TINY}", "--budget", "0"],
+            "A budget is a number above 0",
+        ),
+        (
+            [*COMPARE, "--methods", "random", "--seeds", "1"],
+            "--seeds: for methods that are trained",
+        ),
+        (
+            [*COMPARE, "--methods", "random", "--tuning", "2"],
+            "--tuning: for methods that are trained",
+        ),
+        (
+            [*COMPARE, "--methods", f"random,{TINY}", "--seeds", "-7"],
+            "--seeds must be 0 or more; found -7",
+        ),
         ([*COMPARE, "--methods", f"random,{TINY}", "--seeds", "1", "1"], "--seeds names 1 twice"),
         ([*COMPARE, "--methods", TINY, "--seeds", "1000", "--tuning", "2"], "Training seed 1000"),
         ([*COMPARE, "--methods", "random,psrl"], "psrl plays none of bandit:k=2,n=3"),
-        (["train", TINY, "--budget", "60", "--size", "quick", "--out", "run"], "--budget and --size both"),
-        (["tune", TINY, "--budget", "60", "--size", "quick", "--out", "run"], "--budget and --size both"),
-        (["finetune", "run", "--demos", "x", "--tasks", "3", "--out", "tuned"], "--tasks is for play"),
+        (
+            ["train", TINY, "--budget", "60", "--size", "quick", "--out", "run"],
+            "--budget and --size both",
+        ),
+        (
+            ["tune", TINY, "--budget", "60", "--size", "quick", "--out", "run"],
+            "--budget and --size both",
+        ),
+        (
+            ["finetune", "run", "--demos", "x", "--tasks", "3", "--out", "tuned"],
+            "--tasks is for play",
+        ),
         (["list", "experiments", "--family", "gridnavi"], "Leave it out"),
-        (["check", "gridnavi:episodes=1", "--family", "gridnavi"], "gridnavi:episodes=1 is a family"),
+        (
+            ["check", "gridnavi:episodes=1", "--family", "gridnavi"],
+            "gridnavi:episodes=1 is a family",
+        ),
         (["train", TINY, "--seed", "-7", "--out", "run"], "--seed must be 0 or more; found -7"),
     ],
-)  # fmt: skip
+)
 def test_flags_of_commands_are_read_or_refused(line, message, capsys):
     assert message in run(*line, code=2, capsys=capsys)[1]
 
 
 def test_methods_and_splits_that_a_family_does_not_have_are_said(capsys):
-    line = ["compare", "--families", "bandit:k=2,n=3,gridnavi:episodes=2", "--trials", "42", "--out", "out"]
-    _, err = run(*line, "--methods", "random,ucb1,psrl", "--splits", "id,shift/prior/1", capsys=capsys)
+    line = [
+        "compare",
+        "--families",
+        "bandit:k=2,n=3,gridnavi:episodes=2",
+        "--trials",
+        "42",
+        "--out",
+        "out",
+    ]
+    _, err = run(
+        *line, "--methods", "random,ucb1,psrl", "--splits", "id,shift/prior/1", capsys=capsys
+    )
     assert "bandit:k=2,n=3: left out, as methods not made for it: psrl\n" in err
     assert "gridnavi:episodes=2: left out, as methods not made for it: ucb1\n" in err
     assert "gridnavi:episodes=2: left out, as splits that it does not have: shift/prior/1\n" in err
@@ -89,7 +176,10 @@ def test_methods_and_splits_that_a_family_does_not_have_are_said(capsys):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("maml:max_kl=0.1", "max_kl in 'maml:max_kl=0.1' is read only with outer=trpo; here outer=ppo"),
+        (
+            "maml:max_kl=0.1",
+            "max_kl in 'maml:max_kl=0.1' is read only with outer=trpo; here outer=ppo",
+        ),
         ("maml:outer=trpo,clip=0.1", "clip in"),
         ("maml:outer=reptile,estimator=dice", "estimator in"),
         ("mtrl:shared=nothing,hidden_ids=0.2", "hidden_ids in"),
@@ -105,7 +195,8 @@ def test_a_parameter_of_a_spec_is_read_or_refused(spec, message):
 
 def test_a_search_draws_only_what_is_read():
     assert not any(
-        "epochs" in spec or "lr=" in spec.replace("inner_lr", "") for spec in tuning.candidates("maml:outer=trpo", 6, 0)
+        "epochs" in spec or "lr=" in spec.replace("inner_lr", "")
+        for spec in tuning.candidates("maml:outer=trpo", 6, 0)
     )
 
 
@@ -116,9 +207,13 @@ def test_gradient_steps_that_no_trial_has_room_for(capsys):
     for every, code in ((2, 0), (3, 2), (100, 2)):
         _, err = run(*[word.format(every) for word in line], code=code, capsys=capsys)
         assert ("takes no gradient step on id: it takes one every" in err) == bool(code)
-    _, err = run(*[word.format(2) for word in line], "--splits", "id,shift/context_length/1", capsys=capsys)
+    _, err = run(
+        *[word.format(2) for word in line], "--splits", "id,shift/context_length/1", capsys=capsys
+    )
     assert "takes no gradient step on shift/context_length/1" in err
-    run(*[word.format(3) for word in line], "--track", "F", capsys=capsys)  # before scoring one is always taken
+    run(
+        *[word.format(3) for word in line], "--track", "F", capsys=capsys
+    )  # before scoring one is always taken
 
 
 def test_the_name_of_a_method_wins_over_a_folder(capsys):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge.budget import Budget
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.finetuning.agent import FineTuned
-from bridge.references.table import reference
+from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.references.registry import reference
 from bridge.tasks import family as make_family
+from bridge.test_time.agent import FineTuned
+from bridge.training.budget import Budget
 from experiments import finetuning, methods, training
 from llm_adapt import lora
 from llm_adapt.finetuning import Config
@@ -33,13 +33,19 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """A run of each, trained for some hundred steps."""
     folder = tmp_path_factory.mktemp("runs")
     for name, spec in TRAINED.items():
-        wanted = training.Run(method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name)
+        wanted = training.Run(
+            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name
+        )
         assert training.train_quietly(wanted, resume=False)
     return {name: folder / name for name in TRAINED}
 
 
 def test_the_name_says_what_is_tuned_and_by_what(runs):
-    for name, tuner in (("lora_reward", "LowRank"), ("head_demos", "Whole"), ("full_reward", "Whole")):
+    for name, tuner in (
+        ("lora_reward", "BatchedLora"),
+        ("head_demos", "PerTrialWeights"),
+        ("full_reward", "PerTrialWeights"),
+    ):
         agent = methods.agent(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
         assert isinstance(agent, FineTuned)
         assert agent.card.method == f"{name}_icl_rl (icl_rl)"
@@ -52,18 +58,34 @@ def test_the_name_says_what_is_tuned_and_by_what(runs):
 def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     """Without a step it plays as the tuned folder does; a step more is taken from there."""
     settings = Config(steps=5, lr=0.05, batch=120, tasks=4, rank=2)
-    finetuning.finetune(str(runs["icl_rl"]), SPEC, settings, tmp_path / "tuned", split="shift/reward_sign/4", demos="")
+    finetuning.finetune(
+        str(runs["icl_rl"]),
+        SPEC,
+        settings,
+        tmp_path / "tuned",
+        split="shift/reward_sign/4",
+        demos="",
+    )
     plan = Plan(split="shift/reward_sign/4", trials=200)
-    base, family = (methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned"))
+    base, family = (
+        methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned")
+    )
     spec = f"lora_reward:run={runs['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
     still, moving = (methods.agent(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
-    pulled = [evaluate(agent, BANDIT, plan).detail["action"].tolist() for agent in (base, family, still, moving)]
+    pulled = [
+        evaluate(agent, BANDIT, plan).detail["action"].tolist()
+        for agent in (base, family, still, moving)
+    ]
     assert pulled[0] != pulled[1] == pulled[2] != pulled[3]
     assert pulled[2][: 200 * 4] == pulled[3][: 200 * 4]
     assert moving.card.params_trained == 2 * 2 * (8 + 8)
     with pytest.raises(UserError, match="settles rank, alpha and targets"):
         methods.agent(f"{spec},rank=4", BANDIT, "id")
-    other = training.LEARNERS["icl_rl"].learner(BANDIT, training.settings(TRAINED["icl_rl"]), seed=1).agent()
+    other = (
+        training.LEARNERS["icl_rl"]
+        .learner(BANDIT, training.settings(TRAINED["icl_rl"]), seed=1)
+        .agent()
+    )
     with pytest.raises(UserError, match="Load the one it is of"):
         lora.Config(adapter=str(tmp_path / "tuned")).tuner(other.policy)
 
@@ -78,8 +100,12 @@ def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):
 
 def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(runs):
     """At home about one trial in twenty at most is below the threshold; with every reward negated all are."""
-    agent = methods.agent(f"icl_then_lora:run={runs['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id")
-    home, negated = (evaluate(agent, BANDIT, Plan(split=s, trials=200)) for s in ("id", "shift/reward_sign/4"))
+    agent = methods.agent(
+        f"icl_then_lora:run={runs['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id"
+    )
+    home, negated = (
+        evaluate(agent, BANDIT, Plan(split=s, trials=200)) for s in ("id", "shift/reward_sign/4")
+    )
     assert home.cost["grad_steps"][-1] < 0.2 * 2
     assert negated.cost["grad_steps"][-1] > 0.8 * 2
 
@@ -119,8 +145,16 @@ def test_the_list_of_methods_names_them(capsys):
 @pytest.mark.parametrize(
     ("spec", "track", "said"),
     [
-        ("lora_demos:run={icl_rl}", "O", "lora_demos_icl_rl (icl_rl) clones what it is shown, and only track C shows"),
-        ("{cloner}", "F", "lora_demos_icl_rl (cloner) clones what it is shown, and only track C shows anything"),
+        (
+            "lora_demos:run={icl_rl}",
+            "O",
+            "lora_demos_icl_rl (icl_rl) clones what it is shown, and only track C shows",
+        ),
+        (
+            "{cloner}",
+            "F",
+            "lora_demos_icl_rl (cloner) clones what it is shown, and only track C shows anything",
+        ),
         ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora_icl_rl (icl_rl) judges its own play"),
     ],
 )
@@ -135,10 +169,26 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
     out, _ = run("check", spec, "--family", SPEC, capsys=capsys)
     assert "keeps the contract" in out
     _, err = run(
-        "compare", "--families", SPEC, "--methods", spec, "--out", str(runs["icl_rl"] / "c"), capsys=capsys, code=2
+        "compare",
+        "--families",
+        SPEC,
+        "--methods",
+        spec,
+        "--out",
+        str(runs["icl_rl"] / "c"),
+        capsys=capsys,
+        code=2,
     )
     assert "Play it with metabridge evaluate" in err
-    given = ("compare", "--families", SPEC, "--methods", "lora_demos_mt", "--out", str(runs["icl_rl"] / "c"))
+    given = (
+        "compare",
+        "--families",
+        SPEC,
+        "--methods",
+        "lora_demos_mt",
+        "--out",
+        str(runs["icl_rl"] / "c"),
+    )
     _, err = run(*given, capsys=capsys, code=2)
     assert "Train it, and evaluate it on track C" in err
 
@@ -149,10 +199,16 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         ("full_reward:run={maml},inner_lr=0.1", "only inner_steps is for it. Leave inner_lr out"),
         ("lora_reward", "Name its folder: lora_reward:run=RUN"),
         ("lora_reward:run=nowhere", "nowhere"),
-        ("lora_reward:run={rl2}", "is no transformer, and adapters are for these. Take full_reward"),
+        (
+            "lora_reward:run={rl2}",
+            "is no transformer, and adapters are for these. Take full_reward",
+        ),
         ("head_reward:run={rl2}", "no module 'actor' to tune"),
         ("full_reward:run={mtrl}", "cannot be tuned so. Take rl2, pearl or icl_"),
-        ("lora_reward:run={icl_rl},targets=query", "no module 'query' to adapt in this backbone. There are: down_proj"),
+        (
+            "lora_reward:run={icl_rl},targets=query",
+            "no module 'query' to adapt in this backbone. There are: down_proj",
+        ),
         ("lora_reward:run={icl_rl},rank=9", "Take one from 1 to 8"),
         ("lora_reward:run={icl_rl},rnk=2", "rnk"),
         ("icl_then_lora:run={icl_rl},quantile=2", "quantile"),

@@ -11,12 +11,12 @@ import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.finetuning.agent import FineTuned, continue_training
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.test_time.agent import FineTuned, continue_training
 from experiments import methods, training
 from experiments.sizes import SIZES
 from llm_adapt.in_context import InContext
@@ -31,13 +31,27 @@ SMALL = {
     "sparse_point": "sparse_point:episodes=3",
 }
 VARIANTS = (
-    "bandit:k=3,n=6", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
-    "bandit:k=2,n=5,arms=dependent_hard", "tabular_mdp:n=2", "gridnavi", "gridnavi:train=inner", "darkroom:episodes=2",
-    "darkroom:episodes=2,train=inner", "darkroom:episodes=2,train=hole", "darkroom:episodes=2,variant=ad",
-    "darkroom:episodes=2,variant=ad,train=hole", "bandit:k=3,n=6,tasks=4", "gridnavi:tasks=5", "point_nav:episodes=3",
-    "point_nav:episodes=3,variant=paper,train=hole", "point_nav:episodes=3,variant=code,tasks=4",
-    "sparse_point:episodes=3", "sparse_point:episodes=3,variant=dense", "sparse_point:episodes=3,tasks=5",
-)  # fmt: skip
+    "bandit:k=3,n=6",
+    "bandit:k=3,n=5,arms=gaussian",
+    "bandit:k=2,n=5,arms=dependent_uniform",
+    "bandit:k=2,n=5,arms=dependent_hard",
+    "tabular_mdp:n=2",
+    "gridnavi",
+    "gridnavi:train=inner",
+    "darkroom:episodes=2",
+    "darkroom:episodes=2,train=inner",
+    "darkroom:episodes=2,train=hole",
+    "darkroom:episodes=2,variant=ad",
+    "darkroom:episodes=2,variant=ad,train=hole",
+    "bandit:k=3,n=6,tasks=4",
+    "gridnavi:tasks=5",
+    "point_nav:episodes=3",
+    "point_nav:episodes=3,variant=paper,train=hole",
+    "point_nav:episodes=3,variant=code,tasks=4",
+    "sparse_point:episodes=3",
+    "sparse_point:episodes=3,variant=dense",
+    "sparse_point:episodes=3,tasks=5",
+)
 PLAYED = [
     (method, spec)
     for spec in (*SMALL, "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
@@ -107,12 +121,20 @@ LEARNED |= {
 }
 """Every learned method as small as it trains; it adapts after every second episode."""
 LEARNED_ON = (
-    "bandit:k=3,n=6", "tabular_mdp:n=3", "darkroom:variant=ad,episodes=3", "gridnavi", "point_nav:episodes=3",
+    "bandit:k=3,n=6",
+    "tabular_mdp:n=3",
+    "darkroom:variant=ad,episodes=3",
+    "gridnavi",
+    "point_nav:episodes=3",
     "sparse_point:episodes=3",
-)  # fmt: skip
+)
 
 
-ALIKE = [name for name in LEARNED if name.startswith("lora_") and name not in ("lora_reward_icl_rl", "lora_maml")]
+ALIKE = [
+    name
+    for name in LEARNED
+    if name.startswith("lora_") and name not in ("lora_reward_icl_rl", "lora_maml")
+]
 """One agent and one learner for all; each is tried on one family."""
 
 LONG = ("gridnavi", "point_nav:episodes=3")
@@ -125,24 +147,31 @@ def test_every_learned_method_and_family_is_tried_here():
 
 
 @pytest.mark.parametrize(
-    ("method", "spec"), [(m, spec) for m in LEARNED for spec in (LEARNED_ON[:1] if m in ALIKE else LEARNED_ON)]
+    ("method", "spec"),
+    [(m, spec) for m in LEARNED for spec in (LEARNED_ON[:1] if m in ALIKE else LEARNED_ON)],
 )
 def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
     by gradient, steps that were taken."""
     family = make_family(spec)
-    learner = training.LEARNERS[method].learner(family, training.settings(f"{method}:{LEARNED[method]}"), seed=0)
+    learner = training.LEARNERS[method].learner(
+        family, training.settings(f"{method}:{LEARNED[method]}"), seed=0
+    )
     for spent in (0.0, 0.5):
         assert np.isfinite(list(learner.update(spent).values())).all()
     agent = learner.agent()
     for split in ("id", "shift/horizon/2"):
         played = evaluate(agent, family, Plan(split=split, trials=4))
         assert np.isfinite([played.mean(metric) for metric in ("trial_return", "regret")]).all()
-        tuned = isinstance(agent, GradientAgent) or (isinstance(agent, FineTuned) and agent.signal == "reward")
+        tuned = isinstance(agent, GradientAgent) or (
+            isinstance(agent, FineTuned) and agent.signal == "reward"
+        )
         assert (played.cost["grad_steps"][-1] > 0) == tuned
     if isinstance(agent, GradientAgent):
         agent.double()  # gradient steps enlarge rounding errors
-    once = isinstance(agent, InContext | FineTuned)  # a class for many methods: its own tests check its contract
+    once = isinstance(
+        agent, InContext | FineTuned
+    )  # a class for many methods: its own tests check its contract
     for check in () if spec in LONG or once else AGENT_CHECKS.values():
         check(agent, family)
 
@@ -155,7 +184,10 @@ def everything_in(package, kind: type) -> set[type]:
         found |= {
             thing
             for name, thing in vars(module).items()
-            if inspect.isclass(thing) and issubclass(thing, kind) and thing.__module__ == info.name and name[0] != "_"
+            if inspect.isclass(thing)
+            and issubclass(thing, kind)
+            and thing.__module__ == info.name
+            and name[0] != "_"
         }
     return {thing for thing in found if not inspect.isabstract(thing) and thing is not kind}
 

@@ -17,7 +17,11 @@ def test_a_size_names_what_exists_and_counts_what_every_family_plays(name):
         methods.check(method, families)
     assert {family.name for family in families} == set(size.trials) == set(size.budget)
     for pattern in size.splits:
-        assert any(split == pattern or split.startswith(f"{pattern}/") for f in families for split in f.splits)
+        assert any(
+            split == pattern or split.startswith(f"{pattern}/")
+            for f in families
+            for split in f.splits
+        )
 
 
 @pytest.mark.parametrize("name", ["small", "full"])

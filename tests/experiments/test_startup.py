@@ -22,7 +22,9 @@ except SystemExit as stop:
 
 def imported(*line: str) -> set[str]:
     """The packages that a command has imported by its end."""
-    ran = subprocess.run([sys.executable, "-c", SCRIPT, *line], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *line], capture_output=True, text=True, check=True
+    )
     code, names = json.loads(ran.stdout.splitlines()[-1])
     assert code == 0, ran.stderr
     return set(names)

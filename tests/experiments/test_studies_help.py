@@ -11,12 +11,17 @@ import pytest
 import experiments
 
 FOUND = [found.name for found in pkgutil.walk_packages(experiments.__path__, "experiments.")]
-RUN = [name for name in FOUND if 'if __name__ == "__main__"' in Path(importlib.util.find_spec(name).origin).read_text()]
+RUN = [
+    name
+    for name in FOUND
+    if 'if __name__ == "__main__"' in Path(importlib.util.find_spec(name).origin).read_text()
+]
 
 
 def test_the_studies_are_among_them():
     assert {
-        f"experiments.{name}" for name in ("few_shot.__main__", "forgetting", "meta_gradient", "reference_values")
+        f"experiments.studies.{name}"
+        for name in ("few_shot.__main__", "forgetting", "meta_gradient", "reference_values")
     } <= set(RUN)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bridge import checkpoint
-from bridge.budget import Budget
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.run_folder import read_cost
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
-from bridge.train import CLOCKS
+from bridge.training import checkpoint
+from bridge.training.budget import Budget
+from bridge.training.loop import CLOCKS
+from bridge.training.run_folder import read_cost
 from experiments import training
 from tests.experiments.commands import run as command
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
@@ -29,7 +29,9 @@ METHOD = "rl2:hidden=8,steps_per_update=240,minibatches=2"
 
 
 def run(out: Path, *, method: str = METHOD, family: str = FAMILY, budget=None, **options):
-    made = training.Run(method=method, family=family, seed=0, budget=budget or Budget(2400.0), out=out, **options)
+    made = training.Run(
+        method=method, family=family, seed=0, budget=budget or Budget(2400.0), out=out, **options
+    )
     assert training.train_quietly(made, resume=training.is_run(str(out)))
     return checkpoint.load(out / "model.safetensors")
 
@@ -45,12 +47,18 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
     one = run(tmp_path / "1", method=method, budget=Budget(960.0))
     two = run(tmp_path / "2", method=method, budget=Budget(960.0), processes=2)
     assert one["env_steps"] == two["env_steps"] == 960
-    start = training.LEARNERS["rl2"].learner(make_family(FAMILY), training.settings(method), seed=0).state_dict()
+    start = (
+        training.LEARNERS["rl2"]
+        .learner(make_family(FAMILY), training.settings(method), seed=0)
+        .state_dict()
+    )
     for name, weight in one["network"].items():
         torch.testing.assert_close(two["network"][name], weight, atol=2e-4, rtol=0)
         moved = (weight - start["network"][name]).abs().max()
         assert moved > 5e-3, f"{name} stayed where it was, so that its agreement says nothing"
-    assert read_cost(tmp_path / "2", print).flops == pytest.approx(read_cost(tmp_path / "1", print).flops)
+    assert read_cost(tmp_path / "2", print).flops == pytest.approx(
+        read_cost(tmp_path / "1", print).flops
+    )
     assert [line["trial_return"] for line in lines(tmp_path / "2")] == pytest.approx(
         [line["trial_return"] for line in lines(tmp_path / "1")], abs=1e-5
     )
@@ -82,9 +90,13 @@ def test_two_processes_killed_end_as_if_they_never_were(tmp_path, stop):
     for _ in range(2):
         enough = len(lines(broken)) + moments.randint(3, 12) if log.exists() else 5
         process = subprocess.Popen(
-            [sys.executable, str(script), str(broken)], stderr=subprocess.DEVNULL, start_new_session=True
+            [sys.executable, str(script), str(broken)],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= enough):
+        while process.poll() is None and not (
+            log.exists() and log.read_text().count("\n") >= enough
+        ):
             time.sleep(0.001)
         assert process.poll() is None, "it had ended before it could be stopped"
         os.killpg(process.pid, stop) if stop == signal.SIGINT else process.kill()
@@ -100,7 +112,9 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
     about = json.loads((tmp_path / "config.json").read_text())
     del about["method"], about["seed"]
     (tmp_path / "config.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"config\.json cannot be read: it does not say method, seed"):
+    with pytest.raises(
+        UserError, match=r"config\.json cannot be read: it does not say method, seed"
+    ):
         training.load_agent(str(tmp_path), make_family(FAMILY))
 
 
@@ -111,8 +125,16 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
         ("seed", "0", "seed should be a whole number, found '0'"),
         ("method", ["rl2"], "method should be a string"),
         ("tuning_configs", "4", "tuning_configs should be a whole number"),
-        ("config", {"hidden": "wide"}, "hidden in '.*/config.json' must be a whole number, found 'wide'"),
-        ("config", {"hidden": 8.5}, "hidden in '.*/config.json' must be a whole number, found '8.5'"),
+        (
+            "config",
+            {"hidden": "wide"},
+            "hidden in '.*/config.json' must be a whole number, found 'wide'",
+        ),
+        (
+            "config",
+            {"hidden": 8.5},
+            "hidden in '.*/config.json' must be a whole number, found '8.5'",
+        ),
         ("config", {"lr": None}, "lr in '.*/config.json' must be a number, found 'None'"),
         ("config", {"colour": 1}, "Unknown key in .*/config.json: 'colour'"),
     ],
@@ -128,7 +150,9 @@ def test_a_config_that_was_edited_is_refused_by_what_is_wrong(key, value, said, 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"suite_version": NaN}', "{}"])
 def test_a_config_that_is_damaged_is_refused_by_name(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json .* Put a copy of it back, or train in another folder"):
+    with pytest.raises(
+        UserError, match=r"config\.json .* Put a copy of it back, or train in another folder"
+    ):
         training.load_agent(str(tmp_path), make_family(FAMILY))
 
 
@@ -139,7 +163,9 @@ def test_a_folder_of_config_and_model_alone_plays_the_same(tmp_path):
     played = [evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total]
     shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "train.jsonl").unlink()
-    played.append(evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total)
+    played.append(
+        evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total
+    )
     assert all((played[0][name] == played[1][name]).all() for name in played[0])
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="has no checkpoint to play"):
@@ -155,32 +181,47 @@ def test_checkpoints_come_as_often_as_asked_and_runs_go_on_to_larger_budgets(tmp
     assert found == [480, 720]
     assert "checkpoint" not in (tmp_path / "run" / "config.json").read_text()
     _, err = command(*base, "--budget", "1200", code=2, capsys=capsys)
-    assert "Add --resume to train it further, for 1,200 environment steps in place of 720 environment steps" in err
+    assert (
+        "Add --resume to train it further, for 1,200 environment steps in place of 720 environment steps"
+        in err
+    )
     _, err = command(*base, "--budget", "1200", "--resume", capsys=capsys)
     assert "is trained further, for 1,200 environment steps in place of 720" in err
     assert "another run than one with that from the start" in err
     found = sorted(int(path.stem) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert found == [720, 1200]
-    assert command(*base, "--budget", "720", "--resume", code=2, capsys=capsys)[1].startswith("metabridge: ")
+    assert command(*base, "--budget", "720", "--resume", code=2, capsys=capsys)[1].startswith(
+        "metabridge: "
+    )
 
 
 def test_a_folder_that_may_not_be_entered_is_told_so(shared_path, capsys):  # noqa: F811
     run(shared_path / "run", budget=Budget(240.0))
     with forbidden(shared_path / "run"):
-        _, err = command("evaluate", str(shared_path / "run"), "--family", FAMILY, code=2, capsys=capsys)
+        _, err = command(
+            "evaluate", str(shared_path / "run"), "--family", FAMILY, code=2, capsys=capsys
+        )
     assert "cannot be read: Permission denied. Ask its owner" in err
 
 
 def test_a_budget_that_one_update_leaves_far_behind_is_refused(tmp_path, capsys):
-    _, err = command("train", "mtrl", "--budget", "100", "--out", str(tmp_path / "run"), code=2, capsys=capsys)
-    assert "One update takes 2,000 environment steps, 20.0 times the budget of 100 environment steps" in err
+    _, err = command(
+        "train", "mtrl", "--budget", "100", "--out", str(tmp_path / "run"), code=2, capsys=capsys
+    )
+    assert (
+        "One update takes 2,000 environment steps, 20.0 times the budget of 100 environment steps"
+        in err
+    )
     assert "Give --budget 2000 or more" in err
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_run_that_was_trained_further_says_so_on_its_card(tmp_path):
     run(tmp_path, budget=Budget(480.0))
-    assert training.load_agent(str(tmp_path), make_family(FAMILY)).card.selection_rule == "last checkpoint"
+    assert (
+        training.load_agent(str(tmp_path), make_family(FAMILY)).card.selection_rule
+        == "last checkpoint"
+    )
     run(tmp_path, budget=Budget(960.0))
     card = training.load_agent(str(tmp_path), make_family(FAMILY)).card
     assert card.selection_rule == "last checkpoint, trained further"
@@ -204,7 +245,9 @@ def test_another_number_of_processes_is_another_run(tmp_path):
         run(tmp_path, processes=2)
 
 
-@pytest.mark.parametrize(("budget", "unit"), [(Budget(0.3, "seconds"), "seconds"), (Budget(1e7, "flops"), "flops")])
+@pytest.mark.parametrize(
+    ("budget", "unit"), [(Budget(0.3, "seconds"), "seconds"), (Budget(1e7, "flops"), "flops")]
+)
 def test_budgets_of_other_units_end_when_they_are_spent(tmp_path, budget, unit):
     run(tmp_path, budget=budget)
     cost, last = read_cost(tmp_path, print), lines(tmp_path)[-1]
@@ -215,16 +258,24 @@ def test_budgets_of_other_units_end_when_they_are_spent(tmp_path, budget, unit):
         assert before < budget.amount <= last["flops"]
 
 
-@pytest.mark.parametrize(("core", "gates", "recurrent"), [("gru", 3, True), ("lstm", 4, True), ("linear", 2, False)])
+@pytest.mark.parametrize(
+    ("core", "gates", "recurrent"), [("gru", 3, True), ("lstm", 4, True), ("linear", 2, False)]
+)
 def test_flops_are_those_of_the_matrix_products(tmp_path, core, gates, recurrent):
     """By hand: 80 trials of 3 steps, once played, once judged, twice learned on (a backward pass costs two forward)."""
-    run(tmp_path, method=f"rl2:core={core},hidden=8,steps_per_update=240,minibatches=2,epochs=2", budget=Budget(240.0))
+    run(
+        tmp_path,
+        method=f"rl2:core={core},hidden=8,steps_per_update=240,minibatches=2,epochs=2",
+        budget=Budget(240.0),
+    )
     inputs, hidden, actions = 1 + 2 + 2, 8, 2
     from_input, from_state = 2 * inputs * gates * hidden, 2 * hidden * gates * hidden * recurrent
     policy, critic = 2 * hidden * actions, 2 * hidden * (hidden + 1)
     played, judged = from_input + from_state + policy, from_input + from_state + policy + critic
     learned = 3 * judged - from_input  # nothing flows back into observations
-    if core == "lstm":  # nor, there, into the state before the first step: autograd knows that it is constant
+    if (
+        core == "lstm"
+    ):  # nor, there, into the state before the first step: autograd knows that it is constant
         learned -= from_state / 3
     assert read_cost(tmp_path, print).flops == 240 * (played + judged + 2 * learned)
 
@@ -238,7 +289,9 @@ def test_mixed_precision_and_the_tracker(tmp_path):
 
     read = EventAccumulator(str(events.parent)).Reload()
     logged = lines(tmp_path / "mixed")
-    assert [event.step for event in read.Scalars("trial_return")] == [line["env_steps"] for line in logged]
+    assert [event.step for event in read.Scalars("trial_return")] == [
+        line["env_steps"] for line in logged
+    ]
     assert read.Scalars("entropy")[-1].value == pytest.approx(logged[-1]["entropy"])
 
 

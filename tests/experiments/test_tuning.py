@@ -11,12 +11,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bridge import results
-from bridge.budget import Budget
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
+from bridge.training.budget import Budget
 from experiments import cli, training, tuning
 
 FAMILY, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=240,minibatches=2"
@@ -38,7 +38,9 @@ def test_the_best_on_id_val_is_chosen_and_nothing_is_done_twice(tmp_path):
     written = model.stat().st_mtime_ns
     longer = tune(tmp_path, configs=4)
     assert model.stat().st_mtime_ns == written
-    assert {entry["method"] for entry in longer["configurations"]} > {e["method"] for e in found["configurations"]}
+    assert {entry["method"] for entry in longer["configurations"]} > {
+        e["method"] for e in found["configurations"]
+    }
     assert tuning.chosen(str(tmp_path), FAMILY) == (longer["chosen"], 4)
 
 
@@ -113,23 +115,41 @@ def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(tmp_path):
 @pytest.mark.parametrize("listed", [[], [5], [{"method": "rl2"}]])
 def test_a_search_that_does_not_list_what_it_chose_is_refused(listed, tmp_path):
     about = {
-        "suite_version": SUITE_VERSION, "family": FAMILY, "family_hash": make_family(FAMILY).hash, "method": TINY,
-        "seed": 0, "budget": {}, "training_seed": 1000, "rule": "best", "chosen": TINY,
+        "suite_version": SUITE_VERSION,
+        "family": FAMILY,
+        "family_hash": make_family(FAMILY).hash,
+        "method": TINY,
+        "seed": 0,
+        "budget": {},
+        "training_seed": 1000,
+        "rule": "best",
+        "chosen": TINY,
         "configurations": [{"method": TINY}],
-    }  # fmt: skip
+    }
     (tmp_path / "tuning.json").write_text(json.dumps(about))
     assert tuning.chosen(str(tmp_path), FAMILY) == (TINY, 1)
     (tmp_path / "tuning.json").write_text(json.dumps(about | {"configurations": listed}))
     for ask in (lambda: tuning.chosen(str(tmp_path), FAMILY), lambda: tune(tmp_path)):
-        with pytest.raises(UserError, match=r"tuning\.json cannot be read: its configurations do not have the one"):
+        with pytest.raises(
+            UserError, match=r"tuning\.json cannot be read: its configurations do not have the one"
+        ):
             ask()
 
 
 def test_what_is_reported_was_not_selected_on(tmp_path):
     with pytest.raises(UserError, match="seed 1000 is the one that tuning trains with"):
-        training.Run(method=TINY, family=FAMILY, seed=1000, budget=Budget(1.0), out=tmp_path, tuning_configs=2)
+        training.Run(
+            method=TINY,
+            family=FAMILY,
+            seed=1000,
+            budget=Budget(1.0),
+            out=tmp_path,
+            tuning_configs=2,
+        )
     assert Plan().eval_seed != tuning.EVAL_SEED
-    every = ",".join(f"{key}={getattr(training.settings('rl2'), key)}" for key in training.LEARNERS["rl2"].space)
+    every = ",".join(
+        f"{key}={getattr(training.settings('rl2'), key)}" for key in training.LEARNERS["rl2"].space
+    )
     with pytest.raises(UserError, match="leaves nothing to tune"):
         tuning.candidates(f"rl2:{every}", 2, seed=0)
 
@@ -139,7 +159,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from test_tuning import tune
-from bridge.budget import Budget
+from bridge.training.budget import Budget
 from experiments import pool
 if __name__ == "__main__":
     pool._WORTH_PROCESSES = 0
@@ -152,7 +172,9 @@ def test_one_interrupt_ends_all_workers(tmp_path):
     """Of six searches of a minute each, none is begun after Ctrl-C; what was trained is kept."""
     script, out = tmp_path / "script.py", tmp_path / "out"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    process = subprocess.Popen([sys.executable, str(script), str(out)], stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(out)], stderr=subprocess.PIPE, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while len(list(out.glob("*/train.jsonl"))) < 2:
         assert time.monotonic() < deadline
@@ -172,16 +194,40 @@ def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, caps
     assert "is a tuning folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(
-            ["train", str(tmp_path / "tuned"), "--family", FAMILY, "--budget", "480", "--out", str(tmp_path / "run")]
+            [
+                "train",
+                str(tmp_path / "tuned"),
+                "--family",
+                FAMILY,
+                "--budget",
+                "480",
+                "--out",
+                str(tmp_path / "run"),
+            ]
         )
     agent = training.load_agent(str(tmp_path / "run"), make_family(FAMILY))
     assert agent.card.tuning_configs == 3
     assert agent.card.selection_rule == "last checkpoint of the best of 3 configurations on id_val"
-    flags = ["--methods", f"random,{TINY}", "--trials", "200", "--splits", "id", "--budget", "480", "--tuning", "2"]
+    flags = [
+        "--methods",
+        f"random,{TINY}",
+        "--trials",
+        "200",
+        "--splits",
+        "id",
+        "--budget",
+        "480",
+        "--tuning",
+        "2",
+    ]
     with pytest.raises(SystemExit) as stop:
         cli.main(["compare", "--families", FAMILY, *flags, "--out", str(tmp_path / "compared")])
     assert stop.value.code == 0, capsys.readouterr().err
-    rows = [row for path in results.files(tmp_path / "compared") for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row
+        for path in results.files(tmp_path / "compared")
+        for row in pq.read_table(path).to_pylist()
+    ]
     by_method = {row["method"]: row for row in rows}
     assert by_method[TINY]["tuning_configs"] == 2
     assert by_method[TINY]["train_env_steps"] == 480

@@ -48,7 +48,9 @@ def write(tmp_path):
 
     yield write
     assert sys.path == path
-    assert not [name for name in set(sys.modules) - modules if str(tmp_path) in str(sys.modules[name])]
+    assert not [
+        name for name in set(sys.modules) - modules if str(tmp_path) in str(sys.modules[name])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,9 @@ def write(tmp_path):
         ("made = Mine()", "made"),
     ],
 )
-def test_a_card_may_be_an_attribute_of_the_class_and_a_constructor_takes_what_it_likes(write, capsys, more, name):
+def test_a_card_may_be_an_attribute_of_the_class_and_a_constructor_takes_what_it_likes(
+    write, capsys, more, name
+):
     """A class is made whether or not it has a card: honest agents keep every rule."""
     file = write("own.py", AGENT.format(arms=3) + more)
     assert check(f"{file}:{name}", FAMILY) == 0, capsys.readouterr().out
@@ -79,7 +83,9 @@ def test_neighbours_are_imported_also_while_it_plays(write):
 def test_neighbours_of_another_folder_are_others(write):
     for folder, arms, breaches in (("one", 3, 0), ("two", 7, 1)):
         write(f"{folder}/arms_of_mine.py", f"arms = {arms}\n")
-        file = write(f"{folder}/own.py", "from arms_of_mine import arms\n" + AGENT.format(arms="arms"))
+        file = write(
+            f"{folder}/own.py", "from arms_of_mine import arms\n" + AGENT.format(arms="arms")
+        )
         assert check(f"{file}:Mine", FAMILY) == breaches
 
 
@@ -96,18 +102,28 @@ def test_relative_imports_work_in_a_package(write):
     write("pack_of_mine/__init__.py", "")
     write("pack_of_mine/parts/__init__.py", "")
     write("pack_of_mine/arms.py", "arms = 3\n")
-    file = write("pack_of_mine/parts/own.py", "from ..arms import arms\n" + AGENT.format(arms="arms"))
+    file = write(
+        "pack_of_mine/parts/own.py", "from ..arms import arms\n" + AGENT.format(arms="arms")
+    )
     assert check(f"{file}:Mine", FAMILY) == 0
     write("json/__init__.py", "")
-    with pytest.raises(UserError, match=r"is the module json.own|Rename its package|cannot be imported"):
+    with pytest.raises(
+        UserError, match=r"is the module json.own|Rename its package|cannot be imported"
+    ):
         check(f"{write('json/own.py', AGENT.format(arms=3))}:Mine", FAMILY)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import torch\n\nx = 1 / 0\n", r"own.py cannot be imported: .*own.py, line 3: ZeroDivisionError: division"),
-        ("import torch\nimport no_such_thing\n", r"own.py, line 2: ModuleNotFoundError: .*no_such_thing"),
+        (
+            "import torch\n\nx = 1 / 0\n",
+            r"own.py cannot be imported: .*own.py, line 3: ZeroDivisionError: division",
+        ),
+        (
+            "import torch\nimport no_such_thing\n",
+            r"own.py, line 2: ModuleNotFoundError: .*no_such_thing",
+        ),
         ("import torch\ntorch.zeros(2) @ torch.zeros(3)\n", r"own.py, line 2: RuntimeError"),
         ("import far_of_mine\n", r"far_of_mine.py, line 2: KeyError"),
         ("def broken(:\n", r"own.py cannot be imported: SyntaxError: .*own.py, line 1"),

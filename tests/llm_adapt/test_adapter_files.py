@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bridge.errors import UserError
-from bridge.learner import first_weights
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete
-from llm_adapt import low_rank, tuners
-from llm_adapt.bases import fingerprint
+from bridge.training.learner import seeded_init
+from llm_adapt import low_rank, trainable
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.local_files import ADAPTER_WEIGHTS
 from llm_adapt.policy import TransformerPolicy, build
 
@@ -26,10 +26,17 @@ COMPUTED_ALIKE = {
     "ends of names": {"target_modules": ATTENTION},
     "full names": {"target_modules": FULL_NAMES},
     "a pattern": {"target_modules": r".*layers\.1\..*(q|o)_proj"},
-    "names without some": {"target_modules": ATTENTION, "exclude_modules": ["layers.0.self_attn.q_proj"]},
+    "names without some": {
+        "target_modules": ATTENTION,
+        "exclude_modules": ["layers.0.self_attn.q_proj"],
+    },
     "names without a pattern": {"target_modules": ATTENTION, "exclude_modules": r".*layers\.0.*"},
     "one layer": {"target_modules": ATTENTION, "layers_to_transform": 1},
-    "some layers by pattern": {"target_modules": ATTENTION, "layers_to_transform": [0], "layers_pattern": "layers"},
+    "some layers by pattern": {
+        "target_modules": ATTENTION,
+        "layers_to_transform": [0],
+        "layers_pattern": "layers",
+    },
     "dropout": {"target_modules": ATTENTION, "lora_dropout": 0.5},
     "transposed where it is not": {"target_modules": ATTENTION, "fan_in_fan_out": True},
     "gaussian": {"target_modules": ATTENTION, "init_lora_weights": "gaussian"},
@@ -38,7 +45,10 @@ COMPUTED_ALIKE = {
     "not initialised": {"target_modules": ATTENTION, "init_lora_weights": False},
 }
 OTHERWISE = [
-    *({"init_lora_weights": init} for init in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica")),
+    *(
+        {"init_lora_weights": init}
+        for init in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "mica")
+    ),
     {"init_lora_weights": "of a later version"},
     {"use_dora": True},
     {"use_rslora": True},
@@ -65,8 +75,10 @@ OTHERWISE = [
 
 def policy(name: str = "llama", seed: int = 0) -> TransformerPolicy:
     """One that prefers some actions already, as a trained one does."""
-    with first_weights(seed), torch.no_grad():
-        made = build(name, Discrete(4), Discrete(3), hidden=16, layers=2, heads=2, positions=16).eval()
+    with seeded_init(seed), torch.no_grad():
+        made = build(
+            name, Discrete(4), Discrete(3), hidden=16, layers=2, heads=2, positions=16
+        ).eval()
         made.actor.weight *= 100
     return made
 
@@ -77,7 +89,7 @@ def tokens(made: TransformerPolicy) -> torch.Tensor:
 
 def saved_by_peft(base: TransformerPolicy, folder, *, trained: bool = True, **settings) -> None:
     """An adapter as peft makes it, moved from its first weights if it is ``trained``."""
-    with warnings.catch_warnings(), first_weights(0):
+    with warnings.catch_warnings(), seeded_init(0):
         warnings.simplefilter("ignore")
         wrapped = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(r=2, **settings))
         for name, weights in wrapped.named_parameters():
@@ -99,7 +111,7 @@ def said_by_us(base: TransformerPolicy, folder) -> torch.Tensor:
 
 
 def said_by_peft(base: TransformerPolicy, folder) -> torch.Tensor:
-    with warnings.catch_warnings(), first_weights(0):
+    with warnings.catch_warnings(), seeded_init(0):
         warnings.simplefilter("ignore")
         return peft.PeftModel.from_pretrained(copy.deepcopy(base), str(folder))(tokens(base)).out
 
@@ -125,16 +137,22 @@ def test_a_plain_adapter_says_what_it_says_in_peft(settings, tmp_path):
     theirs = said_by_peft(base, tmp_path)
     assert (theirs - base(tokens(base)).out).abs().max() > 0.05
     torch.testing.assert_close(said_by_us(base, tmp_path), theirs, atol=1e-5, rtol=0)
-    torch.testing.assert_close(tuners.load(base, tmp_path)(tokens(base)).out, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        trainable.load(base, tmp_path)(tokens(base)).out, theirs, atol=1e-5, rtol=0
+    )
 
 
-@pytest.mark.parametrize("targets", [["attn.c_proj"], r".*h\.1\..*c_(attn|proj)", ["backbone.h.0.mlp.c_fc"]])
+@pytest.mark.parametrize(
+    "targets", [["attn.c_proj"], r".*h\.1\..*c_(attn|proj)", ["backbone.h.0.mlp.c_fc"]]
+)
 def test_so_does_one_of_transposed_weights(targets, tmp_path):
     base = policy("gpt2")
     saved_by_peft(base, tmp_path, target_modules=targets)
     theirs = said_by_peft(base, tmp_path)
     torch.testing.assert_close(said_by_us(base, tmp_path), theirs, atol=1e-5, rtol=0)
-    torch.testing.assert_close(tuners.load(base, tmp_path)(tokens(base)).out, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        trainable.load(base, tmp_path)(tokens(base)).out, theirs, atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
@@ -142,8 +160,10 @@ def test_an_adapter_that_was_taken_out_of_its_base_is_refused(init, tmp_path):
     """Untrained it shifted outputs by 0.15 and 0.10, where an untrained adapter changes nothing."""
     base = policy()
     saved_by_peft(base, tmp_path, trained=False, target_modules=ATTENTION, init_lora_weights=init)
-    for load in (low_rank.load, tuners.load):
-        with pytest.raises(UserError, match=f"an adapter with init_lora_weights='{init}', which is not read here"):
+    for load in (low_rank.load, trainable.load):
+        with pytest.raises(
+            UserError, match=f"an adapter with init_lora_weights='{init}', which is not read here"
+        ):
             load(base, tmp_path)
 
 
@@ -151,12 +171,16 @@ def test_an_adapter_that_was_taken_out_of_its_base_is_refused(init, tmp_path):
 def test_an_adapter_that_means_something_else_is_refused_by_name(settings, adapter):
     base = policy()
     edit(adapter, **settings)
-    for load in (low_rank.load, tuners.load):
-        with pytest.raises(UserError, match=f"an adapter with {next(iter(settings))}=.* Make one without"):
+    for load in (low_rank.load, trainable.load):
+        with pytest.raises(
+            UserError, match=f"an adapter with {next(iter(settings))}=.* Make one without"
+        ):
             load(base, adapter)
 
 
-def test_settings_of_later_versions_that_are_off_and_of_earlier_ones_that_are_absent_change_nothing(adapter):
+def test_settings_of_later_versions_that_are_off_and_of_earlier_ones_that_are_absent_change_nothing(
+    adapter,
+):
     base = policy()
     before = said_by_us(base, adapter)
     edit(adapter, use_what_comes_next=False, next_config=None, next_pattern={}, next_names=[])
@@ -170,18 +194,23 @@ def test_settings_of_later_versions_that_are_off_and_of_earlier_ones_that_are_ab
 @pytest.mark.parametrize("kind", ["ia3", "prompt"])
 def test_other_kinds_are_read_as_strictly(kind, tmp_path):
     base = policy()
-    tuned = tuners.Tuner(tuner=kind).begin(base, seed=0)
+    tuned = trainable.Trainable(tuner=kind).begin(base, seed=0)
     tuned.save(tmp_path)
-    tuners.load(base, tmp_path)
+    trainable.load(base, tmp_path)
     edit(tmp_path, modules_to_save=["critic"], later=2)
-    with pytest.raises(UserError, match=r"with later=2, modules_to_save=\['critic'\], which is not read here"):
-        tuners.load(base, tmp_path)
+    with pytest.raises(
+        UserError, match=r"with later=2, modules_to_save=\['critic'\], which is not read here"
+    ):
+        trainable.load(base, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"target_modules": ["q_proj", "actor"]}, "an adapter of 'actor', outside of the decoder's linear modules"),
+        (
+            {"target_modules": ["q_proj", "actor"]},
+            "an adapter of 'actor', outside of the decoder's linear modules",
+        ),
         ({"target_modules": ".*"}, "outside of the decoder's linear modules"),
         ({"target_modules": "all-linear"}, "an adapter of no module"),
         ({"target_modules": ["query"]}, "an adapter of no module"),
@@ -190,7 +219,10 @@ def test_other_kinds_are_read_as_strictly(kind, tmp_path):
         ({"r": 4}, r"is of shape \(2, 16\), not \(4, 16\)"),
         ({"lora_alpha": 2.5}, "with {'lora_alpha': 2.5}, where whole numbers are needed"),
         ({"r": "2"}, "with {'r': '2'}, where whole numbers are needed"),
-        ({"peft_type": "VERA"}, "an adapter of kind VERA; those that are read here: LORA, IA3, PROMPT_TUNING"),
+        (
+            {"peft_type": "VERA"},
+            "an adapter of kind VERA; those that are read here: LORA, IA3, PROMPT_TUNING",
+        ),
         ({"peft_type": None}, "an adapter of kind None"),
     ],
 )
@@ -205,20 +237,22 @@ def test_modules_and_shapes_that_do_not_fit_are_told(settings, told, adapter):
 def test_a_config_that_is_none_is_told(text, adapter):
     base = policy()
     (adapter / "adapter_config.json").write_bytes(text.encode("latin-1"))
-    for load in (low_rank.load, tuners.load):
+    for load in (low_rank.load, trainable.load):
         with pytest.raises(UserError, match=r"adapter_config\.json cannot be read"):
             load(base, adapter)
 
 
 def test_a_prompt_of_other_vectors_than_it_says_is_refused(tmp_path):
     base = policy()
-    tuners.Tuner(tuner="prompt", rank=3).begin(base, seed=0).save(tmp_path)
+    trainable.Trainable(tuner="prompt", rank=3).begin(base, seed=0).save(tmp_path)
     edit(tmp_path, num_virtual_tokens=4)
     with pytest.raises(UserError, match="no prompt of 4 vectors of 16 numbers"):
-        tuners.load(base, tmp_path)
+        trainable.load(base, tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{"base_model_name_or_path": 3}, {"lora_alpha": 10**400}, {"lora_alpha": 10**9}])
+@pytest.mark.parametrize(
+    "settings", [{"base_model_name_or_path": 3}, {"lora_alpha": 10**400}, {"lora_alpha": 10**9}]
+)
 def test_settings_of_other_types_or_sizes_are_told(settings, adapter):
     edit(adapter, **settings)
     with pytest.raises(UserError, match=r"text is expected|whole numbers are needed|can be read"):

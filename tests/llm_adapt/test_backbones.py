@@ -5,12 +5,26 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+)
 
 from bridge.errors import UserError
 from llm_adapt import backbones
 
-SIZES = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "bos_token_id": None}
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "bos_token_id": None,
+}
 SIZES |= {"eos_token_id": None, "max_position_embeddings": 64}
 
 
@@ -31,12 +45,22 @@ def test_a_new_backbone_has_its_sizes_and_no_words(name):
     assert weights == 3 * (4 * 24 * 24 + 8 * 24 * 24)
     assert not any("embed_tokens" in key or "wte" in key for key in model.state_dict())
     assert not any(m.p for m in model.modules() if isinstance(m, torch.nn.Dropout))
-    assert model(inputs_embeds=torch.zeros(1, 4, 24), use_cache=False).last_hidden_state.shape == (1, 4, 24)
+    assert model(inputs_embeds=torch.zeros(1, 4, 24), use_cache=False).last_hidden_state.shape == (
+        1,
+        4,
+        24,
+    )
 
 
 def test_only_learned_positions_end():
-    made = {name: backbones.new_config(name, hidden=24, layers=1, heads=2, positions=10) for name in ("gpt2", "llama")}
-    assert {name: backbones.last_position(config) for name, config in made.items()} == {"gpt2": 9, "llama": None}
+    made = {
+        name: backbones.new_config(name, hidden=24, layers=1, heads=2, positions=10)
+        for name in ("gpt2", "llama")
+    }
+    assert {name: backbones.last_position(config) for name, config in made.items()} == {
+        "gpt2": 9,
+        "llama": None,
+    }
 
 
 def test_a_backbone_with_a_window_of_its_own_reaches_no_farther():
@@ -49,8 +73,12 @@ def test_a_backbone_with_a_window_of_its_own_reaches_no_farther():
 def test_new_weights_are_spread_by_width(name):
     for hidden, sd in ((16, 0.16), (64, 0.08), (1024, 0.02)):
         torch.manual_seed(0)
-        model = backbones.make(backbones.new_config(name, hidden=hidden, layers=1, heads=1, positions=1))
-        weight = next(p for key, p in model.named_parameters() if "q_proj" in key or "c_attn.weight" in key)
+        model = backbones.make(
+            backbones.new_config(name, hidden=hidden, layers=1, heads=1, positions=1)
+        )
+        weight = next(
+            p for key, p in model.named_parameters() if "q_proj" in key or "c_attn.weight" in key
+        )
         assert abs(weight.std().item() / sd - 1) < 0.15
 
 
@@ -69,7 +97,9 @@ def test_new_weights_are_spread_by_width(name):
 )
 def test_sizes_that_do_not_fit_are_refused(name, sizes, told):
     with pytest.raises(UserError, match=told):
-        backbones.new_config(name, **({"hidden": 64, "layers": 2, "heads": 4, "positions": 8} | sizes))
+        backbones.new_config(
+            name, **({"hidden": 64, "layers": 2, "heads": 4, "positions": 8} | sizes)
+        )
 
 
 def test_what_is_suggested_is_accepted():
@@ -83,7 +113,10 @@ def test_what_is_suggested_is_accepted():
 
 
 def test_a_folder_gives_its_weights_in_float32(llama):
-    (config, weights), original = backbones.load(llama), LlamaModel.from_pretrained(llama).state_dict()
+    (config, weights), original = (
+        backbones.load(llama),
+        LlamaModel.from_pretrained(llama).state_dict(),
+    )
     assert weights.keys() == original.keys() - {"embed_tokens.weight"}
     for key, value in weights.items():
         assert value.dtype == torch.float32
@@ -99,7 +132,9 @@ def test_a_folder_has_no_dropout(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(UserError, match=r"neither a new backbone .*llama.* nor a folder with a config\.json"):
+    with pytest.raises(
+        UserError, match=r"neither a new backbone .*llama.* nor a folder with a config\.json"
+    ):
         backbones.load(tmp_path)
 
 
@@ -149,7 +184,9 @@ def test_missing_weights_are_not_made_up(llama):
     weights = load_file(path)
     del weights["model.layers.1.self_attn.q_proj.weight"]
     save_file(weights, path, {"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 1 of the weights .*such as layers.1.self_attn.q_proj.weight"):
+    with pytest.raises(
+        UserError, match=r"lacks 1 of the weights .*such as layers.1.self_attn.q_proj.weight"
+    ):
         backbones.load(llama)
 
 

@@ -9,7 +9,9 @@ LAYERS, ROWS, HEADS, SIZE, TOKENS = 2, 3, 2, 4, 11
 
 
 def empty(capacity):
-    keys, values = (tuple(torch.zeros(ROWS, HEADS, capacity, SIZE) for _ in range(LAYERS)) for _ in range(2))
+    keys, values = (
+        tuple(torch.zeros(ROWS, HEADS, capacity, SIZE) for _ in range(LAYERS)) for _ in range(2)
+    )
     return Cache(keys, values, torch.zeros(ROWS, dtype=torch.int64))
 
 
@@ -29,7 +31,12 @@ def same(a, b):
 
 
 def test_slots_hold_the_newest_tokens():
-    assert held(torch.tensor([0, 2, 3, 5]), 3).tolist() == [[-3, -2, -1], [0, 1, -1], [0, 1, 2], [3, 4, 2]]
+    assert held(torch.tensor([0, 2, 3, 5]), 3).tolist() == [
+        [-3, -2, -1],
+        [0, 1, -1],
+        [0, 1, 2],
+        [3, 4, 2],
+    ]
 
 
 def test_written_tokens_lie_where_held_says():
@@ -60,7 +67,9 @@ def test_many_at_once_are_one_after_another():
         one_by_one, at_once = empty(4), empty(4)
         for start in range(max(first)):
             live = torch.tensor(first) > start
-            one_by_one, at_once = (write(c, at(entry, torch.full((ROWS,), 10)), live) for c in (one_by_one, at_once))
+            one_by_one, at_once = (
+                write(c, at(entry, torch.full((ROWS,), 10)), live) for c in (one_by_one, at_once)
+            )
         for t in range(TOKENS):
             one_by_one = write(one_by_one, at(entry, torch.full((ROWS,), t)), t < count)
         assert same(extend(at_once, entry, count), one_by_one)

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.references.q_learning import QLearning
-from bridge.references.table import reference
+from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 from llm_adapt.data import Collection, cache_folder, read, stored
 from llm_adapt.histories import play
@@ -26,7 +26,11 @@ def collection(folder, spec="gridnavi", sources=("psrl",), **options):
 
 @pytest.mark.parametrize(
     ("spec", "sources"),
-    [("gridnavi", ("psrl", "random")), ("bandit:k=3,n=6,arms=gaussian", ("thompson",)), ("point_nav", ("random",))],
+    [
+        ("gridnavi", ("psrl", "random")),
+        ("bandit:k=3,n=6,arms=gaussian", ("thompson",)),
+        ("point_nav", ("random",)),
+    ],
 )
 def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
     made = collection(tmp_path, spec, sources, episodes=2)
@@ -39,7 +43,9 @@ def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
         "train",
     )
     wide = int(found.length.max())
-    for mine, theirs in zip((*found.steps, *found[1:3]), (*played.steps, *played[1:3]), strict=True):
+    for mine, theirs in zip(
+        (*found.steps, *found[1:3]), (*played.steps, *played[1:3]), strict=True
+    ):
         assert torch.equal(mine, theirs[[3, 0, 1], :wide])
         assert mine.dtype == theirs.dtype
     assert torch.equal(found.length, played.length[[3, 0, 1]])
@@ -133,10 +139,14 @@ def test_the_cache_can_be_elsewhere(tmp_path, monkeypatch):
 def test_sources_may_be_any_agents(tmp_path):
     family = make_family("gridnavi")
     slow, fast = (QLearning(family, "train", rate=rate) for rate in (0.01, 1.0))
-    made = collection(tmp_path, sources=("slow", "fast"), agents={"slow": slow, "fast": fast}, rows=6)
+    made = collection(
+        tmp_path, sources=("slow", "fast"), agents={"slow": slow, "fast": fast}, rows=6
+    )
     found = made.shard(0)
     assert found["source"] == ["slow", "fast"] * 3
-    played = play([slow, fast], family, made.trial, TrialNoise.of("histories/0", torch.arange(6)), "train")
+    played = play(
+        [slow, fast], family, made.trial, TrialNoise.of("histories/0", torch.arange(6)), "train"
+    )
     assert torch.equal(read(found, range(6), family).steps.action, played.steps.action)
 
 
@@ -161,11 +171,15 @@ def test_what_is_no_collection_of_this_family_and_version_is_refused_with_the_re
     remedy = "metabridge data SOURCES --family"
     with pytest.raises(UserError, match=f"holds no collection.*{remedy}"):
         Collection.opened(tmp_path, made.family)
-    with pytest.raises(UserError, match=rf"histories on gridnavi \({made.family.hash}\), not on darkroom.*{remedy}"):
+    with pytest.raises(
+        UserError, match=rf"histories on gridnavi \({made.family.hash}\), not on darkroom.*{remedy}"
+    ):
         Collection.opened(made.folder, make_family("darkroom"))
     definition = made.folder / "definition.json"
     definition.write_text(definition.read_text().replace('"version": 3', '"version": 1'))
-    with pytest.raises(UserError, match=rf"version \[1, 2\]; this program reads \[3, 2\].*{remedy}"):
+    with pytest.raises(
+        UserError, match=rf"version \[1, 2\]; this program reads \[3, 2\].*{remedy}"
+    ):
         Collection.opened(made.folder, made.family)
 
 
@@ -189,7 +203,9 @@ def test_damaged_and_foreign_shards_are_refused_with_the_remedy(tmp_path):
         with pytest.raises(UserError, match=rf"There is no {name} .* Make it: metabridge data"):
             stored(made.folder / name, made.family)
     parquet.write_table(parquet.read_table(made.path(0)).slice(1), made.path(1))
-    with pytest.raises(UserError, match=r"shard-00001.parquet cannot be read \(3 rows, not 4\). Remove it"):
+    with pytest.raises(
+        UserError, match=r"shard-00001.parquet cannot be read \(3 rows, not 4\). Remove it"
+    ):
         stored(made.folder, made.family)
     made.path(1).write_bytes(b"")
     for place in (made.folder, made.path(0)):
@@ -208,19 +224,23 @@ def test_a_collection_in_a_read_only_folder_is_read(shared_path):  # noqa: F811
     with forbidden(made.path(0)):
         for place in (made.folder, made.path(0)):
             with pytest.raises(
-                UserError, match=r"shard-00000\.parquet cannot be read: Permission denied\. Ask its owner"
+                UserError,
+                match=r"shard-00000\.parquet cannot be read: Permission denied\. Ask its owner",
             ):
                 stored(place, made.family)
 
 
-@pytest.mark.parametrize(("key", "value"), [("rows", "4"), ("sources", "psrl"), ("seed", 0.5), ("split", None)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("rows", "4"), ("sources", "psrl"), ("seed", 0.5), ("split", None)]
+)
 def test_a_definition_of_other_types_is_refused(key, value, tmp_path):
     made = collection(tmp_path)
     made.shard(0)
     definition = made.folder / "definition.json"
     definition.write_text(json.dumps(json.loads(definition.read_text()) | {key: value}))
     with pytest.raises(
-        UserError, match=rf"definition\.json cannot be read: {key} should be .* Make another: metabridge"
+        UserError,
+        match=rf"definition\.json cannot be read: {key} should be .* Make another: metabridge",
     ):
         stored(made.folder, made.family)
 
@@ -233,9 +253,14 @@ def test_a_flipped_bit_of_a_shard_is_found_and_the_shard_named(tmp_path):
     for number, place in enumerate(np.linspace(0, len(whole) - 1, 20, dtype=int)):
         damaged = whole[:place] + bytes([whole[place] ^ 1 << number % 8]) + whole[place + 1 :]
         made.path(0).write_bytes(damaged)
-        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read .*Remove it; it will be made again"):
+        with pytest.raises(
+            UserError,
+            match=r"shard-00000\.parquet cannot be read .*Remove it; it will be made again",
+        ):
             made.shard(0)
-        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read .*Remove it, and make it again"):
+        with pytest.raises(
+            UserError, match=r"shard-00000\.parquet cannot be read .*Remove it, and make it again"
+        ):
             stored(made.folder, made.family)
 
 
@@ -243,9 +268,14 @@ def test_a_shard_whose_lengths_are_missing_or_no_integers_is_refused(tmp_path):
     made = collection(tmp_path)
     made.shard(0)
     rows = parquet.read_table(made.path(0))
-    for other in (rows.drop_columns("length"), rows.set_column(1, "length", pa.array(["x"] * len(rows)))):
+    for other in (
+        rows.drop_columns("length"),
+        rows.set_column(1, "length", pa.array(["x"] * len(rows))),
+    ):
         parquet.write_table(other, made.path(0))
-        with pytest.raises(UserError, match=r"shard-00000\.parquet cannot be read \(expected a column of lengths"):
+        with pytest.raises(
+            UserError, match=r"shard-00000\.parquet cannot be read \(expected a column of lengths"
+        ):
             stored(made.folder, made.family)
 
 

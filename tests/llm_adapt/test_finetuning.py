@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.learner import first_weights
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.training.learner import seeded_init
 from llm_adapt import data, finetuning
-from llm_adapt.bases import fingerprint
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning, tuned_tasks
 from llm_adapt.in_context import InContext
-from llm_adapt.mt import OneEpisode
+from llm_adapt.multi_task import OneEpisode
 from llm_adapt.policy import TransformerPolicy, build
 from tests.bridge.toys import Corridor
 
@@ -24,8 +24,16 @@ CARD = Card(method="x")
 
 def policy(family: TaskFamily, hidden: int = 16, window: int = 16) -> TransformerPolicy:
     """One that prefers some actions already, as a trained one does."""
-    with first_weights(0), torch.no_grad():
-        made = build("llama", family.observation, family.action, hidden=hidden, layers=1, heads=2, window=window)
+    with seeded_init(0), torch.no_grad():
+        made = build(
+            "llama",
+            family.observation,
+            family.action,
+            hidden=hidden,
+            layers=1,
+            heads=2,
+            window=window,
+        )
         made.actor.weight *= 100
     return made
 
@@ -54,7 +62,8 @@ def test_no_step_is_no_change(tuner):
     assert lines == []
     assert signal.env_steps == 0
     plain, same = (
-        evaluate(InContext(p, Card(method="x")), family, Plan(trials=50)).total for p in (base, tuned.policy)
+        evaluate(InContext(p, Card(method="x")), family, Plan(trials=50)).total
+        for p in (base, tuned.policy)
     )
     assert all(np.array_equal(plain[metric], same[metric], equal_nan=True) for metric in plain)
     assert fingerprint(base) == before
@@ -91,7 +100,9 @@ def test_what_is_imitated_is_what_the_source_did_where_it_stood(histories, monke
     assert not torch.equal(found.steps.reward, later.steps.reward)
 
 
-@pytest.mark.parametrize(("split", "horizon"), [("train", 15), ("shift/horizon/4", 60), ("shift/horizon/1", 7)])
+@pytest.mark.parametrize(
+    ("split", "horizon"), [("train", 15), ("shift/horizon/4", 60), ("shift/horizon/1", 7)]
+)
 def test_who_forgets_with_every_episode_imitates_single_ones(split, horizon, tmp_path, monkeypatch):
     family, seen = make_family("gridnavi"), []
     made = data.Collection(family, ("psrl",), split=split, rows=4, folder=tmp_path)
@@ -115,7 +126,9 @@ def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
     settings = {"tuner": "full", "steps": 200, "lr": 0.01, "batch": 1_000, "tasks": 64}
     tuned, signal, _ = rewarded(family, policy(family, 32), split, **settings)
     assert signal.env_steps == 50_000
-    found = evaluate(InContext(tuned.policy, Card(method="tuned")), family, Plan(split=split, trials=2_000))
+    found = evaluate(
+        InContext(tuned.policy, Card(method="tuned")), family, Plan(split=split, trials=2_000)
+    )
     assert found.mean("trial_return") > -5 + 8 * 2.6 / 2_000**0.5
 
 
@@ -139,7 +152,9 @@ def test_every_task_is_played_in_turn_on_the_split_that_was_named(monkeypatch):
     split = "shift/reward_sign/4"
     _, signal, lines = rewarded(family, policy(family), split, steps=9, tasks=7)
     assert [len(tasks.index) for tasks in seen] == [40, 40, 40]
-    assert torch.cat([tasks.index for tasks in seen]).tolist() == [(1 << 40) + row % 7 for row in range(120)]
+    assert torch.cat([tasks.index for tasks in seen]).tolist() == [
+        (1 << 40) + row % 7 for row in range(120)
+    ]
     want = family.sample(split, seen[0].index).params
     assert all(torch.equal(seen[0].params[name], value) for name, value in want.items())
     assert [line["env_steps"] for line in lines] == [240] * 4 + [480] * 4 + [720]
@@ -158,7 +173,7 @@ def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
     out, _ = signal._read(signal.batch)
     log_prob, _ = base.actions.log_prob_and_entropy(out, signal.batch.action)
     live = signal.batch.live
-    torch.testing.assert_close(log_prob[live], signal.judged.behaviour[live], atol=1e-6, rtol=0)
+    torch.testing.assert_close(log_prob[live], signal.targets.behaviour[live], atol=1e-6, rtol=0)
     assert not live.all()
     assert signal.env_steps == int(live.sum())
 
@@ -166,7 +181,9 @@ def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
 def test_equal_seeds_tune_equally_and_no_generator_moves():
     family = make_family(BANDIT)
     before = torch.get_rng_state()
-    one, two, other = (rewarded(family, policy(family), steps=5, seed=seed)[2] for seed in (0, 0, 1))
+    one, two, other = (
+        rewarded(family, policy(family), steps=5, seed=seed)[2] for seed in (0, 0, 1)
+    )
     assert one == two
     assert one != other
     assert torch.equal(torch.get_rng_state(), before)
@@ -175,7 +192,11 @@ def test_equal_seeds_tune_equally_and_no_generator_moves():
 def test_the_step_size_falls_to_zero(monkeypatch):
     rates = []
     step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: rates.append(self.param_groups[0]["lr"]) or step(self))
+    monkeypatch.setattr(
+        torch.optim.Adam,
+        "step",
+        lambda self: rates.append(self.param_groups[0]["lr"]) or step(self),
+    )
     family = make_family(BANDIT)
     rewarded(family, policy(family), steps=4, lr=0.1)
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
@@ -202,7 +223,10 @@ class Broken:
 def test_numbers_that_are_none_stop_it():
     config = Config()
     tuned = config.begin(policy(make_family(BANDIT)), seed=0)
-    with pytest.raises(DivergenceError, match=r"after 0 gradient steps the loss or its gradient is no longer a number"):
+    with pytest.raises(
+        DivergenceError,
+        match=r"after 0 gradient steps the loss or its gradient is no longer a number",
+    ):
         list(Tuning(tuned, Broken(), config).steps())
 
 

@@ -7,7 +7,7 @@ from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.protocol import Card, Trial
 from bridge.references.random import Random
-from bridge.references.table import REFERENCES, reference
+from bridge.references.registry import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt.histories import Histories, default_sources, one_episode, play
@@ -33,7 +33,9 @@ def test_steps_follow_one_another_and_ends_are_marked():
 def test_the_best_action_is_the_oracles():
     """In every state of a bandit it is the arm with the highest mean, whatever the source pulls."""
     family, found = histories("bandit:k=4,n=8", ("random", "thompson"), rows=8, episodes=8)
-    tasks = family.sample("train", Rows.of("h", torch.arange(8)).at("task").bits() & ((1 << 62) - 1))
+    tasks = family.sample(
+        "train", Rows.of("h", torch.arange(8)).at("task").bits() & ((1 << 62) - 1)
+    )
     best = family.mean_rewards(tasks).argmax(1)
     assert torch.equal(found.best, best[:, None].expand(8, 8))
     assert (found.steps.action != found.best).any()
@@ -42,7 +44,9 @@ def test_the_best_action_is_the_oracles():
 def test_the_best_action_leads_to_the_goal_from_wherever_is_asked_about():
     """It comes one cell nearer to the hidden goal, or stays there, wherever there is time left to reach it."""
     family, found = histories("darkroom:variant=ad", ("random",), rows=5, episodes=2)
-    goal = family.sample("train", Rows.of("h", torch.arange(5)).at("task").bits() & ((1 << 62) - 1)).params["goal"]
+    goal = family.sample(
+        "train", Rows.of("h", torch.arange(5)).at("task").bits() & ((1 << 62) - 1)
+    ).params["goal"]
     moves = torch.tensor(family.grid.moves)
     here = found.asked
     far = (here - goal[:, None]).abs().sum(-1)
@@ -63,28 +67,37 @@ def test_states_asked_about_are_drawn_evenly_from_those_of_all_trials():
     assert torch.equal(asked, been)
     assert len(been) == 81
     expected = 40 * 80 / 81
-    assert (count - expected).square().sum() / expected < 125  # chi-square with 80 degrees of freedom: 1 in 1,000
+    assert (
+        count - expected
+    ).square().sum() / expected < 125  # chi-square with 80 degrees of freedom: 1 in 1,000
     same = (found.asked == found.steps.obs).all(-1).float().mean()
     assert same < 0.03
 
 
 def test_an_episode_of_a_history_is_all_of_it_and_each_comes_as_often():
     _, found = histories("point_nav:variant=code", ("psrl", "random"), rows=4, episodes=3)
-    many = Histories(Transition(*(x.repeat(150, *[1] * (x.dim() - 1)) for x in found.steps)),
-        *(x.repeat(150, *[1] * (x.dim() - 1)) for x in found[1:]))  # fmt: skip
+    many = Histories(
+        Transition(*(x.repeat(150, *[1] * (x.dim() - 1)) for x in found.steps)),
+        *(x.repeat(150, *[1] * (x.dim() - 1)) for x in found[1:]),
+    )
     cut, count = one_episode(many, Rows.of("cut", torch.arange(600))), torch.zeros(4, 3)
     for row in range(600):
         n, ends = int(cut.length[row]), [-1, *many.steps.end[row].nonzero().flatten().tolist()]
         assert cut.steps.end[row].nonzero().flatten().tolist() == [n - 1]
         assert not cut.steps.reward[row, n:].any()
         which = [
-            k for k in range(3)
+            k
+            for k in range(3)
             if ends[k + 1] - ends[k] == n
             and torch.equal(many.best[row, ends[k] + 1 : ends[k + 1] + 1], cut.best[row, :n])
-            and torch.equal(many.steps.obs[row, ends[k] + 1 : ends[k + 1] + 1], cut.steps.obs[row, :n])
-        ]  # fmt: skip
+            and torch.equal(
+                many.steps.obs[row, ends[k] + 1 : ends[k + 1] + 1], cut.steps.obs[row, :n]
+            )
+        ]
         count[row % 4, which[0]] += 1
-    assert (count.sum(0) - 200).square().sum() / 200 < 13.8  # chi-square with 2 degrees of freedom: 1 in 1,000
+    assert (
+        count.sum(0) - 200
+    ).square().sum() / 200 < 13.8  # chi-square with 2 degrees of freedom: 1 in 1,000
 
 
 def test_rows_take_the_sources_in_turn_and_are_played_as_if_alone():
@@ -137,7 +150,15 @@ def test_nor_is_who_is_told_its_number():
 
 
 @pytest.mark.parametrize(
-    "spec", ["bandit:k=3,n=6", "tabular_mdp:n=2", "gridnavi", "darkroom:episodes=2", "point_nav", "sparse_point"]
+    "spec",
+    [
+        "bandit:k=3,n=6",
+        "tabular_mdp:n=2",
+        "gridnavi",
+        "darkroom:episodes=2",
+        "point_nav",
+        "sparse_point",
+    ],
 )
 def test_every_family_has_sources_of_its_own(spec):
     family = make_family(spec)

@@ -6,14 +6,22 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.tasks import family as make_family
 from llm_adapt.icl_rl import Config, IclRlLearner
 from tests.bridge.toys import Corridor
 
-SMALL = {"hidden": 16, "layers": 1, "heads": 2, "window": 64, "steps_per_update": 240, "minibatches": 2, "epochs": 2}
+SMALL = {
+    "hidden": 16,
+    "layers": 1,
+    "heads": 2,
+    "window": 64,
+    "steps_per_update": 240,
+    "minibatches": 2,
+    "epochs": 2,
+}
 
 
 def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> IclRlLearner:
@@ -48,7 +56,10 @@ def test_recomputed_policy_is_the_policy_that_played(spec, window):
         torch.nn.init.normal_(made.policy.actor.weight)
     batch, noise = made._play()
     out, _ = made._evaluate(batch)
-    agent, tasks = made.agent(), made.family.sample("train", noise.env.at("task").bits() & ((1 << 62) - 1))
+    agent, tasks = (
+        made.agent(),
+        made.family.sample("train", noise.env.at("task").bits() & ((1 << 62) - 1)),
+    )
     said, alive = [], []
     act = agent.act
 
@@ -61,9 +72,17 @@ def test_recomputed_policy_is_the_policy_that_played(spec, window):
     for episode in range(made.trial.episodes):
         with torch.no_grad():
             memory, _ = play_episode(
-                agent, made.family, tasks, memory, noise, episode=episode, horizon=made.trial.horizon,
-                visit=lambda _t, step: alive.append(torch.ones(made.trials).bool() if step.live is None else step.live),
-            )  # fmt: skip
+                agent,
+                made.family,
+                tasks,
+                memory,
+                noise,
+                episode=episode,
+                horizon=made.trial.horizon,
+                visit=lambda _t, step: alive.append(
+                    torch.ones(made.trials).bool() if step.live is None else step.live
+                ),
+            )
     for b in range(made.trials):
         lived = torch.stack([d.logits[b] for d, live in zip(said, alive, strict=True) if live[b]])
         torch.testing.assert_close(out[: len(lived), b], lived, atol=1e-4, rtol=0)
@@ -127,7 +146,12 @@ def test_impossible_settings_are_refused(settings, what):
 def test_it_learns_to_tell_two_arms_apart():
     """After 30,000 pulls it earns more than chance (2.5 of 5) by 8 standard errors on new bandits."""
     made = learner(
-        "bandit:k=2,n=5,arms=dependent_easy", hidden=32, steps_per_update=1_000, lr=3e-3, epochs=4, critic="task"
+        "bandit:k=2,n=5,arms=dependent_easy",
+        hidden=32,
+        steps_per_update=1_000,
+        lr=3e-3,
+        epochs=4,
+        critic="task",
     )
     while made.env_steps < 30_000:
         made.update(made.env_steps / 30_000)

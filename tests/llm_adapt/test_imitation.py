@@ -6,7 +6,7 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt import data, icl_ad, icl_dpt
@@ -14,7 +14,15 @@ from llm_adapt.icl_ad import IclAdLearner
 from llm_adapt.icl_dpt import IclDptLearner
 from llm_adapt.imitation import ImitationLearner
 
-SMALL = {"hidden": 16, "layers": 1, "heads": 2, "window": 8, "steps_per_update": 240, "batch": 64, "passes": 1.0}
+SMALL = {
+    "hidden": 16,
+    "layers": 1,
+    "heads": 2,
+    "window": 8,
+    "steps_per_update": 240,
+    "batch": 64,
+    "passes": 1.0,
+}
 
 
 def learner(spec="gridnavi", *, kind=IclDptLearner, seed=0, **settings) -> ImitationLearner:
@@ -34,7 +42,10 @@ def test_trains_and_keeps_the_contract(spec, kind):
     for name, check in AGENT_CHECKS.items():
         if spec == "bandit:k=3,n=6" or "frozen" in name:
             check(made.agent(), made.family)
-    assert made.agent().card.supervision == {IclDptLearner: "optimal_actions", IclAdLearner: "histories"}[kind]
+    assert (
+        made.agent().card.supervision
+        == {IclDptLearner: "optimal_actions", IclAdLearner: "histories"}[kind]
+    )
 
 
 @pytest.mark.parametrize("spec", ["gridnavi", "sparse_point"])
@@ -91,7 +102,9 @@ def test_windows_are_pieces_of_a_history(kind):
 
 
 def test_what_is_beyond_the_end_of_a_history_is_not_imitated():
-    made = learner("point_nav", window=200, episodes=2, sources="random+psrl", steps_per_update=1_600)
+    made = learner(
+        "point_nav", window=200, episodes=2, sources="random+psrl", steps_per_update=1_600
+    )
     pool = made.collection.shard(0)
     tokens, label, inside = made._windows(pool, Rows.of("w", torch.arange(30)))
     lengths = set(pool["length"])
@@ -108,7 +121,11 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
     inside[1, 3:] = 0
     loss, hits = made._loss(tokens, label, inside)
     log_p = made.policy(tokens).out.log_softmax(-1)
-    each = [(log_p[b, t, label[b, t]].item(), log_p[b, t].argmax() == label[b, t]) for b in range(3) for t in range(5)]
+    each = [
+        (log_p[b, t, label[b, t]].item(), log_p[b, t].argmax() == label[b, t])
+        for b in range(3)
+        for t in range(5)
+    ]
     kept = [pair for pair, inner in zip(each, inside.flatten().tolist(), strict=True) if inner]
     assert len(kept) == 13
     assert loss.item() == pytest.approx(-sum(p for p, _ in kept) / 13, abs=1e-5)
@@ -152,9 +169,14 @@ def test_it_learns_to_tell_arms_apart_from_what_they_paid():
     """After 8,000 pulls it earns more than chance (2.5 of 5) by 8 standard errors on new bandits; with its rewards
     hidden in training it could not."""
     made = learner(
-        "bandit:k=2,n=5,arms=dependent_easy", hidden=32, batch=500, steps_per_update=1_000, passes=8.0, window=16,
+        "bandit:k=2,n=5,arms=dependent_easy",
+        hidden=32,
+        batch=500,
+        steps_per_update=1_000,
+        passes=8.0,
+        window=16,
         lr=3e-3,
-    )  # fmt: skip
+    )
     while made.env_steps < 8_000:
         made.update(made.env_steps / 8_000)
     found = evaluate(made.agent(), made.family, Plan(trials=2_000))
@@ -164,11 +186,15 @@ def test_it_learns_to_tell_arms_apart_from_what_they_paid():
 def test_given_data_are_read_in_place_of_new_ones(tmp_path):
     """A learner that is given what it would have made learns the same, and is told early where that will not last."""
     own = learner(episodes=2)
-    made = data.Collection(own.family, ("skewed", "thompson"), seed=0, episodes=2, rows=8, folder=tmp_path)
+    made = data.Collection(
+        own.family, ("skewed", "thompson"), seed=0, episodes=2, rows=8, folder=tmp_path
+    )
     for shard in range(2):
         made.shard(shard)
     given = learner(data=str(made.folder))
-    assert [given.update(spent) for spent in (0.0, 0.5)] == [own.update(spent) for spent in (0.0, 0.5)]
+    assert [given.update(spent) for spent in (0.0, 0.5)] == [
+        own.update(spent) for spent in (0.0, 0.5)
+    ]
     assert given.env_steps == own.env_steps == 2 * 240
     for spent in (0.34, 0.49):  # a third shard would be needed, or a part of one
         short = learner(data=str(made.folder))
@@ -184,18 +210,23 @@ def test_histories_of_shifted_tasks_are_not_learned_from(tmp_path):
     family = learner().family
     made = data.Collection(family, ("psrl",), split="shift/slip/1", rows=2, folder=tmp_path)
     made.shard(0)
-    with pytest.raises(UserError, match=r"histories on shift/slip/1, and learners read those on train alone"):
+    with pytest.raises(
+        UserError, match=r"histories on shift/slip/1, and learners read those on train alone"
+    ):
         learner(data=str(made.folder)).update()
 
 
-@pytest.mark.parametrize(("window", "episodes", "expected"), [(8, 0, 2), (30, 0, 4), (8, 3, 3), (200, 0, 4)])
+@pytest.mark.parametrize(
+    ("window", "episodes", "expected"), [(8, 0, 2), (30, 0, 4), (8, 3, 3), (200, 0, 4)]
+)
 def test_histories_are_no_longer_than_two_windows_unless_asked(window, episodes, expected):
     """Trials of gridnavi have four episodes of fifteen steps."""
     assert learner(window=window, episodes=episodes).collection.trial == (expected, 15)
 
 
 @pytest.mark.parametrize(
-    ("spent", "share"), [(0.0, 0.05), (0.01, 0.55), (0.019, 0.981), (0.3, 0.7), (0.99, 0.01), (1.2, 0.0)]
+    ("spent", "share"),
+    [(0.0, 0.05), (0.01, 0.55), (0.019, 0.981), (0.3, 0.7), (0.99, 0.01), (1.2, 0.0)],
 )
 def test_the_learning_rate_rises_for_a_fiftieth_of_the_budget_and_falls_to_nothing(spent, share):
     made = learner(lr=2e-3)
@@ -209,7 +240,14 @@ def test_gradients_are_clipped_and_weights_decay():
     """Gradients of a norm far below Adam's epsilon move nothing; decay then shrinks every weight by 1 - lr * decay."""
     moved = {}
     for norm, decay in ((1.0, 0.0), (1e-14, 0.0), (1e-14, 50.0)):
-        made = learner(lr=1e-3, max_grad_norm=norm, weight_decay=decay, warm_up=0.0, steps_per_update=60, batch=64)
+        made = learner(
+            lr=1e-3,
+            max_grad_norm=norm,
+            weight_decay=decay,
+            warm_up=0.0,
+            steps_per_update=60,
+            batch=64,
+        )
         before = made.policy.actor.weight.detach().clone()
         made.update(0.0)
         assert made.grad_steps == 1
@@ -225,7 +263,9 @@ def test_gradients_are_those_of_all_processes(monkeypatch):
     made = learner(weight_decay=0.0)
     before = weights(made)
     monkeypatch.setattr(
-        made.workers, "average_gradients", lambda learned: [p.grad.zero_() for p in learned if p.grad is not None]
+        made.workers,
+        "average_gradients",
+        lambda learned: [p.grad.zero_() for p in learned if p.grad is not None],
     )
     made.update(0.1)
     assert torch.equal(weights(made), before)

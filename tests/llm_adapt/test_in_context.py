@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Step
@@ -24,7 +24,14 @@ def agent(family, *, window=None, backbone="llama") -> InContext:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         policy = build(
-            backbone, family.observation, family.action, hidden=16, layers=2, heads=2, window=window, positions=64
+            backbone,
+            family.observation,
+            family.action,
+            hidden=16,
+            layers=2,
+            heads=2,
+            window=window,
+            positions=64,
         )
         torch.nn.init.normal_(policy.actor.weight)  # so that what was read shows in what is done
     return InContext(policy.eval(), Card(method="in_context"))
@@ -58,12 +65,23 @@ def test_it_says_what_one_pass_over_its_trial_says():
     made.act = lambda *args, **options: said.append(act(*args, **options)) or said[-1]  # type: ignore[method-assign]
     for episode in range(3):
         memory, _ = play_episode(
-            made, family, tasks, memory, noise, episode=episode, horizon=15, visit=lambda _t, step: steps.append(step)
+            made,
+            family,
+            tasks,
+            memory,
+            noise,
+            episode=episode,
+            horizon=15,
+            visit=lambda _t, step: steps.append(step),
         )
-    rows = Transition(*(torch.stack(c, 1) for c in zip(*(Transition.of(s) for s in steps), strict=True)))
+    rows = Transition(
+        *(torch.stack(c, 1) for c in zip(*(Transition.of(s) for s in steps), strict=True))
+    )
     tokens = made.policy.layout.trial(rows, made.policy.layout.nothing_yet(noise.agent))
     whole = made.policy(tokens).out
-    torch.testing.assert_close(torch.stack([d.logits for d in said], 1), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.stack([d.logits for d in said], 1), whole, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_what_it_was_paid_changes_what_it_does():
@@ -96,7 +114,14 @@ def test_half_precision_plays_and_is_collected(spec, tmp_path):
     made = agent(family, window=16)
     made.policy.to(torch.bfloat16)
     assert math.isfinite(evaluate(made, family, Plan(trials=2)).mean("trial_return"))
-    assert len(data.Collection(family, ("half",), rows=2, folder=tmp_path, agents={"half": made}).shard(0)) == 2
+    assert (
+        len(
+            data.Collection(
+                family, ("half",), rows=2, folder=tmp_path, agents={"half": made}
+            ).shard(0)
+        )
+        == 2
+    )
 
 
 def test_half_precision_is_tuned():

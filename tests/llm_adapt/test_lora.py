@@ -7,30 +7,44 @@ import torch
 
 from bridge import memory as tree
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
-from bridge.finetuning.weights import Together
-from bridge.learner import first_weights
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from bridge.test_time.weights import Combined
+from bridge.training.learner import seeded_init
 from experiments.training import LEARNERS
 from llm_adapt import icl_rl
-from llm_adapt.bases import fingerprint
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.in_context import InContext
 from llm_adapt.lora import Config, LoraLearner, lora, with_base
 from llm_adapt.low_rank import Adapters
 from llm_adapt.policy import build
 
 BANDIT = make_family("bandit:k=3,n=8")
-TINY: dict[str, Any] = {"hidden": 16, "layers": 1, "heads": 2, "window": 32, "steps_per_update": 80, "minibatches": 1}
+TINY: dict[str, Any] = {
+    "hidden": 16,
+    "layers": 1,
+    "heads": 2,
+    "window": 32,
+    "steps_per_update": 80,
+    "minibatches": 1,
+}
 
 
 def base(backbone: str = "llama") -> InContext:
-    with first_weights(0):
+    with seeded_init(0):
         policy = build(
-            backbone, BANDIT.observation, BANDIT.action, hidden=16, layers=2, heads=2, window=32, positions=32
+            backbone,
+            BANDIT.observation,
+            BANDIT.action,
+            hidden=16,
+            layers=2,
+            heads=2,
+            window=32,
+            positions=32,
         )
         torch.nn.init.normal_(policy.actor.weight, std=0.3)
     return InContext(policy.eval(), Card(method="icl", params_total=7))
@@ -51,7 +65,9 @@ def tuned_in_a_trial(config: Config, rows: int = 4) -> tuple[Any, Any]:
 def test_adapters_that_were_not_moved_leave_play_bitwise_as_it_is(backbone):
     plan, agent = Plan(trials=50), base(backbone)
     played = evaluate(lora(agent, Config(inner_steps=0, rank=4), "reward"), BANDIT, plan)
-    assert (played.total["trial_return"] == evaluate(agent, BANDIT, plan).total["trial_return"]).all()
+    assert (
+        played.total["trial_return"] == evaluate(agent, BANDIT, plan).total["trial_return"]
+    ).all()
 
 
 def test_adapters_move_apart_and_the_base_keeps_its_weights():
@@ -68,7 +84,7 @@ def test_adapters_move_apart_and_the_base_keeps_its_weights():
 def test_the_input_embedding_can_be_a_trials_own_too():
     config = Config(rank=2, inner_steps=3, inner_every=4, embedding=True)
     agent, memory = tuned_in_a_trial(config)
-    assert isinstance(agent.tuner, Together)
+    assert isinstance(agent.tuner, Combined)
     weights = base().policy.embed.weight
     assert ((memory.own[1]["embed.weight"] - weights).abs().flatten(1).amax(1) > 1e-4).any()
     plain = lora(base(), Config(rank=2), "reward").card
@@ -81,7 +97,10 @@ def test_the_input_embedding_can_be_a_trials_own_too():
 
 
 def test_what_cannot_be_adapted_is_refused_before_anything_is_trained():
-    for settings, said in ({"targets": "query"}, "no module 'query'"), ({"rank": 17}, "Take one from 1 to 16"):
+    for settings, said in (
+        ({"targets": "query"}, "no module 'query'"),
+        ({"rank": 17}, "Take one from 1 to 16"),
+    ):
         with pytest.raises(UserError, match=said):
             lora(base(), Config(**settings), "reward")
         config = with_base(icl_rl.Config)(**(TINY | settings))

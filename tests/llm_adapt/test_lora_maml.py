@@ -9,21 +9,29 @@ import torch
 from bridge import memory as tree
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.finetuning.lived import Lived
-from bridge.finetuning.objective import advantages
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from llm_adapt.bases import fingerprint
+from bridge.test_time.objective import advantages
+from bridge.test_time.trial_buffer import TrialBuffer
+from llm_adapt.base_policy import fingerprint
 from llm_adapt.lora_maml import Config, LoraMamlLearner, Stage
 from tests.bridge.toys import Corridor
 
 TINY: dict[str, Any] = {
-    "hidden": 8, "layers": 1, "heads": 2, "window": 16, "steps_per_update": 80, "minibatches": 1, "epochs": 1,
-    "rank": 2, "tasks_per_update": 3, "inner_every": 2,
-}  # fmt: skip
+    "hidden": 8,
+    "layers": 1,
+    "heads": 2,
+    "window": 16,
+    "steps_per_update": 80,
+    "minibatches": 1,
+    "epochs": 1,
+    "rank": 2,
+    "tasks_per_update": 3,
+    "inner_every": 2,
+}
 MDP = make_family("tabular_mdp:n=4")
 
 
@@ -33,7 +41,9 @@ def learner(family: Any = MDP, **settings: Any) -> LoraMamlLearner:
         for number, (name, x) in enumerate(made.start.items()):
             if name.startswith("up"):  # so that all gradients are there
                 x += 0.3 * Rows.of(f"up/{number}", torch.arange(1)).normal(x[0].numel()).view_as(x)
-        torch.nn.init.normal_(made.base.policy.actor.weight, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(
+            made.base.policy.actor.weight, generator=torch.Generator().manual_seed(0)
+        )
     return made
 
 
@@ -46,10 +56,14 @@ def test_the_meta_gradient_is_that_of_finite_differences(settings):
     made.start.double()
     stages = [stage._replace(advantage=stage.advantage.double()) for stage in made._play()]
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        gradients = torch.autograd.grad(made._after_adapting(stages, 0.1), list(made.start.values()))
+        gradients = torch.autograd.grad(
+            made._after_adapting(stages, 0.1), list(made.start.values())
+        )
         assert max(g.abs().max() for g in gradients) > 1e-4
         for key, gradient in zip(made.start, gradients, strict=True):
-            direction = Rows.of(key, torch.arange(1)).normal(gradient.numel()).double().view_as(gradient)
+            direction = (
+                Rows.of(key, torch.arange(1)).normal(gradient.numel()).double().view_as(gradient)
+            )
             ends = []
             for side in (1e-6, -1e-6):
                 made.start[key].data += side * direction
@@ -84,7 +98,10 @@ def test_each_stage_teaches_where_adapters_begin(scored):
     start = list(made.start.values())
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         whole = torch.autograd.grad(made._after_adapting(stages, 0.0), start)
-    lived, adapters = stages[scored].lived, made._begun().new(made.base.policy, Rows.of(0, torch.arange(3)))
+    lived, adapters = (
+        stages[scored].lived,
+        made._begun().new(made.base.policy, Rows.of(0, torch.arange(3))),
+    )
     log_prob, _ = made._log_prob_and_entropy(adapters, lived)
     weight = stages[scored].advantage[lived.live]
     weight = (weight - weight.mean()) / weight.std(correction=0)
@@ -118,7 +135,11 @@ def test_its_state_is_whole():
         one.seed = 0
         one.update(0.9)
     assert all(torch.equal(x, again.start[name]) for name, x in made.start.items())
-    assert (made.env_steps, made.grad_steps, made.updates) == (again.env_steps, again.grad_steps, again.updates)
+    assert (made.env_steps, made.grad_steps, made.updates) == (
+        again.env_steps,
+        again.grad_steps,
+        again.updates,
+    )
 
 
 @pytest.mark.parametrize("family", [MDP, Corridor(half=1)], ids=lambda f: f.name)
@@ -128,14 +149,21 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
     agent, noise, trial = made.agent(), TrialNoise.of(0, torch.arange(3)), family.trial("id")
     tasks, memory = family.sample("id", torch.arange(3)), agent.start(Clues(), trial, noise.agent)
     for episode in range(2):
-        memory, _ = play_episode(agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon)
-    before, lived = tree.detached(tree.fork(memory.own)), Lived(*(part[:, :2].clone() for part in memory.lived))
+        memory, _ = play_episode(
+            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
+        )
+    before, lived = (
+        tree.detached(tree.fork(memory.own)),
+        TrialBuffer(*(part[:, :2].clone() for part in memory.lived)),
+    )
     after = agent.adapt(memory, noise.agent, episode=1, last=False).own
     judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")
     stage = Stage(lived, made._log_prob_and_entropy(before, lived)[0].detach(), judged)
     looked_at = made._adapted(before, stage)
     moved = 0.0
-    for one, other, start in zip(tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True):
+    for one, other, start in zip(
+        tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True
+    ):
         torch.testing.assert_close(one, other.detach(), atol=1e-6, rtol=1e-5)
         moved = max(moved, (one - start).abs().max().item())
     assert moved > 1e-6

@@ -8,20 +8,30 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bridge.errors import UserError
-from bridge.learner import first_weights
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete
-from llm_adapt.bases import fingerprint
-from llm_adapt.low_rank import Adapters, LowRank, load
+from bridge.training.learner import seeded_init
+from llm_adapt.base_policy import fingerprint
+from llm_adapt.low_rank import Adapters, BatchedLora, load
 from llm_adapt.policy import TransformerPolicy, build
 
 N, EACH, STEPS = 3, 2, 7
-TARGETS = {"llama": ("q_proj", "v_proj"), "qwen3": ("o_proj", "up_proj", "down_proj"), "gpt2": ("c_attn", "c_proj")}
+TARGETS = {
+    "llama": ("q_proj", "v_proj"),
+    "qwen3": ("o_proj", "up_proj", "down_proj"),
+    "gpt2": ("c_attn", "c_proj"),
+}
 
 
-def policy(name: str = "llama", dtype: torch.dtype = torch.float64, seed: int = 0) -> TransformerPolicy:
-    with first_weights(seed):
-        return build(name, Discrete(4), Discrete(3), hidden=16, layers=2, heads=2, positions=16).to(dtype).eval()
+def policy(
+    name: str = "llama", dtype: torch.dtype = torch.float64, seed: int = 0
+) -> TransformerPolicy:
+    with seeded_init(seed):
+        return (
+            build(name, Discrete(4), Discrete(3), hidden=16, layers=2, heads=2, positions=16)
+            .to(dtype)
+            .eval()
+        )
 
 
 def data(made: TransformerPolicy) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +47,7 @@ def losses(out: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return each.view(N, -1).mean(1)
 
 
-def drawn(setting: LowRank, made: TransformerPolicy) -> Adapters:
+def drawn(setting: BatchedLora, made: TransformerPolicy) -> Adapters:
     """Adapters that do change something, and ask for gradients."""
     adapters = setting.new(made, Rows.of("adapters", torch.arange(N)))
     for number, (name, up) in enumerate(adapters.up.items()):
@@ -53,24 +63,32 @@ def grad(leaf: torch.Tensor) -> torch.Tensor:
     return leaf.grad
 
 
-def in_peft(setting: LowRank, made: TransformerPolicy, adapters: Adapters, task: int) -> peft.PeftModel:
+def in_peft(
+    setting: BatchedLora, made: TransformerPolicy, adapters: Adapters, task: int
+) -> peft.PeftModel:
     config = peft.LoraConfig(
-        r=setting.rank, lora_alpha=setting.alpha, target_modules=list(setting.targets),
+        r=setting.rank,
+        lora_alpha=setting.alpha,
+        target_modules=list(setting.targets),
         fan_in_fan_out=made.config.backbone_config.model_type == "gpt2",
-    )  # fmt: skip
+    )
     wrapped = peft.get_peft_model(copy.deepcopy(made), config, autocast_adapter_dtype=False)
     with torch.no_grad():
         for name, weights in wrapped.named_parameters():
             for side, rows in (("lora_A", adapters.down), ("lora_B", adapters.up)):
                 if side in name:
-                    weights.copy_(rows[name.removeprefix("base_model.model.").partition(f".{side}")[0]][task])
+                    weights.copy_(
+                        rows[name.removeprefix("base_model.model.").partition(f".{side}")[0]][task]
+                    )
     return wrapped
 
 
 def of_peft(wrapped: peft.PeftModel, what: str) -> dict[str, torch.Tensor]:
     """Weights or gradients by side and module."""
     return {
-        name.removeprefix("base_model.model.").replace(".default.weight", ""): getattr(weights, what).detach()
+        name.removeprefix("base_model.model.").replace(".default.weight", ""): getattr(
+            weights, what
+        ).detach()
         for name, weights in wrapped.named_parameters()
         if "lora_" in name
     }
@@ -80,14 +98,17 @@ def of_peft(wrapped: peft.PeftModel, what: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.filterwarnings("ignore")
 def test_outputs_and_gradients_are_pefts(name, dtype, atol):
-    made, setting = policy(name, dtype), LowRank(rank=3, alpha=5, targets=TARGETS[name])
+    made, setting = policy(name, dtype), BatchedLora(rank=3, alpha=5, targets=TARGETS[name])
     tokens, label = data(made)
     adapters = drawn(setting, made)
     with setting.on(made, adapters):
         out = made(tokens).out
     losses(out, label).sum().backward()
     for task in range(N):
-        wrapped, mine = in_peft(setting, made, adapters, task), slice(task * EACH, (task + 1) * EACH)
+        wrapped, mine = (
+            in_peft(setting, made, adapters, task),
+            slice(task * EACH, (task + 1) * EACH),
+        )
         theirs = wrapped(tokens[mine]).out
         torch.testing.assert_close(out[mine], theirs, atol=atol, rtol=0)
         cross_entropy(theirs.flatten(0, 1), label[mine].flatten()).backward()
@@ -100,12 +121,15 @@ def test_outputs_and_gradients_are_pefts(name, dtype, atol):
 
 @pytest.mark.filterwarnings("ignore")
 def test_twenty_steps_of_adam_are_pefts():
-    made, setting = policy(), LowRank(rank=2, alpha=4)
+    made, setting = policy(), BatchedLora(rank=2, alpha=4)
     tokens, label = data(made)
     adapters = drawn(setting, made)
     wrapped = [in_peft(setting, made, adapters, task) for task in range(N)]
     mine = torch.optim.Adam([*adapters.down.values(), *adapters.up.values()], lr=0.01)
-    theirs = [torch.optim.Adam([w for w in one.parameters() if w.requires_grad], lr=0.01) for one in wrapped]
+    theirs = [
+        torch.optim.Adam([w for w in one.parameters() if w.requires_grad], lr=0.01)
+        for one in wrapped
+    ]
     for _ in range(20):
         mine.zero_grad()
         with setting.on(made, adapters):
@@ -125,7 +149,7 @@ def test_twenty_steps_of_adam_are_pefts():
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_new_adapters_change_nothing_bitwise_and_leave_nothing_behind(name):
-    made, setting = policy(name, torch.float32), LowRank(rank=2, targets=TARGETS[name])
+    made, setting = policy(name, torch.float32), BatchedLora(rank=2, targets=TARGETS[name])
     before, (tokens, _) = fingerprint(made), data(made)
     plain = made(tokens).out
     with setting.on(made, setting.new(made, Rows.of("a", torch.arange(N)))):
@@ -137,7 +161,7 @@ def test_new_adapters_change_nothing_bitwise_and_leave_nothing_behind(name):
 
 
 def test_an_adapter_is_untouched_by_the_data_of_another_task():
-    made, setting = policy(), LowRank(rank=2)
+    made, setting = policy(), BatchedLora(rank=2)
     tokens, label = data(made)
     adapters = drawn(setting, made)
     with setting.on(made, adapters):
@@ -149,8 +173,10 @@ def test_an_adapter_is_untouched_by_the_data_of_another_task():
 
 def test_new_adapters_are_drawn_as_peft_draws_them_each_by_its_row():
     """Uniform within 1 / sqrt(I): kaiming's rule with a slope of sqrt(5)."""
-    made, setting = policy(), LowRank(rank=4)
-    one, two = (setting.new(made, Rows.of("a", torch.arange(first, first + 200))) for first in (0, 100))
+    made, setting = policy(), BatchedLora(rank=4)
+    one, two = (
+        setting.new(made, Rows.of("a", torch.arange(first, first + 200))) for first in (0, 100)
+    )
     for name, down in one.down.items():
         assert torch.equal(down[100:], two.down[name][:100])
         assert down.abs().max() <= 0.25
@@ -161,7 +187,7 @@ def test_new_adapters_are_drawn_as_peft_draws_them_each_by_its_row():
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.filterwarnings("ignore")
 def test_files_are_pefts_in_both_directions(name, tmp_path):
-    made, setting = policy(name, torch.float32), LowRank(rank=3, alpha=5, targets=TARGETS[name])
+    made, setting = policy(name, torch.float32), BatchedLora(rank=3, alpha=5, targets=TARGETS[name])
     adapters, (tokens, _) = drawn(setting, made), data(made)
     setting.save(made, adapters, 1, tmp_path / "ours")
     theirs = peft.PeftModel.from_pretrained(copy.deepcopy(made), str(tmp_path / "ours"))
@@ -182,18 +208,24 @@ def test_files_are_pefts_in_both_directions(name, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_be_adapted_is_refused_with_the_remedy(tmp_path):
     made = policy(dtype=torch.float32)
-    with pytest.raises(UserError, match=r"no module 'query'.*There are: down_proj, gate_proj, k_proj"):
-        LowRank(targets=("query",)).modules(made)
+    with pytest.raises(
+        UserError, match=r"no module 'query'.*There are: down_proj, gate_proj, k_proj"
+    ):
+        BatchedLora(targets=("query",)).modules(made)
     for rank in (0, 17):
-        with pytest.raises(UserError, match=rf"rank={rank} does not fit backbone.*16 x 16. Take one from 1 to 16"):
-            LowRank(rank=rank).modules(made)
-    setting = LowRank(rank=2)
+        with pytest.raises(
+            UserError, match=rf"rank={rank} does not fit backbone.*16 x 16. Take one from 1 to 16"
+        ):
+            BatchedLora(rank=rank).modules(made)
+    setting = BatchedLora(rank=2)
     setting.save(made, drawn(setting, made), 0, tmp_path / "a")
     with pytest.raises(UserError, match="an adapter of the policy metabridge_policy"):
         load(policy(dtype=torch.float32, seed=1), tmp_path / "a")
     with pytest.raises(UserError, match="holds no adapter"):
         load(made, tmp_path)
-    other = peft.get_peft_model(copy.deepcopy(made), peft.IA3Config(target_modules=["v_proj"], feedforward_modules=[]))
+    other = peft.get_peft_model(
+        copy.deepcopy(made), peft.IA3Config(target_modules=["v_proj"], feedforward_modules=[])
+    )
     other.save_pretrained(str(tmp_path / "ia3"))
     with pytest.raises(UserError, match=r"of kind .*IA3"):
         load(made, tmp_path / "ia3")
@@ -203,7 +235,8 @@ def test_what_cannot_be_adapted_is_refused_with_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 2}}, {"rank_pattern": {"q_proj": 3}}]
+    "more",
+    [{"use_rslora": True}, {"alpha_pattern": {"q_proj": 2}}, {"rank_pattern": {"q_proj": 3}}],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_an_adapter_that_means_something_else_is_refused(more, tmp_path):
@@ -212,5 +245,7 @@ def test_an_adapter_that_means_something_else_is_refused(more, tmp_path):
     wrapped = peft.get_peft_model(copy.deepcopy(made), config)
     wrapped.peft_config["default"].base_model_name_or_path = fingerprint(made)
     wrapped.save_pretrained(str(tmp_path))
-    with pytest.raises(UserError, match=f"an adapter with {next(iter(more))}=.*, which is not read here"):
+    with pytest.raises(
+        UserError, match=f"an adapter with {next(iter(more))}=.*, which is not read here"
+    ):
         load(made, tmp_path)

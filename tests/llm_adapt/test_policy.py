@@ -14,9 +14,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from bridge import memory as tree
 from bridge import spaces
 from bridge.errors import ContractError, UserError
-from bridge.learner import first_weights
 from bridge.tasks.base import Box, Discrete
-from llm_adapt import bases
+from bridge.training.learner import seeded_init
+from llm_adapt import base_policy
 from llm_adapt.attention import ATTENTION
 from llm_adapt.backbones import BACKBONES
 from llm_adapt.cache import write
@@ -38,14 +38,16 @@ def noisy(policy, dtype=torch.float64):
 
 def small(name="llama", *, window=WINDOW, dtype=torch.float64, layers=2, action=THREE, **sizes):
     sizes = {"hidden": 16, "heads": 2, "positions": 64} | sizes
-    with first_weights(0):
+    with seeded_init(0):
         policy = build(name, PLANE, action, layers=layers, window=window, **sizes)
     return noisy(policy, dtype)
 
 
 def trials(policy, rows, steps, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, steps, policy.layout.width, generator=generator, dtype=policy.embed.weight.dtype)
+    return torch.randn(
+        rows, steps, policy.layout.width, generator=generator, dtype=policy.embed.weight.dtype
+    )
 
 
 def play(policy, tokens, cache, live=None):
@@ -107,7 +109,9 @@ def test_a_policy_is_transformers_own_decoder_under_a_band(name):
         for s in range(max(0, t - WINDOW + 1), t + 1):
             mask[0, 0, t, s] = 0
     with torch.no_grad():
-        hidden = decoder(inputs_embeds=policy.embed(tokens), attention_mask=mask, use_cache=False).last_hidden_state
+        hidden = decoder(
+            inputs_embeds=policy.embed(tokens), attention_mask=mask, use_cache=False
+        ).last_hidden_state
         close(policy(tokens), (policy.actor(hidden), policy.critic(hidden)[..., 0]), atol=1e-5)
 
 
@@ -133,7 +137,10 @@ def test_a_context_absorbed_at_once_is_one_that_was_read_step_by_step(name, span
         one_by_one = play(policy, tokens, one_by_one, live)[1]
         close(tree.leaves(at_once), tree.leaves(one_by_one))
     whole = trials(policy, 3, 7)
-    rest = [policy.absorb(whole, policy.new_cache(3, 7)), play(policy, whole, policy.new_cache(3, 7))[1]]
+    rest = [
+        policy.absorb(whole, policy.new_cache(3, 7)),
+        play(policy, whole, policy.new_cache(3, 7))[1],
+    ]
     close(tree.leaves(rest[0]), tree.leaves(rest[1]))
 
 
@@ -168,7 +175,10 @@ def test_a_row_is_read_alone_as_in_a_batch():
     said, _ = play(policy, tokens, policy.new_cache(5, 9))
     for rows in (slice(0, 1), slice(3, 5)):
         close(policy(tokens[rows]), [part[rows] for part in policy(tokens)])
-        close(play(policy, tokens[rows], policy.new_cache(len(tokens[rows]), 9))[0], [part[rows] for part in said])
+        close(
+            play(policy, tokens[rows], policy.new_cache(len(tokens[rows]), 9))[0],
+            [part[rows] for part in said],
+        )
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -208,7 +218,10 @@ def test_tokens_are_read_in_the_precision_of_the_weights():
     policy = small()
     tokens = trials(policy, 2, 3).float()
     close(policy(tokens), policy(tokens.double()))
-    close(policy.read(tokens[:, 0], policy.new_cache(2, 3))[:2], [part[:, 0] for part in policy(tokens.double())])
+    close(
+        policy.read(tokens[:, 0], policy.new_cache(2, 3))[:2],
+        [part[:, 0] for part in policy(tokens.double())],
+    )
 
 
 def test_reduced_precision_says_nearly_the_same():
@@ -220,7 +233,11 @@ def test_reduced_precision_says_nearly_the_same():
         absorbed = policy.absorb(tokens[:, :8], policy.new_cache(2, 9))
         last = policy.read(tokens[:, 8], absorbed)
     assert whole.out.dtype == torch.bfloat16
-    for said in (whole, stepped, (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value)):
+    for said in (
+        whole,
+        stepped,
+        (torch.cat([whole.out[:, :8], last.out[:, None]], 1), whole.value),
+    ):
         close([part.float() for part in said], expected, atol=0.1)
 
 
@@ -229,7 +246,9 @@ def test_all_weights_are_trained():
     policy = small(action=PLANE)
     out, value = policy(trials(policy, 2, 5))
     (out.square().sum() + value.square().sum()).backward()
-    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in policy.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.abs().max() > 0 for weight in policy.parameters()
+    )
 
 
 def test_play_starts_out_nearly_uniform():
@@ -256,7 +275,9 @@ def test_a_policy_is_saved_as_it_is(name, dtype, tmp_path):
         assert loaded.layout == policy.layout
         assert loaded.state_dict().keys() == policy.state_dict().keys()
         assert all(map(torch.equal, loaded.state_dict().values(), policy.state_dict().values()))
-        atol = 1e-12 if dtype == torch.float64 else 1e-5  # weights lie otherwise in memory, which moves the last bit
+        atol = (
+            1e-12 if dtype == torch.float64 else 1e-5
+        )  # weights lie otherwise in memory, which moves the last bit
         close(loaded(tokens), policy(tokens), atol)
         close(play(loaded, tokens, loaded.new_cache(2, 9))[0], policy(tokens), atol)
         decided = loaded.actions.decide(loaded(tokens).out[:, -1], None).action
@@ -292,7 +313,8 @@ def test_an_adapter_fits(name, options, tmp_path):
     loaded = PeftModel.from_pretrained(base, tmp_path / "adapter")
     close(loaded(tokens), after, 1e-12)
     kept = [
-        {key: weight for key, weight in model.state_dict().items() if "lora_" in key} for model in (loaded, adapted)
+        {key: weight for key, weight in model.state_dict().items() if "lora_" in key}
+        for model in (loaded, adapted)
     ]
     assert kept[0].keys() == kept[1].keys()
     assert all(map(torch.equal, kept[0].values(), kept[1].values()))
@@ -300,7 +322,12 @@ def test_an_adapter_fits(name, options, tmp_path):
 
 def test_a_folder_of_pretrained_weights_is_a_backbone(tmp_path):
     folder, saved = tmp_path / "pretrained", tmp_path / "policy"
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     config = LlamaConfig(vocab_size=50, intermediate_size=32, max_position_embeddings=32, **sizes)
     original = LlamaForCausalLM(config)
     original.save_pretrained(folder)
@@ -369,7 +396,9 @@ def test_outputs_are_the_same_whatever_attention_is_asked_for_or_it_is_refused(n
         if name == ATTENTION:
             attempt()
         else:
-            with pytest.raises((UserError, ImportError, ValueError), match=r"attends by 'metabridge' alone|Flash"):
+            with pytest.raises(
+                (UserError, ImportError, ValueError), match=r"attends by 'metabridge' alone|Flash"
+            ):
                 attempt()
     for cls in (TransformerPolicy, AutoModel):
         with contextlib.suppress(ValueError, ImportError):
@@ -381,7 +410,9 @@ def test_attention_is_set_back():
     tokens = trials(policy, 2, 9)
     before = policy(tokens)
     policy.backbone.set_attn_implementation("eager")
-    with pytest.raises(UserError, match=r"policy\.backbone\.set_attn_implementation\('metabridge'\)"):
+    with pytest.raises(
+        UserError, match=r"policy\.backbone\.set_attn_implementation\('metabridge'\)"
+    ):
         policy.read(tokens[:, 0], policy.new_cache(2, 9))
     policy.backbone.set_attn_implementation("metabridge")
     assert torch.equal(policy(tokens).out, before.out)
@@ -409,15 +440,23 @@ IMPOSSIBLE = {
     "hidden size": ({"hidden_size": 15},),
     "num_attention_heads": ({"num_attention_heads": 0}, {"num_attention_heads": -2}),
     "heads|multiple": ({"num_attention_heads": 3},),
-    "num_key_value_heads": ({"num_key_value_heads": 0}, {"num_attention_heads": 4, "num_key_value_heads": 3}),
+    "num_key_value_heads": (
+        {"num_key_value_heads": 0},
+        {"num_attention_heads": 4, "num_key_value_heads": 3},
+    ),
     "head_dim|even size": ({"head_dim": 0}, {"head_dim": 3}),
     "num_hidden_layers": ({"num_hidden_layers": 0}, {"num_hidden_layers": -1}),
     "intermediate_size": ({"intermediate_size": 0},),
     "max_position_embeddings": ({"max_position_embeddings": 0},),
     "sliding_window": ({"sliding_window": 0}, {"sliding_window": -1}),
-    "rope_theta": ({"rope_parameters": {"rope_type": "default", "rope_theta": value}} for value in (float("nan"), 0.0)),
+    "rope_theta": (
+        {"rope_parameters": {"rope_type": "default", "rope_theta": value}}
+        for value in (float("nan"), 0.0)
+    ),
     "factor": ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.0}},),
-    "rotary positions": ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},),
+    "rotary positions": (
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+    ),
     "rms_norm_eps": ({"rms_norm_eps": float("nan")}, {"rms_norm_eps": -1.0}),
     "kind of decoder": ({"model_type": "bert"}, {"model_type": None}),
     "A space is": (
@@ -431,7 +470,9 @@ IMPOSSIBLE = {
 OF_THE_POLICY = ("window", "action", "observation")
 
 
-@pytest.mark.parametrize(("told", "fields"), [(told, fields) for told, all_ in IMPOSSIBLE.items() for fields in all_])
+@pytest.mark.parametrize(
+    ("told", "fields"), [(told, fields) for told, all_ in IMPOSSIBLE.items() for fields in all_]
+)
 def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, saved, tmp_path):
     """In a file, as a field that from_pretrained sets, and by the one reader of ours."""
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
@@ -442,8 +483,10 @@ def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, saved, t
     if own:
         with pytest.raises(UserError, match=told):
             TransformerPolicy.from_pretrained(tmp_path, **fields)
-    path.write_text(json.dumps(about | own | {"backbone_config": about["backbone_config"] | decoder}))
-    for read in (TransformerPolicy.from_pretrained, AutoModel.from_pretrained, bases.read):
+    path.write_text(
+        json.dumps(about | own | {"backbone_config": about["backbone_config"] | decoder})
+    )
+    for read in (TransformerPolicy.from_pretrained, AutoModel.from_pretrained, base_policy.read):
         with pytest.raises(UserError, match=told):
             read(tmp_path)
 
@@ -479,7 +522,7 @@ def test_a_folder_with_more_weights_than_its_config_says_is_refused(tmp_path):
     about["backbone_config"]["num_hidden_layers"] = 1
     path.write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"its config\.json says nothing of backbone\.layers\.1\."):
-        bases.read(tmp_path)
+        base_policy.read(tmp_path)
 
 
 def test_no_policy_has_dropout(tmp_path):
@@ -514,9 +557,14 @@ def test_a_cache_that_is_too_short_is_told():
     """Without this, it would slide sooner than in training."""
     policy = small(window=20)
     tokens = trials(policy, 2, 5)
-    caches = play(policy, tokens, policy.new_cache(2, 4))[1], policy.absorb(tokens, policy.new_cache(2, 4))
+    caches = (
+        play(policy, tokens, policy.new_cache(2, 4))[1],
+        policy.absorb(tokens, policy.new_cache(2, 4)),
+    )
     for cache in caches:
-        with pytest.raises(ContractError, match=r"trials of 4 tokens was given 5 .* the window is 20"):
+        with pytest.raises(
+            ContractError, match=r"trials of 4 tokens was given 5 .* the window is 20"
+        ):
             policy.read(tokens[:, 4], cache)
 
 

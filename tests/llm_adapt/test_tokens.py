@@ -50,7 +50,9 @@ def test_a_trial_is_read_as_an_agent_reads_it_step_by_step():
     action, reward = torch.tensor([[1, 1, 0, 1]]), torch.tensor([[0.0, 5.0, 2.0, 1.0]])
     terminated, never = torch.tensor([[False, True, False, False]]), torch.tensor([[False] * 4])
     first = CORRIDOR.nothing_yet(Rows.of(0, torch.arange(1)))
-    whole = CORRIDOR.trial(Transition.of(Step(obs, action, reward, next_obs, terminated, never)), first)
+    whole = CORRIDOR.trial(
+        Transition.of(Step(obs, action, reward, next_obs, terminated, never)), first
+    )
     last, tokens = first, []
     for t in range(4):
         tokens.append(CORRIDOR.token(obs[:, t], last))

@@ -26,7 +26,9 @@ def numbered(lengths: list[int]) -> Histories:
 def cut_rows(lengths: list[int], width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """First label, rewards read and weights of a window of each history."""
     found = numbered(lengths)
-    windows = cut(found, found.asked, found.best, width, LAYOUT, Rows.of("w", torch.arange(len(lengths))))
+    windows = cut(
+        found, found.asked, found.best, width, LAYOUT, Rows.of("w", torch.arange(len(lengths)))
+    )
     place = 1 + 1 + 3
     return windows.label, windows.tokens[..., place], windows.inside
 

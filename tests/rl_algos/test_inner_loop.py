@@ -25,7 +25,9 @@ PLACES, MOVES = Discrete(3), Discrete(2)
 SQUARE = Box((-1.0, -2.0), (1.0, 2.0))
 
 
-def inner_loop(observation=PLACES, action=MOVES, *, hidden: int = 4, seed: int = 0, **settings) -> InnerLoop:
+def inner_loop(
+    observation=PLACES, action=MOVES, *, hidden: int = 4, seed: int = 0, **settings
+) -> InnerLoop:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         policy = MlpPolicy(observation, action, hidden)
@@ -34,7 +36,9 @@ def inner_loop(observation=PLACES, action=MOVES, *, hidden: int = 4, seed: int =
     return InnerLoop(policy, InnerConfig(**settings)).double()
 
 
-def some_episodes(inner: InnerLoop, tasks: int = 3, count: int = 4, horizon: int = 5, seed: int = 0) -> Episodes:
+def some_episodes(
+    inner: InnerLoop, tasks: int = 3, count: int = 4, horizon: int = 5, seed: int = 0
+) -> Episodes:
     """Episodes of any length with any rewards, played by nobody."""
     rng = Rows.of(seed, torch.arange(tasks))
     shape = (count, horizon)
@@ -48,7 +52,9 @@ def some_episodes(inner: InnerLoop, tasks: int = 3, count: int = 4, horizon: int
     reward = rng.at("reward").normal(*shape, dtype=torch.float64) * live
     behaviour = -rng.at("behaviour").uniform(*shape, dtype=torch.float64) * live
     obs, action = draw(inner.policy.observation, "obs"), draw(inner.policy.action, "action")
-    return inner.judge(Episodes(obs, action, reward, live, behaviour, torch.zeros_like(reward)))
+    return inner.with_advantages(
+        Episodes(obs, action, reward, live, behaviour, torch.zeros_like(reward))
+    )
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -56,7 +62,10 @@ def some_episodes(inner: InnerLoop, tasks: int = 3, count: int = 4, horizon: int
 def test_all_tasks_at_once_equal_each_alone(spaces, estimator):
     inner = inner_loop(*spaces, inner_lr=0.5)
     episodes = some_episodes(inner)
-    params = {name: p + 0.1 * torch.arange(3).view(3, *[1] * (p.dim() - 1)) for name, p in inner.start(3).items()}
+    params = {
+        name: p + 0.1 * torch.arange(3).view(3, *[1] * (p.dim() - 1))
+        for name, p in inner.start(3).items()
+    }
     together, _ = inner.step(params, episodes, estimator)
     for task in range(3):
         alone, _ = inner.step(
@@ -75,10 +84,14 @@ def test_a_step_goes_up_the_policy_gradient(spaces):
     episodes = some_episodes(inner, tasks=1)
     after, _ = inner.step(inner.start(1), episodes, "maml")
     gain = standardised(episodes.advantage, episodes.live, (1, 2))[0]
-    log_prob, _ = inner.policy.actions.log_prob_and_entropy(inner.policy(episodes.obs[0]), episodes.action[0])
+    log_prob, _ = inner.policy.actions.log_prob_and_entropy(
+        inner.policy(episodes.obs[0]), episodes.action[0]
+    )
     objective = (log_prob * gain)[episodes.live[0]].sum() / episodes.live.sum()
     for (name, p), slope in zip(
-        inner.policy.named_parameters(), torch.autograd.grad(objective, list(inner.policy.parameters())), strict=True
+        inner.policy.named_parameters(),
+        torch.autograd.grad(objective, list(inner.policy.parameters())),
+        strict=True,
     ):
         torch.testing.assert_close(after[name][0], p + 0.5 * slope, atol=1e-4, rtol=0)
 
@@ -88,9 +101,13 @@ def enumerated(inner: InnerLoop) -> Episodes:
     now = log_policy(inner, dict(inner.policy.named_parameters())).detach()
     weight = 16 * two_steps.chances(now)[None, :, None]  # a surrogate is a mean over sixteen steps
     return Episodes(
-        two_steps.STATES[None], two_steps.ACTIONS[None], two_steps.REWARDS[None], torch.ones(1, 8, 2).bool(),
-        behaviour=two_steps.log_probs(now)[None], advantage=weight * two_steps.TO_GO[None],
-    )  # fmt: skip
+        two_steps.STATES[None],
+        two_steps.ACTIONS[None],
+        two_steps.REWARDS[None],
+        torch.ones(1, 8, 2).bool(),
+        behaviour=two_steps.log_probs(now)[None],
+        advantage=weight * two_steps.TO_GO[None],
+    )
 
 
 def log_policy(inner: InnerLoop, params: dict[str, Tensor]) -> Tensor:
@@ -112,14 +129,19 @@ def value_after_exact_step(inner: InnerLoop, move: Tensor) -> Tensor:
     for name, p in inner.policy.named_parameters():
         own[name] = (p.detach() + move[used : used + p.numel()].view_as(p)).requires_grad_()
         used += p.numel()
-    slope = torch.autograd.grad(two_steps.expected_return(log_policy(inner, own)), list(own.values()))
+    slope = torch.autograd.grad(
+        two_steps.expected_return(log_policy(inner, own)), list(own.values())
+    )
     after = {name: p + 1.5 * g for (name, p), g in zip(own.items(), slope, strict=True)}
     return two_steps.expected_return(log_policy(inner, after)).detach()
 
 
 def finite_differences(inner: InnerLoop, step: float = 1e-5) -> Tensor:
     count = sum(p.numel() for p in inner.policy.parameters())
-    sides = [[value_after_exact_step(inner, s * step * axis) for s in (1, -1)] for axis in torch.eye(count).double()]
+    sides = [
+        [value_after_exact_step(inner, s * step * axis) for s in (1, -1)]
+        for axis in torch.eye(count).double()
+    ]
     return torch.stack([(up - down) / (2 * step) for up, down in sides])
 
 
@@ -128,7 +150,10 @@ def test_the_meta_gradient_is_that_of_the_value_after_the_step():
     inner = inner_loop(standardise=False)
     exact = finite_differences(inner)
     torch.testing.assert_close(meta_gradient(inner, "dice"), exact, atol=1e-8, rtol=1e-6)
-    errors = {e: float((meta_gradient(inner, e) - exact).norm() / exact.norm()) for e in ("lvc", "maml", "fomaml")}
+    errors = {
+        e: float((meta_gradient(inner, e) - exact).norm() / exact.norm())
+        for e in ("lvc", "maml", "fomaml")
+    }
     assert min(errors.values()) > 0.01, errors
 
 
@@ -156,9 +181,13 @@ def test_the_unit_of_standardised_advantages_is_differentiated_too(estimator, ex
     action = torch.tensor([0, 0, 0, 1])[None, :, None]
     reward = paid[action]
     episodes = Episodes(
-        torch.zeros_like(action), action, reward, torch.ones_like(action).bool(),
-        behaviour=torch.tensor([0.75, 0.25]).double().log()[action], advantage=reward,
-    )  # fmt: skip
+        torch.zeros_like(action),
+        action,
+        reward,
+        torch.ones_like(action).bool(),
+        behaviour=torch.tensor([0.75, 0.25]).double().log()[action],
+        advantage=reward,
+    )
     logits = inner.policy.head.bias.detach().clone().requires_grad_()
 
     def exact_step(logits: Tensor) -> Tensor:
@@ -167,11 +196,16 @@ def test_the_unit_of_standardised_advantages_is_differentiated_too(estimator, ex
         slope = torch.autograd.grad(mean, logits, create_graph=True)[0]
         return slope / ((chance * paid.square()).sum() - mean.square()).sqrt()
 
-    start = {name: p[None] for name, p in inner.policy.named_parameters()} | {"head.bias": logits[None]}
+    start = {name: p[None] for name, p in inner.policy.named_parameters()} | {
+        "head.bias": logits[None]
+    }
     step = inner.gradient(start, episodes, estimator)["head.bias"][0]
     torch.testing.assert_close(step, exact_step(logits), atol=1e-9, rtol=0)
     for side in range(2):
-        ours, theirs = (torch.autograd.grad(s[side], logits, retain_graph=True)[0] for s in (step, exact_step(logits)))
+        ours, theirs = (
+            torch.autograd.grad(s[side], logits, retain_graph=True)[0]
+            for s in (step, exact_step(logits))
+        )
         assert bool((ours - theirs).abs().max() < 1e-8) == exact
 
 
@@ -210,7 +244,9 @@ def agent(family, **settings) -> GradientAgent:
     return GradientAgent(inner, Card(method="toy", supervision="reward"))
 
 
-@pytest.mark.parametrize("family", [Corridor(), Reach(), make_family("bandit:k=3,n=6"), make_family("gridnavi")])
+@pytest.mark.parametrize(
+    "family", [Corridor(), Reach(), make_family("bandit:k=3,n=6"), make_family("gridnavi")]
+)
 def test_keeps_the_contract(family):
     for check in AGENT_CHECKS.values():
         check(agent(family, episodes_per_step=2), family, tolerance=1e-9)
@@ -224,7 +260,11 @@ def played(who: GradientAgent, episodes: int, *, adapt: bool = True):
         memory = who.begin(memory, rng, episode=episode)
         for t in range(2 + episode % 2):
             at = rng.at(episode, t)
-            obs, action, reward = at.integers(3), at.at("action").integers(2), at.at("reward").normal()
+            obs, action, reward = (
+                at.integers(3),
+                at.at("action").integers(2),
+                at.at("reward").normal(),
+            )
             ended = torch.full((3,), t == 1 + episode % 2)
             memory = who.observe(memory, Step(obs, action, reward, obs, ended, ~ended & False))
             seen.append((episode, t, obs, action, reward))
@@ -241,14 +281,18 @@ def test_a_step_is_taken_on_the_episodes_since_the_last_one_and_only_those():
     params = who.inner.start(3)
     for first in (0, 2):
         parts = Episodes(
-            torch.zeros(3, 2, 4, dtype=torch.int64), torch.zeros(3, 2, 4, dtype=torch.int64), torch.zeros(3, 2, 4),
-            torch.zeros(3, 2, 4, dtype=torch.bool), torch.zeros(3, 2, 4), torch.zeros(3, 2, 4),
-        )  # fmt: skip
+            torch.zeros(3, 2, 4, dtype=torch.int64),
+            torch.zeros(3, 2, 4, dtype=torch.int64),
+            torch.zeros(3, 2, 4),
+            torch.zeros(3, 2, 4, dtype=torch.bool),
+            torch.zeros(3, 2, 4),
+            torch.zeros(3, 2, 4),
+        )
         for episode, t, obs, action, reward in seen:
             if first <= episode < first + 2:
                 for part, value in zip(parts, (obs, action, reward, True), strict=False):
                     part[:, episode - first, t] = value
-        params, _ = who.inner.step(params, who.inner.judge(parts), "fomaml")
+        params, _ = who.inner.step(params, who.inner.with_advantages(parts), "fomaml")
     for name, p in memory.params.items():
         torch.testing.assert_close(p, params[name], atol=1e-12, rtol=0)
 
@@ -261,7 +305,9 @@ def test_further_steps_are_shorter():
     for name, p in played(even, 2)[0].params.items():
         torch.testing.assert_close(params[name], p, atol=1e-12, rtol=0)
     for name, p in played(even, 4)[0].params.items():
-        torch.testing.assert_close(twice.params[name] - params[name], (p - params[name]) / 2, atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            twice.params[name] - params[name], (p - params[name]) / 2, atol=1e-12, rtol=0
+        )
 
 
 def test_what_is_left_is_used_before_scoring():
@@ -278,7 +324,11 @@ def test_what_is_left_is_used_before_scoring():
 
 @pytest.mark.parametrize(
     ("settings", "what"),
-    [({"gamma": 1.5}, "gamma"), ({"inner_lr": -1.0}, "inner_lr"), ({"episodes_per_step": -1}, "episodes_per_step")],
+    [
+        ({"gamma": 1.5}, "gamma"),
+        ({"inner_lr": -1.0}, "inner_lr"),
+        ({"episodes_per_step": -1}, "episodes_per_step"),
+    ],
 )
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
@@ -291,7 +341,8 @@ def test_one_step_is_too_little_to_learn_from():
 
 
 @pytest.mark.parametrize(
-    ("trial", "count"), [(Trial(80, 100), 20), (Trial(10, 10), 2), (Trial(100, 1), 20), (Trial(20, 20), 5)]
+    ("trial", "count"),
+    [(Trial(80, 100), 20), (Trial(10, 10), 2), (Trial(100, 1), 20), (Trial(20, 20), 5)],
 )
 def test_a_quarter_of_a_trial_is_played_between_steps(trial, count):
     assert InnerConfig().episodes(trial) == count
@@ -302,11 +353,15 @@ def test_a_step_before_scoring_does_not_see_episodes_that_were_used():
     who = agent(Corridor(half=1), episodes_per_step=2)
     memory, _ = played(who, 5)
     kept = memory.episodes
-    other = kept._replace(reward=torch.cat([kept.reward[:, :1], kept.reward[:, 1:] + 7 * kept.live[:, 1:]], 1))
+    other = kept._replace(
+        reward=torch.cat([kept.reward[:, :1], kept.reward[:, 1:] + 7 * kept.live[:, 1:]], 1)
+    )
     rng = Rows.of(0, torch.arange(3))
     assert kept.live[:, 0].any()
     assert not kept.live[:, 1].any()
-    one, two = (who.adapt(m, rng, episode=4, last=True) for m in (memory, memory._replace(episodes=other)))
+    one, two = (
+        who.adapt(m, rng, episode=4, last=True) for m in (memory, memory._replace(episodes=other))
+    )
     for name, p in one.params.items():
         assert torch.equal(p, two.params[name])
 
@@ -332,7 +387,9 @@ def test_each_further_step_is_shorter_by_the_same_share():
     first, *later = (inner.step(start, episodes, "lvc", number)[0] for number in range(3))
     for number, after in enumerate(later, 1):
         for name, p in start.items():
-            torch.testing.assert_close(after[name] - p, 0.3**number * (first[name] - p), atol=1e-12, rtol=0)
+            torch.testing.assert_close(
+                after[name] - p, 0.3**number * (first[name] - p), atol=1e-12, rtol=0
+            )
 
 
 def test_episodes_are_judged_as_configured():
@@ -351,8 +408,10 @@ def test_without_a_step_lived_parameters_stay():
     inner = inner_loop()
     episodes, start = some_episodes(inner), inner.start(3)
     nothing = torch.zeros_like(episodes.reward)
-    none = episodes._replace(reward=nothing, live=nothing.bool(), behaviour=nothing, advantage=nothing)
-    after, taken = inner.step(start, inner.judge(none), "fomaml")
+    none = episodes._replace(
+        reward=nothing, live=nothing.bool(), behaviour=nothing, advantage=nothing
+    )
+    after, taken = inner.step(start, inner.with_advantages(none), "fomaml")
     assert taken.all()
     for name, p in start.items():
         assert torch.equal(after[name], p)
@@ -395,12 +454,16 @@ def test_frozen_scoring_asks_for_the_mode(space):
     who = GradientAgent(inner_loop(PLACES, space), Card(method="toy", supervision="reward"))
     rng = Rows.of(0, torch.arange(200))
     memory, obs = who.start(Clues(), Trial(6, 4), rng), torch.zeros(200, dtype=torch.int64)
-    frozen, explored = (who.act(memory, obs, rng, explore=explore).action for explore in (False, True))
+    frozen, explored = (
+        who.act(memory, obs, rng, explore=explore).action for explore in (False, True)
+    )
     assert len(frozen.unique(dim=0)) == 1
     assert len(explored.unique(dim=0)) > 1
 
 
-@pytest.mark.parametrize(("settings", "what"), [({"lam": -0.1}, "lam"), ({"max_step": 0.0}, "max_step")])
+@pytest.mark.parametrize(
+    ("settings", "what"), [({"lam": -0.1}, "lam"), ({"max_step": 0.0}, "max_step")]
+)
 def test_more_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
         InnerConfig(**settings)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.maths.baselines import standardised
 from bridge.tasks import family as make_family
 from rl_algos.maml import Config, MamlLearner
@@ -28,7 +28,9 @@ def weights(made: MamlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.inner.policy.parameters()])
 
 
-@pytest.mark.parametrize("family", ["bandit:k=3,n=12", "gridnavi", "tabular_mdp:n=4", Corridor(), Reach()])
+@pytest.mark.parametrize(
+    "family", ["bandit:k=3,n=12", "gridnavi", "tabular_mdp:n=4", Corridor(), Reach()]
+)
 def test_keeps_the_contract(family):
     made = learner(family)
     made.update()
@@ -40,10 +42,18 @@ def test_keeps_the_contract(family):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"outer": "trpo"}, {"outer": "pg"}, {"outer": "reptile"}, {"adapted": "head"}, {"rates": "learned"},
-        {"score": "every"}, {"estimator": "dice"}, {"estimator": "maml"}, {"estimator": "fomaml"}, {"inner_steps": 0},
+        {"outer": "trpo"},
+        {"outer": "pg"},
+        {"outer": "reptile"},
+        {"adapted": "head"},
+        {"rates": "learned"},
+        {"score": "every"},
+        {"estimator": "dice"},
+        {"estimator": "maml"},
+        {"estimator": "fomaml"},
+        {"inner_steps": 0},
     ],
-)  # fmt: skip
+)
 def test_every_variant_trains_and_restores_bit_for_bit(settings):
     one, two = learner("gridnavi", **settings), learner("gridnavi", **settings)
     lines = [one.update() for _ in range(3)]
@@ -56,7 +66,9 @@ def test_every_variant_trains_and_restores_bit_for_bit(settings):
     assert learner("gridnavi", seed=1, **settings).update() != lines[0]
 
 
-@pytest.mark.parametrize(("inner_steps", "outer", "stages"), [(2, "ppo", 3), (0, "ppo", 1), (2, "reptile", 2)])
+@pytest.mark.parametrize(
+    ("inner_steps", "outer", "stages"), [(2, "ppo", 3), (0, "ppo", 1), (2, "reptile", 2)]
+)
 def test_every_step_is_counted_inner_loops_included(inner_steps, outer, stages):
     made = learner("gridnavi", inner_steps=inner_steps, outer=outer, epochs=2)
     made.update()
@@ -124,7 +136,10 @@ def test_first_and_second_order_adapt_alike_and_differ_in_the_meta_gradient():
         made = learner("gridnavi", estimator=estimator, inner_lr=2.0)
         stages, _ = made._play()
         gain, _ = made._after_adapting(stages, 0.0)
-        grads[estimator] = (gain.detach(), torch.cat([g.flatten() for g in torch.autograd.grad(gain, made.learned)]))
+        grads[estimator] = (
+            gain.detach(),
+            torch.cat([g.flatten() for g in torch.autograd.grad(gain, made.learned)]),
+        )
     values, slopes = zip(*grads.values(), strict=True)
     for value in values[1:]:
         torch.testing.assert_close(value, values[0], atol=1e-5, rtol=0)
@@ -177,10 +192,13 @@ def test_an_outer_gradient_that_is_not_a_number_is_skipped_and_counted():
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"inner_steps": -1}, "inner_steps"), ({"tasks_per_update": -1}, "tasks_per_update"), ({"clip": 0.0}, "clip"),
-        ({"outer": "reptile", "rates": "learned"}, "Reptile"), ({"outer": "reptile", "inner_steps": 0}, "Reptile"),
+        ({"inner_steps": -1}, "inner_steps"),
+        ({"tasks_per_update": -1}, "tasks_per_update"),
+        ({"clip": 0.0}, "clip"),
+        ({"outer": "reptile", "rates": "learned"}, "Reptile"),
+        ({"outer": "reptile", "inner_steps": 0}, "Reptile"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
         Config(**settings)
@@ -188,7 +206,14 @@ def test_impossible_settings_are_refused(settings, what):
 
 def test_learns_to_adapt_to_a_bandit():
     """After training, pulls past the last inner step earn more than the first ones by 5 standard errors."""
-    made = learner("bandit:k=3,n=12", inner_lr=3.0, tasks_per_update=100, rates="learned", score="every", lr=1e-2)
+    made = learner(
+        "bandit:k=3,n=12",
+        inner_lr=3.0,
+        tasks_per_update=100,
+        rates="learned",
+        score="every",
+        lr=1e-2,
+    )
     for i in range(40):
         made.update(i / 40)
     played = evaluate(made.agent(), made.family, Plan(trials=10_000))
@@ -220,13 +245,19 @@ def test_what_is_maximised_is_the_clipped_gain_and_entropy_after_each_tasks_own_
     policy, scored = made.inner.policy, (0, 1, 2) if score == "every" else (2,)
     gains, divergences = [], []
     for k in scored:
-        advantage, total, apart = standardised(stages[k].advantage, stages[k].live, (0, 1, 2)), 0.0, 0.0
+        advantage, total, apart = (
+            standardised(stages[k].advantage, stages[k].live, (0, 1, 2)),
+            0.0,
+            0.0,
+        )
         for n in range(4):
             params = made.inner.start(1)
             for earlier in range(k):
                 alone = Episodes(*(part[n : n + 1] for part in stages[earlier]))
                 params, _ = made.inner.step(params, alone, "lvc", earlier)
-            out = functional_call(policy, {name: p[0] for name, p in params.items()}, (stages[k].obs[n],))
+            out = functional_call(
+                policy, {name: p[0] for name, p in params.items()}, (stages[k].obs[n],)
+            )
             log_prob, entropy = policy.actions.log_prob_and_entropy(out, stages[k].action[n])
             ratio = (log_prob - stages[k].behaviour[n]).exp()
             clipped = ratio.clamp(0.95, 1.05) if outer == "ppo" else ratio
@@ -242,7 +273,9 @@ def test_what_is_maximised_is_the_clipped_gain_and_entropy_after_each_tasks_own_
 
 @pytest.mark.parametrize("spent", [0.0, 0.25, 1.5])
 @pytest.mark.parametrize(("outer", "epochs"), [("ppo", 3), ("pg", 1)])
-def test_an_update_is_so_many_steps_of_adam_with_what_is_left_of_rate_and_bonus(outer, epochs, spent):
+def test_an_update_is_so_many_steps_of_adam_with_what_is_left_of_rate_and_bonus(
+    outer, epochs, spent
+):
     made, twin = (learner("gridnavi", outer=outer, epochs=3, entropy=0.5, **ONE) for _ in range(2))
     stages, _ = twin._play()
     left, parameters = max(0.0, 1 - spent), list(twin.inner.policy.parameters())
@@ -280,15 +313,21 @@ def test_shortened_steps_are_the_ones_that_were_played(outer):
     params = made.inner.start(4)
     for k, stage in enumerate(stages):
         params, _ = made.inner.step(params, stage, "fomaml", k)
-    far = torch.stack([(p.detach() - made.inner.start(4)[n].detach()).square().sum() for n, p in params.items()])
-    torch.testing.assert_close(made._distance(stages).detach(), far.sum() / 4 / 2, atol=1e-6, rtol=0)
+    far = torch.stack(
+        [(p.detach() - made.inner.start(4)[n].detach()).square().sum() for n, p in params.items()]
+    )
+    torch.testing.assert_close(
+        made._distance(stages).detach(), far.sum() / 4 / 2, atol=1e-6, rtol=0
+    )
 
 
 # --- what is played ---------------------------------------------------------------------------------------------------
 
 
 def same(one: Episodes, other: Episodes) -> bool:
-    return torch.equal(one.action, other.action) and torch.allclose(one.behaviour, other.behaviour, atol=1e-5)
+    return torch.equal(one.action, other.action) and torch.allclose(
+        one.behaviour, other.behaviour, atol=1e-5
+    )
 
 
 def test_two_workers_play_what_one_plays_and_count_for_both():
@@ -331,7 +370,9 @@ def test_a_task_is_left_out_where_any_of_its_steps_was_refused(monkeypatch):
 def test_gradients_are_averaged_over_workers_before_the_step(monkeypatch):
     made = learner("gridnavi")
     before = weights(made)
-    monkeypatch.setattr(made.workers, "average_gradients", lambda learned: [p.grad.zero_() for p in learned])
+    monkeypatch.setattr(
+        made.workers, "average_gradients", lambda learned: [p.grad.zero_() for p in learned]
+    )
     made.update()
     assert torch.equal(weights(made), before)
 

@@ -8,7 +8,7 @@ from torch.func import functional_call
 from bridge import play, spaces
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.maths.baselines import episode_advantages, standardised
 from bridge.protocol import Clues
 from bridge.rng import Rows
@@ -30,7 +30,8 @@ def weights(made: MtrlLearner) -> torch.Tensor:
 
 @pytest.mark.parametrize("split", ["train", "id"])
 @pytest.mark.parametrize(
-    "family", ["bandit:k=3,n=6,tasks=4", "gridnavi:tasks=3", "gridnavi", Corridor(tasks=3), Reach(tasks=3)]
+    "family",
+    ["bandit:k=3,n=6,tasks=4", "gridnavi:tasks=3", "gridnavi", Corridor(tasks=3), Reach(tasks=3)],
 )
 def test_keeps_the_contract(family, split):
     made = learner(family)
@@ -84,7 +85,9 @@ def test_a_one_hot_id_is_a_bias_of_the_first_layer():
     """The policy of task k equals one network that reads [observation, one-hot id]."""
     made = learner("tabular_mdp:n=2,tasks=3")
     agent, obs = made.agent(), torch.tensor([4, 7, 0, 2])
-    memory = agent.start(Clues(task_id=torch.tensor([2, 0, 1, 3])), made.family.trial("train"), Rows.of(0, obs))
+    memory = agent.start(
+        Clues(task_id=torch.tensor([2, 0, 1, 3])), made.family.trial("train"), Rows.of(0, obs)
+    )
     found = agent.act(memory, obs, Rows.of(0, obs), explore=True).logits
     policy, table = made.table.net, made.table.tables[0]
     wide = torch.nn.Linear(10 + 4, 8, bias=False)
@@ -97,7 +100,9 @@ def test_a_one_hot_id_is_a_bias_of_the_first_layer():
 
 
 def test_ids_are_hidden_as_often_as_asked():
-    played = [learner(tasks_per_update=400, hidden_ids=share)._play()[0] for share in (0.0, 0.25, 1.0)]
+    played = [
+        learner(tasks_per_update=400, hidden_ids=share)._play()[0] for share in (0.0, 0.25, 1.0)
+    ]
     none, some, every = ((task == 3).float().mean().item() for task in played)
     assert (none, every) == (0, 1)
     assert abs(some - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
@@ -117,7 +122,9 @@ def test_specialists_learn_as_if_alone():
     """What task 0 learns does not depend on what the others are paid."""
     made, other = learner(shared="nothing"), learner(shared="nothing")
     task, episodes = made._play()
-    changed = episodes._replace(advantage=torch.where((task == 0)[:, None, None], episodes.advantage, 5.0))
+    changed = episodes._replace(
+        advantage=torch.where((task == 0)[:, None, None], episodes.advantage, 5.0)
+    )
     for one, played in ((made, episodes), (other, changed)):
         one._combined(one._losses(task, played, 0.0)[0]).backward()
         one.table.clip_gradients("", 1.0)
@@ -137,7 +144,11 @@ def test_the_combined_loss_is_the_mean_of_the_tasks_losses():
 
 @pytest.mark.parametrize(
     ("settings", "what"),
-    [({"epochs": 0}, "epochs"), ({"hidden_ids": 1.5}, "hidden_ids"), ({"entropy": -1.0}, "entropy")],
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"hidden_ids": 1.5}, "hidden_ids"),
+        ({"entropy": -1.0}, "entropy"),
+    ],
 )
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
@@ -162,7 +173,14 @@ def test_one_policy_learns_three_tasks_and_needs_to_be_told_which():
 @pytest.mark.parametrize("spent", [0.0, 0.25, 1.5])
 def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
     """Episodes end early, gradients are scaled down, and rate and bonus have fallen to what is left of the budget."""
-    settings = {"shared": "trunk", "epochs": 3, "entropy": 0.5, "clip": 0.05, "lr": 0.01, "max_grad_norm": 0.02}
+    settings = {
+        "shared": "trunk",
+        "epochs": 3,
+        "entropy": 0.5,
+        "clip": 0.05,
+        "lr": 0.01,
+        "max_grad_norm": 0.02,
+    }
     made, twin = (learner(Corridor(tasks=3), **settings) for _ in range(2))
     task, played = twin._play()
     assert not played.live.all()
@@ -171,7 +189,10 @@ def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
     for _ in range(3):
         losses, entropies = [], []
         for slot, number in enumerate(task.tolist()):
-            own = {name: table[number] for name, table in zip(twin.table.names, twin.table.tables, strict=True)}
+            own = {
+                name: table[number]
+                for name, table in zip(twin.table.names, twin.table.tables, strict=True)
+            }
             out = functional_call(policy, own, (played.obs[slot],))
             log_prob, entropy = policy.actions.log_prob_and_entropy(out, played.action[slot])
             lived, gain = played.live[slot], played.advantage[slot]
@@ -185,7 +206,9 @@ def test_an_update_is_clipped_policy_gradient_task_by_task(spent):
         optimizer.step()
     metrics = made.update(spent)
     torch.testing.assert_close(weights(made), weights(twin), atol=1e-6, rtol=0)
-    assert torch.equal(weights(made), weights(learner(Corridor(tasks=3), **settings))) == (left == 0)
+    assert torch.equal(weights(made), weights(learner(Corridor(tasks=3), **settings))) == (
+        left == 0
+    )
     assert metrics["entropy"] == pytest.approx(torch.cat(entropies).mean().item(), abs=1e-5)
 
 
@@ -194,13 +217,17 @@ def test_advantages_are_judged_as_configured_and_standardised_within_each_task(b
     made = learner(Corridor(tasks=3), gamma=0.8, lam=0.3, baseline=baseline)
     _, played = made._play()
     obs = spaces.features(played.obs, made.family.observation)
-    judged = episode_advantages(played.reward, obs, played.live, gamma=0.8, lam=0.3, baseline=baseline)
+    judged = episode_advantages(
+        played.reward, obs, played.live, gamma=0.8, lam=0.3, baseline=baseline
+    )
     assert torch.equal(played.advantage, standardised(judged, played.live, (1, 2)))
 
 
 def test_two_workers_play_the_slots_that_one_plays():
     """The second update of two workers of six slots each: the second one of a single worker of twelve."""
-    whole, *halves = (learner("bandit:k=3,n=6,tasks=50", tasks_per_update=n, hidden_ids=0.0) for n in (12, 6, 6))
+    whole, *halves = (
+        learner("bandit:k=3,n=6,tasks=50", tasks_per_update=n, hidden_ids=0.0) for n in (12, 6, 6)
+    )
     for index, half in enumerate(halves):
         half.workers.count, half.workers.index = 2, index
     for made in (whole, *halves):
@@ -227,14 +254,21 @@ def test_specialists_start_differently_and_are_told_every_id():
 
 def test_frozen_scoring_asks_for_the_mode():
     made, rng = learner(), Rows.of(0, torch.arange(200))
-    agent, obs = made.agent(), made.family.reset(made.family.sample("id", torch.arange(200)), rng)[1]
+    agent, obs = (
+        made.agent(),
+        made.family.reset(made.family.sample("id", torch.arange(200)), rng)[1],
+    )
     memory = agent.start(Clues(), made.family.trial("id"), rng)
-    frozen, explored = (agent.act(memory, obs, rng, explore=explore).action for explore in (False, True))
+    frozen, explored = (
+        agent.act(memory, obs, rng, explore=explore).action for explore in (False, True)
+    )
     assert len(frozen.unique()) == 1
     assert len(explored.unique()) > 1
 
 
-@pytest.mark.parametrize(("shared", "count"), [("all", 141 + 24), ("trunk", 141 + 159), ("nothing", 4 * 141)])
+@pytest.mark.parametrize(
+    ("shared", "count"), [("all", 141 + 24), ("trunk", 141 + 159), ("nothing", 4 * 141)]
+)
 def test_the_card_counts_what_plays(shared, count):
     """A policy has 3 * 8 + 9 * 8 + 9 * 5 parameters; each further task has some of its own."""
     card = learner(shared=shared).agent().card

@@ -5,7 +5,7 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
 from rl_algos import mtrl
 from rl_algos.mtrl_finetune import Config, MtrlFinetuneLearner
@@ -27,7 +27,10 @@ def test_keeps_the_contract(family):
 
 
 def test_it_learns_as_the_multi_task_policy_does():
-    ours, theirs = learner(), mtrl.MtrlLearner(make_family("gridnavi:tasks=3"), mtrl.Config(**SMALL), seed=0)
+    ours, theirs = (
+        learner(),
+        mtrl.MtrlLearner(make_family("gridnavi:tasks=3"), mtrl.Config(**SMALL), seed=0),
+    )
     assert [ours.update(i / 3) for i in range(3)] == [theirs.update(i / 3) for i in range(3)]
     for one, other in zip(ours.table.parameters(), theirs.table.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -6,18 +6,24 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from bridge.workers import Workers
+from bridge.training.workers import Workers
 from rl_algos.mtrl_sac import Config, MtrlSacLearner
 from rl_algos.soft_actor_critic import Transitions
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
-    "hidden": 8, "tasks_per_update": 2, "episodes_per_task": 2, "meta_batch": 3, "batch": 4, "capacity": 60,
-    "train_tasks": 4, "steps_per_grad": 20.0,
-}  # fmt: skip
+    "hidden": 8,
+    "tasks_per_update": 2,
+    "episodes_per_task": 2,
+    "meta_batch": 3,
+    "batch": 4,
+    "capacity": 60,
+    "train_tasks": 4,
+    "steps_per_grad": 20.0,
+}
 
 
 def learner(family="gridnavi:tasks=3", *, seed: int = 0, **settings) -> MtrlSacLearner:
@@ -30,7 +36,9 @@ def weights(made: MtrlSacLearner) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("split", ["train", "id"])
-@pytest.mark.parametrize("family", ["bandit:k=3,n=6,tasks=4", "gridnavi", Corridor(tasks=3), Reach(tasks=3), Reach()])
+@pytest.mark.parametrize(
+    "family", ["bandit:k=3,n=6,tasks=4", "gridnavi", Corridor(tasks=3), Reach(tasks=3), Reach()]
+)
 def test_keeps_the_contract(family, split):
     made = learner(family)
     made.update()
@@ -93,9 +101,12 @@ def test_stored_episodes_follow_one_another():
 def _random_batch(made: MtrlSacLearner, tasks: int, rows: int) -> tuple[Transitions, torch.Tensor]:
     noise = Rows.of("batch", torch.arange(tasks))
     batch = Transitions(
-        noise.at("obs").normal(rows, 2), noise.at("action").uniform(rows, 2) * 2 - 1, noise.at("reward").normal(rows),
-        noise.at("next").normal(rows, 2), (noise.at("end").uniform(rows) < 0.3).float(),
-    )  # fmt: skip
+        noise.at("obs").normal(rows, 2),
+        noise.at("action").uniform(rows, 2) * 2 - 1,
+        noise.at("reward").normal(rows),
+        noise.at("next").normal(rows, 2),
+        (noise.at("end").uniform(rows) < 0.3).float(),
+    )
     return batch, noise.at("draws").normal(rows, 2)
 
 
@@ -110,8 +121,12 @@ def test_losses_are_those_of_each_task_alone(shared):
         alone = learner(Reach(tasks=3), shared=shared)
         for name, parameter in alone.table.net.named_parameters():
             source = made.table.parameter(name)
-            parameter.data = (source[number] if name in made.table.names else source).detach().clone()
-        one = alone.losses(Transitions(*(part[row] for part in batch)), noise[row], noise.flip(0)[row])
+            parameter.data = (
+                (source[number] if name in made.table.names else source).detach().clone()
+            )
+        one = alone.losses(
+            Transitions(*(part[row] for part in batch)), noise[row], noise.flip(0)[row]
+        )
         for mine, theirs in zip(together, one, strict=True):
             torch.testing.assert_close(mine[row], theirs)
 
@@ -129,7 +144,9 @@ def test_critics_actors_and_temperatures_learn_from_their_own_loss_alone():
     for name, loss in (("actor.", critic), ("target.", critic), ("log_temperature", actor)):
         learned = [p for p in made.table.named(name) if p.requires_grad]
         for gradient in (
-            torch.autograd.grad(loss.sum(), learned, retain_graph=True, allow_unused=True) if learned else ()
+            torch.autograd.grad(loss.sum(), learned, retain_graph=True, allow_unused=True)
+            if learned
+            else ()
         ):
             assert gradient is None or not gradient.any()
 
@@ -200,7 +217,8 @@ def test_without_known_tasks_all_are_unknown_and_new_ones_are_played():
 
 
 @pytest.mark.parametrize(
-    ("settings", "what"), [({"batch": 0}, "batch"), ({"hidden_ids": 1.5}, "hidden_ids"), ({"lr": 0.0}, "lr")]
+    ("settings", "what"),
+    [({"batch": 0}, "batch"), ({"hidden_ids": 1.5}, "hidden_ids"), ({"lr": 0.0}, "lr")],
 )
 def test_impossible_settings_are_refused(settings, what):
     with pytest.raises(UserError, match=what):
@@ -218,15 +236,31 @@ def test_one_policy_learns_tasks_that_contradict_each_other_if_told_which():
     """Told which bandit it plays, it pulls the best arm; untold, it earns what chance does (5 of 10 pulls)."""
     family = make_family("bandit:k=4,n=10,tasks=6")
     made = learner(
-        family, hidden=32, meta_batch=6, batch=64, capacity=2_000, tasks_per_update=6, episodes_per_task=20,
-        steps_per_grad=10.0, lr=3e-3, gamma=0.0, entropy_share=0.05,
-    )  # fmt: skip
+        family,
+        hidden=32,
+        meta_batch=6,
+        batch=64,
+        capacity=2_000,
+        tasks_per_update=6,
+        episodes_per_task=20,
+        steps_per_grad=10.0,
+        lr=3e-3,
+        gamma=0.0,
+        entropy_share=0.05,
+    )
     while made.env_steps < 4_000:
         made.update(made.env_steps / 4_000)
     told, untold = (
-        evaluate(made.agent(), make_family(spec), Plan(split="train", trials=600)).mean("trial_return")
+        evaluate(made.agent(), make_family(spec), Plan(split="train", trials=600)).mean(
+            "trial_return"
+        )
         for spec in ("bandit:k=4,n=10,tasks=6", "bandit:k=4,n=10")
     )
-    best = 10 * family.optimal_return(family.sample("train", torch.arange(6)), family.trial("train")).mean()
+    best = (
+        10
+        * family.optimal_return(
+            family.sample("train", torch.arange(6)), family.trial("train")
+        ).mean()
+    )
     assert told > 0.95 * best
     assert untold < 0.7 * best

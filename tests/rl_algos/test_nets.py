@@ -49,7 +49,8 @@ def test_gru_passes_gradcheck_and_equals_torch():
     assert isinstance(core, Gru)
     parameters = [core.cell.weight_hh, core.cell.bias_hh]
     assert torch.autograd.gradcheck(
-        lambda x, state, *_: core.unroll(x, state), [x.requires_grad_(), state.requires_grad_(), *parameters]
+        lambda x, state, *_: core.unroll(x, state),
+        [x.requires_grad_(), state.requires_grad_(), *parameters],
     )
     theirs = nn.GRU(3, 4).double()
     theirs.load_state_dict({f"{key}_l0": value for key, value in core.cell.state_dict().items()})
@@ -59,4 +60,6 @@ def test_gru_passes_gradcheck_and_equals_torch():
 @pytest.mark.parametrize("name", CORES)
 def test_rows_do_not_mix(name):
     core, x, state = example(name)
-    torch.testing.assert_close(core.unroll(x, state)[:, 2:3], core.unroll(x[:, 2:3], state[2:3]), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        core.unroll(x, state)[:, 2:3], core.unroll(x[:, 2:3], state[2:3]), atol=1e-12, rtol=0
+    )

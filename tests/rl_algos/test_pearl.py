@@ -9,23 +9,33 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Clues, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
-from bridge.run_folder import refuse_nan
 from bridge.tasks import family as make_family
-from bridge.workers import Workers
+from bridge.training.run_folder import refuse_nan
+from bridge.training.workers import Workers
 from rl_algos.pearl import Config, PearlLearner
 from rl_algos.posterior import Sums
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
-    "hidden": 8, "encoder_hidden": 8, "latent": 3, "collect_tasks": 4, "episodes": 3, "meta_batch": 3, "batch": 5,
-    "train_tasks": 6, "steps_per_grad": 10.0, "capacity": 100, "recent": 1, "scout_episodes": 0,
-}  # fmt: skip
+    "hidden": 8,
+    "encoder_hidden": 8,
+    "latent": 3,
+    "collect_tasks": 4,
+    "episodes": 3,
+    "meta_batch": 3,
+    "batch": 5,
+    "train_tasks": 6,
+    "steps_per_grad": 10.0,
+    "capacity": 100,
+    "recent": 1,
+    "scout_episodes": 0,
+}
 
 
 def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner:
@@ -39,14 +49,18 @@ def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner
 def context(made: PearlLearner, rows: int = 5) -> list[Step]:
     family = made.family
     tasks = family.sample("id", torch.arange(rows))
-    played = record_context(Random(family), family, "id", tasks, TrialNoise.of(3, torch.arange(rows)), Trial(3, 6))
+    played = record_context(
+        Random(family), family, "id", tasks, TrialNoise.of(3, torch.arange(rows)), Trial(3, 6)
+    )
     return [step for steps in played for step in steps]
 
 
 def begun(made: PearlLearner, steps: list[Step]):
     agent, rng = made.agent(), Rows.of(0, torch.arange(5))
     memory = agent.start(Clues(), Trial(4, 6), rng)
-    return agent.begin(agent.absorb(memory, steps) if steps else memory, rng.at("begin"), episode=0), rng
+    return agent.begin(
+        agent.absorb(memory, steps) if steps else memory, rng.at("begin"), episode=0
+    ), rng
 
 
 @torch.no_grad()
@@ -97,7 +111,13 @@ def test_dead_rows_add_no_factor():
 
 # --- the contract -----------------------------------------------------------------------------------------------------
 
-FAMILIES = ["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "sparse_point:episodes=3", "point_nav:episodes=2"]
+FAMILIES = [
+    "bandit:k=3,n=6",
+    "gridnavi",
+    "tabular_mdp:n=2",
+    "sparse_point:episodes=3",
+    "point_nav:episodes=2",
+]
 
 
 @pytest.mark.parametrize("spec", [*FAMILIES, Corridor(), Reach()], ids=str)
@@ -139,7 +159,9 @@ def test_contexts_of_the_last_times_are_kept_and_older_ones_overwritten(monkeypa
     first: list[torch.Tensor] = []
     seen: list[set[int]] = []
     read = made.recent.first
-    monkeypatch.setattr(made.recent, "first", lambda task: (seen[-1].update(task.tolist()), read(task))[1])
+    monkeypatch.setattr(
+        made.recent, "first", lambda task: (seen[-1].update(task.tolist()), read(task))[1]
+    )
     for i in range(6):
         seen.append(set())
         made.updates = i
@@ -149,7 +171,11 @@ def test_contexts_of_the_last_times_are_kept_and_older_ones_overwritten(monkeypa
         for j in range(20):
             made._posteriors(met, Rows.of(j, met))
     assert made.recent.size.tolist() == [3] * 8
-    assert seen[:3] == [{0, 2}, {0, 2, 4, 6}, {0, 1, 2, 3, 4, 6}]  # rings of tasks 0 and 1, then of 2 and 3, and again
+    assert seen[:3] == [
+        {0, 2},
+        {0, 2, 4, 6},
+        {0, 1, 2, 3, 4, 6},
+    ]  # rings of tasks 0 and 1, then of 2 and 3, and again
     assert seen[3] == seen[5] == set(range(8))
     changed = [(a != b).any(1).nonzero().flatten().tolist() for a, b in itertools.pairwise(first)]
     for rings, may in zip(changed, ({4, 6}, {1, 3}, {5, 7}, {0, 2}, {4, 6}), strict=True):
@@ -157,7 +183,9 @@ def test_contexts_of_the_last_times_are_kept_and_older_ones_overwritten(monkeypa
 
 
 def test_scouts_teach_actor_and_critics_and_are_no_context():
-    made, without = (learner("sparse_point:episodes=3", scout_episodes=n, capacity=1000) for n in (2, 0))
+    made, without = (
+        learner("sparse_point:episodes=3", scout_episodes=n, capacity=1000) for n in (2, 0)
+    )
     for each in (made, without):
         each._play()
     assert made.env_steps == 4 * (3 + 2) * 20
@@ -183,7 +211,9 @@ def test_of_episodes_that_end_early_the_steps_until_then_count():
     made = learner(Corridor(), capacity=1000)
     made.update()
     assert made.env_steps == made.replay.written.sum() < 4 * 3 * 6
-    ended = sum(int(made.replay.rows.terminated[i, :n].sum()) for i, n in enumerate(made.replay.size))
+    ended = sum(
+        int(made.replay.rows.terminated[i, :n].sum()) for i, n in enumerate(made.replay.size)
+    )
     assert 0 < ended <= 4 * 3
 
 
@@ -192,7 +222,9 @@ def test_tasks_of_a_list_are_all_used_and_of_a_continuum_some():
     assert finite.tasks == finite.family.support("train")
     assert torch.equal(finite._task_index(torch.arange(3)), torch.arange(3))
     assert other.tasks == 6
-    assert not torch.equal(other._task_index(torch.arange(6)), learner()._task_index(torch.arange(6)))
+    assert not torch.equal(
+        other._task_index(torch.arange(6)), learner()._task_index(torch.arange(6))
+    )
 
 
 def test_first_episodes_are_played_from_the_prior_and_later_ones_from_the_posterior(monkeypatch):
@@ -225,10 +257,14 @@ def gradients(made: PearlLearner, monkeypatch) -> list[dict[str, float]]:
     def spy(which, loss, parameters):
         reached = {}
         for name, part in parts.items():
-            grads = torch.autograd.grad(loss, list(part.parameters()), allow_unused=True, retain_graph=True)
+            grads = torch.autograd.grad(
+                loss, list(part.parameters()), allow_unused=True, retain_graph=True
+            )
             reached[name] = sum(g.abs().sum().item() for g in grads if g is not None)
         stepped = {id(p) for p in parameters}
-        reached["stepped"] = {name for name, part in parts.items() if stepped & {id(p) for p in part.parameters()}}
+        reached["stepped"] = {
+            name for name, part in parts.items() if stepped & {id(p) for p in part.parameters()}
+        }
         found.append(reached)
         return torch.zeros(())
 
@@ -257,9 +293,13 @@ def test_the_weight_of_the_divergence_does_not_depend_on_how_many_tasks_a_step_h
     for ring in (made.replay, made.recent):
         for room in ring.rows:
             room[:] = room[:1].clone()
-    monkeypatch.setattr(Rows, "uniform", lambda rows, *shape, **_: torch.full((len(rows), *shape), 0.7))
+    monkeypatch.setattr(
+        Rows, "uniform", lambda rows, *shape, **_: torch.full((len(rows), *shape), 0.7)
+    )
     losses = []
-    monkeypatch.setattr(made, "_step", lambda which, loss, _: losses.append(loss.item()) or torch.zeros(()))
+    monkeypatch.setattr(
+        made, "_step", lambda which, loss, _: losses.append(loss.item()) or torch.zeros(())
+    )
     kls = [made._learn(met, Rows.of(0, torch.arange(6)))["kl"] for met in (1, 6)]
     assert kls[0] > 0.05
     assert kls == pytest.approx(kls[:1] * 2, rel=1e-4)
@@ -270,7 +310,11 @@ def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
     made = learner(Corridor(), collect_tasks=6)
     made._play()
     counts = []
-    monkeypatch.setattr(Sums, "beginnings", lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 2))
+    monkeypatch.setattr(
+        Sums,
+        "beginnings",
+        lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 2),
+    )
     for i in range(200):
         made._posteriors(torch.arange(6), Rows.of(i, torch.arange(6)))
     found, episodes = torch.cat(counts, 1), made.trial.episodes
@@ -278,9 +322,14 @@ def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
     for task in range(6):
         n = int(made.recent.size[task])
         rows = made.recent.rows
-        ends = (rows.terminated[task, :n] | (rows.obs[task].roll(-1)[:n] == 2)).nonzero().flatten() + 1
+        ends = (
+            rows.terminated[task, :n] | (rows.obs[task].roll(-1)[:n] == 2)
+        ).nonzero().flatten() + 1
         assert {0, n} <= set(found[task].tolist()) <= {0, n, *ends.tolist()}
-        assert abs((found[task] == 0).float().mean() - 0.25) < 4 * (0.25 * 0.75 / found.shape[1]) ** 0.5
+        assert (
+            abs((found[task] == 0).float().mean() - 0.25)
+            < 4 * (0.25 * 0.75 / found.shape[1]) ** 0.5
+        )
 
 
 def test_the_latent_tells_nothing_but_the_context():
@@ -288,7 +337,7 @@ def test_the_latent_tells_nothing_but_the_context():
     one, two = learner("gridnavi"), learner("gridnavi")
     for made in (one, two):
         made._play()
-    two.replay.rows.judged.mul_(0.0)
+    two.replay.rows.critic_reward.mul_(0.0)
     noise = Rows.of(0, torch.arange(3))
     assert one._learn(4, noise)["kl"] == two._learn(4, noise)["kl"]
 
@@ -301,12 +350,14 @@ def test_dense_rewards_are_for_the_critic_alone():
     n = int(made.replay.size[0])
     rows = made.replay.rows
     goal = made.family.sample("train", torch.arange(1)).params["goal"]
-    torch.testing.assert_close(rows.judged[0, :n], -(rows.next_obs[0, :n] - goal).norm(dim=-1))
+    torch.testing.assert_close(
+        rows.critic_reward[0, :n], -(rows.next_obs[0, :n] - goal).norm(dim=-1)
+    )
     for kept in (made.replay.rows, made.recent.rows):
         assert (kept.reward >= 0).all()
-        assert (kept.judged <= 0).all()
+        assert (kept.critic_reward <= 0).all()
     taught = made.network.transitions(rows).reward[0, :n]
-    torch.testing.assert_close(taught, rows.judged[0, :n] / made.network.largest_judged)
+    torch.testing.assert_close(taught, rows.critic_reward[0, :n] / made.network.largest_judged)
     AGENT_CHECKS["card_is_sane"](made.agent(), made.family)
     with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
         learner(critic_reward="dense")
@@ -318,7 +369,11 @@ def test_rewards_are_scaled_by_the_largest_seen_and_play_does_not_move_that():
     assert made.network.largest == made.replay.rows.reward.abs().max()
     assert made.network.transitions(made.replay.rows).reward.abs().max() == 1
     before = made.network.largest.clone()
-    evaluate(made.agent(), make_family("sparse_point:variant=dense"), Plan(split="shift/reward_scale/4", trials=20))
+    evaluate(
+        made.agent(),
+        make_family("sparse_point:variant=dense"),
+        Plan(split="shift/reward_scale/4", trials=20),
+    )
     assert torch.equal(before, made.network.largest)
 
 
@@ -377,11 +432,20 @@ def test_learns_to_reach():
     Random play earns -13 in a trial of two episodes of five steps; who knows the target gains about 5.
     """
     family = Reach()
-    settings = {"hidden": 32, "episodes": 2, "train_tasks": 100, "collect_tasks": 50, "recent": 4, "capacity": 1000}
+    settings = {
+        "hidden": 32,
+        "episodes": 2,
+        "train_tasks": 100,
+        "collect_tasks": 50,
+        "recent": 4,
+        "capacity": 1000,
+    }
     made = learner(family, **settings, encoder_hidden=16, meta_batch=8, batch=16, lr=3e-3)
     while made.grad_steps < 600:
         made.update()
     ours, random = (evaluate(a, family, Plan(trials=2000)) for a in (made.agent(), Random(family)))
-    gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (2000 / 64)
+    gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (
+        2000 / 64
+    )
     low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
     assert low > 0.6

@@ -26,13 +26,16 @@ def policy_for(family) -> MlpPolicy:
 def three_of(policy: MlpPolicy) -> per_task.Parameters:
     own = dict(policy.named_parameters())
     return {
-        name: torch.stack([own[name] * (1 + k) for k in range(3)]).detach() for name in ("head.weight", "body.0.bias")
+        name: torch.stack([own[name] * (1 + k) for k in range(3)]).detach()
+        for name in ("head.weight", "body.0.bias")
     }
 
 
 def some(family, policy, params, *, episodes: int = 4) -> per_task.Episodes:
     tasks, noise = family.sample("train", torch.arange(3)), TrialNoise.of(0, torch.arange(3))
-    return per_task.roll_out(policy, params, family, tasks, noise, episodes, family.trial("train").horizon)
+    return per_task.roll_out(
+        policy, params, family, tasks, noise, episodes, family.trial("train").horizon
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,9 +62,15 @@ def test_an_episode_side_by_side_is_the_episode_of_the_agent_that_adapts(family)
     memory = agent.start(Clues(), family.trial("train"), noise.agent)
     steps = []
     play_episode(
-        agent, family, tasks, memory, noise, episode=0, horizon=family.trial("train").horizon,
+        agent,
+        family,
+        tasks,
+        memory,
+        noise,
+        episode=0,
+        horizon=family.trial("train").horizon,
         visit=lambda _t, step: steps.append(step),
-    )  # fmt: skip
+    )
     for name in ("obs", "action", "reward"):
         torch.testing.assert_close(
             torch.stack([getattr(step, name) for step in steps], 1),
@@ -76,14 +85,17 @@ def test_what_was_not_lived_is_nothing():
     played = some(family, policy_for(family), three_of(policy_for(family)), episodes=30)
     assert not played.live.all()
     assert played.live[..., 0].all()
-    assert (played.live[..., 1:] <= played.live[..., :-1]).all()  # what has ended does not begin again
+    assert (
+        played.live[..., 1:] <= played.live[..., :-1]
+    ).all()  # what has ended does not begin again
     for part in (played.reward, played.behaviour, played.advantage):
         assert (part[~played.live] == 0).all()
     assert (played.behaviour[played.live] < 0).all()
 
 
 @pytest.mark.parametrize(
-    ("asked", "steps", "found"), [(7, 1, 7), (0, 1, 2_000), (0, 40, 50), (0, 99, 21), (0, 8_000, 20)]
+    ("asked", "steps", "found"),
+    [(7, 1, 7), (0, 1, 2_000), (0, 40, 50), (0, 99, 21), (0, 8_000, 20)],
 )
 def test_enough_tasks(asked, steps, found):
     assert per_task.enough_tasks(asked, steps) == found

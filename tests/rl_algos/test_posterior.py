@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bridge.learner import first_weights
 from bridge.rng import Rows
+from bridge.training.learner import seeded_init
 from rl_algos.posterior import Encoder, Posterior, Sums
 
 
@@ -26,13 +26,18 @@ def test_equal_factors_give_their_variance_divided_by_their_number_up_to_the_pri
 def test_the_posterior_is_the_normalised_product():
     """Against a numerical product of densities."""
     rng = Rows.of(0, torch.arange(4))
-    mean, sd = rng.at("m").normal(1, dtype=torch.float64), rng.at("s").uniform(1, dtype=torch.float64) + 0.3
+    mean, sd = (
+        rng.at("m").normal(1, dtype=torch.float64),
+        rng.at("s").uniform(1, dtype=torch.float64) + 0.3,
+    )
     grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
     log_density = -0.5 * grid**2 - (0.5 * ((grid - mean) / sd) ** 2).sum(0)
     weight = log_density.softmax(0)
     found = sums(mean, sd).posterior()
     torch.testing.assert_close(found.mean[0], (weight * grid).sum())
-    torch.testing.assert_close(1 / found.precision[0], (weight * grid**2).sum() - (weight * grid).sum() ** 2)
+    torch.testing.assert_close(
+        1 / found.precision[0], (weight * grid**2).sum() - (weight * grid).sum() ** 2
+    )
 
 
 def test_divergence_is_torchs_and_draws_are_from_the_posterior():
@@ -52,7 +57,9 @@ def test_beginnings_are_sums_of_so_many():
     for i in range(2):
         for j in range(3):
             for part, whole in zip(found, factors, strict=True):
-                torch.testing.assert_close(part[i, j], whole[i, : count[i, j]].sum(0), atol=1e-5, rtol=0)
+                torch.testing.assert_close(
+                    part[i, j], whole[i, : count[i, j]].sum(0), atol=1e-5, rtol=0
+                )
 
 
 def test_totals_are_over_the_factors_that_count():
@@ -66,13 +73,15 @@ def test_totals_are_over_the_factors_that_count():
 
 def test_sums_add_up():
     factors = Sums(*Rows.of(0, torch.arange(2)).normal(2, 4, 3).unbind(1))
-    first, rest = (Sums(*(part[:, some].sum(1) for part in factors)) for some in (slice(0, 1), slice(1, 4)))
+    first, rest = (
+        Sums(*(part[:, some].sum(1) for part in factors)) for some in (slice(0, 1), slice(1, 4))
+    )
     for part, whole in zip(first.plus(rest), factors, strict=True):
         torch.testing.assert_close(part, whole.sum(1))
 
 
 def test_a_factor_is_made_of_one_transition_and_is_weak_at_first():
-    with first_weights(0):
+    with seeded_init(0):
         encoder = Encoder(inputs=5, latent=3, hidden=8)
     x = Rows.of(0, torch.arange(6)).normal(5)
     factors = encoder(x)
@@ -86,7 +95,7 @@ def test_a_factor_is_made_of_one_transition_and_is_weak_at_first():
 
 def test_a_factors_precision_has_bounds():
     """So that no transition drowns all others, and none is divided by nothing."""
-    with first_weights(0):
+    with seeded_init(0):
         encoder = Encoder(inputs=1, latent=1, hidden=2)
     for raw, bound in ((1e9, 1e7), (-1e9, 1e-7)):
         encoder.layers.biases[-1].data[..., 1] = raw

@@ -20,7 +20,14 @@ def step(reward, *, live=None, terminated=None, truncated=None) -> Step:
     never = torch.zeros_like(reward, dtype=torch.bool)
     flags = [never if flag is None else torch.tensor(flag) for flag in (terminated, truncated)]
     obs = reward[:, None]
-    return Step(obs, reward.long() % 4, reward, obs + 0.5, *flags, None if live is None else torch.tensor(live))
+    return Step(
+        obs,
+        reward.long() % 4,
+        reward,
+        obs + 0.5,
+        *flags,
+        None if live is None else torch.tensor(live),
+    )
 
 
 def add(replay: Replay, task: list[int], steps: list[Step]) -> None:
@@ -126,7 +133,9 @@ def test_a_restored_ring_is_the_ring():
     for each in (replay, other):
         add(each, [2], [step([30])])
     rng = Rows.of(1, torch.arange(2))
-    for a, b in zip(*(each.draw(torch.tensor([0, 2]), 9, rng) for each in (replay, other)), strict=True):
+    for a, b in zip(
+        *(each.draw(torch.tensor([0, 2]), 9, rng) for each in (replay, other)), strict=True
+    ):
         assert torch.equal(a, b)
     assert torch.equal(replay.written, other.written)
 
@@ -135,8 +144,8 @@ def test_critics_may_be_paid_otherwise():
     steps = [step([1, 2])]
     rows, _ = stored(steps, [torch.tensor([-1.0, -2.0])])
     assert rows.reward.tolist() == [[1], [2]]
-    assert rows.judged.tolist() == [[-1], [-2]]
-    assert torch.equal(stored(steps)[0].judged, rows.reward)
+    assert rows.critic_reward.tolist() == [[-1], [-2]]
+    assert torch.equal(stored(steps)[0].critic_reward, rows.reward)
 
 
 def test_no_place_is_written_twice_in_one_call():

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from bridge.trials import Batch
-from bridge.workers import Workers
+from bridge.training.rollouts import Batch
+from bridge.training.workers import Workers
 from rl_algos.nets import CORES
 from rl_algos.rl2 import Config, Rl2Learner
 from tests.bridge.toys import Corridor, Reach
@@ -46,7 +46,10 @@ def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
 
 @pytest.mark.parametrize(
     ("spec", "core"),
-    [*itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES), ("point_nav", "gru")],
+    [
+        *itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES),
+        ("point_nav", "gru"),
+    ],
 )
 def test_keeps_the_contract(spec, core):
     made = learner(spec, core=core, episodes=2)
@@ -78,7 +81,9 @@ def test_recomputed_policy_is_the_policy_that_played_where_episodes_end_early(co
         lengths.add(len(alive))
         assert batch.live[:, b].tolist() == [t < len(alive) for t in range(len(out))]
         assert batch.action[: len(alive), b].tolist() == [steps[t].action[b].item() for t in alive]
-        assert batch.reward[:, b].sum().item() == pytest.approx(sum(step.reward[b].item() for step in steps))
+        assert batch.reward[:, b].sum().item() == pytest.approx(
+            sum(step.reward[b].item() for step in steps)
+        )
         expected = torch.stack([logits[t][b] for t in alive])
         torch.testing.assert_close(out[: len(alive), b], expected, atol=1e-5, rtol=0)
     assert len(lengths) > 3
@@ -90,12 +95,17 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
     """Worked out trial by trial in plain loops, across early ends of episodes but not beyond the trial's last step."""
     made = learner("corridor", critic=critic, gamma=0.9, lam=0.8)
     batch, steps = watched(made, "observe", lambda args, _memory: args[1])
-    tasks = made.family.sample("train", Rows.of("train/rl2/0", torch.arange(made.trials)).at("task").bits() % 2**62)
-    judged = made._judge(batch, batch.live.sum().item() / made.trials)
+    tasks = made.family.sample(
+        "train", Rows.of("train/rl2/0", torch.arange(made.trials)).at("task").bits() % 2**62
+    )
+    judged = made._targets(batch, batch.live.sum().item() / made.trials)
     values = made.scale.to_return(made._evaluate(batch)[1]).tolist()
     found, wanted = [], []
     for b in range(made.trials):
-        mean = [made.family.expected_reward(tasks, step)[b] if critic == "task" else step.reward[b] for step in steps]
+        mean = [
+            made.family.expected_reward(tasks, step)[b] if critic == "task" else step.reward[b]
+            for step in steps
+        ]
         paid = [mean[t].item() for t, step in enumerate(steps) if step.live[b]]
         after, running, mine = 0.0, 0.0, []
         for t in reversed(range(len(paid))):
@@ -107,7 +117,9 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
         raw = torch.tensor(mine) + torch.tensor([values[t][b] for t in range(len(paid))])
         score = (raw - made.scale.mean[: len(paid), 0]) / made.scale.square.sqrt()
         torch.testing.assert_close(judged.target[: len(paid), b], score, atol=1e-4, rtol=0)
-    assert found == pytest.approx(((np.array(wanted) - np.mean(wanted)) / np.std(wanted)).tolist(), abs=1e-4)
+    assert found == pytest.approx(
+        ((np.array(wanted) - np.mean(wanted)) / np.std(wanted)).tolist(), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -117,18 +129,20 @@ def test_more_padding_changes_nothing(core, critic):
     one, two = (learner("corridor", core=core, critic=critic, seed=1) for _ in range(2))
     batch, noise = two._play()
     longer = Batch(*(torch.cat([part, part[:1]]) for part in batch[:-1]), batch.task)
-    for part in (longer.reward, longer.judged, longer.live):
+    for part in (longer.reward, longer.critic_reward, longer.live):
         part[-1] = 0
     expected = one.update()
-    judge = two._judge
+    judge = two._targets
 
     def judged(*args):
         found = judge(*args)
-        return found._replace(behaviour=found.behaviour.where(longer.live, -1000.0))  # a ratio of padding may be any
+        return found._replace(
+            behaviour=found.behaviour.where(longer.live, -1000.0)
+        )  # a ratio of padding may be any
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(two, "_play", lambda: (longer, noise))
-        patch.setattr(two, "_judge", judged)
+        patch.setattr(two, "_targets", judged)
         assert two.update() == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -198,7 +212,11 @@ def test_trains_on_trials_cut_to_fewer_episodes_and_plays_whole_ones():
     assert batch.end.sum(0).tolist() == [2.0] * 8
     made.update()
     evaluate(made.agent(), made.family, Plan(trials=4))
-    assert learner("gridnavi", episodes=9).trial == learner("gridnavi").trial == made.family.trial("train")
+    assert (
+        learner("gridnavi", episodes=9).trial
+        == learner("gridnavi").trial
+        == made.family.trial("train")
+    )
 
 
 @pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "corridor"])
@@ -227,12 +245,18 @@ def test_learns_to_explore_a_bandit():
     On (k=3, n=6) Bayes-optimal play earns 3.70 and random play 3.
     """
     family = make_family("bandit:k=3,n=6")
-    settings = Config(hidden=32, steps_per_update=6000, minibatches=8, lr=5e-3, max_grad_norm=5.0, critic="task")
+    settings = Config(
+        hidden=32, steps_per_update=6000, minibatches=8, lr=5e-3, max_grad_norm=5.0, critic="task"
+    )
     made = Rl2Learner(family, settings, seed=0)
     while made.env_steps < 300_000:
         made.update(made.env_steps / 300_000)
-    ours, random = (evaluate(a, family, Plan(trials=20_000)) for a in (made.agent(), Random(family)))
-    gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (20_000 / 64)
+    ours, random = (
+        evaluate(a, family, Plan(trials=20_000)) for a in (made.agent(), Random(family))
+    )
+    gain = (ours.total["trial_return"][1] - random.total["trial_return"][1])[..., -1].sum(-1) / (
+        20_000 / 64
+    )
     low = gain.mean() - 3 * gain.std(ddof=1) / np.sqrt(len(gain))
     assert low > 0.35
 
@@ -242,15 +266,20 @@ def test_a_trial_starts_with_no_action_no_reward_and_an_end():
     batch, _ = made._play()
     start = made.agent().start(Clues(), made.trial, Rows.of(0, torch.arange(2)))
     token = made.network.token(batch.obs[0, :2], *start[1:])
-    assert token.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]] * 2  # observation, three actions, reward, end
+    assert (
+        token.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]] * 2
+    )  # observation, three actions, reward, end
 
 
 def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
     """Same trials, same noise: the reward that the policy reads stays the noisy one."""
-    blind, told = learner("tabular_mdp:n=2")._play()[0], learner("tabular_mdp:n=2", critic="task")._play()[0]
-    assert torch.equal(blind.judged, blind.reward)
+    blind, told = (
+        learner("tabular_mdp:n=2")._play()[0],
+        learner("tabular_mdp:n=2", critic="task")._play()[0],
+    )
+    assert torch.equal(blind.critic_reward, blind.reward)
     assert torch.equal(told.reward, blind.reward)
-    noise = told.reward - told.judged
+    noise = told.reward - told.critic_reward
     assert abs(noise.mean().item()) < 5 / noise.numel() ** 0.5
     assert abs(noise.std().item() - 1) < 0.2
 
@@ -271,7 +300,9 @@ def test_learns_to_reach():
     for i in range(60):
         got = made.update(i / 60)["trial_return"]
         (first if i < 5 else last if i >= 55 else []).append(got)
-    assert sum(last) / 5 - sum(first) / 5 > 10 * 5 / 2000**0.5  # a trial's return has a standard deviation of about 5
+    assert (
+        sum(last) / 5 - sum(first) / 5 > 10 * 5 / 2000**0.5
+    )  # a trial's return has a standard deviation of about 5
 
 
 def test_learns_to_remember_the_side_that_paid():
@@ -279,7 +310,9 @@ def test_learns_to_remember_the_side_that_paid():
 
     Who remembers needs 8 and slips: one search and two straight walks. A mean over 1,000 trials is within 0.3.
     """
-    made = Rl2Learner(Corridor(), Config(hidden=32, steps_per_update=3600, minibatches=4, critic="task"), seed=0)
+    made = Rl2Learner(
+        Corridor(), Config(hidden=32, steps_per_update=3600, minibatches=4, critic="task"), seed=0
+    )
     returns, steps = [], []
     for i in range(25):
         before = made.env_steps

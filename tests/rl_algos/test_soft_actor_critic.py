@@ -12,10 +12,14 @@ from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, t
 THREE, BOX = Discrete(3), Box((-0.1, 2.0), (0.3, 10.0))
 
 
-def made(action: Discrete | Box = THREE, *, condition: int = 2, seed: int = 0, **settings) -> SoftActorCritic:
+def made(
+    action: Discrete | Box = THREE, *, condition: int = 2, seed: int = 0, **settings
+) -> SoftActorCritic:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        soft = SoftActorCritic(Discrete(4), action, condition=condition, **{"hidden": 8, "actor_gain": 1.0} | settings)
+        soft = SoftActorCritic(
+            Discrete(4), action, condition=condition, **{"hidden": 8, "actor_gain": 1.0} | settings
+        )
         for p in soft.target.parameters():
             p.data += 0.1 * torch.randn_like(p)
     return soft
@@ -64,8 +68,12 @@ def test_continuous_soft_value_is_the_least_critic_and_an_unbiased_entropy():
     action = soft.actions.draw(out, noise)[0]
     low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
     scaled = 2 * (action - low) / (high - low) - 1
-    torch.testing.assert_close(value, soft.critic(torch.cat([obs, condition, scaled], -1))[..., 0].amin(0))
-    exact = soft.actions.log_prob_and_entropy(out, action)[1][0] - math.log(0.2) - math.log(4.0)  # relative to [-1, 1]
+    torch.testing.assert_close(
+        value, soft.critic(torch.cat([obs, condition, scaled], -1))[..., 0].amin(0)
+    )
+    exact = (
+        soft.actions.log_prob_and_entropy(out, action)[1][0] - math.log(0.2) - math.log(4.0)
+    )  # relative to [-1, 1]
     assert (entropy.mean() - exact).abs() < 4 * entropy.std() / n**0.5
     paid, _ = soft.soft_value(soft.critic, obs, condition, noise, torch.tensor(0.5))
     torch.testing.assert_close(paid, value + 0.5 * entropy)
@@ -87,7 +95,11 @@ def test_terminations_cut_and_time_outs_do_not(action):
 @pytest.mark.parametrize("action", [Discrete(3), BOX])
 def test_critic_loss_is_the_sum_of_both_squared_errors(action):
     soft, (obs, condition) = made(action), inputs()
-    done = torch.eye(3)[:2].repeat(3, 1) if isinstance(action, Discrete) else torch.linspace(-1, 1, 12).view(6, 2)
+    done = (
+        torch.eye(3)[:2].repeat(3, 1)
+        if isinstance(action, Discrete)
+        else torch.linspace(-1, 1, 12).view(6, 2)
+    )
     target = torch.linspace(-1, 1, 6)
     batch = Transitions(obs, done, target, obs, torch.zeros(6))
     condition = condition.requires_grad_()
@@ -116,7 +128,9 @@ def test_targets_follow_by_a_share():
     soft = made()
     before = [p.clone() for p in soft.target.parameters()]
     soft.follow(0.25)
-    for old, new, critic in zip(before, soft.target.parameters(), soft.critic.parameters(), strict=True):
+    for old, new, critic in zip(
+        before, soft.target.parameters(), soft.critic.parameters(), strict=True
+    ):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * critic)
 
 
@@ -140,12 +154,17 @@ def test_comes_to_the_fixed_point_of_soft_q_iteration():
     soft = made(Discrete(2), condition=0, layers=0)
     state, action = torch.arange(4).repeat_interleave(2), torch.arange(2).repeat(4)
     eye, none = torch.eye(4), torch.zeros(8, 0)
-    batch = Transitions(eye[state], torch.eye(2)[action], reward.view(-1), eye[arrival.view(-1)], ended.view(-1))
+    batch = Transitions(
+        eye[state], torch.eye(2)[action], reward.view(-1), eye[arrival.view(-1)], ended.view(-1)
+    )
     critics, actors = list(soft.critic.parameters()), list(soft.actor.parameters())
     optimizers = [torch.optim.Adam(group, lr=0.05) for group in (critics, actors)]
     for _ in range(600):
         target = soft.targets(batch, none, None, alpha, gamma)
-        losses = (soft.critic_loss(batch, none, target), soft.actor_loss(batch.obs, none, None, alpha)[0])
+        losses = (
+            soft.critic_loss(batch, none, target),
+            soft.actor_loss(batch.obs, none, None, alpha)[0],
+        )
         for loss, optimizer, group in zip(losses, optimizers, (critics, actors), strict=True):
             optimizer.zero_grad()
             loss.mean().backward(inputs=group)

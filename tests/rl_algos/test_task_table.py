@@ -13,9 +13,13 @@ from rl_algos.task_table import TaskTable
 def table(family="gridnavi:tasks=3", *, shared="all", always=()) -> TaskTable[MlpPolicy]:
     made = make_family(family)
     return TaskTable(
-        made, lambda: MlpPolicy(made.observation, made.action, 8), shared,
-        ids=("body.0.bias",), heads=("head.",), always=always,
-    )  # fmt: skip
+        made,
+        lambda: MlpPolicy(made.observation, made.action, 8),
+        shared,
+        ids=("body.0.bias",),
+        heads=("head.",),
+        always=always,
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,7 +27,17 @@ def table(family="gridnavi:tasks=3", *, shared="all", always=()) -> TaskTable[Ml
     [
         ("all", ["body.0.bias"]),
         ("trunk", ["body.0.bias", "head.weight", "head.bias"]),
-        ("nothing", ["body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias", "head.weight", "head.bias"]),
+        (
+            "nothing",
+            [
+                "body.0.weight",
+                "body.0.bias",
+                "body.2.weight",
+                "body.2.bias",
+                "head.weight",
+                "head.bias",
+            ],
+        ),
     ],
 )
 def test_what_tasks_own(shared, own):
@@ -84,7 +98,9 @@ def test_a_specialists_gradient_is_scaled_down_to_its_own_norm():
     made.tables[0].grad[0], made.tables[1].grad[0], made.tables[1].grad[1] = 3.0, 4.0, 1e-3
     made.clip_gradients("", 0.5)
     norms = torch.stack([t.grad.square().flatten(1).sum(1) for t in made.tables]).sum(0).sqrt()
-    torch.testing.assert_close(norms[:2], torch.tensor([0.5, 1e-3 * made.tables[1][0].numel() ** 0.5]))
+    torch.testing.assert_close(
+        norms[:2], torch.tensor([0.5, 1e-3 * made.tables[1][0].numel() ** 0.5])
+    )
 
 
 def test_a_shared_gradient_is_scaled_down_as_one_and_only_what_was_named():

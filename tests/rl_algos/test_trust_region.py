@@ -18,7 +18,10 @@ def test_conjugate_gradients_solve_what_a_solver_solves():
 
 
 def point() -> list[nn.Parameter]:
-    return [nn.Parameter(torch.zeros(1, dtype=torch.float64)), nn.Parameter(torch.zeros(2, dtype=torch.float64))]
+    return [
+        nn.Parameter(torch.zeros(1, dtype=torch.float64)),
+        nn.Parameter(torch.zeros(2, dtype=torch.float64)),
+    ]
 
 
 def test_the_step_is_the_natural_gradient_as_long_as_the_bound_allows():
@@ -88,14 +91,20 @@ def test_nothing_moves_where_nothing_is_gained_or_lost():
 
 
 def test_where_nothing_is_asked_nothing_is_the_solution():
-    assert torch.equal(conjugate_gradients(lambda v: MATRIX @ v, torch.zeros_like(SLOPE), 10), torch.zeros_like(SLOPE))
+    assert torch.equal(
+        conjugate_gradients(lambda v: MATRIX @ v, torch.zeros_like(SLOPE), 10),
+        torch.zeros_like(SLOPE),
+    )
 
 
 class Exchange:
     """Two threads that average what they have, as two processes do."""
 
     def __init__(self) -> None:
-        self.barrier, self.values = threading.Barrier(2, timeout=20), [torch.zeros(()), torch.zeros(())]
+        self.barrier, self.values = (
+            threading.Barrier(2, timeout=20),
+            [torch.zeros(()), torch.zeros(())],
+        )
 
     def average(self, index: int):
         def mean(mine: torch.Tensor) -> torch.Tensor:
@@ -117,7 +126,9 @@ def test_processes_that_see_different_tasks_take_the_step_of_their_mean():
             x = torch.cat(where)
             quadratic = [0.5 * x @ matrices[i] @ x for i in parts]
             gain = torch.stack([slopes[i] @ x + (4.0 if i else -4.0) for i in parts]).mean()
-            return gain, torch.stack([q + 2e3 * i * q**2 for i, q in zip(parts, quadratic, strict=True)]).mean()
+            return gain, torch.stack(
+                [q + 2e3 * i * q**2 for i, q in zip(parts, quadratic, strict=True)]
+            ).mean()
 
         return value
 

@@ -198,7 +198,9 @@ class BelievesItself(AnyTally):
 
     def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
         meant = step.action * 0 if carry is None else carry.action
-        return super().observe(memory, step._replace(action=meant), None if carry is None else carry.carry)
+        return super().observe(
+            memory, step._replace(action=meant), None if carry is None else carry.carry
+        )
 
 
 class NeedsItsCarry(AnyTally):
@@ -230,7 +232,9 @@ class HiddenField(AnyTally):
 
 class BatchStatistics(AnyTally):
     def observe(self, memory: Notes, step: Any, carry: Any = None) -> Notes:
-        return super().observe(memory, step._replace(reward=step.reward - step.reward.mean()), carry)
+        return super().observe(
+            memory, step._replace(reward=step.reward - step.reward.mean()), carry
+        )
 
 
 class NoiseByPosition(AnyTally):
@@ -293,10 +297,14 @@ BROKEN_AGENTS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "make"), BROKEN_AGENTS, ids=[f"{rule}-{getattr(m, '__name__', 'card')}" for rule, m in BROKEN_AGENTS]
+    ("rule", "make"),
+    BROKEN_AGENTS,
+    ids=[f"{rule}-{getattr(m, '__name__', 'card')}" for rule, m in BROKEN_AGENTS],
 )
 @pytest.mark.parametrize("family", [Corridor(), BANDIT], ids=lambda family: family.name)
-def test_the_kit_names_the_rule_that_an_agent_breaks(rule: str, make: Callable, family: Any) -> None:
+def test_the_kit_names_the_rule_that_an_agent_breaks(
+    rule: str, make: Callable, family: Any
+) -> None:
     with pytest.raises(ContractError, match=rule):
         AGENT_CHECKS[rule](make(family), family)
 
@@ -304,7 +312,9 @@ def test_the_kit_names_the_rule_that_an_agent_breaks(rule: str, make: Callable, 
 class Steers(Random):
     """In a box of actions: what it was drawn from is ``params``."""
 
-    def __init__(self, family: Any, change: Callable[[Any], Any] = lambda decision: decision) -> None:
+    def __init__(
+        self, family: Any, change: Callable[[Any], Any] = lambda decision: decision
+    ) -> None:
         super().__init__(family)
         self.change = change
 
@@ -318,7 +328,10 @@ def test_real_valued_actions_are_checked_too() -> None:
     for change, message in (
         (lambda d: d._replace(action=d.action * 2), r"expected actions from \[-0.1.*\] to \[0.1"),
         (lambda d: d._replace(action=d.action[:, 0]), r"expected actions floating point \(6, 2\)"),
-        (lambda d: d._replace(action=d.action.long()), r"expected actions floating point \(6, 2\), found torch.int64"),
+        (
+            lambda d: d._replace(action=d.action.long()),
+            r"expected actions floating point \(6, 2\), found torch.int64",
+        ),
         (lambda d: d._replace(action=d.action / 0), "expected actions from"),
         (lambda d: d._replace(params=d.params.log()), "expected finite params"),
     ):
@@ -326,7 +339,9 @@ def test_real_valued_actions_are_checked_too() -> None:
             check_agent(Steers(Reach(), change), Reach())
 
 
-@pytest.mark.parametrize(("rule", "kind"), [("argmax", TakesTheLikeliest), ("1.5", AnotherTemperature)])
+@pytest.mark.parametrize(
+    ("rule", "kind"), [("argmax", TakesTheLikeliest), ("1.5", AnotherTemperature)]
+)
 def test_actions_are_drawn_as_the_card_decodes(rule: str, kind: Any) -> None:
     AGENT_CHECKS["actions_are_drawn_as_said"](kind(BANDIT, decode_rule=rule), BANDIT)
 
@@ -386,7 +401,11 @@ def test_right_logits_do_not_excuse_actions_drawn_otherwise() -> None:
     class DrawsByPosition(AnyTally):
         def act(self, memory: Notes, obs: Any, rng: Rows, *, explore: bool) -> Decision:
             other = Rows.of(0, torch.arange(len(rng))).at(int(rng.salt) % 97)
-            return super().act(memory, obs, rng, explore=explore)._replace(action=other.integers(self.actions))
+            return (
+                super()
+                .act(memory, obs, rng, explore=explore)
+                ._replace(action=other.integers(self.actions))
+            )
 
     with pytest.raises(ContractError, match="rows_are_independent"):
         AGENT_CHECKS["rows_are_independent"](DrawsByPosition(BANDIT), BANDIT)
@@ -399,7 +418,9 @@ def test_a_breach_says_where_what_and_how_to_mend_it() -> None:
     with pytest.raises(ContractError) as error:
         check_agent(ThirdOfTwo(Corridor()), Corridor())
     text = str(error.value)
-    assert text.startswith("tally on corridor, split id, breaks decisions_fit: Every action has the shape")
+    assert text.startswith(
+        "tally on corridor, split id, breaks decisions_fit: Every action has the shape"
+    )
     assert "At row" in text
     assert "episode 0" in text
     assert "expected actions from 0 to 1, found 2." in text

@@ -21,7 +21,9 @@ AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
 
 @pytest.mark.parametrize("rule", FAMILY_CHECKS)
 @pytest.mark.parametrize(
-    "family", [Corridor(), Reach(), *(cls() for cls in FAMILIES.values())], ids=lambda family: family.name
+    "family",
+    [Corridor(), Reach(), *(cls() for cls in FAMILIES.values())],
+    ids=lambda family: family.name,
 )
 def test_every_family_keeps_every_rule(rule: str, family: Any) -> None:
     FAMILY_CHECKS[rule](family)
@@ -51,12 +53,16 @@ class MovesNothing(AnyCorridor):
 
 class MovesWhatNobodyReads(MovesNothing):
     def _sample(self, split: Any, index: Any, noise: Rows) -> Any:
-        return super()._sample(split, index, noise) | {"idle": torch.full(index.shape, float(split.level))}
+        return super()._sample(split, index, noise) | {
+            "idle": torch.full(index.shape, float(split.level))
+        }
 
 
 class NeverSlips(AnyCorridor):
     def step(self, tasks: Any, *args: Any) -> Outcome:
-        return super().step(tasks._replace(params={"side": tasks.params["side"], "slip": torch.zeros(1)}), *args)
+        return super().step(
+            tasks._replace(params={"side": tasks.params["side"], "slip": torch.zeros(1)}), *args
+        )
 
 
 class RoundsItsLevels(AnyCorridor):
@@ -111,7 +117,9 @@ class DoubleRewards(AnyCorridor):
 class NanOnOneSplit(AnyCorridor):
     def step(self, tasks: Any, *args: Any) -> Outcome:
         outcome = super().step(tasks, *args)
-        return outcome._replace(reward=torch.where(tasks.params["slip"] == 0.5, torch.nan, outcome.reward))
+        return outcome._replace(
+            reward=torch.where(tasks.params["slip"] == 0.5, torch.nan, outcome.reward)
+        )
 
 
 class OneSuccessForAll(AnyCorridor):
@@ -322,7 +330,9 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "family"), BROKEN_FAMILIES, ids=[f"{rule}-{family.__name__}" for rule, family in BROKEN_FAMILIES]
+    ("rule", "family"),
+    BROKEN_FAMILIES,
+    ids=[f"{rule}-{family.__name__}" for rule, family in BROKEN_FAMILIES],
 )
 def test_the_kit_names_the_rule_that_a_family_breaks(rule: str, family: Any) -> None:
     with pytest.raises(ContractError, match=rule):
@@ -337,7 +347,9 @@ def test_every_family_rule_has_a_family_that_breaks_it() -> None:
 
 
 def test_verdicts_runs_every_rule_and_stops_at_none() -> None:
-    found = {verdict.rule: verdict.error is None for verdict in verdicts(FAMILY_CHECKS, DoubleRewards())}
+    found = {
+        verdict.rule: verdict.error is None for verdict in verdicts(FAMILY_CHECKS, DoubleRewards())
+    }
     assert list(found) == list(FAMILY_CHECKS)
     assert not found["rewards_fit"]
     assert found["observations_fit"]

@@ -37,7 +37,9 @@ def test_the_mean_at_each_time_by_loops(lam):
                 expected = 0.0
                 for u in range(t, last):
                     after = mean[u + 1] if u + 1 < last else 0.0
-                    expected += (0.9 * lam) ** (u - t) * (float(reward[n, e, u]) + 0.9 * after - mean[u])
+                    expected += (0.9 * lam) ** (u - t) * (
+                        float(reward[n, e, u]) + 0.9 * after - mean[u]
+                    )
                 assert found[n, e, t] == pytest.approx(expected, abs=1e-12)
 
 
@@ -45,17 +47,23 @@ def test_returns_that_are_linear_in_the_features_leave_no_advantage():
     """Each task has weights of its own; with lam 1 and gamma 0 the return is the reward."""
     _, obs, live = some_episodes()
     weight = draws("weight", 2)
-    reward = ((obs * weight[:, None, None]).sum(-1) + obs[..., 0] ** 2 + 3 + torch.linspace(0, 1, H) ** 2) * live
+    reward = (
+        (obs * weight[:, None, None]).sum(-1) + obs[..., 0] ** 2 + 3 + torch.linspace(0, 1, H) ** 2
+    ) * live
     advantage = episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="linear")
     assert advantage.abs().max() < 1e-3
-    assert episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="time").abs().max() > 0.1
+    assert (
+        episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="time").abs().max() > 0.1
+    )
 
 
 @pytest.mark.parametrize("baseline", ["linear", "time"])
 def test_a_task_is_judged_by_its_own_episodes(baseline):
     reward, obs, live = some_episodes()
     together = episode_advantages(reward, obs, live, gamma=0.9, lam=0.8, baseline=baseline)
-    alone = episode_advantages(reward[1:2], obs[1:2], live[1:2], gamma=0.9, lam=0.8, baseline=baseline)
+    alone = episode_advantages(
+        reward[1:2], obs[1:2], live[1:2], gamma=0.9, lam=0.8, baseline=baseline
+    )
     torch.testing.assert_close(together[1:2], alone, atol=1e-9, rtol=0)
 
 
@@ -88,7 +96,9 @@ def test_powers_of_time_up_to_the_third_are_fitted():
     time = torch.linspace(0, 1, H, dtype=torch.float64)
     for power, fitted in ((1, True), (2, True), (3, True), (4, False)):
         reward = (time**power).expand(N, E, H)
-        left = episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="linear").abs().max()
+        left = (
+            episode_advantages(reward, obs, live, gamma=0.0, lam=1.0, baseline="linear").abs().max()
+        )
         assert (left < 1e-3) == fitted
 
 
@@ -96,7 +106,10 @@ def test_episodes_seen_twice_are_fitted_as_if_seen_once():
     reward, obs, live = some_episodes()
     once = episode_advantages(reward, obs, live, gamma=0.9, lam=0.8, baseline="linear")
     twice = episode_advantages(
-        *(torch.cat([part, part], 1) for part in (reward, obs, live)), gamma=0.9, lam=0.8, baseline="linear"
+        *(torch.cat([part, part], 1) for part in (reward, obs, live)),
+        gamma=0.9,
+        lam=0.8,
+        baseline="linear",
     )
     torch.testing.assert_close(twice, torch.cat([once, once], 1), atol=1e-12, rtol=0)
 

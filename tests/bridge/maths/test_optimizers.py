@@ -19,7 +19,9 @@ def test_thirty_steps_are_torchs_with_a_model_a_row():
     theirs = [[own[name][n].clone().requires_grad_() for name in own] for n in range(3)]
     optimizers = [torch.optim.Adam(one, lr=0.03) for one in theirs]
     for step in range(30):
-        gradients = {name: g * scale.view(-1, *[1] * (g.dim() - 1)) for name, g in rows(1 + step).items()}
+        gradients = {
+            name: g * scale.view(-1, *[1] * (g.dim() - 1)) for name, g in rows(1 + step).items()
+        }
         own, moments, taken = adam(own, list(gradients.values()), moments, lr=0.03, max_norm=2.0)
         assert taken.all()
         for n, (one, optimizer) in enumerate(zip(theirs, optimizers, strict=True)):
@@ -64,7 +66,10 @@ def test_plain_steps_are_torchs_with_a_model_a_row_and_gradients_flow_through_th
         for weights, name in zip(one, own, strict=True):
             torch.testing.assert_close(moved[name][n], weights, atol=1e-6, rtol=0)
     through = torch.autograd.grad(moved["b"].sum(), leaves[0])[0]
-    assert through[0].tolist() == [-0.3, -0.3]  # this row's gradient is short: nothing is scaled down
+    assert through[0].tolist() == [
+        -0.3,
+        -0.3,
+    ]  # this row's gradient is short: nothing is scaled down
     leaves[0].data[1, 0] = torch.inf
     moved, taken = sgd(own, leaves, lr=0.3, max_norm=2.0)
     assert taken.tolist() == [True, False, True]

@@ -13,7 +13,9 @@ from bridge.rng import Rows
 
 def random_mdps(rows: int, states: int, actions: int) -> tuple[torch.Tensor, torch.Tensor]:
     noise = Rows.of("random mdps", torch.arange(rows))
-    return noise.at("p").dirichlet(torch.ones(rows, states, actions, states)), noise.at("r").normal(states, actions)
+    return noise.at("p").dirichlet(torch.ones(rows, states, actions, states)), noise.at("r").normal(
+        states, actions
+    )
 
 
 def test_two_states_by_hand() -> None:
@@ -58,7 +60,9 @@ def test_a_row_alone_equals_the_row_in_a_batch_bitwise(radius: float | None) -> 
     def plan(rows: slice) -> torch.Tensor:
         if radius is None:
             return value_iteration(transition[rows], reward[rows], 4)
-        return extended_value_iteration(transition[rows], reward[rows], torch.full_like(reward[rows], radius), 4)
+        return extended_value_iteration(
+            transition[rows], reward[rows], torch.full_like(reward[rows], radius), 4
+        )
 
     together = plan(slice(None))
 
@@ -80,7 +84,9 @@ def test_the_optimistic_backup_solves_its_linear_program(radius: float) -> None:
         estimate = transition[0, s, a].double().numpy()
         answer = linprog(
             c=np.concatenate([-value, np.zeros(states)]),
-            A_ub=np.block([[eye, -eye], [-eye, -eye], [np.zeros((1, states)), np.ones((1, states))]]),
+            A_ub=np.block(
+                [[eye, -eye], [-eye, -eye], [np.zeros((1, states)), np.ones((1, states))]]
+            ),
             b_ub=np.concatenate([estimate, -estimate, [radius]]),
             A_eq=np.concatenate([np.ones(states), np.zeros(states)])[None],
             b_eq=[estimate.sum()],
@@ -93,7 +99,9 @@ def test_without_a_radius_extended_value_iteration_is_value_iteration() -> None:
 
     optimistic = extended_value_iteration(transition, reward, torch.zeros_like(reward), 10)
 
-    torch.testing.assert_close(optimistic, value_iteration(transition, reward, 10), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        optimistic, value_iteration(transition, reward, 10), atol=1e-4, rtol=1e-5
+    )
 
 
 def test_with_radius_two_every_state_can_be_reached() -> None:

@@ -14,14 +14,18 @@ def brute(reward, value, gamma, lam):
     steps = len(reward)
     after = [*value[1:].unbind(), torch.zeros_like(value[0])]
     delta = [reward[t] + gamma * after[t] - value[t] for t in range(steps)]
-    return torch.stack([sum((gamma * lam) ** (s - t) * delta[s] for s in range(t, steps)) for t in range(steps)])
+    return torch.stack(
+        [sum((gamma * lam) ** (s - t) * delta[s] for s in range(t, steps)) for t in range(steps)]
+    )
 
 
 @pytest.mark.parametrize(("gamma", "lam"), [(1.0, 1.0), (0.99, 0.3), (0.9, 0.0), (1.0, 0.95)])
 def test_equals_its_definition(gamma, lam):
     torch.manual_seed(0)
     reward, value = torch.randn(12, 4, dtype=torch.float64), torch.randn(12, 4, dtype=torch.float64)
-    torch.testing.assert_close(trial_advantages(reward, value, gamma=gamma, lam=lam), brute(reward, value, gamma, lam))
+    torch.testing.assert_close(
+        trial_advantages(reward, value, gamma=gamma, lam=lam), brute(reward, value, gamma, lam)
+    )
 
 
 def test_monte_carlo_is_the_rest_of_the_trial():
@@ -84,7 +88,12 @@ def test_return_scale_asks_only_trials_that_reach_a_step():
     assert scale.mean.flatten().tolist() == [1.5, 1, 0, 0]
     assert scale.square.item() == pytest.approx(0.5 / 3)
     scale.update(live.float(), live, gamma=1.0)
-    assert scale.mean.flatten().tolist() == [1.75, 1.25, 1, 0]  # halfway to 2 and to 1.5; at once to the first 1
+    assert scale.mean.flatten().tolist() == [
+        1.75,
+        1.25,
+        1,
+        0,
+    ]  # halfway to 2 and to 1.5; at once to the first 1
     squares = sum(x * x for x in (1.25, -0.75, 0.25, 0.75, -0.25, 0))
     assert scale.square.item() == pytest.approx((0.5 / 3 + squares / 6) / 2)
     assert scale.updates.flatten().tolist() == [2, 2, 1, 0]

@@ -32,7 +32,10 @@ def expected(estimator: str, horizon: int = 2):
     def value(theta: Tensor) -> Tensor:
         log_prob = two_steps.log_probs(theta.log_softmax(1))
         if horizon == 1:
-            return (chance * surrogate(log_prob[:, :1], behaviour[:, :1], ADVANTAGE[:, :1], estimator).sum(1)).sum()
+            return (
+                chance
+                * surrogate(log_prob[:, :1], behaviour[:, :1], ADVANTAGE[:, :1], estimator).sum(1)
+            ).sum()
         return (chance * surrogate(log_prob, behaviour, ADVANTAGE, estimator).sum(1)).sum()
 
     return value
@@ -57,15 +60,24 @@ def products(lagged: bool) -> Tensor:
     total = torch.zeros(6, 6, dtype=torch.float64)
     for path in range(8):
         first, second = score[path]
-        for advantage, own, before in ((ADVANTAGE[path, 0], first, 0 * first), (ADVANTAGE[path, 1], second, first)):
-            outer = torch.outer(own, before) + torch.outer(before, own) if lagged else torch.outer(own, own)
+        for advantage, own, before in (
+            (ADVANTAGE[path, 0], first, 0 * first),
+            (ADVANTAGE[path, 1], second, first),
+        ):
+            outer = (
+                torch.outer(own, before) + torch.outer(before, own)
+                if lagged
+                else torch.outer(own, own)
+            )
             total += chance[path] * advantage * outer
     return total.view(3, 2, 3, 2)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_all_first_derivatives_are_the_policy_gradient(estimator):
-    torch.testing.assert_close(grad(expected(estimator))(THETA), grad(exact)(THETA), atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        grad(expected(estimator))(THETA), grad(exact)(THETA), atol=1e-14, rtol=0
+    )
 
 
 def test_the_second_derivative_of_dice_is_exact():
@@ -92,7 +104,9 @@ def test_lvc_and_dice_are_exact_where_episodes_have_one_step(estimator):
 
 def test_maml_lacks_the_sampling_term():
     missing = hessian(exact) - hessian(expected("maml"))
-    torch.testing.assert_close(missing, products(lagged=False) + products(lagged=True), atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        missing, products(lagged=False) + products(lagged=True), atol=1e-14, rtol=0
+    )
     assert (missing - products(lagged=True)).abs().max() > 0.01
 
 
@@ -129,14 +143,24 @@ def test_the_spread_and_how_it_changes_with_the_policy(estimator):
     advantage = torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64)
     live = torch.tensor([True, True, False])
     found = spread(log_prob, behaviour, advantage, live, estimator)
-    ratio = (log_prob.detach() - behaviour).exp() if estimator == "lvc" else torch.ones(3, dtype=torch.float64)
+    ratio = (
+        (log_prob.detach() - behaviour).exp()
+        if estimator == "lvc"
+        else torch.ones(3, dtype=torch.float64)
+    )
     square = ratio * advantage**2
     expected = (square.sum() / 2).sqrt()
     torch.testing.assert_close(found.detach(), expected, atol=1e-9, rtol=0)
-    slope = square / 2 / (2 * expected) if estimator in ("lvc", "dice") else torch.zeros(3, dtype=torch.float64)
+    slope = (
+        square / 2 / (2 * expected)
+        if estimator in ("lvc", "dice")
+        else torch.zeros(3, dtype=torch.float64)
+    )
     if found.requires_grad:
         found.backward()
-    torch.testing.assert_close(log_prob.grad if found.requires_grad else 0 * slope, slope, atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        log_prob.grad if found.requires_grad else 0 * slope, slope, atol=1e-9, rtol=0
+    )
 
 
 @pytest.mark.parametrize("lived", [True, False])

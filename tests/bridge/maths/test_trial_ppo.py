@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Judged, Losses, judge, live_mean, losses
+from bridge.maths.trial_ppo import Losses, PpoTargets, live_mean, losses, ppo_targets
 from bridge.rng import Rows
 
 LIVE = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 0, 1]]).bool()
@@ -18,37 +18,46 @@ def numbers(name: str) -> torch.Tensor:
     return Rows.of(name, torch.arange(3)).normal(4)
 
 
-def batch(**changed) -> Judged:
-    made = Judged(numbers("old") - 2, numbers("target"), numbers("gain"), LIVE, LENGTH)
+def batch(**changed) -> PpoTargets:
+    made = PpoTargets(numbers("old") - 2, numbers("target"), numbers("gain"), LIVE, LENGTH)
     return made._replace(**changed)
 
 
-def found(judged: Judged, *, clip: float = 0.2, log_prob=None) -> Losses:
-    log_prob = judged.behaviour + 0.3 * numbers("step")[:, : judged.live.shape[1]] if log_prob is None else log_prob
-    return losses(log_prob, numbers("entropy"), numbers("score"), judged, clip=clip)
+def found(targets: PpoTargets, *, clip: float = 0.2, log_prob=None) -> Losses:
+    log_prob = (
+        targets.behaviour + 0.3 * numbers("step")[:, : targets.live.shape[1]]
+        if log_prob is None
+        else log_prob
+    )
+    return losses(log_prob, numbers("entropy"), numbers("score"), targets, clip=clip)
 
 
 def test_losses_are_means_over_live_steps_written_out():
-    judged, clip = batch(), 0.2
-    log_prob = judged.behaviour + 0.3 * numbers("step")
+    targets, clip = batch(), 0.2
+    log_prob = targets.behaviour + 0.3 * numbers("step")
     wanted = dict.fromkeys(Losses._fields, 0.0)
     for t, b in LIVE.nonzero().tolist():
-        ratio = math.exp(log_prob[t, b] - judged.behaviour[t, b])
+        ratio = math.exp(log_prob[t, b] - targets.behaviour[t, b])
         limit = min(max(ratio, 1 - clip), 1 + clip)
-        gain = judged.advantage[t, b].item()
+        gain = targets.advantage[t, b].item()
         wanted["loss_policy"] -= min(ratio * gain, limit * gain) / STEPS
-        wanted["loss_value"] += (numbers("score")[t, b] - judged.target[t, b]).item() ** 2 / STEPS
+        wanted["loss_value"] += (numbers("score")[t, b] - targets.target[t, b]).item() ** 2 / STEPS
         wanted["entropy"] += numbers("entropy")[t, b].item() / STEPS
         wanted["clipped"] += (ratio != limit) / STEPS
     assert 0 < wanted["clipped"] < 1
-    assert {name: value.item() for name, value in found(judged)._asdict().items()} == pytest.approx(wanted, rel=1e-5)
+    assert {
+        name: value.item() for name, value in found(targets)._asdict().items()
+    } == pytest.approx(wanted, rel=1e-5)
 
 
 def test_padding_is_nowhere_in_losses_and_gradients_even_where_its_ratio_is_infinite():
-    judged = batch()
-    rubbish = [torch.where(LIVE, part, 1000.0 * sign) for part, sign in zip(judged[:3], (-1, 1, 1), strict=True)]
+    targets = batch()
+    rubbish = [
+        torch.where(LIVE, part, 1000.0 * sign)
+        for part, sign in zip(targets[:3], (-1, 1, 1), strict=True)
+    ]
     results = []
-    for each in (judged, Judged(*rubbish, LIVE, LENGTH)):
+    for each in (targets, PpoTargets(*rubbish, LIVE, LENGTH)):
         log_prob = (batch().behaviour + 0.3 * numbers("step")).requires_grad_()
         said = found(each, log_prob=log_prob)
         (gradient,) = torch.autograd.grad(said.loss_policy, log_prob)
@@ -60,10 +69,10 @@ def test_padding_is_nowhere_in_losses_and_gradients_even_where_its_ratio_is_infi
 
 
 def test_a_ratio_beyond_the_clip_has_no_gradient_where_it_would_gain():
-    judged = batch(behaviour=torch.zeros(3, 4), advantage=torch.ones(3, 4))
+    targets = batch(behaviour=torch.zeros(3, 4), advantage=torch.ones(3, 4))
     log_prob = torch.full((3, 4), 0.1).requires_grad_()
     log_prob.data[0] = 0.5
-    said = losses(log_prob, numbers("e"), numbers("s"), judged, clip=0.2)
+    said = losses(log_prob, numbers("e"), numbers("s"), targets, clip=0.2)
     assert said.clipped.item() == pytest.approx(4 / STEPS)
     assert not said.clipped.requires_grad
     (gradient,) = torch.autograd.grad(said.loss_policy, log_prob)
@@ -73,7 +82,9 @@ def test_a_ratio_beyond_the_clip_has_no_gradient_where_it_would_gain():
 
 def test_means_over_equal_parts_average_to_that_of_the_whole_however_their_lengths_differ():
     each = numbers("each")
-    halves = [live_mean(each[:, part], LIVE[:, part], LENGTH) for part in (slice(0, 2), slice(2, 4))]
+    halves = [
+        live_mean(each[:, part], LIVE[:, part], LENGTH) for part in (slice(0, 2), slice(2, 4))
+    ]
     assert sum(halves).item() / 2 == pytest.approx(each[LIVE].mean().item())
     assert live_mean(each, LIVE, LENGTH).item() == pytest.approx(each[LIVE].mean().item())
 
@@ -96,7 +107,7 @@ def test_judged_by_hand():
     """Advantages run to a trial's last live step and no further; standardised over live steps; targets are scores."""
     reward, score = torch.where(LIVE, numbers("reward"), 0.0), numbers("score")
     scale, old = scale_of(reward), numbers("old")
-    judged = judge(old, score, reward, LIVE, scale, length=LENGTH, gamma=0.9, lam=0.8)
+    targets = ppo_targets(old, score, reward, LIVE, scale, length=LENGTH, gamma=0.9, lam=0.8)
     value = scale.mean[:3] + scale.square.sqrt() * score
     raw = torch.zeros(3, 4)
     for b, length in enumerate(LIVE.sum(0).tolist()):
@@ -106,12 +117,12 @@ def test_judged_by_hand():
             raw[t, b] = reward[t, b] + 0.9 * after - value[t, b] + 0.9 * 0.8 * rest
     live = raw[LIVE]
     standard = (live - live.mean()) / live.std(correction=0)
-    torch.testing.assert_close(judged.advantage[LIVE], standard, atol=1e-5, rtol=0)
+    torch.testing.assert_close(targets.advantage[LIVE], standard, atol=1e-5, rtol=0)
     wanted = (raw + value - scale.mean[:3]) / scale.square.sqrt()
-    torch.testing.assert_close(judged.target[LIVE], wanted[LIVE], atol=1e-5, rtol=0)
-    assert judged.behaviour is old
-    assert judged.live is LIVE
-    assert judged.length == LENGTH
+    torch.testing.assert_close(targets.target[LIVE], wanted[LIVE], atol=1e-5, rtol=0)
+    assert targets.behaviour is old
+    assert targets.live is LIVE
+    assert targets.length == LENGTH
 
 
 def test_advantages_are_standardised_over_all_processes():
@@ -120,8 +131,10 @@ def test_advantages_are_standardised_over_all_processes():
     asked, told = [], iter((torch.tensor(0.5), torch.tensor(4.0)))
     known = (numbers("old"), numbers("score"), reward, LIVE, scale_of(reward))
     settings = {"length": LENGTH, "gamma": 0.9, "lam": 0.8}
-    alone = judge(*known, **settings).advantage[LIVE]
-    shared = judge(*known, **settings, average=lambda mine: (asked.append(mine.item()), next(told))[1]).advantage[LIVE]
+    alone = ppo_targets(*known, **settings).advantage[LIVE]
+    shared = ppo_targets(
+        *known, **settings, average=lambda mine: (asked.append(mine.item()), next(told))[1]
+    ).advantage[LIVE]
     raw = 2 * shared + 0.5
     torch.testing.assert_close((raw - raw.mean()) / raw.std(correction=0), alone, atol=1e-5, rtol=0)
     assert asked == pytest.approx([raw.mean().item(), (raw - 0.5).square().mean().item()], abs=1e-5)

@@ -5,11 +5,11 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.protocol import Clues, Trial
 from bridge.references.graded import Graded
 from bridge.references.random import Random
-from bridge.references.table import reference
+from bridge.references.registry import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 
@@ -27,7 +27,9 @@ def test_keeps_the_contract(spec):
 def test_without_noise_it_earns_what_the_oracle_earns(spec):
     family = make_family(spec)
     agents = Graded(family, "id", noise=0.0), reference("oracle", family, "id")
-    mine, oracles = (evaluate(agent, family, Plan(trials=400)).mean("trial_return") for agent in agents)
+    mine, oracles = (
+        evaluate(agent, family, Plan(trials=400)).mean("trial_return") for agent in agents
+    )
     assert mine == pytest.approx(oracles, rel=0.02)
 
 
@@ -57,7 +59,9 @@ def test_the_share_is_that_of_actions():
     rng, tasks = Rows.of(0, torch.arange(n)), family.sample("id", torch.arange(n))
     agent = Graded(family, "id", noise=0.4)
     memory = agent.start(Clues(task=tasks), Trial(9, 1), rng)
-    best = agent.act(memory, torch.zeros(n), rng, explore=True).action == family.mean_rewards(tasks).argmax(1)
+    best = agent.act(memory, torch.zeros(n), rng, explore=True).action == family.mean_rewards(
+        tasks
+    ).argmax(1)
     assert best.float().mean().item() == pytest.approx(0.7, abs=4 * (0.21 / n) ** 0.5)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.protocol import Clues, Step, Trial
 from bridge.references.q_learning import QLearning
 from bridge.rng import Rows
@@ -28,9 +28,14 @@ def test_updates_by_hand():
     memory.values[:, 2, 0] = 10.0
     memory.values[:, 1, 1] = 2.0
     full = torch.full((rows,), 1)
-    ended, late = torch.tensor([False, True, False, False]), torch.tensor([False, False, True, False])
+    ended, late = (
+        torch.tensor([False, True, False, False]),
+        torch.tensor([False, False, True, False]),
+    )
     live = torch.tensor([True, True, True, False])
-    found = agent.observe(memory, Step(full, full, torch.ones(rows), full + 1, ended, late, live)).values
+    found = agent.observe(
+        memory, Step(full, full, torch.ones(rows), full + 1, ended, late, live)
+    ).values
     torch.testing.assert_close(found[:, 1, 1], torch.tensor([6.0, 1.5, 6.0, 2.0]))
     assert (found[:, 2, 0] == 10.0).all()
 
@@ -38,7 +43,9 @@ def test_updates_by_hand():
 def test_exploration_falls_and_ends():
     agent = QLearning(Corridor(), "id", epsilon=0.8, greedy_from=0.5)
     memory = agent.start(Clues(), Trial(8, 6), Rows.of(0, torch.arange(1)))
-    found = [agent.begin(memory, Rows.of(0, torch.arange(1)), episode=e).epsilon.item() for e in range(8)]
+    found = [
+        agent.begin(memory, Rows.of(0, torch.arange(1)), episode=e).epsilon.item() for e in range(8)
+    ]
     assert found == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0, 0.0])
 
 
@@ -62,7 +69,9 @@ def test_it_learns_a_dark_room_from_scratch():
     assert found.mean("episode_return") > 8
 
 
-@pytest.mark.parametrize("settings", [{"rate": 0.0}, {"gamma": 1.1}, {"epsilon": -0.1}, {"greedy_from": 0.0}])
+@pytest.mark.parametrize(
+    "settings", [{"rate": 0.0}, {"gamma": 1.1}, {"epsilon": -0.1}, {"greedy_from": 0.0}]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
         QLearning(Corridor(), "id", **settings)

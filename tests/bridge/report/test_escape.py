@@ -12,9 +12,31 @@ from rich.table import Table
 from bridge.report import escape
 
 NAMES = (
-    "x [y[/x]", "[red]x[/red]", "a|b", "`a`", "a_b", "_a_", "*a*", "**a** <b>c</b>", "a\\|b\\", "$x$", "$x", "a$b$c",
-    r"\$a$", "=1+1", "+1", "-x", "@SUM(A1)", "- x", "# x", "[a](b)", "&amp;", "~~a~~", ":smile:", "rl2:hidden=64",
-)  # fmt: skip
+    "x [y[/x]",
+    "[red]x[/red]",
+    "a|b",
+    "`a`",
+    "a_b",
+    "_a_",
+    "*a*",
+    "**a** <b>c</b>",
+    "a\\|b\\",
+    "$x$",
+    "$x",
+    "a$b$c",
+    r"\$a$",
+    "=1+1",
+    "+1",
+    "-x",
+    "@SUM(A1)",
+    "- x",
+    "# x",
+    "[a](b)",
+    "&amp;",
+    "~~a~~",
+    ":smile:",
+    "rl2:hidden=64",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,7 +52,11 @@ def test_a_terminal_shows_the_name(name):
 def test_markdown_shows_the_name_in_a_cell_and_in_a_paragraph(name):
     page = f"| method | n |\n|---|---:|\n| {escape.markdown(name)} | 1 |\n\n{escape.markdown(name)} on gridnavi\n"
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page)
-    texts = ["".join(part.content for part in token.children or ()) for token in tokens if token.type == "inline"]
+    texts = [
+        "".join(part.content for part in token.children or ())
+        for token in tokens
+        if token.type == "inline"
+    ]
     assert texts == ["method", "n", name, "1", f"{name} on gridnavi"]
     parts = [part for token in tokens if token.children for part in token.children]
     assert {part.type for part in parts} <= {"text", "text_special"}
@@ -60,5 +86,10 @@ def test_signs_of_numbers_are_no_lists():
 
 
 def test_line_breaks_and_control_characters_are_spaces():
-    for escaped in (escape.markdown, escape.comma_separated, escape.figure, lambda text: escape.terminal(text).plain):
+    for escaped in (
+        escape.markdown,
+        escape.comma_separated,
+        escape.figure,
+        lambda text: escape.terminal(text).plain,
+    ):
         assert escaped("a\nb\rc\x1b[0m\u2028d").startswith("a b c ")

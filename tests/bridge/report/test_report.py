@@ -11,14 +11,15 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
-from bridge import parquet, results
+from bridge import parquet
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.stats import Interval
 from bridge.references.random import Random
-from bridge.references.table import reference
+from bridge.references.registry import reference
 from bridge.report import escape, figures, tables
 from bridge.report.summary import Key, Line, Results, Sums
-from bridge.stats import Interval
 from bridge.tasks import family as make_family
 
 FAMILY = "tabular_mdp"
@@ -45,15 +46,33 @@ def synthetic(
                 centre = mean + shifts[part] + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
                 line = dict.fromkeys(results.COLUMNS)
                 line |= {
-                    "suite_version": 2, "family": family, "split": split, "method": method, "seed": seed, "track": "O",
-                    "task_id": task, "task_params": "{}", "part": part, "curve_point": 0, "k_episodes": 4,
+                    "suite_version": 2,
+                    "family": family,
+                    "split": split,
+                    "method": method,
+                    "seed": seed,
+                    "track": "O",
+                    "task_id": task,
+                    "task_params": "{}",
+                    "part": part,
+                    "curve_point": 0,
+                    "k_episodes": 4,
                     "k_transitions": 60,
-                    "axis": split.split("/")[1] if "/" in split else "", "level": int(split[-1]) if "/" in split else 0,
-                    "shift_distance": 0.2 if "/" in split else 0.0, "clue": "nothing", "supervision": "none",
-                    "exact_reference": "exact", "config_hash": "c", "family_hash": "f",
-                }  # fmt: skip
+                    "axis": split.split("/")[1] if "/" in split else "",
+                    "level": int(split[-1]) if "/" in split else 0,
+                    "shift_distance": 0.2 if "/" in split else 0.0,
+                    "clue": "nothing",
+                    "supervision": "none",
+                    "exact_reference": "exact",
+                    "config_hash": "c",
+                    "family_hash": "f",
+                }
                 for metric in ("trial_return", "episode_return"):
-                    line |= {f"{metric}_n": n, f"{metric}_sum": n * centre, f"{metric}_sum_sq": n * (centre**2 + 1)}
+                    line |= {
+                        f"{metric}_n": n,
+                        f"{metric}_sum": n * centre,
+                        f"{metric}_sum_sq": n * (centre**2 + 1),
+                    }
                 lines.append(line)
     return pa.Table.from_pylist(lines, schema=results.SCHEMA)
 
@@ -73,7 +92,9 @@ def test_scores_are_ratios_of_means(folder):
     read = Results(folder)
     assert read.score(Key(FAMILY, "id", "learner"), "oracle").mean == pytest.approx(0.75)
     assert read.score(Key(FAMILY, "id", "learner"), "bayes").mean == pytest.approx(1.5)
-    assert read.score(Key(FAMILY, "shift/reward_noise/3", "learner"), "oracle").mean == pytest.approx(0.5)
+    assert read.score(
+        Key(FAMILY, "shift/reward_noise/3", "learner"), "oracle"
+    ).mean == pytest.approx(0.5)
 
 
 def test_what_the_training_prior_costs(folder):
@@ -116,7 +137,9 @@ def test_on_a_finite_list_of_tasks_one_seed_has_replicates(tmp_path):
         assert (found.low, found.high) == pytest.approx(expected(values))
     gap, low = (value["oracle"] - value["random"]).mean(), value["random"].mean()
     score = (value["bayes"].mean() - low) / gap
-    linear = score + (value["bayes"] - (1 - score) * value["random"] - score * value["oracle"]) / gap
+    linear = (
+        score + (value["bayes"] - (1 - score) * value["random"] - score * value["oracle"]) / gap
+    )
     assert (read.score(key).low, read.score(key).high) == pytest.approx(expected(linear))
 
 
@@ -129,13 +152,17 @@ def test_rows_that_stand_twice_are_refused(folder):
 
 def test_rows_played_differently_are_refused(folder):
     rows = synthetic("greedy", "id", 1.0, seeds=1)
-    other = rows.set_column(rows.schema.get_field_index("config_hash"), "config_hash", pa.array(["x"] * len(rows)))
+    other = rows.set_column(
+        rows.schema.get_field_index("config_hash"), "config_hash", pa.array(["x"] * len(rows))
+    )
     parquet.write(folder / "rows" / "other.parquet", other)
     with pytest.raises(UserError, match="different trials or seeds"):
         Results(folder)
 
 
-@pytest.mark.parametrize("place", ["method=rl2", "trial_return_sum=0", "track=C", "seed=7/split=id"])
+@pytest.mark.parametrize(
+    "place", ["method=rl2", "trial_return_sum=0", "track=C", "seed=7/split=id"]
+)
 def test_results_are_the_same_whatever_the_folder_is_called(folder, tmp_path, place):
     """Folders that look like partitions of a dataset say nothing about the rows in them."""
 
@@ -151,7 +178,9 @@ def test_seeds_whose_episodes_end_at_different_times_share_their_curve_points(tm
     """Two seeds with 60 and 63 transitions behind the only point: one point, at their mean."""
     rows = synthetic("learner", "id", 4.0, seeds=2)
     transitions = pa.array([60 + 3 * seed for seed in rows["seed"].to_pylist()])
-    rows = rows.set_column(rows.schema.get_field_index("k_transitions"), "k_transitions", transitions)
+    rows = rows.set_column(
+        rows.schema.get_field_index("k_transitions"), "k_transitions", transitions
+    )
     parquet.write(results.cell_path(tmp_path, rows), rows)
     ((episodes, behind, interval),) = Results(tmp_path).curve(Key(FAMILY, "id", "learner"))
     assert (episodes, behind) == (4, 62)
@@ -174,9 +203,13 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
 
 
 def test_a_file_of_several_methods_is_read_as_several_files(folder, tmp_path):
-    joined = pa.concat_tables([results.read_file(path) for path in results.files(folder)]).unify_dictionaries()
+    joined = pa.concat_tables(
+        [results.read_file(path) for path in results.files(folder)]
+    ).unify_dictionaries()
     parquet.write(tmp_path / "one" / "rows" / "all.parquet", joined)
-    assert list(Results(tmp_path / "one").lines(FAMILY, "id")) == list(Results(folder).lines(FAMILY, "id"))
+    assert list(Results(tmp_path / "one").lines(FAMILY, "id")) == list(
+        Results(folder).lines(FAMILY, "id")
+    )
 
 
 def test_a_damaged_file_is_named(folder):
@@ -184,7 +217,9 @@ def test_a_damaged_file_is_named(folder):
     path = results.files(folder)[3]
     whole = path.read_bytes()
     path.write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
-    with pytest.raises(UserError, match=rf"{re.escape(str(path))} cannot be read .*Remove it and run compare again"):
+    with pytest.raises(
+        UserError, match=rf"{re.escape(str(path))} cannot be read .*Remove it and run compare again"
+    ):
         Results(folder)
 
 
@@ -205,13 +240,20 @@ def test_few_seeds_with_a_skewed_spread_are_warned_of(folder):
     """Of five seeds one fails: a sentence in the page, a line in the CSV. Seeds that spread evenly have neither."""
     for seed, mean in enumerate((4.0, 4.01, 3.99, 4.02, 1.0)):
         rows = synthetic("brittle", "id", mean, seeds=1)
-        rows = rows.set_column(rows.schema.get_field_index("seed"), "seed", pa.array([seed] * len(rows)))
+        rows = rows.set_column(
+            rows.schema.get_field_index("seed"), "seed", pa.array([seed] * len(rows))
+        )
         parquet.write(results.cell_path(folder, rows), rows)
     read = Results(folder)
     warned = [line for line in read.lines(FAMILY, "id") if line.metric == "seed_skewness"]
     assert [(line.key.method, line.interval.n) for line in warned] == [("brittle", 5)]
-    assert warned[0].interval.mean == pytest.approx(-1.5, abs=0.01)  # all that one of five can reach
-    assert "brittle on tabular_mdp: the returns of 5 seeds are skewed on id; so few seeds" in tables.markdown(read)
+    assert warned[0].interval.mean == pytest.approx(
+        -1.5, abs=0.01
+    )  # all that one of five can reach
+    assert (
+        "brittle on tabular_mdp: the returns of 5 seeds are skewed on id; so few seeds"
+        in tables.markdown(read)
+    )
     assert "learner on tabular_mdp: the returns" not in tables.markdown(read)
     assert "brittle,O,seed_skewness,-1.4" in tables.comma_separated(warned)
 
@@ -240,7 +282,11 @@ def test_markdown_and_csv_hold_the_same_means(folder):
     assert "Δ_prior = 0.5" in page
     lines = [line for split in read.splits(FAMILY) for line in read.lines(FAMILY, split)]
     written = list(csv.DictReader(tables.comma_separated(lines).splitlines()))
-    found = {(r["split"], r["method"]): float(r["mean"]) for r in written if r["metric"] == "trial_return"}
+    found = {
+        (r["split"], r["method"]): float(r["mean"])
+        for r in written
+        if r["metric"] == "trial_return"
+    }
     assert found["id", "oracle"] == 5.0
     assert found["shift/reward_noise/3", "learner"] == pytest.approx(3.0)
     assert {r["interval"] for r in written} >= {"bootstrap over tasks", "t over seeds"}
@@ -251,14 +297,23 @@ def refusing(method: str, split: str, by_seed: list[list[tuple[float, float]]]) 
     lines = []
     for seed, points in enumerate(by_seed):
         for point, (taken, refused) in enumerate(points):
-            counted = {"seed": seed, "curve_point": point, "test_grad_steps": taken, "test_refused_steps": refused}
-            lines += [row | counted for row in synthetic(method, split, 1.0, 1, trials=2).to_pylist()]
+            counted = {
+                "seed": seed,
+                "curve_point": point,
+                "test_grad_steps": taken,
+                "test_refused_steps": refused,
+            }
+            lines += [
+                row | counted for row in synthetic(method, split, 1.0, 1, trials=2).to_pylist()
+            ]
     return pa.Table.from_pylist(lines, schema=results.SCHEMA)
 
 
 def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):
     """At the last curve point the two seeds have refused 1.5 and 0 of the 3 steps that each of their 48 trials had."""
-    assert not any("refused" in text for text in (tables.markdown(Results(folder)), *tables.refusals([])))
+    assert not any(
+        "refused" in text for text in (tables.markdown(Results(folder)), *tables.refusals([]))
+    )
     for split, by_seed in (
         ("id", [[(0.5, 0.5), (1.5, 1.5)], [(1.0, 0.0), (3.0, 0.0)]]),
         ("shift/reward_noise/3", [[(0.0, 2.0)]]),
@@ -279,7 +334,13 @@ def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):
 
 def test_of_many_splits_those_with_most_refusals_are_named():
     lines = [
-        Line(Key("f", f"shift/{i}", "m"), "refused_steps", Interval(i / 10, 0.0, 0.0, 10, "all steps", 0.95), 1, 1)
+        Line(
+            Key("f", f"shift/{i}", "m"),
+            "refused_steps",
+            Interval(i / 10, 0.0, 0.0, 10, "all steps", 0.95),
+            1,
+            1,
+        )
         for i in range(1, 7)
     ]
     (said,) = tables.refusals(lines)
@@ -353,10 +414,15 @@ def test_a_million_rows_are_comfortable(tmp_path):
     """Not a timed test: it only shows that aggregates of 10^6 rows come out right."""
 
     def at_seed(table, seed):
-        return table.set_column(table.schema.get_field_index("seed"), "seed", pa.array([seed] * len(table)))
+        return table.set_column(
+            table.schema.get_field_index("seed"), "seed", pa.array([seed] * len(table))
+        )
 
     one = synthetic("random", "id", 2.0, seeds=1, tasks=500)
-    parquet.write(tmp_path / "rows" / "many.parquet", pa.concat_tables([at_seed(one, seed) for seed in range(200)]))
+    parquet.write(
+        tmp_path / "rows" / "many.parquet",
+        pa.concat_tables([at_seed(one, seed) for seed in range(200)]),
+    )
     assert Results(tmp_path).mean(Key(FAMILY, "id", "random")).mean == pytest.approx(2.0)
 
 

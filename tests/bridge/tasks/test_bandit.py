@@ -22,7 +22,11 @@ def means(made: Bandit, split: str = "id") -> np.ndarray:
 def rewards(made: Bandit, split: str = "id", arm: int = 0) -> np.ndarray:
     tasks = made.sample(split, torch.arange(N))
     state, _ = made.reset(tasks, Rows.of(0, torch.arange(N)))
-    return made.step(tasks, state, torch.full((N,), arm), Rows.of(0, torch.arange(N))).reward.numpy().astype(float)
+    return (
+        made.step(tasks, state, torch.full((N,), arm), Rows.of(0, torch.arange(N)))
+        .reward.numpy()
+        .astype(float)
+    )
 
 
 def test_means_are_uniform():
@@ -31,7 +35,12 @@ def test_means_are_uniform():
 
 @pytest.mark.parametrize(("level", "tilt"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0)])
 def test_prior_axis_stays_in_the_beta_family(level, tilt):
-    assert stats.kstest(means(Bandit(k=2), f"shift/prior/{level}").ravel(), stats.beta(1, 1 + tilt).cdf).pvalue > 1e-3
+    assert (
+        stats.kstest(
+            means(Bandit(k=2), f"shift/prior/{level}").ravel(), stats.beta(1, 1 + tilt).cdf
+        ).pvalue
+        > 1e-3
+    )
 
 
 def test_gap_axis_squeezes_means_towards_one_half():
@@ -39,7 +48,9 @@ def test_gap_axis_squeezes_means_towards_one_half():
     np.testing.assert_allclose(squeezed, 0.5 + 0.4 * (own - 0.5), atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "values"), [("easy", {0.1, 0.9}), ("medium", {0.25, 0.75}), ("hard", {0.4, 0.6})])
+@pytest.mark.parametrize(
+    ("kind", "values"), [("easy", {0.1, 0.9}), ("medium", {0.25, 0.75}), ("hard", {0.4, 0.6})]
+)
 def test_dependent_arms(kind, values):
     made = means(Bandit(k=2, arms=f"dependent_{kind}"))
     assert set(np.unique(made.round(6))) == values
@@ -55,7 +66,9 @@ def test_bernoulli_rewards_have_their_arms_mean():
     assert np.corrcoef(got, mean)[0, 1] > 0.5
 
 
-@pytest.mark.parametrize(("split", "sd"), [("id", 0.3), ("shift/reward_noise/1", 0.0), ("shift/reward_noise/3", 1.0)])
+@pytest.mark.parametrize(
+    ("split", "sd"), [("id", 0.3), ("shift/reward_noise/1", 0.0), ("shift/reward_noise/3", 1.0)]
+)
 def test_gaussian_rewards(split, sd):
     made = Bandit(arms="gaussian")
     noise = rewards(made, split) - means(made)[:, 0]
@@ -67,7 +80,9 @@ def test_gaussian_rewards(split, sd):
 def test_offset_axis_moves_every_mean_and_no_difference():
     made = Bandit(arms="gaussian")
     for level, offset in enumerate((-0.5, -1.0, 0.5, 1.0), 1):
-        np.testing.assert_allclose(means(made, f"shift/offset/{level}"), means(made) + offset, atol=1e-6)
+        np.testing.assert_allclose(
+            means(made, f"shift/offset/{level}"), means(made) + offset, atol=1e-6
+        )
         found = rewards(made, f"shift/offset/{level}")
         np.testing.assert_allclose(found, rewards(made) + offset, atol=1e-5)
 
@@ -95,11 +110,16 @@ def test_the_prior_of_a_split_tells_the_spread_of_its_rewards():
 
 @pytest.mark.parametrize(("level", "factor"), [(1, 0.1), (4, 10.0)])
 def test_reward_scale_multiplies_the_very_same_rewards(level, factor):
-    np.testing.assert_allclose(rewards(Bandit(), f"shift/reward_scale/{level}"), factor * rewards(Bandit()), rtol=1e-6)
+    np.testing.assert_allclose(
+        rewards(Bandit(), f"shift/reward_scale/{level}"), factor * rewards(Bandit()), rtol=1e-6
+    )
 
 
 def test_reward_sign_negates_nested_shares_of_tasks():
-    shares = [(Bandit().sample(f"shift/reward_sign/{i}", torch.arange(N)).params["factor"] < 0) for i in range(1, 5)]
+    shares = [
+        (Bandit().sample(f"shift/reward_sign/{i}", torch.arange(N)).params["factor"] < 0)
+        for i in range(1, 5)
+    ]
     for flipped, share in zip(shares, (0.25, 0.5, 0.75, 1.0), strict=True):
         assert flipped.float().mean().item() == pytest.approx(share, abs=0.02)
     assert all(bool((low <= high).all()) for low, high in pairwise(shares))
@@ -114,7 +134,8 @@ def test_horizon_axis_is_a_number_of_pulls():
 def test_streams_are_independent():
     made = Bandit(k=2)
     train, val, test = (
-        made.sample(s, torch.arange(N)).params["means"][:, 0].numpy() for s in ("train", "id_val", "id")
+        made.sample(s, torch.arange(N)).params["means"][:, 0].numpy()
+        for s in ("train", "id_val", "id")
     )
     assert abs(np.corrcoef(train, val)[0, 1]) < 0.03
     assert abs(np.corrcoef(val, test)[0, 1]) < 0.03
@@ -153,7 +174,11 @@ def test_bad_specs_are_refused_with_the_remedy(spec, message):
 
 
 def test_unknown_splits_are_refused_with_the_nearest_name():
-    for name, message in (("idd", "'id'"), ("shift/gapp/1", "Did you mean 'gap'"), ("shift/gap/7", "0 .trained. to 4")):
+    for name, message in (
+        ("idd", "'id'"),
+        ("shift/gapp/1", "Did you mean 'gap'"),
+        ("shift/gap/7", "0 .trained. to 4"),
+    ):
         with pytest.raises(UserError, match=message):
             Bandit().split(name)
 

@@ -16,15 +16,35 @@ Train = Literal["all", "inner", "hole"]
 DPT, AD = Darkroom(), Darkroom(variant="ad")
 # np.array of all (x, y) row by row, RandomState(0).shuffle, last 20: written down from the published script
 TEST_GOALS = [
-    (2, 5), (3, 7), (8, 1), (4, 6), (3, 9), (6, 5), (5, 8), (1, 2), (8, 8), (7, 0),
-    (8, 7), (3, 6), (2, 1), (8, 3), (0, 9), (9, 6), (6, 7), (6, 4), (4, 7), (4, 4),
-]  # fmt: skip
+    (2, 5),
+    (3, 7),
+    (8, 1),
+    (4, 6),
+    (3, 9),
+    (6, 5),
+    (5, 8),
+    (1, 2),
+    (8, 8),
+    (7, 0),
+    (8, 7),
+    (3, 6),
+    (2, 1),
+    (8, 3),
+    (0, 9),
+    (9, 6),
+    (6, 7),
+    (6, 4),
+    (4, 7),
+    (4, 4),
+]
 
 
 def optima(family: Darkroom, *splits: str) -> torch.Tensor:
     return torch.cat(
         [
-            family.optimal_return(family.sample(split, torch.arange(len(family.goals(split)))), family.trial(split))
+            family.optimal_return(
+                family.sample(split, torch.arange(len(family.goals(split)))), family.trial(split)
+            )
             for split in splits
         ]
     ).double()
@@ -45,7 +65,9 @@ def test_the_published_oracle_values() -> None:
     assert float(optima(DPT, "id").mean()) == pytest.approx(90.90, abs=1e-6)
     assert float(optima(DPT, "train", "id_val", "id").mean()) == pytest.approx(91.99, abs=1e-6)
     assert float(optima(DPT, "train", "id_val").mean()) == pytest.approx(92.2625, abs=1e-6)
-    assert float(optima(AD, "train", "id_val", "id").mean()) == pytest.approx(1340 / 81, abs=1e-6)  # 16.54
+    assert float(optima(AD, "train", "id_val", "id").mean()) == pytest.approx(
+        1340 / 81, abs=1e-6
+    )  # 16.54
 
 
 def test_the_eight_test_goals_of_another_split_of_the_ad_room() -> None:
@@ -74,18 +96,26 @@ def test_trials() -> None:
         ("ad", "hole", (23, 3, 6)),
     ],
 )
-def test_every_goal_is_in_one_stream(variant: Variant, train: Train, sizes: tuple[int, int, int]) -> None:
+def test_every_goal_is_in_one_stream(
+    variant: Variant, train: Train, sizes: tuple[int, int, int]
+) -> None:
     family = Darkroom(variant=variant, train=train)
     streams = [set(family.goals(split)) for split in ("train", "id_val", "id")]
     assert tuple(map(len, streams)) == sizes
     assert len(set().union(*streams)) == sum(sizes)
 
 
-@pytest.mark.parametrize(("action", "arrival"), [(0, (5, 4)), (1, (3, 4)), (2, (4, 5)), (3, (4, 3)), (4, (4, 4))])
+@pytest.mark.parametrize(
+    ("action", "arrival"), [(0, (5, 4)), (1, (3, 4)), (2, (4, 5)), (3, (4, 3)), (4, (4, 4))]
+)
 @pytest.mark.parametrize("family", [DPT, AD], ids=lambda family: family.variant)
-def test_actions_are_right_left_up_down_stay(family: Darkroom, action: int, arrival: tuple[int, int]) -> None:
+def test_actions_are_right_left_up_down_stay(
+    family: Darkroom, action: int, arrival: tuple[int, int]
+) -> None:
     tasks = family.sample("id", torch.zeros(1, dtype=torch.int64))
-    outcome = family.step(tasks, torch.tensor([[4, 4]]), torch.tensor([action]), Rows.of(0, torch.arange(1)))
+    outcome = family.step(
+        tasks, torch.tensor([[4, 4]]), torch.tensor([action]), Rows.of(0, torch.arange(1))
+    )
     assert outcome.state.tolist() == [list(arrival)]
 
 

@@ -32,9 +32,14 @@ FAMILIES = {
 }
 AXES = ("action_permutation", "horizon", "reward_scale", "reward_sign", "slip")
 TINY = Grid(
-    size=3, start=(1, 0), moves=((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)), horizon=4, episodes=2,
-    at_goal=2.0, elsewhere=-0.5,
-)  # fmt: skip
+    size=3,
+    start=(1, 0),
+    moves=((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)),
+    horizon=4,
+    episodes=2,
+    at_goal=2.0,
+    elsewhere=-0.5,
+)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -51,7 +56,9 @@ def arrive(grid: Grid, cell: tuple[int, int], move: int) -> tuple[int, int]:
     return max(0, min(grid.size - 1, x)), max(0, min(grid.size - 1, y))
 
 
-@pytest.mark.parametrize("split", ["id", *(f"shift/{axis}/{level}" for axis in AXES for level in (1, 4))])
+@pytest.mark.parametrize(
+    "split", ["id", *(f"shift/{axis}/{level}" for axis in AXES for level in (1, 4))]
+)
 def test_every_step_follows_the_rules(family: GoalGrid, split: str) -> None:
     n, steps, grid = 24, 10, family.grid
     tasks = family.sample(split, torch.arange(n))
@@ -64,14 +71,20 @@ def test_every_step_follows_the_rules(family: GoalGrid, split: str) -> None:
         noise = Rows.of(0, torch.arange(n)).at("step", t)
         outcome = family.step(tasks, state, actions[:, t], noise)
         for row in range(n):
-            params: dict[str, Any] = {name: value[row].tolist() for name, value in tasks.params.items()}
+            params: dict[str, Any] = {
+                name: value[row].tolist() for name, value in tasks.params.items()
+            }
             move = params.get("permutation", range(5))[int(actions[row, t])]
             if float(noise[row : row + 1].at("slip").uniform()) < params.get("slip", 0):
                 move = int(noise[row : row + 1].at("slip/action").integers(5))
             places[row] = arrive(grid, places[row], move)
             pay = grid.at_goal if list(places[row]) == params["goal"] else grid.elsewhere
             assert float(outcome.reward[row]) == pytest.approx(pay * params.get("factor", 1.0))
-        assert outcome.obs.tolist() == outcome.state.tolist() == [list(map(float, place)) for place in places]
+        assert (
+            outcome.obs.tolist()
+            == outcome.state.tolist()
+            == [list(map(float, place)) for place in places]
+        )
         assert outcome.terminated is None
         state = outcome.state
 
@@ -94,7 +107,9 @@ def test_a_slip_ignores_the_chosen_action() -> None:
     tasks = family.sample("shift/slip/4", torch.arange(n))
     state, noise = torch.full((n, 2), 2), Rows.of(0, torch.arange(n))
 
-    arrivals = torch.stack([family.step(tasks, state, torch.full((n,), a), noise).state for a in range(5)])
+    arrivals = torch.stack(
+        [family.step(tasks, state, torch.full((n,), a), noise).state for a in range(5)]
+    )
 
     slipped = (arrivals == arrivals[0]).all(0).all(-1)
     assert torch.equal(slipped, noise.at("slip").uniform() < 0.4)
@@ -109,7 +124,9 @@ def test_success_is_arrival_at_the_goal() -> None:
     before = (tasks.params["goal"] - right).clamp(0)
     noise = Rows.of(0, torch.arange(21))
 
-    _, step = transition(family, tasks, before, before.float(), torch.full((21,), 2), noise, out_of_time=False)
+    _, step = transition(
+        family, tasks, before, before.float(), torch.full((21,), 2), noise, out_of_time=False
+    )
 
     reached = (before + right == tasks.params["goal"]).all(-1)
     assert reached.sum() == 18  # three goals lie at x = 0
@@ -154,15 +171,25 @@ def cycle_of(permutation: list[int]) -> tuple[int, ...]:
     return tuple(cycle)
 
 
-@pytest.mark.parametrize(("level", "displaced", "kinds"), [(1, 2, 10), (2, 3, 20), (3, 4, 30), (4, 5, 24)])
+@pytest.mark.parametrize(
+    ("level", "displaced", "kinds"), [(1, 2, 10), (2, 3, 20), (3, 4, 30), (4, 5, 24)]
+)
 def test_a_permutation_is_one_cycle_drawn_evenly(level: int, displaced: int, kinds: int) -> None:
     n = 6000
-    drawn = GridNavi().sample(f"shift/action_permutation/{level}", torch.arange(n)).params["permutation"].tolist()
+    drawn = (
+        GridNavi()
+        .sample(f"shift/action_permutation/{level}", torch.arange(n))
+        .params["permutation"]
+        .tolist()
+    )
 
     cycles = [cycle_of(permutation) for permutation in drawn]
 
     assert all(sorted(permutation) == list(range(5)) for permutation in drawn)
-    assert all(sum(a != b for a, b in enumerate(p)) == len(c) == displaced for p, c in zip(drawn, cycles, strict=True))
+    assert all(
+        sum(a != b for a, b in enumerate(p)) == len(c) == displaced
+        for p, c in zip(drawn, cycles, strict=True)
+    )
     counts = torch.tensor([cycles.count(cycle) for cycle in set(cycles)])
     assert len(counts) == kinds
     assert ((counts / n - 1 / kinds).abs() < 4 * (1 / kinds / n) ** 0.5).all()
@@ -170,7 +197,9 @@ def test_a_permutation_is_one_cycle_drawn_evenly(level: int, displaced: int, kin
 
 def test_more_displaced_actions_include_the_fewer() -> None:
     drawn = [
-        GridNavi().sample(f"shift/action_permutation/{level}", torch.arange(100)).params["permutation"]
+        GridNavi()
+        .sample(f"shift/action_permutation/{level}", torch.arange(100))
+        .params["permutation"]
         != torch.arange(5)
         for level in range(1, 5)
     ]
@@ -186,7 +215,9 @@ def test_a_share_of_tasks_is_negated_whatever_their_goal(level: int, share: floa
     by_goal = (factor < 0).float().view(400, 21).mean(0)
     assert ((by_goal - share).abs() <= 4 * (share * (1 - share) / 400) ** 0.5).all()
     if level < 4:
-        next_level = GridNavi().sample(f"shift/reward_sign/{level + 1}", torch.arange(n)).params["factor"]
+        next_level = (
+            GridNavi().sample(f"shift/reward_sign/{level + 1}", torch.arange(n)).params["factor"]
+        )
         assert bool((next_level[factor < 0] < 0).all())
 
 
@@ -205,7 +236,9 @@ def test_held_out_goals_are_new(family: GoalGrid) -> None:
         for level in range(1, 5):
             shifted = family.goals(f"shift/{axis}/{level}")
             assert len(set(shifted)) == len(shifted) > 0
-            assert not set(shifted) & (train | set(family.goals("id")) | set(family.goals("id_val")))
+            assert not set(shifted) & (
+                train | set(family.goals("id")) | set(family.goals("id_val"))
+            )
             assert shifted == moved.levels[level - 1]
     levels = [set(goals) for moved in family.goal_axes.values() for goals in moved.levels]
     assert sum(map(len, levels)) == len(set().union(*levels))
@@ -216,7 +249,10 @@ def test_fixed_tasks_are_the_first_of_one_order(family: GoalGrid) -> None:
     fields = {name: getattr(family, name) for name in ("train", "variant") if hasattr(family, name)}
     for n in (1, 5, len(goals)):
         fixed = kind(tasks=n, **fields)
-        drawn = [tuple(goal) for goal in fixed.sample("train", torch.arange(2 * n)).params["goal"].tolist()]
+        drawn = [
+            tuple(goal)
+            for goal in fixed.sample("train", torch.arange(2 * n)).params["goal"].tolist()
+        ]
         assert tuple(drawn) == goals[:n] * 2
         assert fixed.goals("id") == family.goals("id")
     assert list(goals) != sorted(goals)
@@ -264,15 +300,22 @@ def test_scaled_and_negated_tasks_have_a_closed_form(family: GoalGrid) -> None:
     stays_away = -family.grid.elsewhere * trial.horizon
     expected = [
         best_walk(family.grid, tuple(goal), trial.horizon) if factor > 0 else stays_away
-        for goal, factor in zip(tasks.params["goal"].tolist(), tasks.params["factor"].tolist(), strict=True)
+        for goal, factor in zip(
+            tasks.params["goal"].tolist(), tasks.params["factor"].tolist(), strict=True
+        )
     ]
     assert family.optimal_return(tasks, trial).tolist() == pytest.approx(expected, rel=1e-6)
     tasks = family.sample("shift/reward_scale/4", torch.arange(30))
-    expected = [10 * best_walk(family.grid, tuple(goal), trial.horizon) for goal in tasks.params["goal"].tolist()]
+    expected = [
+        10 * best_walk(family.grid, tuple(goal), trial.horizon)
+        for goal in tasks.params["goal"].tolist()
+    ]
     assert family.optimal_return(tasks, trial).tolist() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("factor", "slip"), [(1.0, 0.0), (1.0, 0.4), (-1.0, 0.0), (-1.0, 0.25), (3.0, 1.0)])
+@pytest.mark.parametrize(
+    ("factor", "slip"), [(1.0, 0.0), (1.0, 0.4), (-1.0, 0.0), (-1.0, 0.25), (3.0, 1.0)]
+)
 def test_action_values_agree_with_a_recursion_over_single_cells(factor: float, slip: float) -> None:
     goal = (2, 2)
 
@@ -297,7 +340,9 @@ def test_action_values_agree_with_a_recursion_over_single_cells(factor: float, s
 def test_a_mixed_batch_is_solved_row_by_row() -> None:
     family, trial = GridNavi(), Trial(4, 15)
     parts = [family.sample(f"shift/{split}", torch.arange(9)) for split in ("slip/2", "slip/4")]
-    mixed = Tasks(torch.arange(18), {k: torch.cat([p.params[k] for p in parts]) for k in parts[0].params})
+    mixed = Tasks(
+        torch.arange(18), {k: torch.cat([p.params[k] for p in parts]) for k in parts[0].params}
+    )
     apart = torch.cat([family.optimal_return(part, trial) for part in parts])
     assert torch.equal(family.optimal_return(mixed, trial), apart)
 
@@ -329,7 +374,9 @@ def test_a_family_names_its_grid_and_its_goals() -> None:
     assert float(Tiny().optimal_return(tasks, Trial(2, 4))[0]) == 2 * 2.0 - 2 * 0.5
     assert [tuple(xy) for xy in TINY.cells] == [(x, y) for x in range(3) for y in range(3)]
     assert (
-        TINY.number(torch.tensor(TINY.cells)).tolist() == [TINY.number_of(cell) for cell in TINY.cells] == [*range(9)]
+        TINY.number(torch.tensor(TINY.cells)).tolist()
+        == [TINY.number_of(cell) for cell in TINY.cells]
+        == [*range(9)]
     )
 
 

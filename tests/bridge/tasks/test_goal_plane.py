@@ -37,7 +37,9 @@ def family(request: pytest.FixtureRequest) -> GoalPlane:
 
 def random_actions(family: GoalPlane, rows: int, steps: int, beyond: float = 1.0) -> torch.Tensor:
     """Uniform actions, up to ``beyond`` times what the space allows."""
-    return beyond * family.reach * (2 * Rows.of("actions", torch.arange(rows)).uniform(steps, 2) - 1)
+    return (
+        beyond * family.reach * (2 * Rows.of("actions", torch.arange(rows)).uniform(steps, 2) - 1)
+    )
 
 
 # --- the rules, written twice -----------------------------------------------------------------------------------------
@@ -65,7 +67,9 @@ def paid(family: GoalPlane, place: list[float], params: dict) -> tuple[float, bo
     return reward * params.get("factor", 1), near
 
 
-@pytest.mark.parametrize("split", ["id", *(f"shift/{axis}/{level}" for axis in AXES for level in (1, 4))])
+@pytest.mark.parametrize(
+    "split", ["id", *(f"shift/{axis}/{level}" for axis in AXES for level in (1, 4))]
+)
 def test_every_step_follows_the_rules(family: GoalPlane, split: str) -> None:
     n, steps = 24, 10
     tasks, noise = family.sample(split, torch.arange(n)), Rows.of(0, torch.arange(n))
@@ -87,7 +91,8 @@ def test_every_step_follows_the_rules(family: GoalPlane, split: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "offset", [(0.0, 0.0), (0.0095, 0.0), (0.0095, 0.0095), (0.0105, 0.0), (0.19, 0.0), (0.15, 0.15)]
+    "offset",
+    [(0.0, 0.0), (0.0095, 0.0), (0.0095, 0.0095), (0.0105, 0.0), (0.19, 0.0), (0.15, 0.15)],
 )
 def test_arriving(family: GoalPlane, offset: tuple[float, float]) -> None:
     """Standing still beside the goal: what is paid, what ends, what is a success."""
@@ -109,7 +114,9 @@ def test_walls_stop_and_nothing_but_walls(family: GoalPlane) -> None:
     tasks, noise = family.sample("id", torch.arange(2)), Rows.of(0, torch.arange(2))
     state, _ = family.reset(tasks, noise)
     for _ in range(30):
-        state = family.step(tasks, state, torch.tensor([[1.0, -1.0], [-1.0, 0.0]]) * family.reach, noise).state
+        state = family.step(
+            tasks, state, torch.tensor([[1.0, -1.0], [-1.0, 0.0]]) * family.reach, noise
+        ).state
     assert torch.allclose(state, torch.tensor([[2.0, -2.0], [-2.0, 0.0]]))
 
 
@@ -189,7 +196,9 @@ def test_shells_are_uniform_and_paired() -> None:
 # --- how best to walk -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("split", ["id", "shift/reward_scale/1", *(f"shift/{a}/4" for a in (*AXES, "ring"))])
+@pytest.mark.parametrize(
+    "split", ["id", "shift/reward_scale/1", *(f"shift/{a}/4" for a in (*AXES, "ring"))]
+)
 def test_no_other_walk_pays_more(family: GoalPlane, split: str) -> None:
     """Walks that leave the best one a little, a lot, or at one step, over a whole episode."""
     n = 400
@@ -199,10 +208,16 @@ def test_no_other_walk_pays_more(family: GoalPlane, split: str) -> None:
     away = random_actions(family, n, horizon)
     one = torch.arange(horizon) == Rows.of("which", torch.arange(n)).integers(horizon)[:, None]
     for size in (0.0, 0.05, 1.0, one[..., None].float()):
-        (state, obs), total, live = family.reset(tasks, noise), torch.zeros(n), torch.ones(n, dtype=torch.bool)
+        (state, obs), total, live = (
+            family.reset(tasks, noise),
+            torch.zeros(n),
+            torch.ones(n, dtype=torch.bool),
+        )
         for t in range(horizon):
             action = family.towards(target, obs, tasks.params) + (size * away)[:, t]
-            state, step = transition(family, tasks, state, obs, action, noise, t + 1 == horizon, live)
+            state, step = transition(
+                family, tasks, state, obs, action, noise, t + 1 == horizon, live
+            )
             obs, total, live = step.next_obs, total + step.reward, live & ~step.terminated
         assert bool((total <= best + 1e-4).all()), split
         if isinstance(size, float) and size == 0:

@@ -19,13 +19,28 @@ from bridge.tasks import family as make_family
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "splits.json"
 SPECS = (
-    "bandit:k=3,n=5", "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_uniform",
-    "bandit:k=2,n=5,arms=dependent_hard", "bandit:k=3,n=5,tasks=2", "tabular_mdp", "gridnavi", "gridnavi:train=inner",
-    "gridnavi:tasks=4", "darkroom", "darkroom:train=inner", "darkroom:train=hole", "darkroom:variant=ad",
-    "point_nav:episodes=2", "point_nav:episodes=2,variant=paper", "point_nav:episodes=2,variant=code",
-    "point_nav:episodes=2,train=hole", "point_nav:episodes=2,tasks=3", "sparse_point", "sparse_point:variant=dense",
+    "bandit:k=3,n=5",
+    "bandit:k=3,n=5,arms=gaussian",
+    "bandit:k=2,n=5,arms=dependent_uniform",
+    "bandit:k=2,n=5,arms=dependent_hard",
+    "bandit:k=3,n=5,tasks=2",
+    "tabular_mdp",
+    "gridnavi",
+    "gridnavi:train=inner",
+    "gridnavi:tasks=4",
+    "darkroom",
+    "darkroom:train=inner",
+    "darkroom:train=hole",
+    "darkroom:variant=ad",
+    "point_nav:episodes=2",
+    "point_nav:episodes=2,variant=paper",
+    "point_nav:episodes=2,variant=code",
+    "point_nav:episodes=2,train=hole",
+    "point_nav:episodes=2,tasks=3",
+    "sparse_point",
+    "sparse_point:variant=dense",
     "sparse_point:tasks=3",
-)  # fmt: skip
+)
 
 
 def fingerprint(spec: str) -> dict:
@@ -34,12 +49,19 @@ def fingerprint(spec: str) -> dict:
     found: dict = {"hash": family.hash}
     for split in family.splits:
         tasks = family.sample(split, torch.arange(2))
-        sums = {name: round(float(value.double().sum()), 3) for name, value in sorted(tasks.params.items())}
+        sums = {
+            name: round(float(value.double().sum()), 3)
+            for name, value in sorted(tasks.params.items())
+        }
         rows, trial = Rows.of(0, torch.arange(2)), family.trial(split)
-        noise = TrialNoise(rows, rows.at("agent"))  # one root for both: what was drawn under suite version 1
+        noise = TrialNoise(
+            rows, rows.at("agent")
+        )  # one root for both: what was drawn under suite version 1
         agent = Random(family)
         memory = agent.start(Clues(), trial, noise.agent)
-        _, totals = play_episode(agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon)
+        _, totals = play_episode(
+            agent, family, tasks, memory, noise, episode=0, horizon=trial.horizon
+        )
         found[split] = [*trial, sums, round(float(totals.reward.mean()), 2)]
     return found
 
@@ -49,7 +71,10 @@ def test_splits_are_what_they_were(spec):
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     found = json.loads(json.dumps(fingerprint(spec)))
     if os.environ.get("METABRIDGE_UPDATE_GOLDEN"):
-        lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in (known | {spec: found}).items())
+        lines = ",\n".join(
+            f" {json.dumps(key)}: {json.dumps(value)}"
+            for key, value in (known | {spec: found}).items()
+        )
         GOLDEN.write_text(f"{{\n{lines}\n}}\n")
         return
     assert found.keys() == known[spec].keys()
@@ -59,5 +84,7 @@ def test_splits_are_what_they_were(spec):
             continue
         *trial, sums, earned = expected
         assert found[split][:-2] == trial
-        assert found[split][-2] == pytest.approx(sums, abs=0.002)  # the last digits of log and ndtri differ by machine
+        assert found[split][-2] == pytest.approx(
+            sums, abs=0.002
+        )  # the last digits of log and ndtri differ by machine
         assert found[split][-1] == pytest.approx(earned, abs=0.02)

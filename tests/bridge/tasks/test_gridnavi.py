@@ -22,7 +22,9 @@ def test_names() -> None:
 
 def test_the_21_goals_are_all_cells_but_the_start_block() -> None:
     block = {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert sorted(ALL.goals("id")) == [c for c in ((x, y) for x in range(5) for y in range(5)) if c not in block]
+    assert sorted(ALL.goals("id")) == [
+        c for c in ((x, y) for x in range(5) for y in range(5)) if c not in block
+    ]
     assert ALL.goals("train") == ALL.goals("id_val") == ALL.goals("id")
 
 
@@ -30,10 +32,14 @@ def test_a_trial_is_four_episodes_of_fifteen_steps() -> None:
     assert ALL.trial("id") == Trial(4, 15)
 
 
-@pytest.mark.parametrize(("action", "arrival"), [(0, (2, 2)), (1, (2, 3)), (2, (3, 2)), (3, (2, 1)), (4, (1, 2))])
+@pytest.mark.parametrize(
+    ("action", "arrival"), [(0, (2, 2)), (1, (2, 3)), (2, (3, 2)), (3, (2, 1)), (4, (1, 2))]
+)
 def test_actions_are_stay_up_right_down_left(action: int, arrival: tuple[int, int]) -> None:
     tasks = ALL.sample("id", torch.zeros(1, dtype=torch.int64))
-    outcome = ALL.step(tasks, torch.tensor([[2, 2]]), torch.tensor([action]), Rows.of(0, torch.arange(1)))
+    outcome = ALL.step(
+        tasks, torch.tensor([[2, 2]]), torch.tensor([action]), Rows.of(0, torch.arange(1))
+    )
     assert outcome.state.tolist() == [list(arrival)]
 
 

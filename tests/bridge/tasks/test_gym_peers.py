@@ -19,11 +19,20 @@ LEARNERS: dict[str, tuple[str, str, tuple[type, ...], dict[str, Any]]] = {
     "PPO": ("stable_baselines3", "MlpPolicy", (Discrete, Box), {"n_steps": 100, "batch_size": 50}),
     "DQN": ("stable_baselines3", "MlpPolicy", (Discrete,), {"learning_starts": 50}),
     "SAC": ("stable_baselines3", "MlpPolicy", (Box,), {"learning_starts": 50}),
-    "RecurrentPPO": ("sb3_contrib", "MlpLstmPolicy", (Discrete, Box), {"n_steps": 100, "batch_size": 50}),
+    "RecurrentPPO": (
+        "sb3_contrib",
+        "MlpLstmPolicy",
+        (Discrete, Box),
+        {"n_steps": 100, "batch_size": 50},
+    ),
 }
 """Each learner's package, policy, the actions that it is for, and settings for so few steps."""
-PAIRS = [(name, learner) for name, cls in FAMILIES.items() for learner in LEARNERS
-         if isinstance(cls().action, LEARNERS[learner][2])]  # fmt: skip
+PAIRS = [
+    (name, learner)
+    for name, cls in FAMILIES.items()
+    for learner in LEARNERS
+    if isinstance(cls().action, LEARNERS[learner][2])
+]
 
 
 class Diary(gymnasium.Wrapper):
@@ -44,14 +53,16 @@ class Diary(gymnasium.Wrapper):
 
 
 def make(name: str) -> gymnasium.Env:
-    return gymnasium.make(f"bridge.tasks.gym:metabridge/{name}-v0")
+    return gymnasium.make(f"bridge.tasks.to_gymnasium:metabridge/{name}-v0")
 
 
 @pytest.mark.parametrize(("name", "learner"), PAIRS)
 def test_a_learner_trains_and_its_monitor_counts_what_was_played(name: str, learner: str) -> None:
     package, policy, _, settings = LEARNERS[learner]
     env = Diary(make(name))
-    model = getattr(importlib.import_module(package), learner)(policy, env, seed=0, device="cpu", **settings)
+    model = getattr(importlib.import_module(package), learner)(
+        policy, env, seed=0, device="cpu", **settings
+    )
     model.learn(STEPS)
     assert model.num_timesteps == sum(map(len, env.episodes)) == STEPS
     finished = env.episodes[:-1]  # the one that is running, or has just been begun
@@ -77,6 +88,8 @@ def test_several_environments_are_made_by_name() -> None:
     from stable_baselines3.common.vec_env import VecNormalize
 
     with pytest.warns(UserWarning, match="not in the possible render_modes"):
-        envs = make_vec_env("bridge.tasks.gym:metabridge/gridnavi-v0", n_envs=2, seed=0)
-    model = PPO("MlpPolicy", VecNormalize(envs), n_steps=50, batch_size=50, seed=0, device="cpu").learn(STEPS)
+        envs = make_vec_env("bridge.tasks.to_gymnasium:metabridge/gridnavi-v0", n_envs=2, seed=0)
+    model = PPO(
+        "MlpPolicy", VecNormalize(envs), n_steps=50, batch_size=50, seed=0, device="cpu"
+    ).learn(STEPS)
     assert [told["l"] for told in model.ep_info_buffer or ()] == [15] * 20

@@ -14,7 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector
 
 from bridge.tasks import FAMILIES
-from bridge.tasks.gym import FamilyVectorEnv
+from bridge.tasks.to_gymnasium import FamilyVectorEnv
 from tests.bridge.short import LENGTHS, SHORT
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -52,7 +52,9 @@ WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
     "RepeatAction": lambda env: wrappers.RepeatAction(env, 2),
     "RescaleAction": lambda env: wrappers.RescaleAction(env, np.float32(-2), np.float32(2)),
-    "RescaleObservation": lambda env: wrappers.RescaleObservation(env, np.float32(0), np.float32(1)),
+    "RescaleObservation": lambda env: wrappers.RescaleObservation(
+        env, np.float32(0), np.float32(1)
+    ),
     "StickyAction": lambda env: wrappers.StickyAction(env, 0.3),
     "TimeAwareObservation": lambda env: wrappers.TimeAwareObservation(wrappers.TimeLimit(env, 9)),
     "TimeLimit": lambda env: wrappers.TimeLimit(env, 3),
@@ -127,7 +129,11 @@ def test_a_limit_of_steps_truncates_and_the_trial_goes_on(name: str) -> None:
 def test_a_flattened_observation_is_the_observation(name: str) -> None:
     plain, flat = single(name), wrappers.FlattenObservation(single(name))
     obs, _ = plain.reset(seed=2)
-    expected = np.eye(plain.observation_space.n)[obs] if isinstance(plain.observation_space, Discrete) else obs
+    expected = (
+        np.eye(plain.observation_space.n)[obs]
+        if isinstance(plain.observation_space, Discrete)
+        else obs
+    )
     assert flat.reset(seed=2)[0].tolist() == expected.tolist()
 
 
@@ -149,7 +155,9 @@ VECTOR_WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "NormalizeReward": vector.NormalizeReward,
     "RecordEpisodeStatistics": vector.RecordEpisodeStatistics,
     "RescaleAction": lambda envs: vector.RescaleAction(envs, -2, 2),
-    "RescaleObservation": lambda envs: vector.RescaleObservation(envs, np.float32(0), np.float32(1)),
+    "RescaleObservation": lambda envs: vector.RescaleObservation(
+        envs, np.float32(0), np.float32(1)
+    ),
     "TransformReward": lambda envs: vector.TransformReward(envs, lambda reward: 2 * reward),
 }
 
@@ -157,7 +165,9 @@ VECTOR_WRAPPERS: dict[str, Callable[[Any], Any]] = {
 def without_times(infos: Any) -> Any:
     """What the wrapper of statistics says of episodes, but for how long they took."""
     if isinstance(infos, dict) and "episode" in infos:
-        return infos | {"episode": {key: value for key, value in infos["episode"].items() if key != "t"}}
+        return infos | {
+            "episode": {key: value for key, value in infos["episode"].items() if key != "t"}
+        }
     return infos
 
 
@@ -245,7 +255,9 @@ def test_a_loop_that_resets_in_the_next_step_plays_the_same_episodes(name: str) 
 @every_kind
 def test_processes_play_what_the_batch_plays(name: str) -> None:
     ours = FamilyVectorEnv(2, SHORT[name])
-    make = partial(gymnasium.make, f"bridge.tasks.gym:metabridge/{name}-v0", spec=SHORT[name])
+    make = partial(
+        gymnasium.make, f"bridge.tasks.to_gymnasium:metabridge/{name}-v0", spec=SHORT[name]
+    )
     theirs = AsyncVectorEnv([make] * 2, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     try:
         ours.action_space.seed(0)

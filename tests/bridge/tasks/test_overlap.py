@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from bridge import parquet, results
-from bridge.evaluate import Plan, evaluate
+from bridge import parquet
+from bridge.evaluation import results
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.references.random import Random
 from bridge.report import tables
 from bridge.report.summary import Key, Results
@@ -16,14 +17,27 @@ from bridge.tasks.base import TaskFamily
 from bridge.tasks.overlap import are_training_tasks, count_training_tasks, task_keys
 
 VARIANTS = (
-    *FAMILIES, "gridnavi:train=inner", "gridnavi:tasks=8", "darkroom:train=inner", "darkroom:train=hole",
-    "darkroom:variant=ad", "darkroom:tasks=8", "sparse_point:tasks=8", "point_nav:train=hole",
-    "bandit:k=2,arms=dependent_easy", "bandit:k=2,arms=dependent_easy,tasks=1", "bandit:tasks=8", "tabular_mdp:tasks=2",
-)  # fmt: skip
+    *FAMILIES,
+    "gridnavi:train=inner",
+    "gridnavi:tasks=8",
+    "darkroom:train=inner",
+    "darkroom:train=hole",
+    "darkroom:variant=ad",
+    "darkroom:tasks=8",
+    "sparse_point:tasks=8",
+    "point_nav:train=hole",
+    "bandit:k=2,arms=dependent_easy",
+    "bandit:k=2,arms=dependent_easy,tasks=1",
+    "bandit:tasks=8",
+    "tabular_mdp:tasks=2",
+)
 OVERLAPS = {
-    "gridnavi": (21, 21), "gridnavi:train=inner": (11, 11), "gridnavi:tasks=8": (8, 21),
-    "bandit:k=2,arms=dependent_easy": (2, 2), "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
-}  # fmt: skip
+    "gridnavi": (21, 21),
+    "gridnavi:train=inner": (11, 11),
+    "gridnavi:tasks=8": (8, 21),
+    "bandit:k=2,arms=dependent_easy": (2, 2),
+    "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
+}
 """Of the tasks of ``id`` and ``id_val``, those that are training tasks; none in all other variants."""
 
 
@@ -44,9 +58,17 @@ def test_shifts_of_length_alone_keep_the_tasks_of_id(spec: str) -> None:
     family = make_family(spec)
     kept = {s for s in family.splits if s.startswith("shift") and count_training_tasks(family, s)}
     axes = {axis for axis in ("context_length", "horizon") if axis in family.axes}
-    expected = {f"shift/{axis}/{level}" for axis in axes for level in range(1, 5)} if spec in OVERLAPS else set()
+    expected = (
+        {f"shift/{axis}/{level}" for axis in axes for level in range(1, 5)}
+        if spec in OVERLAPS
+        else set()
+    )
     assert kept & {f"shift/{axis}/{level}" for axis in axes for level in range(1, 5)} == expected
-    assert not {s for s in kept if s.split("/")[1] in ("slip", "reward_scale", "goal_shell", "wind", "arc", "ring")}
+    assert not {
+        s
+        for s in kept
+        if s.split("/")[1] in ("slip", "reward_scale", "goal_shell", "wind", "arc", "ring")
+    }
 
 
 def test_all_training_tasks_are_known_and_a_continuum_says_nothing() -> None:
@@ -56,7 +78,11 @@ def test_all_training_tasks_are_known_and_a_continuum_says_nothing() -> None:
 
 def test_a_task_that_is_not_negated_is_the_task_without_the_shift() -> None:
     """Told from the parameters themselves: the goal is one of the first eight, and the factor is 1."""
-    family, split, numbers = make_family("gridnavi:tasks=8"), "shift/reward_sign/2", torch.arange(200)
+    family, split, numbers = (
+        make_family("gridnavi:tasks=8"),
+        "shift/reward_sign/2",
+        torch.arange(200),
+    )
     params = family.sample(split, numbers).params
     first = family.sample("train", torch.arange(8)).params["goal"]
     expected = (params["goal"][:, None] == first).all(-1).any(1) & (params["factor"] == 1)
@@ -85,7 +111,9 @@ def test_rows_say_which_tasks_are_training_tasks() -> None:
     """The first eight goals of the list train."""
     family = make_family("gridnavi:tasks=8,episodes=1")
     found = rows(family, "id", 84, left_out=(0, 20)).to_pylist()
-    assert {(row["task_id"], row["train_task_share"]) for row in found} == {(n, float(n < 8)) for n in range(1, 20)}
+    assert {(row["task_id"], row["train_task_share"]) for row in found} == {
+        (n, float(n < 8)) for n in range(1, 20)
+    }
 
 
 def test_rows_of_many_tasks_say_the_share_of_their_trials() -> None:
@@ -119,14 +147,24 @@ def test_tables_say_how_many_tasks_are_training_tasks_and_results_are_split_by_i
     folder, family = mixed
     read = Results(folder)
     assert tables.title(read, family.id, "id").endswith("8 of 21 tasks are training tasks")
-    assert "% of the trials play training tasks" in tables.title(read, family.id, "shift/reward_sign/1")
+    assert "% of the trials play training tasks" in tables.title(
+        read, family.id, "shift/reward_sign/1"
+    )
     for split in ("train", "shift/slip/4"):
         assert "training" not in tables.title(read, family.id, split)
     table = rows(family, "id", 420)
-    task, n, total = (table[name].to_numpy() for name in ("task_id", "episode_return_n", "episode_return_sum"))
+    task, n, total = (
+        table[name].to_numpy() for name in ("task_id", "episode_return_n", "episode_return_sum")
+    )
     lines = {line.metric: line.interval for line in read.lines_of(Key(family.id, "id", "random"))}
     for name, numbers in (("train", range(8)), ("new", range(8, 21))):
         some = np.isin(task, numbers)
-        assert lines[f"episode_return_{name}_tasks"].mean == pytest.approx(total[some].sum() / n[some].sum())
+        assert lines[f"episode_return_{name}_tasks"].mean == pytest.approx(
+            total[some].sum() / n[some].sum()
+        )
         assert lines[f"episode_return_{name}_tasks"].n == 20 * len(numbers)
-    assert not [m for m in (x.metric for x in read.lines_of(Key(family.id, "shift/slip/4", "random"))) if "tasks" in m]
+    assert not [
+        m
+        for m in (x.metric for x in read.lines_of(Key(family.id, "shift/slip/4", "random")))
+        if "tasks" in m
+    ]

@@ -33,7 +33,10 @@ def walk(goal: np.ndarray, variant: str) -> np.ndarray:
 
 def test_names_and_trials() -> None:
     assert PointNav().id == "point_nav"
-    assert PointNav(variant="paper", train="hole", episodes=2).id == "point_nav:episodes=2,variant=paper,train=hole"
+    assert (
+        PointNav(variant="paper", train="hole", episodes=2).id
+        == "point_nav:episodes=2,variant=paper,train=hole"
+    )
     assert PointNav().trial("id") == Trial(80, 100)
 
 
@@ -102,11 +105,15 @@ def test_the_optimum_is_the_closed_form(variant: str, split: str) -> None:
 def test_what_who_knows_the_goal_gets(variant: str, split: str, exact: float) -> None:
     """By quadrature over a lattice of nine million goals."""
     family = PointNav(variant=variant)
-    found = family.optimal_return(family.sample(split, torch.arange(4000)), family.trial(split)).double()
+    found = family.optimal_return(
+        family.sample(split, torch.arange(4000)), family.trial(split)
+    ).double()
     assert abs(float(found.mean()) - exact) < 3 * float(found.std()) / 4000**0.5
 
 
-@pytest.mark.parametrize(("split", "exact"), [("id", NORM / 2), ("shift/ring/4", (4 * NORM - NORM / 2) / 3)])
+@pytest.mark.parametrize(
+    ("split", "exact"), [("id", NORM / 2), ("shift/ring/4", (4 * NORM - NORM / 2) / 3)]
+)
 def test_goals_are_so_far_away(split: str, exact: float) -> None:
     goal = PointNav().sample(split, torch.arange(4000)).params["goal"].double()
     distance = goal.norm(dim=-1)

@@ -16,7 +16,8 @@ def family(request: pytest.FixtureRequest):
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"), [(1, (1, 1, 1, 2, 4)), (15, (15, 7, 22, 30, 60)), (100, (100, 50, 150, 200, 400))]
+    ("steps", "expected"),
+    [(1, (1, 1, 1, 2, 4)), (15, (15, 7, 22, 30, 60)), (100, (100, 50, 150, 200, 400))],
 )
 def test_horizons_are_whole_and_never_nothing(steps, expected):
     assert horizon(steps).values == expected

@@ -12,7 +12,12 @@ SPARSE, DENSE = SparsePoint(), SparsePoint(variant="dense")
 
 
 def goals(split: str, family: SparsePoint = SPARSE) -> np.ndarray:
-    return family.sample(split, torch.arange(family.support(split) or 100)).params["goal"].double().numpy()
+    return (
+        family.sample(split, torch.arange(family.support(split) or 100))
+        .params["goal"]
+        .double()
+        .numpy()
+    )
 
 
 def test_names_and_spaces() -> None:
@@ -27,7 +32,9 @@ def test_goals_and_split_are_those_of_the_published_code() -> None:
     spaced = np.linspace(0, np.pi, num=100)
     points = np.stack([np.cos(spaced), np.sin(spaced)], axis=1)
     np.random.RandomState(1337).shuffle(points)
-    np.testing.assert_allclose(np.concatenate([goals("train"), goals("id_val")]), points[:80], atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([goals("train"), goals("id_val")]), points[:80], atol=1e-6
+    )
     np.testing.assert_allclose(goals("id"), points[80:], atol=1e-6)
     assert [SPARSE.support(split) for split in ("train", "id_val", "id")] == [72, 8, 20]
     np.testing.assert_allclose(SPARSE.prior_goals("id"), points, atol=1e-6)
@@ -42,7 +49,9 @@ def test_arcs_are_turned(level: int, turn: float) -> None:
 
 @pytest.mark.parametrize("level", range(1, 5))
 def test_rings_lie_so_far_out(level: int) -> None:
-    np.testing.assert_allclose(goals(f"shift/ring/{level}"), (1 + 0.1 * level) * goals("id"), atol=1e-6)
+    np.testing.assert_allclose(
+        goals(f"shift/ring/{level}"), (1 + 0.1 * level) * goals("id"), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("level", "radius"), [(1, 0.05), (2, 0.1), (3, 0.4), (4, 0.8)])
@@ -51,7 +60,9 @@ def test_goal_radii(level: int, radius: float) -> None:
     assert tasks.params["radius"].tolist() == pytest.approx([radius] * 2)
     for nearer, pays in ((0.99, True), (1.01, False)):
         distance = torch.full((2,), radius * nearer)
-        assert SPARSE.pay(distance, tasks.params).tolist() == pytest.approx([1 - radius * nearer if pays else 0.0] * 2)
+        assert SPARSE.pay(distance, tasks.params).tolist() == pytest.approx(
+            [1 - radius * nearer if pays else 0.0] * 2
+        )
 
 
 def test_radii_matter_only_where_rewards_are_sparse() -> None:
@@ -60,8 +71,13 @@ def test_radii_matter_only_where_rewards_are_sparse() -> None:
 
 
 def returns(family: SparsePoint) -> np.ndarray:
-    every = [family.sample(split, torch.arange(family.support(split) or 0)) for split in ("train", "id_val", "id")]
-    return np.concatenate([family.optimal_return(tasks, Trial(1, 20)).double().numpy() for tasks in every])
+    every = [
+        family.sample(split, torch.arange(family.support(split) or 0))
+        for split in ("train", "id_val", "id")
+    ]
+    return np.concatenate(
+        [family.optimal_return(tasks, Trial(1, 20)).double().numpy() for tasks in every]
+    )
 
 
 def test_what_who_knows_the_goal_gets() -> None:

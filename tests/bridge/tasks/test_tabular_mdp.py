@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from bridge.errors import UserError
-from bridge.evaluate import Plan, evaluate
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Step, Trial
@@ -118,7 +118,9 @@ def test_scale_and_sign_multiply_the_reward_that_id_pays() -> None:
 
 def test_reward_noise_widens_the_noise_that_id_draws() -> None:
     noise, state = Rows.of(0, torch.arange(64)), torch.arange(64) % 10
-    mean = FAMILY.sample("id", torch.arange(64)).params["reward_mean"][torch.arange(64), state, state % 5]
+    mean = FAMILY.sample("id", torch.arange(64)).params["reward_mean"][
+        torch.arange(64), state, state % 5
+    ]
 
     tasks = FAMILY.sample("shift/reward_noise/2", torch.arange(64))
     reward = FAMILY.step(tasks, state, state % 5, noise).reward
@@ -127,7 +129,10 @@ def test_reward_noise_widens_the_noise_that_id_draws() -> None:
 
 
 def test_more_negated_tasks_contain_the_fewer() -> None:
-    fewer, more = (FAMILY.sample(f"shift/reward_sign/{level}", torch.arange(4000)).params["factor"] for level in (1, 2))
+    fewer, more = (
+        FAMILY.sample(f"shift/reward_sign/{level}", torch.arange(4000)).params["factor"]
+        for level in (1, 2)
+    )
 
     assert bool((more <= fewer).all())
     assert stats.binomtest(int((fewer < 0).sum()), 4000, 0.25).pvalue > LEAST_P
@@ -138,9 +143,15 @@ def test_episodes_end_by_time_alone() -> None:
     tasks = FAMILY.sample("id", torch.arange(8))
 
     play_episode(
-        Random(FAMILY), FAMILY, tasks, torch.zeros(8, 0), TrialNoise.of(0, torch.arange(8)),
-        episode=0, horizon=10, visit=lambda _t, step: steps.append(step),
-    )  # fmt: skip
+        Random(FAMILY),
+        FAMILY,
+        tasks,
+        torch.zeros(8, 0),
+        TrialNoise.of(0, torch.arange(8)),
+        episode=0,
+        horizon=10,
+        visit=lambda _t, step: steps.append(step),
+    )
 
     assert steps[0].obs.tolist() == [0] * 8
     assert [bool(step.truncated.all()) for step in steps] == [False] * 9 + [True]
@@ -150,16 +161,23 @@ def test_episodes_end_by_time_alone() -> None:
 # --- what regret is measured against ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("split", ["id", "shift/horizon/1", "shift/reward_sign/4", "shift/reward_scale/1"])
+@pytest.mark.parametrize(
+    "split", ["id", "shift/horizon/1", "shift/reward_sign/4", "shift/reward_scale/1"]
+)
 def test_optimal_return_is_float64_dynamic_programming(split: str) -> None:
     tasks, trial = FAMILY.sample(split, torch.arange(20)), FAMILY.trial(split)
     p = tasks.params["transition"].double()
-    r = tasks.params["reward_mean"].double() * tasks.params.get("factor", torch.ones(20)).double()[:, None, None]
+    r = (
+        tasks.params["reward_mean"].double()
+        * tasks.params.get("factor", torch.ones(20)).double()[:, None, None]
+    )
     value = torch.zeros(20, 10, dtype=torch.float64)
     for _ in range(trial.horizon):
         value = (r + torch.einsum("bsat,bt->bsa", p, value)).amax(-1)
 
-    torch.testing.assert_close(FAMILY.optimal_return(tasks, trial).double(), value[:, 0], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        FAMILY.optimal_return(tasks, trial).double(), value[:, 0], rtol=1e-5, atol=1e-4
+    )
 
 
 def test_expected_reward_is_the_mean_over_noise() -> None:
@@ -169,7 +187,9 @@ def test_expected_reward_is_the_mean_over_noise() -> None:
 
     outcome = FAMILY.step(tasks, state, action, Rows.of(1, torch.arange(copies)))
     never = torch.zeros(copies, dtype=torch.bool)
-    expected = FAMILY.expected_reward(tasks, Step(state, action, outcome.reward, outcome.obs, never, never))
+    expected = FAMILY.expected_reward(
+        tasks, Step(state, action, outcome.reward, outcome.obs, never, never)
+    )
 
     assert torch.equal(expected, expected[:1].expand(copies))
     assert stats.ttest_1samp(outcome.reward.numpy(), float(expected[0])).pvalue > LEAST_P
@@ -187,11 +207,16 @@ def test_mean_rewards_are_normal_1_1() -> None:
 @pytest.mark.parametrize(("level", "concentration"), [(0, 1.0), (1, 0.1), (3, 3.0)])
 def test_transitions_are_dirichlet(level: int, concentration: float) -> None:
     """One component of a symmetric Dirichlet over ten is Beta(c, 9c), and a row sums to 1."""
-    transition = FAMILY.sample(f"shift/concentration/{level}", torch.arange(100)).params["transition"]
+    transition = FAMILY.sample(f"shift/concentration/{level}", torch.arange(100)).params[
+        "transition"
+    ]
     one_component = transition[..., 4].flatten().numpy()
 
     torch.testing.assert_close(transition.sum(-1), torch.ones(100, 10, 5))
-    assert stats.kstest(one_component, stats.beta(concentration, 9 * concentration).cdf).pvalue > LEAST_P
+    assert (
+        stats.kstest(one_component, stats.beta(concentration, 9 * concentration).cdf).pvalue
+        > LEAST_P
+    )
 
 
 def test_next_states_follow_the_transition_probabilities() -> None:
@@ -202,7 +227,10 @@ def test_next_states_follow_the_transition_probabilities() -> None:
     arrived = FAMILY.step(tasks, state, action, Rows.of(2, torch.arange(copies))).obs
     p = tasks.params["transition"][0, 2, 1].double()
 
-    assert stats.chisquare(torch.bincount(arrived, minlength=10), copies * p / p.sum()).pvalue > LEAST_P
+    assert (
+        stats.chisquare(torch.bincount(arrived, minlength=10), copies * p / p.sum()).pvalue
+        > LEAST_P
+    )
 
 
 def test_reward_noise_is_standard_normal() -> None:

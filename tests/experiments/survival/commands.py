@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bridge import train
+from bridge.training import loop
 
 FAMILY = "bandit:k=3,n=6"
 _TRANSFORMER = "hidden=8,layers=1,heads=2,window=32,steps_per_update=240"
@@ -33,7 +33,7 @@ LEARNERS = {
         for signal, pace in (("reward", ",inner_every=2"), ("demos", ""))
         for base, settings in _BASES.items()
     },
-}  # fmt: skip
+}
 """Every learned method, so small that what it is trained for is ten updates or more."""
 _RL2 = f"rl2:{LEARNERS['rl2']}"
 BASE = ("train", f"icl_rl:{_PPO}", "--family", FAMILY, "--budget", "480")
@@ -59,24 +59,48 @@ class Command:
 
 COMMANDS = (
     *(
-        Command(f"train {name}", ("train", f"{name}:{of}", "--family", FAMILY, "--budget", "2400"), ("--resume",))
+        Command(
+            f"train {name}",
+            ("train", f"{name}:{of}", "--family", FAMILY, "--budget", "2400"),
+            ("--resume",),
+        )
         for name, of in LEARNERS.items()
     ),
     Command("tune", ("tune", _RL2, "--family", FAMILY, "--configs", "2", "--budget", "960")),
     Command(
         "compare",
-        ("compare", "--families", FAMILY, "--methods", f"random,ucb1,{_RL2}", "--splits", "id,shift/gap/1", "--trials",
-         "200", "--seeds", "0", "1", "--tuning", "2", "--budget", "960"),
+        (
+            "compare",
+            "--families",
+            FAMILY,
+            "--methods",
+            f"random,ucb1,{_RL2}",
+            "--splits",
+            "id,shift/gap/1",
+            "--trials",
+            "200",
+            "--seeds",
+            "0",
+            "1",
+            "--tuning",
+            "2",
+            "--budget",
+            "960",
+        ),
     ),
     Command(
         "finetune",
         ("finetune", "BASE", "--family", FAMILY, "--steps", "12", "--batch", "120", "--tasks", "5"),
         ("--resume",),
     ),
-    Command("data", ("data", "random+ucb1", "--family", FAMILY, "--rows", "8", "--shards", "3"), locks=False),
-)  # fmt: skip
+    Command(
+        "data",
+        ("data", "random+ucb1", "--family", FAMILY, "--rows", "8", "--shards", "3"),
+        locks=False,
+    ),
+)
 
-_CLOCKS = {*train.CLOCKS, "test_seconds", "train_seconds"}
+_CLOCKS = {*loop.CLOCKS, "test_seconds", "train_seconds"}
 
 
 def products(out: Path) -> dict[str, Any]:
@@ -114,4 +138,8 @@ def differing(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     def same(a: Any, b: Any) -> bool:
         return a.equals(b) if isinstance(a, pa.Table) and isinstance(b, pa.Table) else a == b
 
-    return [name for name in found.keys() | expected.keys() if not same(found.get(name), expected.get(name))]
+    return [
+        name
+        for name in found.keys() | expected.keys()
+        if not same(found.get(name), expected.get(name))
+    ]

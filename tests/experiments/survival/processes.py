@@ -96,11 +96,15 @@ def last_word(ended: Ended, code: int) -> str:
 class Running:
     """A process under way; all that it touches is in ``home``, the cache included."""
 
-    def __init__(self, context: BaseContext, home: Path, arguments: Sequence[str], fault: Fault | None = None) -> None:
+    def __init__(
+        self, context: BaseContext, home: Path, arguments: Sequence[str], fault: Fault | None = None
+    ) -> None:
         self._said, said = context.Pipe(duplex=False)
         # The types of contexts know Process by their subclasses only.
         made: Any = context
-        self.process: BaseProcess = made.Process(target=_live, args=(home, list(arguments), fault or Fault(), said))
+        self.process: BaseProcess = made.Process(
+            target=_live, args=(home, list(arguments), fault or Fault(), said)
+        )
         self.process.start()
         said.close()
 
@@ -140,7 +144,9 @@ def warm() -> BaseContext:
     return context
 
 
-def run(context: BaseContext, home: Path, arguments: Sequence[str], fault: Fault | None = None) -> Ended:
+def run(
+    context: BaseContext, home: Path, arguments: Sequence[str], fault: Fault | None = None
+) -> Ended:
     """A command from its beginning to its end."""
     return Running(context, home, arguments, fault).ended()
 
@@ -170,9 +176,15 @@ def run_on_own_disk(
     return found
 
 
-def _mounted(home: Path, runs: Sequence[tuple[str, Sequence[str]]], keep: Path, tell: Connection) -> None:
+def _mounted(
+    home: Path, runs: Sequence[tuple[str, Sequence[str]]], keep: Path, tell: Connection
+) -> None:
     """The life of the process that has the file system."""
-    alone = sys.platform == "linux" and not ctypes.CDLL(None).unshare(_NEW_MOUNTS) and _mount("--make-rprivate", "/")
+    alone = (
+        sys.platform == "linux"
+        and not ctypes.CDLL(None).unshare(_NEW_MOUNTS)
+        and _mount("--make-rprivate", "/")
+    )
     if not alone or not _mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(home)):
         return tell.send(None)
     ended = []
@@ -184,7 +196,10 @@ def _mounted(home: Path, runs: Sequence[tuple[str, Sequence[str]]], keep: Path, 
 
 
 def _mount(*arguments: str) -> bool:
-    return subprocess.run(["mount", *arguments], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return (
+        subprocess.run(["mount", *arguments], stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    )
 
 
 def _live(home: Path, arguments: list[str], fault: Fault, said: Connection) -> None:
@@ -194,14 +209,20 @@ def _live(home: Path, arguments: list[str], fault: Fault, said: Connection) -> N
     with open(os.devnull, "w") as nothing:
         for number, name, at in ((1, "stdout", nothing.fileno()), (2, "stderr", said.fileno())):
             os.dup2(at, number)
-            setattr(sys, name, os.fdopen(number, "w", buffering=1, errors="backslashreplace", closefd=False))
+            setattr(
+                sys,
+                name,
+                os.fdopen(number, "w", buffering=1, errors="backslashreplace", closefd=False),
+            )
     said.close()
     os.environ["METABRIDGE_CACHE"] = str(home / "cache")
     if fault.largest:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.largest, fault.largest))
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fault.deadly else signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell has its background jobs ignore it
     steps = _count_steps()
     _hurry_the_clock()
     touched = _watch(home, fault)

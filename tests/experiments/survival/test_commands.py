@@ -8,7 +8,13 @@ from tests.experiments.survival.commands import COMMANDS, LEARNERS, differing, p
 
 def test_every_learned_method_and_every_command_that_goes_on_is_here():
     assert set(LEARNERS) == set(training.LEARNERS)
-    assert {command.first[0] for command in COMMANDS} == {"train", "tune", "compare", "finetune", "data"}
+    assert {command.first[0] for command in COMMANDS} == {
+        "train",
+        "tune",
+        "compare",
+        "finetune",
+        "data",
+    }
 
 
 def test_folders_differ_by_all_but_clocks_locks_and_parts(tmp_path):
@@ -17,7 +23,9 @@ def test_folders_differ_by_all_but_clocks_locks_and_parts(tmp_path):
         folder.mkdir()
         (folder / ".lock").write_text(name)
         (folder / ".model.safetensors.7.tmp").write_text(name)
-        (folder / "train.jsonl").write_text(json.dumps({"seconds": seconds, "reward": reward}) + "\n")
+        (folder / "train.jsonl").write_text(
+            json.dumps({"seconds": seconds, "reward": reward}) + "\n"
+        )
     (tmp_path / "c" / "more").touch()
     a, b, c = (products(tmp_path / name) for name in "abc")
     assert differing(a, b) == []

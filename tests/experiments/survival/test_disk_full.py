@@ -20,20 +20,29 @@ def check_told(ended: Ended) -> None:
 
 def pages(place) -> int:
     """Bytes that the files of a folder take in memory."""
-    return sum(-(-path.stat().st_size // PAGE) * PAGE for path in place.rglob("*") if path.is_file())
+    return sum(
+        -(-path.stat().st_size // PAGE) * PAGE for path in place.rglob("*") if path.is_file()
+    )
 
 
-def test_on_a_disk_that_fills_up_it_goes_on_once_there_is_room(command, context, base, whole, tmp_path):
+def test_on_a_disk_that_fills_up_it_goes_on_once_there_is_room(
+    command, context, base, whole, tmp_path
+):
     """Four disks, each larger than the one before, the last one with room for nine tenths of all; then enough."""
     home, kept = tmp_path / "home", tmp_path / "kept"
     home.mkdir()
     need = pages(whole.out.parent)
     sizes = [max(PAGE, int(part * need) // PAGE * PAGE) for part in (0, 0.3, 0.6, 0.9)]
-    runs = [(f"size={size}", command.at(home / "out", again=n > 0, base=base)) for n, size in enumerate(sizes)]
+    runs = [
+        (f"size={size}", command.at(home / "out", again=n > 0, base=base))
+        for n, size in enumerate(sizes)
+    ]
     runs.append(("size=1g", command.at(home / "out", again=True, base=base)))
     ended = run_on_own_disk(context, home, runs, kept)
     if ended is None:
-        pytest.skip("a file system of its own can only be mounted by root, in a container only if that is allowed")
+        pytest.skip(
+            "a file system of its own can only be mounted by root, in a container only if that is allowed"
+        )
     *full, last = ended
     for one in full:
         check_told(one)
@@ -42,7 +51,9 @@ def test_on_a_disk_that_fills_up_it_goes_on_once_there_is_room(command, context,
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_limit_on_the_size_of_files_is_a_full_disk(share, command, context, base, whole, tmp_path):
+def test_a_limit_on_the_size_of_files_is_a_full_disk(
+    share, command, context, base, whole, tmp_path
+):
     """Smaller files are still written, so it is found at other moments than on a full disk."""
     out = tmp_path / "out"
     largest = max(path.stat().st_size for path in whole.out.rglob("*") if path.is_file())

@@ -24,7 +24,9 @@ def test_killed_it_ends_as_if_it_never_was(command, context, base, whole, tmp_pa
     never read: it is spoilt before the command goes on."""
     out = tmp_path / "out"
     half = max(path.stat().st_size for path in whole.out.rglob("*") if path.is_file()) // 2
-    faults = [Fault(signal=signal.SIGKILL, at=at) for at in moments(command.name, 4, len(whole.touched))]
+    faults = [
+        Fault(signal=signal.SIGKILL, at=at) for at in moments(command.name, 4, len(whole.touched))
+    ]
     faults.insert(2, Fault(largest=half, deadly=True))
     for number, fault in enumerate(faults):
         ended = run(context, tmp_path, command.at(out, again=number > 0, base=base), fault)
@@ -37,7 +39,9 @@ def test_killed_it_ends_as_if_it_never_was(command, context, base, whole, tmp_pa
     assert differing(products(out), whole.products) == []
 
 
-def test_asked_to_stop_it_says_so_and_ends_as_if_it_never_was(command, context, base, whole, tmp_path):
+def test_asked_to_stop_it_says_so_and_ends_as_if_it_never_was(
+    command, context, base, whole, tmp_path
+):
     """Once by Ctrl-C and once by SIGTERM, as it begins, and twice on its way."""
     out = tmp_path / "out"
     names = (signal.SIGINT, signal.SIGTERM)

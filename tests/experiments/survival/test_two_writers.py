@@ -5,7 +5,14 @@ import signal
 import pytest
 
 from tests.experiments.survival.commands import differing, products
-from tests.experiments.survival.processes import Ended, Fault, Running, last_word, run, run_on_own_disk
+from tests.experiments.survival.processes import (
+    Ended,
+    Fault,
+    Running,
+    last_word,
+    run,
+    run_on_own_disk,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -16,11 +23,16 @@ def check_refused(ended: Ended, why: str) -> None:
     assert ended.steps == 0, "it had begun"
 
 
-def test_a_second_process_is_refused_at_once_and_the_first_one_loses_nothing(command, context, base, whole, tmp_path):
+def test_a_second_process_is_refused_at_once_and_the_first_one_loses_nothing(
+    command, context, base, whole, tmp_path
+):
     """The first one is paused in the middle of its work. (Two that hold no folder write the same files.)"""
     out = tmp_path / "out"
     first = Running(
-        context, tmp_path, command.at(out, base=base), Fault(signal=signal.SIGSTOP, at=len(whole.touched) // 2)
+        context,
+        tmp_path,
+        command.at(out, base=base),
+        Fault(signal=signal.SIGSTOP, at=len(whole.touched) // 2),
     )
     first.wait_until_stopped()
     try:
@@ -38,10 +50,14 @@ def test_a_second_process_is_refused_at_once_and_the_first_one_loses_nothing(com
 
 
 @pytest.mark.parametrize("touch", [1, 2, 3])
-def test_one_that_comes_late_does_not_spoil_what_another_has_done(touch, command, context, base, whole, tmp_path):
+def test_one_that_comes_late_does_not_spoil_what_another_has_done(
+    touch, command, context, base, whole, tmp_path
+):
     """It is paused as it begins to write, and another one does all of the work before it goes on."""
     out = tmp_path / "out"
-    late = Running(context, tmp_path, command.at(out, base=base), Fault(signal=signal.SIGSTOP, at=touch))
+    late = Running(
+        context, tmp_path, command.at(out, base=base), Fault(signal=signal.SIGSTOP, at=touch)
+    )
     late.wait_until_stopped()
     try:
         early = run(context, tmp_path, command.at(out, base=base))
@@ -53,7 +69,9 @@ def test_one_that_comes_late_does_not_spoil_what_another_has_done(touch, command
     assert differing(products(out), whole.products) == []
 
 
-def test_a_file_in_the_place_of_a_folder_is_found_before_the_first_step(command, context, base, whole, tmp_path):
+def test_a_file_in_the_place_of_a_folder_is_found_before_the_first_step(
+    command, context, base, whole, tmp_path
+):
     place = tmp_path / "place"
     place.write_text("mine")
     for out in (place, place / "below"):
@@ -61,15 +79,24 @@ def test_a_file_in_the_place_of_a_folder_is_found_before_the_first_step(command,
     assert place.read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(command, context, base, whole, tmp_path):
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(
+    command, context, base, whole, tmp_path
+):
     """A folder that is still to be made, and one that is finished, so that nothing is left to be done."""
     home, kept = tmp_path / "home", tmp_path / "kept"
     home.mkdir()
     out = home / "out"
-    runs = [("ro", command.at(home / "deep" / "out", base=base)), ("size=1g", command.at(out, base=base))]
-    ended = run_on_own_disk(context, home, [*runs, ("ro", command.at(out, again=True, base=base))], kept)
+    runs = [
+        ("ro", command.at(home / "deep" / "out", base=base)),
+        ("size=1g", command.at(out, base=base)),
+    ]
+    ended = run_on_own_disk(
+        context, home, [*runs, ("ro", command.at(out, again=True, base=base))], kept
+    )
     if ended is None:
-        pytest.skip("a file system of its own can only be mounted by root, in a container only if that is allowed")
+        pytest.skip(
+            "a file system of its own can only be mounted by root, in a container only if that is allowed"
+        )
     fresh, first, again = ended
     check_refused(fresh, "ead-only file system")
     assert first.code == 0, first.said

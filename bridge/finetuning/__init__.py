@@ -1,1 +1,0 @@
-"""Gradient steps at test for any agent whose network can say again what it said: weights of its own for every trial."""

@@ -1,0 +1,1 @@
+"""References for grids with a hidden goal."""

@@ -1,0 +1,65 @@
+"""The informed oracle on grids with a hidden goal: told the task, it plays its optimal action values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.protocol import Clues, Decision, Step, Trial
+from bridge.references.base import ORACLE, Reference, argmax_random_ties
+from bridge.rng import Rows
+from bridge.tasks.goal_grid import GoalGrid, solve
+
+Memory = dict[str, Tensor]
+
+
+class Oracle(Reference):
+    """Exact for every axis: values are solved for each goal and sign of the split, with its slips and its horizon.
+
+    Its memory is the row of the table that each trial plays, ``row [B]``, the steps left, ``left [B]``, and the move
+    that each action makes, ``permutation [B, A]``.
+    """
+
+    def __init__(self, family: GoalGrid, split: str) -> None:
+        self.card = ORACLE
+        self.grid, self.horizon = family.grid, family.trial(split).horizon
+        s = family.split(split)
+        goals = torch.tensor([self.grid.number_of(goal) for goal in family.goals(split)])
+        signs = torch.tensor([1.0, -1.0] if family.value(s, "reward_sign", 0.0) else [1.0])
+        factor = signs.repeat_interleave(len(goals))
+        slip = torch.full_like(factor, family.value(s, "slip", 0.0))
+        self.values = solve(self.grid, goals.repeat(len(signs)), factor, slip, self.horizon)
+        self.first_row = torch.zeros(len(self.grid.cells), dtype=torch.int64)
+        self.first_row[goals] = torch.arange(len(goals))
+        self.goals = len(goals)
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        """Read the goal, the sign of rewards and what the actions do."""
+        params = clues.task.params
+        row = self.first_row.to(rng.device)[self.grid.number(params["goal"])]
+        if "factor" in params:
+            row = row + self.goals * (params["factor"] < 0)
+        same = torch.arange(len(self.grid.moves), device=rng.device).repeat(len(rng), 1)
+        return {
+            "row": row,
+            "left": torch.zeros_like(row),
+            "permutation": params.get("permutation", same),
+        }
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        """All steps are left."""
+        return memory | {"left": torch.full_like(memory["left"], self.horizon)}
+
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        """The best action, drawn evenly among ties."""
+        values = self.values.to(obs.device)[
+            memory["row"], memory["left"] - 1, self.grid.number(obs)
+        ]
+        return Decision(argmax_random_ties(values.gather(-1, memory["permutation"]), rng))
+
+    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
+        """One step less."""
+        return tree.where(step.live, memory | {"left": memory["left"] - 1}, memory)

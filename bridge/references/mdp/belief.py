@@ -1,0 +1,88 @@
+"""What a reference knows about a tabular MDP: counts, and the posterior over MDPs that they make.
+
+The model is the *training* distribution, on every split: transitions Dirichlet(1, ..., 1), mean rewards N(1, 1), reward
+noise of standard deviation 1. Both are conjugate, and unit variances make a precision a number of visits: the posterior
+is Dirichlet(1 + counts) and N((1 + sum of rewards) / (1 + visits), 1 / (1 + visits)).
+
+Shape letters: B trials, S states, A actions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bridge.protocol import Step
+from bridge.rng import Rows
+from bridge.tasks.tabular_mdp import PRIOR_MEAN
+
+
+class Counts(NamedTuple):
+    """How often each transition was seen, and the sum of the rewards of each state and action."""
+
+    next_states: Float[Tensor, "B S A S"]
+    reward_sum: Float[Tensor, "B S A"]
+
+    @property
+    def visits(self) -> Float[Tensor, "B S A"]:
+        """How often each action was taken in each state."""
+        return self.next_states.sum(-1)
+
+
+class Mdp(NamedTuple):
+    """Transition probabilities and mean rewards."""
+
+    transition: Float[Tensor, "B S A S"]
+    reward: Float[Tensor, "B S A"]
+
+
+def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Counts:
+    """Nothing seen yet."""
+    return Counts(
+        torch.zeros(rows, states, actions, states, device=device),
+        torch.zeros(rows, states, actions, device=device),
+    )
+
+
+def count(counts: Counts, step: Step) -> Counts:
+    """Count one transition, in place; rows that did not act count nothing."""
+    one, reward = torch.ones_like(step.reward), step.reward
+    if step.live is not None:
+        one, reward = step.live.to(one.dtype), torch.where(step.live, reward, 0.0)
+    row = torch.arange(len(one), device=one.device)
+    counts.next_states[row, step.obs, step.action, step.next_obs] += one
+    counts.reward_sum[row, step.obs, step.action] += reward
+    return counts
+
+
+def posterior_mean(counts: Counts, prior_mean: float = PRIOR_MEAN) -> Mdp:
+    """The mean of the posterior over MDPs."""
+    weight, visits = 1 + counts.next_states, counts.visits
+    return Mdp(
+        weight / weight.sum(-1, keepdim=True), (prior_mean + counts.reward_sum) / (1 + visits)
+    )
+
+
+def posterior_draw(counts: Counts, rng: Rows, prior_mean: float = PRIOR_MEAN) -> Mdp:
+    """One MDP from the posterior."""
+    visits = counts.visits
+    noise = rng.at("reward").normal(*visits.shape[1:]) / (1 + visits).sqrt()
+    reward = (prior_mean + counts.reward_sum) / (1 + visits) + noise
+    return Mdp(_draw_transition(counts.next_states, rng.at("transition")), reward)
+
+
+def _draw_transition(seen: Float[Tensor, "B S A S"], rng: Rows) -> Float[Tensor, "B S A S"]:
+    """Dirichlet(1 + seen) as normalised gammas, by Gamma(1 + n) = Gamma(1) + Gamma(n).
+
+    Gamma(1) is one uniform through the inverse CDF. The dear Gamma(n) is drawn only where something was seen: some
+    dozens of cells of 500. Both are named by the row and the cell, so what else was seen does not move them.
+    """
+    seen_flat = seen.flatten(1)
+    mass = rng.at("unseen").exponential(seen_flat.shape[1])
+    row, cell = seen_flat.nonzero(as_tuple=True)
+    mass[row, cell] += rng.at("seen")[row].at(cell).gamma(seen_flat[row, cell])
+    mass = mass.view_as(seen)
+    return mass / mass.sum(-1, keepdim=True)

@@ -1,0 +1,1 @@
+"""References for points on a plane with a hidden goal."""

@@ -1,0 +1,70 @@
+"""Every reference agent by name and kind of family: a plain table to a constructor.
+
+A constructor is called as ``constructor(family, split, **parameters)`` and returns an agent. References may use the
+split (``bayes`` knows its distribution).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.errors import UserError, unknown
+from bridge.protocol import Agent
+from bridge.references import graded, q_learning, random
+from bridge.references.bandit import bayes, gittins, index_rules, one_sided, thompson
+from bridge.references.grid import goal_search
+from bridge.references.mdp import optimism, posterior
+from bridge.references.oracles import ORACLES
+from bridge.references.plane import arc_posterior, trilateration, walkers
+from bridge.tasks.bandit import Bandit
+from bridge.tasks.base import TaskFamily
+from bridge.tasks.goal_grid import GoalGrid
+from bridge.tasks.goal_plane import GoalPlane
+from bridge.tasks.point_nav import PointNav
+from bridge.tasks.sparse_point import SparsePoint
+from bridge.tasks.tabular_mdp import TabularMdp
+
+Constructor = Callable[..., Agent]
+
+REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
+    "random": {TaskFamily: random.Random},
+    "oracle": dict(ORACLES),
+    "graded": dict.fromkeys(ORACLES, graded.Graded),
+    "bayes": {Bandit: bayes.bayes, GoalGrid: goal_search.bayes},
+    "bayes_train": {Bandit: bayes.bayes_train, GoalGrid: goal_search.bayes_train},
+    "ucb1": {Bandit: index_rules.UCB1},
+    "thompson": {Bandit: thompson.thompson, GoalGrid: goal_search.Thompson},
+    "greedy": {Bandit: index_rules.Greedy, TabularMdp: posterior.MdpGreedy},
+    "epsilon_greedy": {Bandit: index_rules.EpsilonGreedy, TabularMdp: posterior.MdpEpsilonGreedy},
+    "gittins": {Bandit: gittins.gittins_train},
+    "psrl": {
+        TabularMdp: posterior.Psrl,
+        GoalGrid: goal_search.Psrl,
+        PointNav: trilateration.NavPsrl,
+        SparsePoint: arc_posterior.ArcPsrl,
+    },
+    "opsrl": {TabularMdp: posterior.Opsrl},
+    "ucrl2": {TabularMdp: optimism.Ucrl2},
+    "beb": {TabularMdp: optimism.Beb},
+    "search": {GoalGrid: goal_search.Search},
+    "q_learning": {GoalGrid: q_learning.QLearning, TabularMdp: q_learning.QLearning},
+    "skewed": dict.fromkeys((Bandit, GoalGrid, TabularMdp), one_sided.Skewed),
+    "blind": {GoalPlane: walkers.Blind},
+}
+
+
+def reference(name: str, family: TaskFamily, split: str) -> Agent:
+    """A reference agent with its defaults.
+
+    Raises:
+        UserError: there is none of that name, or it does not play this kind of family.
+    """
+    if name not in REFERENCES:
+        raise unknown("reference agent", name, REFERENCES)
+    make = next((make for kind, make in REFERENCES[name].items() if isinstance(family, kind)), None)
+    if make is None:
+        kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
+        raise UserError(
+            f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
+        )
+    return make(family, split)

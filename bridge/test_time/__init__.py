@@ -1,0 +1,1 @@
+"""Test-time fine-tuning: gradient steps within a trial, on weights of each trial's own."""

@@ -1,0 +1,1 @@
+"""Training: the outer loop around any learner, and what it writes."""

@@ -1,0 +1,162 @@
+"""A learner's state as one safetensors file: tensors as tensors, everything else as JSON in the header.
+
+Nothing that is loaded can execute code, and a file is whole or absent. The header holds a checksum of all that is in
+the file, so that a bit that has flipped is found when the file is read. A checkpoint is named by the environment steps
+it was taken at; a damaged one is passed over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bridge.errors import UserError
+from bridge.files import check_readable, unreadable, write_whole
+
+_KEEP = 2
+"""Checkpoints kept: the last one, and one before it in case the last is damaged."""
+_NAME = re.compile(r"\d{15}\.safetensors")
+"""Of a checkpoint. Other files in the folder are the user's own."""
+
+
+def pack(state: Any, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
+    """A JSON skeleton of ``state`` in which each tensor is a name, and the tensors by name."""
+    if isinstance(state, Tensor):
+        return {"tensor": name}, {name: state.detach().cpu().contiguous()}
+    if isinstance(state, dict):
+        parts = {key: pack(value, f"{name}.{key}") for key, value in state.items()}
+        keys = [[key, part[0]] for key, part in parts.items()]  # a list keeps integer keys integers
+        return {"dict": keys}, {n: t for _, tensors in parts.values() for n, t in tensors.items()}
+    if isinstance(state, list | tuple):
+        parts = [pack(value, f"{name}.{i}") for i, value in enumerate(state)]
+        return {"list": [p[0] for p in parts]}, {
+            n: t for _, tensors in parts for n, t in tensors.items()
+        }
+    return {"value": state}, {}
+
+
+def unpack(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
+    """The state that ``pack`` took apart (tuples come back as lists)."""
+    ((kind, content),) = skeleton.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: unpack(value, tensors) for key, value in content}
+    if kind == "list":
+        return [unpack(value, tensors) for value in content]
+    return content
+
+
+class DamagedError(UserError):
+    """A file that is not what was written."""
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` to ``path``, whole or not at all.
+
+    Raises:
+        StorageError: as ``bridge.files.write_whole``.
+    """
+    skeleton, tensors = pack(dict(state))
+    header = {"state": skeleton, "sha256": _checksum(skeleton, tensors)}
+    write_whole(
+        path, lambda temporary: save_file(tensors, temporary, {"state": json.dumps(header)})
+    )
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what ``save`` wrote.
+
+    Raises:
+        DamagedError: the file is not whole, or a part of it has changed.
+        UserError: it is absent, or may not be read.
+    """
+    check_readable(path)  # safetensors has one error for all that can be wrong
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            header = json.loads(file.metadata()["state"])
+        if header.keys() != {"state", "sha256"} or header["sha256"] != _checksum(
+            header["state"], tensors
+        ):
+            raise ValueError("its content is not that of its checksum")
+        return unpack(header["state"], tensors)
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise DamagedError(f"{path} is damaged ({error})") from error
+
+
+def holds(path: Path, state: Mapping[str, Any]) -> bool:
+    """True if the file at ``path`` is whole and holds ``state``."""
+    try:
+        return _checksum(*pack(load(path))) == _checksum(*pack(dict(state)))
+    except UserError:
+        return False
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first.
+
+    Raises:
+        UserError: the folder may not be read.
+    """
+    try:
+        return sorted(
+            path for path in folder.iterdir() if _NAME.fullmatch(path.name) and not path.is_dir()
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:
+    """Write the checkpoint at ``env_steps`` and remove those that are no longer needed."""
+    save(folder / f"{env_steps:015d}.safetensors", state)
+    for old in paths(folder)[:-_KEEP]:
+        old.unlink()
+
+
+def load_last(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """The last checkpoint that is whole, None if there is no checkpoint; ``tell`` hears of every damaged one.
+
+    Raises:
+        DamagedError: none of those that there are is whole.
+        UserError: the last one may not be read.
+    """
+    found = paths(folder)
+    for last, path in reversed(list(enumerate(found))):
+        try:
+            return load(path)
+        except DamagedError as error:
+            tell(
+                f"{error}; {'going on from the checkpoint before it' if last else 'there is none before it'}."
+            )
+    if found:
+        raise DamagedError(f"all {len(found)} checkpoints in {folder} are damaged")
+    return None
+
+
+def _checksum(skeleton: Any, tensors: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and bytes of all tensors, and of the rest."""
+    digest = hashlib.sha256(json.dumps(skeleton).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Who goes far without knowing anything: finds goals that no trained policy leads to.
+
+It repeats a random action for some ten steps, then another one. Actions that are drawn anew at every step undo each
+other.
+
+Shape letters: B trials.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete
+
+_REPEAT = 0.9
+"""Probability of repeating the action."""
+
+
+class Scout:
+    """Its memory is its last action, ``[B]`` or ``[B, D]``."""
+
+    card = Card(method="scout")
+
+    def __init__(self, space: Discrete | Box) -> None:
+        self.space = space
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
+        return self._any(rng)
+
+    def begin(self, memory: Tensor, rng: Rows, *, episode: int) -> Tensor:
+        return self._any(rng)
+
+    def act(self, memory: Tensor, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        return Decision(tree.where(rng.at("repeat").uniform() > _REPEAT, self._any(rng), memory))
+
+    def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
+        return step.action
+
+    def adapt(self, memory: Tensor, rng: Rows, *, episode: int, last: bool) -> Tensor:
+        return memory
+
+    def _any(self, rng: Rows) -> Tensor:
+        if isinstance(self.space, Discrete):
+            return rng.integers(self.space.n)
+        low, high = (
+            torch.tensor(side, device=rng.device) for side in (self.space.low, self.space.high)
+        )
+        return low + (high - low) * rng.uniform(len(low))
