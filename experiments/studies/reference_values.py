@@ -18,7 +18,7 @@ import torch
 
 from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
-from experiments import methods
+from experiments import agents
 
 
 class Row(NamedTuple):
@@ -189,7 +189,7 @@ def measure(row: Row, trials: int) -> tuple[float, float, int]:
             else trials
         )
         played = evaluate(
-            methods.agent(row.method, family, split), family, Plan(split=split, trials=count)
+            agents.load(row.method, family, split), family, Plan(split=split, trials=count)
         )
         part = played.pooled(row.metric, row.point)
         n, total, square = n + part[0], total + part[1], square + part[2]

@@ -1,4 +1,4 @@
-"""What the cells gave, as curves: over shots, and over gradient steps."""
+"""The figure of the study: returns over shots, and over gradient steps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from bridge.report import escape
 from bridge.report.figures import save, style
-from experiments.studies.few_shot.cells import Cell, Kind
-from experiments.studies.few_shot.curves import Curve, estimate, pooled
+from experiments.studies.few_shot.curves import Curve, Curves, estimate
+from experiments.studies.few_shot.variants import Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,19 +20,17 @@ _LINES = {"lora": "--", "head": ":"}
 """What is tuned; colours and marks are the method's."""
 
 
-def draw(found: dict[Cell, Curve], folder: Path) -> Path:
+def draw(curves: Curves, folder: Path) -> Path:
     """Draw a column of two panels for each split; returns the path of the PNG, beside which lies an SVG."""
     from matplotlib.figure import Figure
 
-    splits = list(dict.fromkeys(cell.split for cell in found))
-    figure = Figure(figsize=(4.3 * len(splits), 7.6), layout="constrained")
-    panels = figure.subplots(2, len(splits), squeeze=False)
-    for split, (above, below) in zip(splits, panels.T, strict=True):
-        curves = pooled(found, split)
-        _over_shots(curves, above)
-        _over_steps(curves, below)
+    figure = Figure(figsize=(4.3 * len(curves), 7.6), layout="constrained")
+    panels = figure.subplots(2, len(curves), squeeze=False)
+    for (split, variants), (above, below) in zip(curves.items(), panels.T, strict=True):
+        _over_shots(variants, above)
+        _over_steps(variants, below)
         above.set_title(escape.figure(split), fontsize=10)
-    named = {}
+    named: dict[str, Any] = {}
     for panel in panels.flat:
         lines, labels = panel.get_legend_handles_labels()
         named |= dict(zip(labels, lines, strict=True))
@@ -42,8 +40,8 @@ def draw(found: dict[Cell, Curve], folder: Path) -> Path:
     return save(figure, folder / "curves")
 
 
-def _over_shots(curves: dict[Kind, Curve], panel: Axes) -> None:
-    """Return of the scored episode: in context, and of who takes gradient steps alone with most of them."""
+def _over_shots(curves: dict[Variant, Curve], panel: Axes) -> None:
+    """Return of the scored episode: in context; of methods that take gradient steps alone, with the most of them."""
     most, points = max(kind.steps for kind in curves), next(iter(curves.values())).points
     for kind, curve in curves.items():
         if kind.steps == (most if kind.alone else 0):
@@ -54,7 +52,7 @@ def _over_shots(curves: dict[Kind, Curve], panel: Axes) -> None:
     panel.grid(alpha=0.25)
 
 
-def _over_steps(curves: dict[Kind, Curve], panel: Axes) -> None:
+def _over_steps(curves: dict[Variant, Curve], panel: Axes) -> None:
     """The same after the last shot, by gradient steps."""
     budgets = sorted({kind.steps for kind in curves})
     for tuned in dict.fromkeys(kind._replace(steps=1) for kind in curves if kind.steps):
@@ -69,7 +67,9 @@ def _over_steps(curves: dict[Kind, Curve], panel: Axes) -> None:
     panel.grid(alpha=0.25)
 
 
-def _line(panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], kind: Kind) -> None:
+def _line(
+    panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], kind: Variant
+) -> None:
     """Means with 95% bands over tasks, for these very runs."""
     bands = [estimate(column) for column in score.T]
     look: dict[str, Any] = style(kind.method) | {

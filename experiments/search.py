@@ -23,8 +23,10 @@ from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
 from bridge.training.search_space import draw
-from experiments import pool, training
+from experiments import pool, runs
+from experiments.claims import claim
 from experiments.progress import Progress
+from experiments.registry import LEARNERS, TUNING_SEED
 from experiments.terminal import console
 
 TRIALS = 4_000
@@ -38,7 +40,7 @@ _FILE, _SCORE = "tuning.json", "score.json"
 class Candidate:
     """One configuration, to be trained and scored."""
 
-    training: training.Run
+    training: runs.Run
     learns: ClassVar[bool] = True
 
     @property
@@ -53,12 +55,12 @@ class Candidate:
 
     def run(self, advance: Callable[[int], None]) -> None:
         """Train it, or what is left of that, and keep how its last checkpoint does on id_val beside the run."""
-        training.train_rest(self.training, advance)
+        runs.train_rest(self.training, advance)
         path = self.training.out / _SCORE
         if path.exists():
             return
         family = make_family(self.training.family)
-        agent = training.load_agent(str(self.training.out), family)
+        agent = runs.load_agent(str(self.training.out), family)
         played = evaluate(agent, family, Plan(split="id_val", trials=TRIALS, eval_seed=EVAL_SEED))
         n, total, square = played.pooled("trial_return")
         mean = total / n
@@ -79,7 +81,7 @@ def tune(
     Raises:
         UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
     """
-    if training.is_run(str(out)):
+    if runs.is_folder(str(out)):
         raise UserError(
             f"{out} is a run's folder, and a search needs one of its own. Choose another --out."
         )
@@ -87,19 +89,19 @@ def tune(
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)
     family = make_family(family_spec)
-    training.check(specs[0], family)
+    runs.check(specs[0], family)
     about: dict[str, Any] = {
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
     }
     about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
-    about |= {"training_seed": training.TUNING_SEED, "rule": "best mean trial return on id_val"}
-    runs = [
-        training.Run(
+    about |= {"training_seed": TUNING_SEED, "rule": "best mean trial return on id_val"}
+    trainings = [
+        runs.Run(
             method=spec,
             family=family_spec,
-            seed=training.TUNING_SEED,
+            seed=TUNING_SEED,
             budget=budget,
             out=out / f"{i:03d}",
         )
@@ -108,9 +110,9 @@ def tune(
     with files.locked(out):
         _claim(out, about, configs)
         failed = _train_all(
-            runs, "environment steps" if budget.unit == "steps" else "millionths of budgets"
+            trainings, "environment steps" if budget.unit == "steps" else "millionths of budgets"
         )
-        entries = [_entry(run, failed.get(run.method)) for run in runs]
+        entries = [_entry(run, failed.get(run.method)) for run in trainings]
         entries.sort(key=lambda entry: -entry["mean"] if entry["mean"] is not None else math.inf)
         if entries[0]["mean"] is None:
             raise UserError(
@@ -121,11 +123,11 @@ def tune(
     _show(entries, family.id, out)
 
 
-def _train_all(runs: list[training.Run], unit: str) -> dict[str, str]:
+def _train_all(trainings: list[runs.Run], unit: str) -> dict[str, str]:
     """Train and score every configuration; why those that diverged did."""
     failed = {}
-    with Progress(sum(run.env_steps for run in runs), unit) as progress:
-        for candidate, error in pool.each([Candidate(run) for run in runs], progress):
+    with Progress(sum(run.env_steps for run in trainings), unit) as progress:
+        for candidate, error in pool.each([Candidate(run) for run in trainings], progress):
             if isinstance(error, DivergenceError):
                 failed[candidate.name] = str(error)
                 progress.print(f"passed over: {candidate.name}: {error}")
@@ -137,10 +139,10 @@ def _train_all(runs: list[training.Run], unit: str) -> dict[str, str]:
 def candidates(method: str, count: int, seed: int) -> list[str]:
     """``count`` specs: ``method`` itself, then draws from its search space that keep what ``method`` sets."""
     name, given = config.split_spec(method)
-    start = training.settings(method)
+    start = runs.settings(method)
     space = {
         key: variable
-        for key, variable in training.LEARNERS[name].space.items()
+        for key, variable in LEARNERS[name].space.items()
         if key not in given and config.unread(start, key) is None
     }
     if count > 1 and not space:
@@ -150,7 +152,7 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
 
 
-def is_search(place: str) -> bool:
+def is_folder(place: str) -> bool:
     """Whether ``place`` is a tuning folder, finished or not."""
     return (Path(place) / _FILE).is_file()
 
@@ -180,7 +182,7 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
     return about["chosen"], len(about["configurations"])
 
 
-def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
+def _entry(run: runs.Run, error: str | None) -> dict[str, Any]:
     """How a configuration did; ``error`` where it diverged."""
     entry: dict[str, Any] = {
         "method": run.method,
@@ -199,22 +201,17 @@ def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
 
 
 def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
-    """Make the folder this search's, or make sure that it is: one with more configurations may go on in it."""
-    if not is_search(str(out)):
-        files.write_text(out / _FILE, json.dumps(about, indent=1) + "\n")
-        return
-    found = _read(out)
-    for key, value in about.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{out} holds another search: its {key} is {found.get(key)!r}, this one's is {value!r}. "
-                "Choose another --out."
-            )
-    tried = len(found.get("configurations", ()))
+    """Make the folder this search's. A finished one may go on with more configurations.
+
+    Raises:
+        UserError: the folder holds another search, or one that has tried more configurations.
+    """
+    tried = len(_read(out).get("configurations", ()))
     if tried > configs:
         raise UserError(
             f"{out} has tried {tried} configurations already; ask for as many or more, or another --out."
         )
+    claim(out / _FILE, about, "search")
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -27,15 +27,13 @@ from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.tasks.overlap import task_keys
-from bridge.test_time.agent import FineTuned
 from bridge.training import checkpoint, run_folder
-from experiments import training
+from experiments import agents, runs
 from experiments.progress import Progress
 from llm_adapt import base_policy, data, trainable
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import PretrainedLora
 from llm_adapt.multi_task import OneEpisode
 from llm_adapt.trainable import Finetuned
 
@@ -93,7 +91,7 @@ def finetune(
         StorageError: ``out`` cannot be written; found before the first step.
         DivergenceError: training came to numbers that are none; the last checkpoint is kept.
     """
-    training.check_cadence(checkpoint_every)
+    runs.check_cadence(checkpoint_every)
     if not (out / "config.json").is_file() and _entries(out):
         raise UserError(
             f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out."
@@ -150,7 +148,7 @@ def _begun(
         signal = Returns(learner, family, split, config)
         played = signal.numbers.tolist()
     about = {
-        "kind": training.FINETUNED,
+        "kind": runs.FINETUNED,
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -255,7 +253,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
         UserError: a folder of another family or version, or one that cannot be read.
     """
     folder, about = Path(place), _about(place)
-    training.refuse_other_family(folder, about, family)
+    runs.refuse_other_family(folder, about, family)
     if not trainable.is_saved(folder):
         raise UserError(
             f"{folder} is not finished. Go on with the same metabridge finetune command and --resume."
@@ -280,7 +278,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     return _KINDS[about["reads"]](policy, card)
 
 
-def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
+def on_new_tasks(place: str, family: TaskFamily, plan: Plan) -> Plan:
     """The same without tasks that a folder of ``finetune`` was tuned on, where others of a finite list are left."""
     tuned, size = _tuned(place, family), family.support(plan.split)
     if not tuned or size is None:
@@ -291,7 +289,7 @@ def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
     return dataclasses.replace(plan, left_out=known) if len(known) < size else plan
 
 
-def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
+def overlap_notices(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
     """A sentence for each plan that leaves tasks out, or scores some that a folder of ``finetune`` was tuned on."""
     tuned, said = _tuned(place, family), []
     for plan in plans:
@@ -334,29 +332,32 @@ def _distinct(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> lis
 
 
 def _transformer(run: str, family: TaskFamily) -> InContext:
-    """The agent of a run that has a policy to tune."""
+    """The agent of a run whose policy can be tuned, without adapters that start from zero.
+
+    Raises:
+        UserError: ``run`` is the folder of another kind of agent, or of none.
+    """
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
-    if not training.is_run(run):
+    if not runs.is_folder(run):
         raise UserError(
             f"{run} is no run folder: it has no config.json. Give the folder of {wanted}"
         )
-    if training.is_tuned(run):
+    source = agents.folder(run, family)
+    if not isinstance(source, agents.Run):
         raise UserError(
             f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}"
         )
-    agent = training.load_agent(run, family)
-    if isinstance(agent, FineTuned) and isinstance(agent.tuner, PretrainedLora):
-        raise UserError(
-            f"{run} has adapters already, which begin where it was trained to. Tune a run of mt."
-        )
-    if isinstance(agent, FineTuned):  # a run of lora_*, whose adapters begin with nothing
-        agent = agent.agent
-    if not isinstance(agent, InContext):
-        name = run_folder.read_config(Path(run))["method"]
+    method, agent = source.method, source.agent
+    if not method.transformer:
+        name = runs.read(run)["method"]
         raise UserError(
             f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}"
         )
-    return agent
+    if method.takes_steps and not method.base:
+        raise UserError(
+            f"{run} has adapters already, which begin where it was trained to. Tune a run of mt."
+        )
+    return agent.agent if method.base else agent
 
 
 def _about(place: str) -> dict[str, Any]:

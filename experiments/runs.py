@@ -1,4 +1,4 @@
-"""``metabridge train``: a learner by name, trained in a run folder; and the agent that a run folder holds."""
+"""Runs: a learned method trained in a folder, and the agent that the folder holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
 from experiments import registry
 from experiments.progress import Progress
-from experiments.registry import LEARNERS, TUNING_SEED
+from experiments.registry import LEARNERS, TUNING_SEED, Method
 
 FINETUNED = "finetuned"
 """The kind that a folder of ``metabridge finetune`` has in its ``config.json``."""
@@ -119,7 +119,7 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
             )  # the training loop saves what it has before it stops
         told = now
 
-    if not train_quietly(run, resume=is_run(str(run.out)), tell=files.say, progress=progress):
+    if not train_quietly(run, resume=is_folder(str(run.out)), tell=files.say, progress=progress):
         raise KeyboardInterrupt
     advance(run.env_steps - told)
 
@@ -183,14 +183,30 @@ def check(spec: str, family: TaskFamily) -> None:
     LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
 
 
-def is_run(place: str) -> bool:
-    """Whether ``place`` is a run folder."""
+def is_folder(place: str) -> bool:
+    """Return True if ``place`` is the folder of a run, trained or fine-tuned."""
     return (Path(place) / "config.json").is_file()
 
 
-def is_tuned(place: str) -> bool:
-    """Whether ``place`` is a folder of ``metabridge finetune``."""
-    return is_run(place) and run_folder.read_config(Path(place)).get("kind") == FINETUNED
+def read(place: str) -> dict[str, Any]:
+    """Return the ``config.json`` of a run folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return run_folder.read_config(Path(place))
+
+
+def method_of(place: str, about: Mapping[str, Any]) -> Method:
+    """Return the learned method of a run, given its ``config.json``.
+
+    Raises:
+        UserError: no method has that name.
+    """
+    run_folder.check_config(Path(place), about, {"method": str, "config": dict})
+    if about["method"] not in LEARNERS:
+        raise unknown(f"method in {place}:", about["method"], LEARNERS)
+    return LEARNERS[about["method"]]
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
@@ -240,10 +256,7 @@ def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
     Raises:
         UserError: it is of an unknown method, or of another version of one, or holds what is no setting of it.
     """
-    run_folder.check_config(folder, about, {"method": str, "config": dict})
-    if about["method"] not in LEARNERS:
-        raise unknown(f"method in {folder}:", about["method"], LEARNERS)
-    made = LEARNERS[about["method"]].config
+    made = method_of(str(folder), about).config
     try:
         return config.rebuild(made, f"{folder}/config.json", made.legacy_defaults | about["config"])
     except UserError as error:
