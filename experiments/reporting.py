@@ -6,9 +6,21 @@ from pathlib import Path
 
 from bridge import files
 from bridge.errors import UserError
+from bridge.references.registry import REFERENCES
 from bridge.report import figures, tables
 from bridge.report.summary import Results
+from experiments.registry import LEARNERS, TEST_TIME_METHODS, Learned
 from experiments.terminal import console
+
+
+def registered() -> list[str]:
+    """Every method of the project, by the name that results have, in the order of the registries.
+
+    A run that is fine-tuned at test is named after both methods: ``full_reward_rl2``.
+    """
+    bases = [name for name, method in LEARNERS.items() if isinstance(method, Learned)]
+    at_test = [f"{way}_{base}" for way in TEST_TIME_METHODS for base in bases]
+    return list(dict.fromkeys([*LEARNERS, *REFERENCES, *at_test]))
 
 
 def report(folder: Path) -> None:
@@ -24,7 +36,7 @@ def report(folder: Path) -> None:
     ]
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
-    drawn = figures.draw(read, folder / "figures")
+    drawn = figures.draw(read, folder / "figures", registered())
     out = console()
     for family in read.families:
         for split in read.splits(family):
