@@ -72,7 +72,7 @@ def number(interval: Interval | None) -> str:
 def grid(
     results: Results, family: str, split: str, *, wide: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    """Heading and cells of one split's table, best trial return first; all columns if ``wide``, else the narrow ones."""
+    """Heading and cells of one split's table, best trial return first; all columns if ``wide``, else ``NARROW``."""
     by_method: dict[str, dict[str, Interval]] = {}
     for line in results.lines(family, split):
         by_method.setdefault(line.key.method, {})[line.metric] = line.interval
