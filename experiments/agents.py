@@ -283,6 +283,17 @@ def is_name(spec: str) -> bool:
     return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
 
 
+def names() -> list[str]:
+    """Return the names that methods have in results, in the order of the registries.
+
+    A run with gradient steps at test is named after both methods: ``full_reward_rl2``.
+    """
+    ours = LEARNERS.builtin
+    bases = [name for name in LEARNERS if name not in ours or not ours[name].base]
+    at_test = [f"{method}_{base}" for method in TEST_TIME_METHODS for base in bases]
+    return list(dict.fromkeys([*LEARNERS, *REFERENCES, *at_test]))
+
+
 def plays(spec: str, family: TaskFamily) -> bool:
     """Return True if ``spec`` plays this kind of family.
 

@@ -29,6 +29,7 @@ def report(folder: Path) -> None:
     from bridge import files
     from bridge.report import figures, tables
     from bridge.report.summary import Results
+    from experiments import agents
 
     one_thread()
     if not folder.is_dir():
@@ -42,7 +43,7 @@ def report(folder: Path) -> None:
     ]
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
-    drawn = figures.draw(read, folder / "figures")
+    drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
     for family in read.families:
         for split in read.splits(family):
