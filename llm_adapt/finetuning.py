@@ -35,7 +35,7 @@ from bridge.training.rollouts import Batch, play_trials
 from llm_adapt import data, icl_rl
 from llm_adapt.histories import one_episode
 from llm_adapt.icl_rl import tokens_of
-from llm_adapt.imitation import surprise
+from llm_adapt.imitation import nll_and_accuracy
 from llm_adapt.in_context import InContext
 from llm_adapt.trainable import Finetuned, Kind, Trainable
 from llm_adapt.windows import cut
@@ -194,7 +194,7 @@ class Demonstrations:
         asked, did = found.steps.obs, found.steps.action
         windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
         out = self.policy(windows.tokens).out.float()
-        nats, hits = surprise(self.policy.actions, out, windows.label, windows.inside)
+        nats, hits = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
         return nats, {"hits": hits.item()}
 
     def state_dict(self) -> dict[str, Any]:

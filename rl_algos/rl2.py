@@ -220,7 +220,7 @@ class Rl2(nn.Module):
         """The distributions of actions."""
         return self.network.actions
 
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read from its start, a step at a time; differentiable."""
         steps, network = lived.packed(), self.network
         nothing = self.start(
