@@ -26,7 +26,7 @@ from bridge.errors import UserError
 from bridge.evaluation.evaluator import Plan, task_index
 from bridge.evaluation.footprint import MEMORY, fit, parse_memory
 from bridge.noise import TrialNoise
-from bridge.play import clues, play_episode
+from bridge.play import clues, play_episode, play_trial
 from bridge.protocol import Trial
 from bridge.report import escape
 from bridge.tasks import family as make_family
@@ -81,14 +81,12 @@ def _forget(
     for steps in (0, agent.config.inner_steps):
         player = agent.with_steps(steps)
         memory = player.start(told, trial, noise.agent.at("start"))
-        for episode in range(shots):
-            memory, _ = play_episode(
-                player, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-            )
-            last = episode + 1 == shots
-            memory = player.adapt(
-                memory, noise.agent.at(episode, "adapt"), episode=episode, last=last
-            )
+        for played in play_trial(
+            player, family, tasks, memory, noise, trial._replace(episodes=shots)
+        ):
+            memory = played.memory
+        rng = noise.agent.at(shots - 1, "adapt")
+        memory = player.adapt(memory, rng, episode=shots - 1, last=True)
         here.append(_at_home(player, family, memory, ids))
         _, totals = play_episode(
             player,
@@ -111,11 +109,8 @@ def _at_home(
     noise, tasks, trial = TrialNoise.of("home", ids), _tasks(family, HOME, ids), family.trial(HOME)
     memory = agent.afresh(left, clues(agent, family, HOME, tasks), trial, noise.agent.at("start"))
     earned = torch.zeros(len(ids))
-    for episode in range(trial.episodes):
-        memory, totals = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-        )
-        earned += totals.reward
+    for played in play_trial(agent.with_steps(0), family, tasks, memory, noise, trial):
+        earned += played.totals.reward
     return earned.numpy()
 
 
