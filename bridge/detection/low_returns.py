@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
+from bridge.play import play_trial
 from bridge.protocol import Agent, Clues
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
@@ -40,16 +40,9 @@ def return_quantile(
     """
     trial, ids = family.trial("id_val"), torch.arange(trials)
     noise, tasks = TrialNoise.of(f"switch/{seed}", ids), family.sample("id_val", ids)
-    memory, returns = agent.start(Clues(), trial, noise.agent.at("start")), []
-    for episode in range(trial.episodes):
-        if episode:
-            memory = agent.adapt(
-                memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False
-            )
-        memory, totals = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-        )
-        returns.append(totals.reward)
+    memory = agent.start(Clues(), trial, noise.agent.at("start"))
+    played = play_trial(agent, family, tasks, memory, noise, trial)
+    returns = [totals.reward for _, _, totals in played]
     return _so_far(torch.stack(returns, 1)).quantile(quantile, dim=0)
 
 

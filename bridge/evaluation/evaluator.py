@@ -28,7 +28,7 @@ from bridge import memory as tree
 from bridge.errors import ContractError, UserError
 from bridge.evaluation.footprint import MEMORY, adapted, fit
 from bridge.noise import TrialNoise
-from bridge.play import EpisodeTotals, Visit, clues, play_episode, record_context, show
+from bridge.play import EpisodeTotals, clues, play_episode, play_trial, record_context
 from bridge.protocol import Agent, Step, Trial
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily, Tasks
 
@@ -245,7 +245,7 @@ def _own(
     noise: TrialNoise,
     trial: Trial,
     points: tuple[int, ...],
-    log: Any,
+    log: _Detail | None,
     clock: Callable[[], float],
     at_once: int,
 ) -> Scored:
@@ -253,22 +253,22 @@ def _own(
     optimal = family.optimal_return(tasks, trial).double()
     earned = torch.zeros_like(optimal)
     regret = torch.zeros_like(optimal)
-    lived, paid, began = torch.zeros_like(optimal), 0, clock()
-    for episode in range(trial.episodes):
-        if episode:
-            rng = noise.agent.at(episode - 1, "adapt")
-            memory = adapted(agent, memory, rng, at_once, episode=episode - 1, last=False)
-        visit = log.visitor(episode) if log else None
-        memory, totals = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon, visit=visit
-        )
+    steps, paid, began = torch.zeros_like(optimal), 0, clock()
+
+    def adapt(memory: Any, episode: int, last: bool) -> Any:
+        rng = noise.agent.at(episode, "adapt")
+        return adapted(agent, memory, rng, at_once, episode=episode, last=last)
+
+    on_step = log.on_step if log else None
+    played = play_trial(agent, family, tasks, memory, noise, trial, adapt=adapt, on_step=on_step)
+    for episode, adapting, totals in played:
         earned += totals.reward
         regret += optimal - totals.expected
-        lived += totals.steps
+        steps += totals.steps
         paid += trial.horizon
         if episode + 1 in points:
             values = {"episode_return": totals.reward, "trial_return": earned, "regret": regret}
-            costs = _costs(agent, memory, lived, float(clock() - began))
+            costs = _costs(agent, adapting, steps, float(clock() - began))
             yield points.index(episode + 1), paid, _with_success(values, totals), costs
             paid = 0
 
@@ -287,48 +287,46 @@ def _frozen(
 ) -> Scored:
     """Tracks C (``contexts`` are shown) and F (the agent makes its own): score frozen forks at the curve points."""
     optimal = family.optimal_return(tasks, trial)
-    lived, paid, shared = torch.zeros_like(optimal), 0, 0.0
+    steps, paid, spent = torch.zeros_like(optimal), 0, 0.0
     informed = torch.zeros_like(optimal, dtype=torch.bool)
-    for shots in range(trial.episodes + 1):
-        own, began = noise.agent.at(shots), clock()
-        if shots in points:
-            scorer = tree.fork(memory)
-            if shots:
-                scorer = adapted(
-                    agent, scorer, own.at("adapt"), at_once, episode=shots - 1, last=True
-                )
-            _, totals = play_episode(
-                agent,
-                family,
-                tasks,
-                scorer,
-                noise.at("score"),
-                episode=shots,
-                horizon=trial.horizon,
-                explore=False,
-            )
-            values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
-            if contexts:
-                values["informed_return"] = torch.where(informed, totals.reward, torch.nan)
-            costs = _costs(agent, scorer, lived, shared + clock() - began)
-            yield points.index(shots), paid + trial.horizon, _with_success(values, totals), costs
-            paid, began = 0, clock()
-        if shots == trial.episodes:
-            return
+
+    def adapt(memory: Any, episode: int, last: bool) -> Any:
+        rng = noise.agent.at(episode + 1, "adapt")
+        return adapted(agent, memory, rng, at_once, episode=episode, last=last)
+
+    def score(memory: Any, shots: int) -> tuple[int, int, dict[str, Tensor], dict[str, Tensor]]:
+        began = clock()
+        memory = tree.fork(memory)
         if shots:
-            memory = adapted(agent, memory, own.at("adapt"), at_once, episode=shots - 1, last=False)
+            memory = adapt(memory, shots - 1, True)
+        _, totals = play_episode(
+            agent,
+            family,
+            tasks,
+            memory,
+            noise.at("score"),
+            episode=shots,
+            horizon=trial.horizon,
+            explore=False,
+        )
+        values = {"episode_return": totals.reward, "regret": optimal - totals.expected}
         if contexts:
-            memory = show(agent, memory, contexts[shots], own.at("begin"), episode=shots)
-            lived += sum(
-                step.live.float() if step.live is not None else 1.0 for step in contexts[shots]
-            )
-            informed |= _holds_success(family, tasks, contexts[shots])
-        else:
-            memory, totals = play_episode(
-                agent, family, tasks, memory, noise, episode=shots, horizon=trial.horizon
-            )
-            lived += totals.steps
-        paid, shared = paid + trial.horizon, shared + clock() - began
+            values["informed_return"] = torch.where(informed, totals.reward, torch.nan)
+        costs = _costs(agent, memory, steps, spent + clock() - began)
+        return points.index(shots), paid + trial.horizon, _with_success(values, totals), costs
+
+    yield score(memory, 0)
+    began = clock()
+    played = play_trial(agent, family, tasks, memory, noise, trial, adapt=adapt, context=contexts)
+    for episode, adapting, totals in played:
+        steps += totals.steps
+        paid, spent = paid + trial.horizon, spent + clock() - began
+        if totals.success is not None:
+            informed |= totals.success
+        if episode + 1 in points:
+            yield score(adapting, episode + 1)
+            paid = 0
+        began = clock()
 
 
 # --- which task a trial plays, and where its sums go ------------------------------------------------------------------
@@ -404,16 +402,6 @@ def _with_success(values: dict[str, Tensor], totals: EpisodeTotals) -> dict[str,
     return values if totals.success is None else values | {"success": totals.success.double()}
 
 
-def _holds_success(family: TaskFamily, tasks: Tasks, steps: list[Step]) -> Tensor:
-    """Of each row: whether a live step of an episode succeeded; never, where the family knows no such thing."""
-    found = torch.zeros_like(steps[0].terminated)
-    for step in steps:
-        success = family.success(tasks, step)
-        if success is not None:
-            found |= success if step.live is None else success & step.live
-    return found
-
-
 class _Detail:
     """Every transition of the first trials of a chunk; a row that idles makes none."""
 
@@ -421,17 +409,14 @@ class _Detail:
         self.ids = ids[ids < DETAILED_TRIALS]
         self.parts: list[tuple[Tensor, int, int, Tensor, Tensor]] = []
 
-    def visitor(self, episode: int) -> Visit:
-        def visit(t: int, step: Step) -> None:
-            n = len(self.ids)
-            acted = (
-                torch.arange(n, device=self.ids.device)
-                if step.live is None
-                else step.live[:n].nonzero().flatten()
-            )
-            self.parts.append((self.ids[acted], episode, t, step.action[acted], step.reward[acted]))
-
-        return visit
+    def on_step(self, episode: int, t: int, step: Step) -> None:
+        n = len(self.ids)
+        acted = (
+            torch.arange(n, device=self.ids.device)
+            if step.live is None
+            else step.live[:n].nonzero().flatten()
+        )
+        self.parts.append((self.ids[acted], episode, t, step.action[acted], step.reward[acted]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """One entry a transition: trial, episode, step, action, reward."""

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
+from bridge.play import play_trial
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.tasks.base import TaskFamily, Tasks
 
@@ -77,17 +77,16 @@ def play_trials(
         tasks = family.sample("train", task_numbers(noise))
     memory = agent.start(Clues(), trial, noise.agent.at("start"))
     steps: list[Step] = []
-    for episode in range(trial.episodes):
-        memory, _ = play_episode(
-            agent,
-            family,
-            tasks,
-            memory,
-            noise,
-            episode=episode,
-            horizon=trial.horizon,
-            visit=lambda _t, step: steps.append(step),
-        )
+    for _ in play_trial(
+        agent,
+        family,
+        tasks,
+        memory,
+        noise,
+        trial,
+        on_step=lambda _episode, _t, step: steps.append(step),
+    ):
+        pass
     names = ("obs", "action", "reward", "next_obs")
     obs, action, reward, next_obs = (
         torch.stack([getattr(s, name) for s in steps]) for name in names

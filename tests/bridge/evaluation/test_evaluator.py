@@ -17,7 +17,7 @@ from bridge.evaluation import results
 from bridge.evaluation.evaluator import METRICS, Plan, evaluate, task_index
 from bridge.evaluation.footprint import Fit
 from bridge.noise import TrialNoise
-from bridge.play import play_episode, record_context
+from bridge.play import EpisodeTotals, play_episode, record_context
 from bridge.protocol import Card, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -289,8 +289,14 @@ def test_a_row_that_stands_still_meets_no_success() -> None:
         for live in (idle, None)
     ]
     tasks = Tasks(torch.arange(3), {"goal": goal})
-    assert module._holds_success(family, tasks, steps[:1]).tolist() == [True, False, False]
-    assert module._holds_success(family, tasks, steps).tolist() == [True, True, False]
+    none = EpisodeTotals.zeros(3, torch.device("cpu"))
+    once = none.plus(family, tasks, steps[0])
+    twice = once.plus(family, tasks, steps[1])
+    assert once.success is not None
+    assert once.success.tolist() == [True, False, False]
+    assert twice.success is not None
+    assert twice.success.tolist() == [True, True, False]
+    assert twice.steps.tolist() == [2, 1, 2]
 
 
 def test_nobody_is_informed_where_nothing_is_shown() -> None:
