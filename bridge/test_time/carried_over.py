@@ -9,7 +9,7 @@ from torch import Tensor
 from bridge.evaluation.evaluator import Plan
 from bridge.noise import TrialNoise
 from bridge.play import clues as clues_of
-from bridge.play import play_episode
+from bridge.play import play_trial
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -52,22 +52,10 @@ class CarriedOver:
         first = Trial(shots, self.family.trial(split).horizon)
         known = clues_of(self.explorer, self.family, split, tasks)
         memory = self.explorer.start(known, first, noise.agent.at("start"))
-        for episode in range(shots):
-            memory, _ = play_episode(
-                self.explorer,
-                self.family,
-                tasks,
-                memory,
-                noise,
-                episode=episode,
-                horizon=first.horizon,
-            )
-            memory = self.explorer.adapt(
-                memory,
-                noise.agent.at(episode, "adapt"),
-                episode=episode,
-                last=episode + 1 == shots,
-            )
+        for played in play_trial(self.explorer, self.family, tasks, memory, noise, first):
+            memory = played.memory
+        rng_last = noise.agent.at(shots - 1, "adapt")
+        memory = self.explorer.adapt(memory, rng_last, episode=shots - 1, last=True)
         return self.agent.afresh(memory, clues, trial, rng)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
