@@ -1,4 +1,4 @@
-"""What a spec names, decided in one place: ``resolve(spec, family)``.
+"""The resolver: ``resolve(spec, family)`` decides which agent a spec names, and describes it.
 
     bayes, ucb1:c=0.1               a reference
     results/rl2-0                   the folder of a trained run
@@ -48,7 +48,7 @@ class DoesNotPlayError(UserError):
 
 @dataclass(frozen=True)
 class Source:
-    """A description of the agent that a spec names, on one family. It knows what may be asked of the agent."""
+    """A description of the agent that a spec names, on one family: how it is loaded, and where it may play."""
 
     spec: str
     family: TaskFamily

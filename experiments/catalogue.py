@@ -1,4 +1,4 @@
-"""What there is, computed from the code: families, methods, splits and axes as plain objects with a ``name``.
+"""The catalogue of families, methods, splits and axes, computed from the code: plain objects with a ``name``.
 
     python -m experiments.catalogue
 

@@ -84,7 +84,7 @@ class Cell:
         )
 
     def run(self, advance: Callable[[int], None]) -> None:
-        """Train if that is asked for, then play every plan.
+        """Train the agent if ``training`` is given, then play every plan.
 
         Rows (and the steps of the first trials) are written as each plan ends. ``advance`` is called with the number of
         environment steps taken.
@@ -131,7 +131,7 @@ def steps_of(family: TaskFamily, plan: Plan) -> int:
 
 
 def expand_splits(
-    family: TaskFamily, patterns: Iterable[str], *, strict: bool = True, shown: bool = False
+    family: TaskFamily, patterns: Iterable[str], *, strict: bool = True, with_context: bool = False
 ) -> tuple[str, ...]:
     """Return the split names that patterns match: ``shift`` is every shifted split, ``shift/gap`` an axis,
     ``shift/*/4`` a level.
@@ -140,7 +140,7 @@ def expand_splits(
         family: the family of the splits.
         patterns: names or patterns.
         strict: True to refuse a pattern that matches nothing (sizes name axes that only some families have).
-        shown: True if agents are shown a context, so that axes of that context make sense; they are meant only by name.
+        with_context: True on track C, whose axes of the context are matched by their names alone.
 
     Raises:
         UserError: a pattern matches nothing, or moves a context where there is none.
@@ -149,7 +149,7 @@ def expand_splits(
     for pattern in patterns:
         axis = (*pattern.split("/"), "")[1]
         if axis in CONTEXT_AXES:
-            if not shown:
+            if not with_context:
                 raise UserError(
                     f"{pattern} moves what is shown on track C: metabridge evaluate ... --track C."
                 )
@@ -219,10 +219,10 @@ def play(cells: Sequence[Cell], out: Path) -> int:
 
 
 def report_failure(
-    cell: Cell, error: BaseException, out: Path, tell: Callable[[str], None]
+    cell: Cell, error: BaseException, out: Path, report: Callable[[str], None]
 ) -> None:
-    """Say that a cell failed, and keep its traceback in ``errors.log``."""
+    """Report a failed cell in a line, and keep its traceback in ``errors.log``."""
     log = out / "errors.log"
     notes = getattr(error, "__notes__", None) or traceback.format_exception(error)
     files.append_line(log, f"--- {cell.name}, seed {cell.seed}\n{''.join(notes)}")
-    tell(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")
+    report(f"failed: {cell.name}: {error} (the other cells go on; details in {log})")

@@ -1,4 +1,4 @@
-"""The command ``metabridge``: runs what the command line asks for, and turns errors into sentences and exit codes."""
+"""The command ``metabridge``: parses the command line, runs a command, and turns errors into exit codes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from experiments.progress import Progress
 from llm_adapt.data import Collection
 
 _STEPS = 20_000
-"""Environment steps of a shard by default: as many as learners ask for at a time."""
+"""Environment steps of a shard by default: as many as learners read at a time."""
 
 
 def collect(

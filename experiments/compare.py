@@ -201,7 +201,7 @@ class Grid:
         claim(marker, self._shared(), "comparison")
 
     def _shared(self) -> dict[str, Any]:
-        """What all rows of the folder share, in words."""
+        """Settings that all rows of the folder share, in words."""
         shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations}
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials[family]

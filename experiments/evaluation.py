@@ -42,7 +42,7 @@ def lines(
     family, track = make_family(family_spec), settings["track"]
     source = agents.resolve(method, family)
     _check_flags(source, settings, behaviour, decode)
-    names = expand_splits(family, splits, shown=track == "C")
+    names = expand_splits(family, splits, with_context=track == "C")
     plans, notices = source.new_tasks([Plan(split=name, **settings) for name in names])
     notices += _idle_flags(family, plans, behaviour)
     sources = {method: source} | (_anchors(family) if track == "O" else {})
@@ -145,7 +145,7 @@ def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
     """A sentence if an agent that takes gradient steps takes none on some splits, since its trials are too short.
 
     Raises:
-        UserError: it takes none on any of them, and the steps were asked for.
+        UserError: it takes none on any of them, although the spec names gradient steps.
     """
     if plans[0].track != "O":
         return []

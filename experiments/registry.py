@@ -1,7 +1,8 @@
 """Every method that is trained, and every method of fine-tuning at test, by name.
 
-An entry says where a method's parts are and how its agents adapt. The parts are imported at first use, so that names
-are known without torch, and bandits are played without transformers. Another package adds a method by an entry point:
+An entry holds the place of a method's parts, and how its agents adapt. The parts are imported at first use, so that
+names are known without torch, and bandits are played without transformers. Another package adds a method by an entry
+point:
 
     [project.entry-points."metabridge.methods"]
     my_method = "my_package.registration:MY_METHOD"    # a Method

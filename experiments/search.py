@@ -1,8 +1,8 @@
-"""``metabridge tune``: N configurations drawn by seed, each trained alike, scored on id_val; the best one is named.
+"""Hyperparameter search: N configurations drawn by seed, each trained alike and scored on id_val.
 
-A tuning folder holds a run folder for each configuration and ``tuning.json``, which says what was tried, how each did
-and which was chosen. ``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's and
-played with other noise, so that what is reported is not what was selected on.
+A tuning folder holds a run folder for each configuration, and ``tuning.json`` with the scores and the choice.
+``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's and played with other noise,
+so that what is reported is not what was selected on.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from experiments.registry import LEARNERS, TUNING_SEED
 from experiments.terminal import console
 
 TRIALS = 4_000
-"""On id_val, the same ones for every configuration."""
+"""Trials on id_val, the same ones for every configuration."""
 EVAL_SEED = 1_000
-"""Of the noise of these trials. Reports use 0: where tasks are a short list, id_val has the tasks of id."""
+"""Seed of these trials' noise. Reports use 0: in families with few tasks, id_val has the tasks of id."""
 _FILE, _SCORE = "tuning.json", "score.json"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration, to be trained and scored."""
+    """One configuration of a search."""
 
     training: runs.Run
     learns: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
-        """How progress and errors call it."""
+        """The name in progress and errors."""
         return self.training.method
 
     @property
@@ -54,7 +54,7 @@ class Candidate:
         return self.training.env_steps
 
     def run(self, advance: Callable[[int], None]) -> None:
-        """Train it, or what is left of that, and keep how its last checkpoint does on id_val beside the run."""
+        """Train the rest of it, and keep the score of its last checkpoint on id_val beside the run."""
         runs.train_rest(self.training, advance)
         path = self.training.out / _SCORE
         if path.exists():
@@ -73,10 +73,9 @@ class Candidate:
 def tune(
     method: str, family_spec: str, *, configs: int, seed: int, budget: Budget, out: Path
 ) -> None:
-    """Train and score what is missing in ``out``, write ``tuning.json``, print the table.
+    """Train and score the missing configurations in ``out``, write ``tuning.json`` and print the table.
 
-    A configuration whose losses are no longer numbers is passed over; any other failure stops the search, and the same
-    command goes on with it.
+    A configuration that diverges is passed over. Any other failure stops the search, and the same command continues it.
 
     Raises:
         UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
@@ -124,7 +123,7 @@ def tune(
 
 
 def _train_all(trainings: list[runs.Run], unit: str) -> dict[str, str]:
-    """Train and score every configuration; why those that diverged did."""
+    """Train and score every configuration; return the error of each that diverged."""
     failed = {}
     with Progress(sum(run.env_steps for run in trainings), unit) as progress:
         for candidate, error in pool.each([Candidate(run) for run in trainings], progress):
@@ -137,7 +136,7 @@ def _train_all(trainings: list[runs.Run], unit: str) -> dict[str, str]:
 
 
 def candidates(method: str, count: int, seed: int) -> list[str]:
-    """``count`` specs: ``method`` itself, then draws from its search space that keep what ``method`` sets."""
+    """Return ``count`` specs: ``method`` itself, then draws from its search space that keep the values that it sets."""
     name, given = config.split_spec(method)
     start = runs.settings(method)
     space = {
@@ -153,21 +152,21 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
 
 
 def is_folder(place: str) -> bool:
-    """Whether ``place`` is a tuning folder, finished or not."""
+    """Return True if ``place`` is a tuning folder, finished or not."""
     return (Path(place) / _FILE).is_file()
 
 
 def has_chosen(place: Path, configs: int) -> bool:
-    """Whether ``place`` holds a finished search of so many configurations."""
+    """Return True if ``place`` holds a finished search of so many configurations."""
     about = _read(place)
     return "chosen" in about and len(about["configurations"]) == configs
 
 
 def chosen(place: str, family_spec: str) -> tuple[str, int]:
-    """The configuration that a tuning folder chose, and of how many.
+    """Return the configuration that a tuning folder chose, and the number of configurations.
 
     Raises:
-        UserError: it was tuned on another family, or has not chosen yet.
+        UserError: the search was on another family, or is not finished.
     """
     about, family = _read(Path(place)), make_family(family_spec)
     if (about["family"], about["family_hash"]) != (family.id, family.hash):
@@ -183,7 +182,7 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
 
 
 def _entry(run: runs.Run, error: str | None) -> dict[str, Any]:
-    """How a configuration did; ``error`` where it diverged."""
+    """The score of a configuration; ``error`` if it diverged."""
     entry: dict[str, Any] = {
         "method": run.method,
         "folder": run.out.name,
@@ -215,7 +214,7 @@ def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """A search's file; empty where there is none.
+    """The content of a search's file; empty if there is none.
 
     Raises:
         UserError: it cannot be read.
@@ -248,7 +247,7 @@ _SAYS = {
     "chosen": str,
     "configurations": list,
 }
-"""What the file of a search says, and in which types; the last two when it is finished."""
+"""Keys of a search's file, and their types; the last two when it is finished."""
 
 
 def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:

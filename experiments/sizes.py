@@ -44,12 +44,12 @@ def share(method: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a comparison of this size plays."""
+    """The contents of a comparison of one size."""
 
     families: tuple[str, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Split names or patterns; a pattern that a family has no split for is passed over."""
+    """Split names or patterns; a pattern without a split in a family is passed over there."""
     trials: dict[str, int]
     """Trials of a split by family name."""
     seeds: tuple[int, ...]

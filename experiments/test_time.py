@@ -1,6 +1,6 @@
 """A trained run with gradient steps at test: ``lora_reward:run=RUN,inner_steps=20``.
 
-The name says which weights move and by which signal: ``lora`` (adapters; transformers), ``head`` (the last layer;
+The name holds the weights that move, and the signal: ``lora`` (adapters; transformers), ``head`` (the last layer;
 transformers) or ``full`` (all weights; any method whose agents read their trial), by ``reward`` or ``demos``.
 ``icl_then_lora`` moves adapters by reward in those trials alone whose return is lower than in training.
 """
@@ -43,7 +43,7 @@ class Full(GradientSteps):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Full):
-    """The layer that says what to do."""
+    """The layer that outputs the distribution of actions."""
 
     def weights_of(self, agent: Any) -> TrialWeights:
         return PerTrialWeights(("actor",))

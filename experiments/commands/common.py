@@ -29,27 +29,27 @@ def names_of(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tup
     return names
 
 
-def budget_of(asked: str, method: str, family: str, size: SizeName | None) -> Budget:
-    """Return the training that a budget asks for, else that of a size (default: quick).
+def budget_of(given: str, method: str, family: str, size: SizeName | None) -> Budget:
+    """Return the training that ``given`` names, or that of a size if it is empty (default: quick).
 
     Raises:
         UserError: the budget is none.
     """
-    if asked:
-        return Budget.parse(asked)
+    if given:
+        return Budget.parse(given)
     steps = SIZES[size or "quick"].steps(family.partition(":")[0], method)
     return Budget(float(steps))
 
 
-def one_budget_of(asked: str, method: str, family: str, size: SizeName | None) -> Budget:
+def one_budget_of(given: str, method: str, family: str, size: SizeName | None) -> Budget:
     """As ``budget_of``, of which only one may be given.
 
     Raises:
         UserError: both are given.
     """
-    if asked and size:
+    if given and size:
         raise UserError("--budget and --size both say how long to train. Leave one of them out.")
-    return budget_of(asked, method, family, size)
+    return budget_of(given, method, family, size)
 
 
 def one_thread() -> None:

@@ -37,9 +37,9 @@ class Compare:
     tuning: Annotated[int, Within(1, 10_000)] | None = None
     """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
     memory: str = "1GB"
-    """What playing may need in each process beyond what it needs anyway: 500MB, 2GB. It changes no number."""
+    """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
     out: Path = Path("results/compare")
-    """Where rows, tables and figures go."""
+    """The folder of rows, tables and figures."""
 
     def run(self) -> int:
         """Play, then report."""

@@ -16,11 +16,11 @@ class Data:
     """Let agents play tasks of a split and keep their histories as a Parquet dataset."""
 
     sources: Positional[str]
-    """Who plays, in turn, joined by +: references (thompson+q_learning) and folders of trained runs."""
+    """Agents that play in turn, joined by +: references (thompson+q_learning) and folders of trained runs."""
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
     split: str = "train"
-    """Whose tasks; histories on others than train are for metabridge finetune --demos."""
+    """The split of the tasks; histories on others than train are for metabridge finetune --demos."""
     shards: int = 1
     """Parquet files; more can be added later by the same command."""
     rows: int = 0
@@ -33,7 +33,7 @@ class Data:
     """The collection gets a folder of its own in it, named by what it is; train on it: icl_dpt:data=FOLDER."""
 
     def run(self) -> int:
-        """Play, write and say where."""
+        """Play, write and print the folder."""
         from experiments import collecting
 
         one_thread()

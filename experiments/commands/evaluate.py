@@ -25,21 +25,21 @@ class Evaluate:
     trials: Trials = 10_000
     """Trials a split."""
     track: Literal["O", "C", "F"] = "O"
-    """O: own exploration; C: a context shown to every method, then frozen; F: free adaptation, then frozen."""
+    """O: own exploration; C: a common context, then frozen; F: free adaptation, then frozen."""
     behaviour: str = ""
-    """Who makes the context of track C: a reference (graded:noise=0.5), or a run's folder (default: random); splits of
-    the axis context_quality make their own."""
+    """The agent that makes the context of track C: a reference (graded:noise=0.5), or a run's folder (default: random);
+    splits of the axis context_quality make their own."""
     shots: int = 0
-    """Tracks C and F: episodes shown or adapted on (0: the whole trial)."""
+    """Tracks C and F: episodes of context or adaptation (0: the whole trial)."""
     trials_per_task: int = 0
     """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
     eval_seed: Seed = 0
     """Seed of the evaluation's noise."""
     decode: str = ""
-    """How a trained run's distributions become actions while it explores: sample (as it was trained), argmax, or a
-    temperature: 0.5. Frozen episodes (tracks C and F) are scored by the likeliest actions."""
+    """Rule by which a trained run's distributions become actions while it explores: sample (as it was trained), argmax,
+    or a temperature: 0.5. Frozen episodes (tracks C and F) are scored by the likeliest actions."""
     memory: str = "1GB"
-    """What playing may need beyond what the process needs anyway: 500MB, 2GB. It changes no number."""
+    """Memory for playing, on top of the process's own: 500MB, 2GB. It changes no number."""
     json: bool = False
     """Print JSON lines: method, family, split, metric, mean, low, high, n."""
 

@@ -24,18 +24,18 @@ class Finetune:
     family: str = "bandit:k=5,n=10"
     """The family that it was trained on."""
     split: str = ""
-    """Whose tasks are played for reward: shift/reward_sign/4 (empty: train; with --demos, that of the histories)."""
+    """The split whose tasks are played for reward: shift/reward_sign/4 (empty: train; with --demos, the histories')."""
     tasks: int = 16
-    """How many of them; where a split has tasks without end, none that evaluate scores."""
+    """Number of these tasks. If the split has endless tasks, none of them is one that evaluate scores."""
     demos: str = ""
     """Instead of reward, histories to imitate: a folder that metabridge data has made, or a shard in it."""
     tuner: Literal["lora", "full", "head", "ia3", "prompt"] = "lora"
-    """What is trained: adapters (lora, ia3), vectors read before every trial, the distribution of actions alone, or
-    all weights."""
+    """Weights that are trained: adapters (lora, ia3), vectors read before every trial (prompt), the distribution of
+    actions alone (head), or all (full)."""
     rank: int = 8
-    """Of lora's updates; how many vectors a prompt has."""
+    """Rank of lora's updates; number of a prompt's vectors."""
     alpha: int = 16
-    """What lora's updates are multiplied by, times the rank."""
+    """Factor of lora's updates, times the rank."""
     targets: str = ""
     """Modules that adapters are added to, joined by +: q_proj+v_proj; empty: as published."""
     steps: int = 100
@@ -45,7 +45,7 @@ class Finetune:
     batch: int = 4_096
     """Environment steps that each gradient step learns from; they are of eight trials or more."""
     seed: Seed = 0
-    """Of new weights, play and windows."""
+    """Seed of new weights, play and windows."""
     out: Path
     """A new folder: the base, and what was learned as peft's adapter or a whole policy."""
     resume: bool = False
@@ -54,7 +54,7 @@ class Finetune:
     """Seconds between checkpoints: most work that a kill can lose."""
 
     def run(self) -> int:
-        """Tune and say what next, or that a signal asked to stop."""
+        """Tune, and print the next command; or that a signal stopped it."""
         if self.demos and self.tasks != Finetune.tasks:
             raise UserError(
                 "--tasks is for play; --demos has tasks of its own. Leave one of them out."

@@ -25,7 +25,7 @@ _CATALOGUE = Path(__file__).parents[1] / "catalogue.json"
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """What there is: families, methods, splits, axes or experiments."""
+    """List families, methods, splits, axes or experiments."""
 
     what: Positional[Literal["families", "methods", "splits", "axes", "experiments"]] = "families"
     family: tuple[str, ...] = ()

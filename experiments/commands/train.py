@@ -24,7 +24,7 @@ class Train:
     seed: Seed = 0
     """Training seed."""
     size: SizeName | None = None
-    """Whose budget to train for (default: quick)."""
+    """The size whose budget to train for (default: quick)."""
     budget: str = ""
     """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
     out: Path
@@ -34,7 +34,7 @@ class Train:
     processes: Annotated[int, Within(1, 256)] = 1
     """Processes that play and learn together; 2 is faster on two cores, and another run than 1."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where tensors live."""
+    """Device of all tensors."""
     precision: Literal["no", "bf16"] = "no"
     """Mixed precision of the forward pass."""
     tracker: str = ""
@@ -43,7 +43,7 @@ class Train:
     """Seconds between checkpoints: most of the work that a kill can lose."""
 
     def run(self) -> int:
-        """Train until the budget is spent or a signal asks to stop."""
+        """Train until the budget is spent, or a signal stops it."""
         from experiments import agents, runs, search
 
         one_thread()

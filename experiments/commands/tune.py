@@ -21,11 +21,11 @@ class Tune:
     family: str = "bandit:k=5,n=10"
     """A family, with parameters after a colon."""
     configs: Annotated[int, Within(1, 10_000)] = 8
-    """How many, the method's own defaults among them."""
+    """Number of configurations, the method's defaults among them."""
     seed: Seed = 0
     """Seed of the draws; configuration i is the same whatever --configs, so that a search can go on."""
     size: SizeName | None = None
-    """Whose budget each configuration is trained for (default: quick)."""
+    """The size whose budget each configuration is trained for (default: quick)."""
     budget: str = ""
     """Instead of the size's: environment steps (5e6), seconds of training (600s) or operations (1e15flops)."""
     out: Path

@@ -27,7 +27,7 @@ class Row(NamedTuple):
     family: str
     method: str
     exact: float | None = None
-    """Computed apart from this code; exact unless ``error`` says otherwise."""
+    """Computed apart from this code; exact unless ``error`` is given."""
     error: float = 0.0
     """Standard error of ``exact``, where that is itself a simulation."""
     published: float | None = None

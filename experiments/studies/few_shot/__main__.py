@@ -36,7 +36,7 @@ def _study(asked: argparse.Namespace) -> None:
         raise UserError(
             f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}."
         )
-    splits = expand_splits(family, asked.splits.split(","), shown=asked.signal == "demos")
+    splits = expand_splits(family, asked.splits.split(","), with_context=asked.signal == "demos")
     study = Study(
         family,
         asked.runs,

@@ -20,7 +20,7 @@ from experiments.studies.few_shot.variants import Variant
 
 
 class Curve(NamedTuple):
-    """What a variant earns and costs by shots, averaged over its runs."""
+    """Return and costs of a variant by shots, averaged over its runs."""
 
     points: tuple[int, ...]
     """Shots."""

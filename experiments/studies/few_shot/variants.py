@@ -53,7 +53,7 @@ class Variant(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What is asked for: the runs, the weights that move, and how much is played."""
+    """A study: its runs, the weights that move, and how much is played."""
 
     family: TaskFamily
     runs: Sequence[Path]
