@@ -163,7 +163,6 @@ class Run(Trained):
     """The folder of a trained run."""
 
     method: Method
-    seed: int
     kind = "run"
 
     @cached_property
@@ -269,9 +268,9 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if name in REFERENCES:
         return _reference(spec, family)
     if name in LEARNERS:
-        return Untrained(spec, family, LEARNERS[name], registry.settings(spec, LEARNERS[name]))
+        return Untrained(spec, family, LEARNERS[name], registry.configure(spec, LEARNERS[name]))
     if name in TEST_TIME_METHODS:
-        settings = registry.settings(spec, TEST_TIME_METHODS[name])
+        settings = registry.configure(spec, TEST_TIME_METHODS[name])
         base = _base(name, settings.run, family)
         return TestTime(spec, family, base.reads, with_steps(base.reads), base, settings)
     return folder(spec, family)
@@ -346,17 +345,16 @@ def folder(spec: str, family: TaskFamily) -> Source:
     if search.is_folder(spec):
         return Search(spec, family)
     if runs.is_folder(spec):
-        about = runs.read(spec)
-        if about.get("kind") == runs.FINETUNED:
-            reads = about.get("reads", "trial")
+        run = runs.read(spec)
+        if run.method is None:
+            reads = run.about.get("reads", "trial")
             return Finetuned(spec, family, reads, "context" if reads == "trial" else "not")
-        method = runs.method_of(spec, about)
-        return Run(spec, family, method.reads, method.adapts, method, about.get("seed", 0))
+        return Run(spec, family, run.method.reads, run.method.adapts, run.method)
     if os.sep in spec or Path(spec).is_dir():
         raise UserError(
             f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
         )
-    raise unknown("method", config.split_spec(spec)[0], REFERENCES)
+    raise unknown("method", registry.name_of(spec), REFERENCES)
 
 
 def _base(name: str, run: str, family: TaskFamily) -> Run:

@@ -41,6 +41,7 @@ def lines(
     """
     family, track = make_family(family_spec), settings["track"]
     source = agents.resolve(method, family)
+    source.check_track(track)
     _check_flags(source, settings, behaviour, decode)
     names = expand_splits(family, splits, with_context=track == "C")
     plans, notices = source.new_tasks([Plan(split=name, **settings) for name in names])
@@ -52,7 +53,6 @@ def lines(
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
         source.load(names[0])  # before anything is played
-        source.check_track(track)
         notices += _idle_steps(source, plans)
         for notice in notices:
             progress.print(notice)

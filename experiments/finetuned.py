@@ -349,7 +349,7 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
         )
     method, agent = source.method, source.agent
     if not method.transformer:
-        name = runs.read(run)["method"]
+        name = runs.read(run).about["method"]
         raise UserError(
             f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}"
         )

@@ -193,7 +193,7 @@ TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
 """Methods of fine-tuning a run at test, by name."""
 
 
-def settings(spec: str, method: Method | TestTimeMethod) -> Any:
+def configure(spec: str, method: Method | TestTimeMethod) -> Any:
     """Return the configuration of ``method`` that ``spec`` describes.
 
     Raises:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge import config, files
 from bridge.errors import UserError, unknown
@@ -179,7 +179,7 @@ def settings(spec: str) -> Any:
     name, _ = config.split_spec(spec)
     if name not in LEARNERS:
         raise unknown("learned method", name, LEARNERS)
-    return registry.settings(spec, LEARNERS[name])
+    return registry.configure(spec, LEARNERS[name])
 
 
 def check(spec: str, family: TaskFamily) -> None:
@@ -192,25 +192,48 @@ def is_folder(place: str) -> bool:
     return (Path(place) / "config.json").is_file()
 
 
-def read(place: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a run folder.
+class Folder(NamedTuple):
+    """A run folder, as its ``config.json`` describes it."""
+
+    path: Path
+    about: dict[str, Any]
+    method: Method | None
+    """The learned method; None if the run was fine-tuned for a family."""
+
+    @property
+    def configuration(self) -> Any:
+        """The configuration of the method.
+
+        Raises:
+            UserError: settings of another version of it, or a run that was fine-tuned.
+        """
+        if self.method is None:
+            raise UserError(
+                f"{self.path} is tuned already, for a whole family. Take the run that it came from."
+            )
+        made = self.method.config
+        values = made.legacy_defaults | self.about["config"]
+        try:
+            return config.rebuild(made, f"{self.path}/config.json", values)
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
+            ) from None
+
+
+def read(place: str | Path) -> Folder:
+    """Return the description of a run folder.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is of an unknown method.
     """
-    return run_folder.read_config(Path(place))
-
-
-def method_of(place: str, about: Mapping[str, Any]) -> Method:
-    """Return the learned method of a run, given its ``config.json``.
-
-    Raises:
-        UserError: no method has that name.
-    """
-    run_folder.check_config(Path(place), about, {"method": str, "config": dict})
+    about = run_folder.read_config(Path(place))
+    if about.get("kind") == FINETUNED:
+        return Folder(Path(place), about, None)
+    run_folder.check_config(Path(place), about, {"method": str, "config": dict, "seed": int})
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {place}:", about["method"], LEARNERS)
-    return LEARNERS[about["method"]]
+    return Folder(Path(place), about, LEARNERS[about["method"]])
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
@@ -219,11 +242,11 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     Raises:
         UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
     """
-    folder = Path(place)
-    about = run_folder.read_config(folder)
-    run_folder.check_config(folder, about, _SAYS, "tuning_configs", "earlier_budgets")
+    run = read(place)
+    folder, about = run.path, run.about
+    run_folder.check_config(folder, about, _KEYS, "tuning_configs", "earlier_budgets")
     refuse_other_family(folder, about, family)
-    chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
+    chosen, count = run.configuration, about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, files.say) is None:
         raise UserError(
@@ -242,7 +265,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     return agent
 
 
-_SAYS = {
+_KEYS = {
     "family": str,
     "family_hash": str,
     "method": str,
@@ -252,21 +275,6 @@ _SAYS = {
     "earlier_budgets": list,
 }
 """Keys of a run's ``config.json``, and their types."""
-
-
-def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
-    """Return the configuration of a run, given its ``config.json``.
-
-    Raises:
-        UserError: an unknown method, or settings of another version of it.
-    """
-    made = method_of(str(folder), about).config
-    try:
-        return config.rebuild(made, f"{folder}/config.json", made.legacy_defaults | about["config"])
-    except UserError as error:
-        raise UserError(
-            f"{folder} was written by another version of its method, or edited ({error}) Train it again."
-        ) from None
 
 
 def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:

@@ -12,7 +12,6 @@ from bridge.evaluation.evaluator import Plan
 from bridge.tasks.base import TaskFamily
 from experiments import agents, runs
 from experiments.cells import Cell
-from experiments.registry import Method
 
 BUDGETS = (0, 1, 5, 20, 100)
 """Gradient steps before a scored episode."""
@@ -37,19 +36,20 @@ class Variant(NamedTuple):
         """The method's name in the rows."""
         return f"{self.way} {self.method} {self.steps}".strip()
 
-    def spec(self, run: Path, method: Method) -> str:
-        """Return the agent's spec for a run of ``method``.
+    def spec(self, run: runs.Folder) -> str:
+        """Return the agent's spec for a run.
 
         A run is always named as a folder, even if it has the name of a method. Without gradient steps, a method that
         takes them takes none either.
         """
-        if method.takes_steps:
-            return f"full_reward:run={run},inner_steps={self.steps}"
+        place = run.path
+        if run.method is not None and run.method.takes_steps:
+            return f"full_reward:run={place},inner_steps={self.steps}"
         if not self.steps:
-            return str(run) if run.is_absolute() else f"./{run}"
+            return str(place) if place.is_absolute() else f"./{place}"
         rate = RATES[self.way.split("_")[0]]
         once = f",inner_every={_NEVER}" if self.way.endswith("_reward") else ""
-        return f"{self.way}:run={run},inner_steps={self.steps}{once},inner_lr={rate:g}"
+        return f"{self.way}:run={place},inner_steps={self.steps}{once},inner_lr={rate:g}"
 
 
 class Study(NamedTuple):
@@ -84,16 +84,15 @@ class Study(NamedTuple):
         found: dict[Cell, Variant] = {}
         counted: set[Any] = set()
         for variant, run in self._variants():
-            about = runs.read(str(run))
-            configured = runs.configuration(run, about)
+            folder = runs.read(run)
             for split in self.splits:
-                alike = (configured, variant, self.family.trial(split))
+                alike = (folder.configuration, variant, self.family.trial(split))
                 plan = Plan(split=split, trials=self.trials, track=self.track, shots=self.shots)
                 cell = Cell(
                     self.family,
-                    variant.spec(run, runs.method_of(str(run), about)),
+                    variant.spec(folder),
                     variant.name,
-                    about["seed"],
+                    folder.about["seed"],
                     (plan,),
                     self.out,
                     behaviour="oracle",
@@ -120,13 +119,12 @@ class Study(NamedTuple):
 
     def _ways(self, run: Path) -> list[Variant]:
         """A run as it is, and with a gradient step on each of the weights that it can move."""
-        about = runs.read(str(run))
-        source = agents.folder(str(run), self.family)
-        if not isinstance(source, agents.Run):
+        folder = runs.read(run)
+        method = folder.method
+        if method is None:
             raise UserError(
                 f"{run} is tuned already, for a whole family. Study the run that it came from."
             )
-        method = source.method
         if method.takes_steps:
             if method.signal == "demos" != self.signal:
                 raise UserError(
@@ -136,23 +134,19 @@ class Study(NamedTuple):
         else:
             weights = self.tuned if method.transformer else ("full",)
             ways = [f"{name}_{self.signal}" for name in weights]
-        plain = Variant(about["method"], "", 0, alone=method.reads != "trial")
+        plain = Variant(folder.about["method"], "", 0, alone=method.reads != "trial")
         tuned = [plain._replace(way=way, steps=1) for way in ways]
         for variant in (plain, *tuned):
-            agents.load(variant.spec(run, method), self.family, "id")
+            agents.load(variant.spec(folder), self.family, "id")
         return [plain, *tuned]
 
     def _check_alike(self) -> None:
         """Refuse runs of one method that are not one configuration with different seeds: they are pooled."""
         seen: dict[str, tuple[dict[str, Any], dict[int, Path]]] = {}
         for run in self.runs:
-            about = runs.read(str(run))
-            if about.get("kind") == runs.FINETUNED:
-                raise UserError(
-                    f"{run} is tuned already, for a whole family. Study the run that it came from."
-                )
-            method, seed = about["method"], about["seed"]
-            config = dataclasses.asdict(runs.configuration(run, about))
+            folder = runs.read(run)
+            config = dataclasses.asdict(folder.configuration)
+            method, seed = folder.about["method"], folder.about["seed"]
             first, seeds = seen.setdefault(method, (config, {}))
             other = [key for key, value in config.items() if value != first[key]]
             if other:
