@@ -17,9 +17,10 @@ from typing import Any
 
 from bridge import config, files, json_files, parquet
 from bridge.errors import StorageError, UserError, unknown
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows, results
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.training.budget import Budget
@@ -66,7 +67,7 @@ class Cell:
         """Where its rows go, a file for each plan."""
         about = (self.family.id, self.method, self.seed)
         return [
-            results.rows_path(self.out, *about, p.track, results.plan_hash(p), splits=[p.split])
+            results.rows_path(self.out, *about, p.track, p.hash, splits=[p.split])
             for p in self.plans
         ]
 
@@ -82,9 +83,9 @@ class Cell:
             agent = methods.agent(made_by, self.family, plan.split)
             agent.card = replace(agent.card, method=self.method)
             played = evaluate(agent, self.family, plan, progress=advance, memory_limit=self.memory)
-            table = results.rows(played, self.family, agent.card, seed=self.seed, cost=cost)
+            table = result_rows.table(played, self.family, agent.card, seed=self.seed, cost=cost)
             path = results.cell_path(self.out, table)
-            parquet.write(self.out / "steps" / path.name, results.steps(played))
+            parquet.write(self.out / "steps" / path.name, result_rows.steps(played))
             parquet.write(path, table)
 
 
@@ -161,7 +162,7 @@ def plan_cells(
                         seed,
                         p.split,
                         p.track,
-                        results.plan_hash(p),
+                        p.hash,
                     )
                     not in known
                 )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate, shot_points
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan, shot_points
 from bridge.evaluation.stats import Interval
 from bridge.protocol import Agent, decodes
 from bridge.report.summary import Key, Line, Results
@@ -87,7 +88,9 @@ def lines(
                     progress=progress.advance,
                     memory_limit=memory,
                 )
-                columns[agent.card.method, plan.split] = results.columns(played, family, agent.card)
+                columns[agent.card.method, plan.split] = result_rows.columns(
+                    played, family, agent.card
+                )
         read = Results(columns.values())
         found = []
         for plan in plans:

@@ -23,8 +23,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, task_index
+from bridge.evaluation.assignment import Assignment
 from bridge.evaluation.footprint import MEMORY, fit, parse_memory
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode, play_trial
 from bridge.protocol import Trial
@@ -115,7 +116,7 @@ def _at_home(
 
 
 def _tasks(family: TaskFamily, split: str, ids: Int[Tensor, " T"]) -> Tasks:
-    return family.sample(split, task_index(family, Plan(split=split), ids))
+    return family.sample(split, Assignment.of(family, Plan(split=split)).task(ids))
 
 
 def show(found: dict[Kind, list[Returns]], split: str) -> None:

@@ -13,9 +13,10 @@ from jaxtyping import Float
 
 from bridge import parquet
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan
 from bridge.flops import counter
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
@@ -115,7 +116,7 @@ def play(
             ).cost["clock"]
     card = dataclasses.replace(agent.card, method=f"{cell.way} {cell.method} {cell.steps}".strip())
     seed = run_folder.read_config(cell.run)["seed"]
-    parquet.write(path, results.rows(played, family, card, seed=seed, flops=flops))
+    parquet.write(path, result_rows.table(played, family, card, seed=seed, flops=flops))
     return path
 
 
