@@ -110,7 +110,7 @@ def naive(folder: Path) -> None:
 
 def whole(folder: Path) -> None:
     """The command ``metabridge report``."""
-    from experiments.reporting import report
+    from experiments.commands.report import report
 
     with contextlib.redirect_stdout(io.StringIO()):
         report(folder)
@@ -121,7 +121,7 @@ WHAT = {"read": read, "naive": naive, "report": whole}
 
 def child(what: str, folder: Path) -> None:
     """One measurement, printed as JSON."""
-    import experiments.reporting  # noqa: F401 (what every command imports)
+    import experiments.cli  # noqa: F401 (what every command imports)
 
     try:
         from bridge.evaluation import results

@@ -192,7 +192,7 @@ class ImitationLearner(CheckpointedLearner):
         """The mean negative log-likelihood in nats, and that of labels which are the likeliest action."""
         with self.workers.autocast():
             out = self.policy(tokens).out.float()
-        return surprise(self.policy.actions, out, label, weight)
+        return nll_and_accuracy(self.policy.actions, out, label, weight)
 
     def agent(self) -> InContext:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -221,7 +221,7 @@ def _for_training(found: data.Collection) -> data.Collection:
     return found
 
 
-def surprise(
+def nll_and_accuracy(
     actions: spaces.Actions,
     out: Float[Tensor, "b W A"],
     label: Tensor,

@@ -112,7 +112,7 @@ class InContext(nn.Module):
         """The distributions of actions."""
         return self.policy.actions
 
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
         steps, layout = lived.packed(), self.policy.layout
         end = (steps.terminated | steps.truncated).to(steps.reward.dtype)

@@ -225,7 +225,7 @@ class LoraMamlLearner(CheckpointedLearner):
         """Of what was done, and of the policy with these adapters, in nats; 0 at empty places."""
         agent = self.base.agent()
         with self.low_rank.on(agent.policy, adapters):
-            out = agent.says(
+            out = agent.policy_outputs(
                 agent.start(Clues(), Trial(1, 1), Rows(lived.live[:, 0, 0].long())), lived
             )
         log_prob, entropy = agent.actions.log_prob_and_entropy(out, lived.action)

@@ -266,7 +266,7 @@ class Pearl(nn.Module):
         """The distributions of actions."""
         return self.network.soft.actions
 
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent that the last episode was played with."""
         return self.network.act(memory.z[:, None, None].expand(*lived.live.shape, -1), lived.obs)
 

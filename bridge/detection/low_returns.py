@@ -21,6 +21,9 @@ from bridge.protocol import Agent, Clues
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 
+Detector = Callable[[TrialBuffer, int], Bool[Tensor, " B"]]
+"""Which trials fail, given their transitions and the number of the last episode."""
+
 
 @torch.no_grad()
 def return_quantile(
@@ -43,7 +46,7 @@ def return_quantile(
     return _so_far(torch.stack(returns, 1)).quantile(quantile, dim=0)
 
 
-def below(threshold: Float[Tensor, " K"]) -> Callable[[TrialBuffer, int], Bool[Tensor, " B"]]:
+def below(threshold: Float[Tensor, " K"]) -> Detector:
     """Which trials are worse than usual after an episode; beyond the last known one that counts."""
 
     def worse(lived: TrialBuffer, episode: int) -> Bool[Tensor, " B"]:

@@ -83,7 +83,7 @@ class Tunable(Agent, Protocol):
         """The distributions that the network's output stands for."""
         ...
 
-    def says(self, memory: Any, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Any, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The network's output at every step lived, given those before it; anything finite at empty places.
 
         Differentiable in the network's weights; equal to what ``act`` decided by, if the same weights played. (What an
@@ -347,7 +347,7 @@ class FineTuned(nn.Module):
             with torch.enable_grad():
                 leaves = [leaf.requires_grad_() for leaf in tree.leaves(own)]
                 with self._on(own):
-                    out = self.agent.says(inner, lived)
+                    out = self.agent.policy_outputs(inner, lived)
                 log_prob, _ = self.agent.actions.log_prob_and_entropy(out, lived.action)
                 behaviour = log_prob.detach() if behaviour is None else behaviour
                 gain = mean_gain(log_prob, behaviour, weight, lived.live, clip)

@@ -171,12 +171,14 @@ def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
     config = Config(batch=400)
     signal = Returns(InContext(base, CARD), family, "train", config)
     signal.loss(0, 1.0)
-    out, _ = signal._read(signal.batch)
-    log_prob, _ = base.actions.log_prob_and_entropy(out, signal.batch.action)
+    log_prob = signal._evaluate(signal.batch).log_prob
     live = signal.batch.live
     torch.testing.assert_close(log_prob[live], signal.targets.behaviour[live], atol=1e-6, rtol=0)
     assert not live.all()
     assert signal.env_steps == int(live.sum())
+    _, metrics = signal.loss(1, 1.0)
+    assert abs(metrics["approx_kl"]) < 1e-9
+    assert -1 < metrics["explained_variance"] < 1
 
 
 def test_equal_seeds_tune_equally_and_no_generator_moves():

@@ -16,7 +16,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.test_time.weights import Combined
 from bridge.training.learner import seeded_init
-from experiments.training import LEARNERS
+from experiments.registry import LEARNERS
 from llm_adapt import icl_rl
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.in_context import InContext

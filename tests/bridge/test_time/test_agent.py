@@ -87,7 +87,7 @@ class Plain(inner_loop.GradientAgent):
     def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
         return memory
 
-    def says(self, memory: Any, lived: Any) -> Any:
+    def policy_outputs(self, memory: Any, lived: Any) -> Any:
         return self.network(lived.obs)
 
 
@@ -136,7 +136,7 @@ def test_what_an_agent_says_again_is_what_it_said(name, family):
     memory = play(tuned, family, 4, last)
     lived = memory.lived
     with tuned.tuner.on(agent.network, memory.own):
-        again = agent.says(memory.agent, lived)
+        again = agent.policy_outputs(memory.agent, lived)
     here = lived.live[:, last - 1]
     longest = int(here.any(0).sum())
     played = torch.stack(said[-longest:], 1)
@@ -192,7 +192,9 @@ def test_the_first_gradient_is_mamls():
     mamls = loop.gradient(loop.start(5), episodes, "fomaml")
     own = {name: leaf.requires_grad_() for name, leaf in memory.own.items()}
     with tuned.tuner.on(agent.network, own):
-        log_prob, _ = agent.actions.log_prob_and_entropy(agent.says(None, lived), lived.action)
+        log_prob, _ = agent.actions.log_prob_and_entropy(
+            agent.policy_outputs(None, lived), lived.action
+        )
     gain = mean_gain(log_prob, log_prob.detach(), tuned.weights(lived).double(), lived.live, 0.2)
     ours = dict(zip(own, torch.autograd.grad(gain.sum(), list(own.values())), strict=True))
     for name, gradient in mamls.items():
@@ -277,11 +279,11 @@ def test_only_the_trials_that_are_wanted_are_tuned():
 def test_episodes_that_are_to_come_are_not_read(monkeypatch):
     family, read = make_family("gridnavi"), []
     tuned = FineTuned(in_context(family, OneEpisode), PerTrialWeights(), STEPS, Card(method="x"))
-    says = OneEpisode.says
+    policy_outputs = OneEpisode.policy_outputs
     monkeypatch.setattr(
         OneEpisode,
-        "says",
-        lambda self, memory, lived: read.append(lived) or says(self, memory, lived),
+        "policy_outputs",
+        lambda self, memory, lived: read.append(lived) or policy_outputs(self, memory, lived),
     )
     memory = play(tuned, family, 2, 4)
     assert [lived.live.shape for lived in read] == [(2, 2, 15)] * 3
