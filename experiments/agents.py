@@ -35,7 +35,7 @@ from experiments.registry import (
 )
 
 if TYPE_CHECKING:
-    from bridge.evaluation.evaluator import Plan
+    from bridge.evaluation.plan import Plan
     from bridge.protocol import Agent, Trial
     from bridge.tasks.base import TaskFamily
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from bridge import files, parquet
 from bridge.errors import StorageError, UserError, unknown
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate, shot_points
+from bridge.evaluation import result_rows, results
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan, shot_points
 from bridge.flops import counter
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
@@ -79,7 +80,7 @@ class Cell:
             self.method,
             self.seed,
             plan.track,
-            results.plan_hash(plan),
+            plan.hash,
             splits=[plan.split],
         )
 
@@ -111,12 +112,12 @@ class Cell:
                 with counter() as counted:
                     clock = counted.get_total_flops
                     flops = play(replace(plan, trials=2), clock=clock).cost["clock"]
-            table = results.rows(
+            table = result_rows.table(
                 evaluation, self.family, agent.card, seed=self.seed, cost=cost, flops=flops
             )
             path = results.cell_path(self.out, table)
             if evaluation.detail:
-                parquet.write(self.out / "steps" / path.name, results.steps(evaluation))
+                parquet.write(self.out / "steps" / path.name, result_rows.steps(evaluation))
             parquet.write(path, table)
 
 
@@ -187,7 +188,7 @@ def missing(cells: Iterable[Cell], out: Path) -> list[Cell]:
 
     def is_done(cell: Cell, plan: Plan, changed_at: float) -> bool:
         about = (cell.family.id, cell.family.hash, cell.method, cell.seed)
-        if (*about, plan.split, plan.track, results.plan_hash(plan)) not in done:
+        if (*about, plan.split, plan.track, plan.hash) not in done:
             return False
         place = cell.place(plan)
         return not place.exists() or place.stat().st_mtime >= changed_at

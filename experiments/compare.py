@@ -13,7 +13,7 @@ from typing import Any
 from bridge import config, files
 from bridge.errors import StorageError, UserError
 from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training.budget import Budget

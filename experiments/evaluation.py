@@ -7,9 +7,10 @@ import math
 from typing import Any
 
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan
 from bridge.evaluation.stats import Interval
 from bridge.protocol import decodes
 from bridge.report.summary import Key, Line, Results
@@ -49,7 +50,7 @@ def lines(
     sources = {method: source} | (_anchors(family) if track == "O" else {})
     shown_by = agents.Behaviour.of(behaviour, family)
     total = sum(steps_of(family, plan) for plan in plans) * len(sources)
-    columns: dict[tuple[str, str], results.Columns] = {}
+    columns: dict[tuple[str, str], result_rows.Columns] = {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
         source.load(names[0])  # before anything is played
@@ -70,7 +71,7 @@ def lines(
                     progress=progress.advance,
                     memory_limit=memory,
                 )
-                columns[name, plan.split] = results.columns(evaluation, family, agent.card)
+                columns[name, plan.split] = result_rows.columns(evaluation, family, agent.card)
         return _lines(
             Results(columns.values()), [columns[method, plan.split] for plan in plans], plans
         )
@@ -81,7 +82,7 @@ def _anchors(family: TaskFamily) -> dict[str, agents.Source]:
     return {name: agents.resolve(name, family) for name in ANCHORS if agents.plays(name, family)}
 
 
-def _lines(read: Results, played: list[results.Columns], plans: list[Plan]) -> list[dict]:
+def _lines(read: Results, played: list[result_rows.Columns], plans: list[Plan]) -> list[dict]:
     """The lines of some keys in the results of several methods."""
     lines = []
     for columns, plan in zip(played, plans, strict=True):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from bridge import files
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, task_index
+from bridge.evaluation.assignment import Assignment
+from bridge.evaluation.plan import Plan
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
@@ -301,7 +302,8 @@ def overlap_notices(place: str, family: TaskFamily, plans: Iterable[Plan]) -> li
         count = 0
         for ids in torch.arange(plan.trials).split(_CHUNK) if tuned else ():
             count += sum(
-                task in tuned for task in _named(family, plan.split, task_index(family, plan, ids))
+                task in tuned
+                for task in _named(family, plan.split, Assignment.of(family, plan).task(ids))
             )
         if count:
             said.append(

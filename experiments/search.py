@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 from bridge import config, files, json_files
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget

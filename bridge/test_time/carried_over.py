@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.evaluation.evaluator import Plan
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import clues as clues_of
 from bridge.play import play_trial

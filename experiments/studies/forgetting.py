@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan
 from bridge.evaluation.footprint import parse_memory
+from bridge.evaluation.plan import Plan
 from bridge.report import escape
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily

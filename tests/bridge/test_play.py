@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.errors import ContractError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, play_trial, record_context
 from bridge.protocol import Clues, Decision, Step, Trial

@@ -16,7 +16,8 @@ from transformers import AutoModel
 
 from bridge import files
 from bridge.errors import DivergenceError, StorageError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training import checkpoint
 from experiments import agents, finetuned, runs

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget

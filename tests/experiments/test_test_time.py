@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 from bridge.test_time.agent import FineTuned

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan
+from bridge.evaluation.plan import Plan
 from bridge.tasks.base import TaskFamily
 from experiments import agents, runs
 from experiments.cells import Cell

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from bridge.errors import UserError
 from bridge.evaluation import footprint
-from bridge.evaluation.evaluator import METRICS, Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import Fit, fit, parse_memory, row_bytes
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import METRICS
 from bridge.protocol import Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -201,7 +203,8 @@ def test_a_broken_agent_is_left_to_the_evaluation() -> None:
 
 _MEASURE = """
 import resource, sys, torch
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from experiments import agents
 torch.set_num_threads(1)

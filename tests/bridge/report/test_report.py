@@ -13,8 +13,9 @@ from rich.console import Console
 
 from bridge import parquet
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows, results, schema
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.evaluation.stats import Interval
 from bridge.references.random import Random
 from bridge.references.registry import reference
@@ -44,7 +45,7 @@ def synthetic(
             for part in range(10):
                 n = trials / 10
                 centre = mean + shifts[part] + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
-                line = dict.fromkeys(results.COLUMNS)
+                line = dict.fromkeys(schema.COLUMNS)
                 line |= {
                     "suite_version": 2,
                     "family": family,
@@ -74,7 +75,7 @@ def synthetic(
                         f"{metric}_sum_sq": n * (centre**2 + 1),
                     }
                 lines.append(line)
-    return pa.Table.from_pylist(lines, schema=results.SCHEMA)
+    return pa.Table.from_pylist(lines, schema=schema.SCHEMA)
 
 
 @pytest.fixture
@@ -194,8 +195,8 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
     at_hand = []
     for agent in (Random(family), reference("oracle", family, "id")):
         played = evaluate(agent, family, Plan(trials=50))
-        at_hand.append(results.columns(played, family, agent.card))
-        table = results.rows(played, family, agent.card)
+        at_hand.append(result_rows.columns(played, family, agent.card))
+        table = result_rows.table(played, family, agent.card)
         parquet.write(results.cell_path(tmp_path, table), table)
     lines = list(Results(at_hand).lines(family.id, "id"))
     assert len(lines) >= 10
@@ -224,7 +225,7 @@ def test_a_damaged_file_is_named(folder):
 
 
 def test_folders_without_a_row_are_refused(tmp_path):
-    parquet.write(tmp_path / "rows" / "none.parquet", results.SCHEMA.empty_table())
+    parquet.write(tmp_path / "rows" / "none.parquet", schema.SCHEMA.empty_table())
     with pytest.raises(UserError, match=r"no file holds a row\. Compare again"):
         Results(tmp_path)
 
@@ -306,7 +307,7 @@ def refusing(method: str, split: str, by_seed: list[list[tuple[float, float]]]) 
             lines += [
                 row | counted for row in synthetic(method, split, 1.0, 1, trials=2).to_pylist()
             ]
-    return pa.Table.from_pylist(lines, schema=results.SCHEMA)
+    return pa.Table.from_pylist(lines, schema=schema.SCHEMA)
 
 
 def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):

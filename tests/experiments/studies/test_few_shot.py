@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
 from experiments import agents, cells

@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.budget import Budget
