@@ -2,27 +2,28 @@
 
     hidden_t = RNN(obs_t, action_{t-1}, reward_{t-1}, end_{t-1}; hidden_{t-1}),    action_t ~ policy(hidden_t)
 
-The hidden state lives through a trial of several episodes on one task and is cleared between trials, so that it must
-come to hold which task this is. Trained by PPO (Schulman et al. 2017) on the return of the whole trial.
+The hidden state is kept through a trial of several episodes on one task and cleared between trials, so that it has to
+represent the task. It is trained by PPO (Schulman et al. 2017) on the return of the whole trial, by the learner in
+``bridge/training/trial_ppo.py``.
 
 Deviations from the paper:
  1. PPO with clipped ratios instead of TRPO.
- 2. Action, reward and end before the first step are all zero but the end, which is 1 (the original: a default action).
+ 2. Before the first step action and reward are zero and the end is 1 (the original: a default action).
  3. Advantages are not cut at the ends of episodes (the trial's return is the objective) and are standardised over a
- batch.
- 4. The critic shares the recurrence by default, and may be told the task in training (``critic="task"``); the policy
- never. Advantages are then computed from mean rewards, which have the same expectation and less noise.
- 5. The policy may have a layer that sees the observation again (``policy_hidden``): looking up what is known of *this*
- state is then no longer the recurrence's work.
+    batch.
+ 4. The critic shares the recurrence by default, and may be given the task in training (``critic="task"``); the policy
+    never is. Advantages are then computed from mean rewards, which have the same expectation and less noise.
+ 5. The policy may have a layer that reads the observation again (``policy_hidden``), so that the recurrence need not
+    look up what is known of *this* state.
  6. The critic predicts returns as standard scores, with a mean for each live step of the trial.
  7. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
- 8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
+ 8. Trials may be cut to fewer episodes in training (``episodes``); the agent is then evaluated on whole ones.
 
-A trial is its live steps (``bridge/training/rollouts.py``), all of which weigh the same
+A trial is its live steps (``bridge/training/rollouts.py``), all of which have the same weight
 (``bridge/maths/trial_ppo.py``). Hidden states are recomputed from the start of the trial in every epoch: stored ones
-would be stale after the first step.
+would be stale after the first gradient step.
 
-Shape letters: T steps of a trial, B trials, A actions, S state size, F task features.
+Shape letters: T steps of a trial, B trials, A actions, S state size, F task features, D features of a token.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from bridge import spaces
 from bridge.config import Bounded, Width
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily
+from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training import trial_ppo
 from bridge.training.learner import trained_card
@@ -81,25 +82,23 @@ SPACE: Space = {"lr": LogUniform(5e-4, 1e-2), **trial_ppo.SPACE}
 
 
 class Memory(NamedTuple):
-    """Everything RL² knows of its task: the state of its recurrence and the last step."""
+    """The state of the recurrence, and what the next token needs of the last step."""
 
     state: Float[Tensor, "B S"]
     action: Tensor
     reward: Float[Tensor, " B"]
     end: Float[Tensor, " B"]
+    """1 if the last step ended its episode, and before the first step."""
 
 
 class Policy(nn.Module):
-    """Hidden state to what an action distribution is made of, small at first so that play starts out random."""
+    """From a hidden state to distribution parameters, small at first so that play starts out random."""
 
     def __init__(self, config: NetworkConfig, observation: int, actions: int) -> None:
         super().__init__()
-        self.middle = (
-            nn.Linear(config.hidden + observation, config.policy_hidden)
-            if config.policy_hidden
-            else None
-        )
-        if self.middle:
+        self.middle = None
+        if config.policy_hidden:
+            self.middle = nn.Linear(config.hidden + observation, config.policy_hidden)
             nn.init.orthogonal_(self.middle.weight, 2**0.5)
         self.last = nn.Linear(config.policy_hidden or config.hidden, actions)
         nn.init.zeros_(self.last.bias)
@@ -108,21 +107,28 @@ class Policy(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "*batch H"], obs: Float[Tensor, "*batch O"]
     ) -> Float[Tensor, "*batch A"]:
-        return self.last(
-            self.middle(torch.cat([hidden, obs], -1)).relu() if self.middle else hidden
-        )
+        if self.middle is not None:
+            hidden = self.middle(torch.cat([hidden, obs], -1)).relu()
+        return self.last(hidden)
 
 
 class Network(nn.Module):
-    """Token in, action distribution and value out."""
+    """From tokens to distribution parameters and values.
+
+    Args:
+        family: for its spaces.
+        config: kind and sizes.
+        span: most steps of a trial.
+        task_features: F, numbers that describe the task to the critic; 0: it does not see the task.
+    """
 
     def __init__(
         self, family: TaskFamily, config: NetworkConfig, span: int, task_features: int = 0
     ) -> None:
         super().__init__()
-        self.observation, self.space = family.observation, family.action
-        self.actions = spaces.actions(self.space)
-        inputs = spaces.width(self.observation) + spaces.width(self.space) + 2
+        self.observation, self.action = family.observation, family.action
+        self.actions = spaces.actions(self.action)
+        inputs = spaces.width(self.observation) + spaces.width(self.action) + 2
         self.core = CORES[config.core](inputs, config.hidden, span)
         self.policy = Policy(config, spaces.width(self.observation), self.actions.outputs)
         critic_inputs = config.hidden + task_features
@@ -133,12 +139,14 @@ class Network(nn.Module):
     def token(
         self, obs: Tensor, action: Tensor, reward: Tensor, end: Tensor
     ) -> Float[Tensor, "*batch D"]:
-        """What the recurrence reads: this observation with the last action, reward and end."""
-        seen, done = spaces.features(obs, self.observation), spaces.features(action, self.space)
-        return torch.cat([seen, done, reward[..., None], end[..., None]], -1)
+        """The input of the recurrence: this observation, and the last action, reward and end."""
+        observed = spaces.features(obs, self.observation)
+        done = spaces.features(action, self.action)
+        return torch.cat([observed, done, reward[..., None], end[..., None]], -1)
 
-    def act(self, hidden: Float[Tensor, "*batch H"], obs: Tensor) -> Float[Tensor, "*batch A"]:
-        """What the distribution of the next action is made of, at a hidden state that has read this observation."""
+    def act(self, state: Float[Tensor, "*batch S"], obs: Tensor) -> Float[Tensor, "*batch A"]:
+        """The parameters of the distribution of the next action, given a state that has read this observation."""
+        hidden = state[..., : self.core.output_size]
         return self.policy(hidden, spaces.features(obs, self.observation))
 
 
@@ -150,23 +158,22 @@ class Rl2(nn.Module):
     def __init__(self, network: Network, card: Card) -> None:
         super().__init__()
         self.network, self.card = network, card
+        self.observation, self.action = network.observation, network.action
+        self.actions = network.actions
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         zeros = torch.zeros(len(rng), device=rng.device)
         state = torch.zeros(len(rng), self.network.core.state_size, device=rng.device)
-        return Memory(
-            state, spaces.nothing_yet(self.network.space, rng), zeros, torch.ones_like(zeros)
-        )
+        return Memory(state, spaces.nothing_yet(self.action, rng), zeros, torch.ones_like(zeros))
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         return memory
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
-        out = self.network.act(state[:, : self.network.core.output_size], obs)
-        return self.network.actions.decide(
-            out, rng if explore else None, self.card.temperature
-        )._replace(carry=state)
+        out = self.network.act(state, obs)
+        decision = self.actions.decide(out, rng if explore else None, self.card.temperature)
+        return decision._replace(carry=state)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         state = self._read(memory, step.obs) if carry is None else carry
@@ -176,42 +183,24 @@ class Rl2(nn.Module):
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
-    @property
-    def observation(self) -> Discrete | Box:
-        """The space of observations."""
-        return self.network.observation
-
-    @property
-    def action(self) -> Discrete | Box:
-        """The space of actions."""
-        return self.network.space
-
-    @property
-    def actions(self) -> spaces.Actions:
-        """The distributions of actions."""
-        return self.network.actions
-
-    def policy_outputs(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
-        """The policy's output at every step of a trial, read from its start, a step at a time; differentiable."""
-        steps, network = lived.packed(), self.network
-        nothing = self.start(
-            Clues(), Trial(1, 1), Rows(torch.zeros_like(memory.reward, dtype=torch.int64))
-        )
-        end, state = (steps.terminated | steps.truncated).to(steps.reward.dtype), nothing.state
-        own, first = (steps.action, steps.reward, end), nothing[1:]
+    def policy_outputs(self, memory: Memory, played: TrialBuffer) -> Float[Tensor, "B E H A"]:
+        """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""
+        steps, network = played.packed(), self.network
+        rows = Rows(torch.zeros_like(memory.reward, dtype=torch.int64))
+        first = self.start(Clues(), Trial(1, 1), rows)
+        end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
         before = (
-            torch.cat([start[:, None], rows[:, :-1]], 1)
-            for start, rows in zip(first, own, strict=True)
+            torch.cat([start[:, None], each[:, :-1]], 1)
+            for start, each in zip(first[1:], (steps.action, steps.reward, end), strict=True)
         )
-        said = []
-        for token, obs in zip(
-            network.token(steps.obs, *before).unbind(1), steps.obs.unbind(1), strict=True
-        ):
+        tokens, state, outputs = network.token(steps.obs, *before), first.state, []
+        for token, obs in zip(tokens.unbind(1), steps.obs.unbind(1), strict=True):
             state = network.core.step(token, state)
-            said.append(network.act(state[:, : network.core.output_size], obs))
-        return lived.unpacked(torch.stack(said, 1))
+            outputs.append(network.act(state, obs))
+        return played.unpacked(torch.stack(outputs, 1))
 
     def _read(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B S"]:
+        """The state after one more token."""
         token = self.network.token(obs, memory.action, memory.reward, memory.end)
         return self.network.core.step(token, memory.state)
 
@@ -230,9 +219,9 @@ class Rl2Learner(TrialPpoLearner):
         return list(self.network.parameters())
 
     def _evaluate(self, batch: Batch) -> Evaluation:
-        """Hidden states are recomputed in float32 whatever the precision of the rest: errors of a recurrence add up."""
-        nobody = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
-        start = self.agent().start(Clues(), self.trial, nobody)
+        """Hidden states are computed in float32 whatever the precision of the rest: errors of a recurrence add up."""
+        rows = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+        start = self.agent().start(Clues(), self.trial, rows)
         tokens = self.network.token(batch.obs, *batch.before(*start[1:]))
         hidden = self.network.core.unroll(tokens, start.state)
         critic_input = [hidden]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -68,6 +68,15 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over some gradient steps."""
+    totals = dict.fromkeys(steps[0], 0.0)
+    for metrics in steps:
+        for name, value in metrics.items():
+            totals[name] += value
+    return {name: total / len(steps) for name, total in totals.items()}
 
 
 def trained_card(

@@ -19,12 +19,17 @@ from torch import Tensor, nn
 
 from bridge.config import Bounded
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Losses, PpoTargets, explained_variance, losses, ppo_targets
+from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_targets
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.training.learner import CheckpointedLearner, seeded_init, set_learning_rate
+from bridge.training.learner import (
+    CheckpointedLearner,
+    mean_metrics,
+    seeded_init,
+    set_learning_rate,
+)
 from bridge.training.rollouts import Batch, play_trials, task_features
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
@@ -189,7 +194,7 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         noise = Rows.of(
             f"learn/{self.noise_name}/{self.seed}", self.workers.rows(self.updates, self.trials)
         )
-        sums = dict.fromkeys(Losses._fields, 0.0)
+        steps = []
         for epoch in range(config.epochs):
             order = noise.at("order", epoch).uniform().argsort()
             for trials in order.tensor_split(config.minibatches):
@@ -201,14 +206,15 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
                 nn.utils.clip_grad_norm_(self.learned, config.max_grad_norm)
                 self.optimizer.step()
                 self.grad_steps += 1
-                for name, value in found._asdict().items():
-                    sums[name] += value.item()
+                steps.append({name: value.item() for name, value in found._asdict().items()})
         self.updates += 1
         self.env_steps += played
-        metrics = {"trial_return": batch.reward.sum(0).mean().item()}
-        steps = config.epochs * config.minibatches
-        metrics |= {name: total / steps for name, total in sums.items()}
-        return metrics | {"explained_variance": explained}
+        trial_return = batch.reward.sum(0).mean().item()
+        return {
+            "trial_return": trial_return,
+            **mean_metrics(steps),
+            "explained_variance": explained,
+        }
 
     def _play(self) -> Batch:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ."""

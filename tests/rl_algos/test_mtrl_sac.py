@@ -12,7 +12,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.workers import Workers
 from rl_algos.mtrl_sac import Config, MtrlSacLearner
-from rl_algos.soft_actor_critic import Transitions
+from rl_algos.transitions import Transitions
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {
@@ -101,12 +101,14 @@ def test_stored_episodes_follow_one_another():
 
 def _random_batch(made: MtrlSacLearner, tasks: int, rows: int) -> tuple[Transitions, torch.Tensor]:
     noise = Rows.of("batch", torch.arange(tasks))
+    reward = noise.at("reward").normal(rows)
     batch = Transitions(
-        noise.at("obs").normal(rows, 2),
-        noise.at("action").uniform(rows, 2) * 2 - 1,
-        noise.at("reward").normal(rows),
-        noise.at("next").normal(rows, 2),
-        (noise.at("end").uniform(rows) < 0.3).float(),
+        obs=noise.at("obs").normal(rows, 2),
+        action=noise.at("action").uniform(rows, 2) * 2 - 1,
+        reward=reward,
+        next_obs=noise.at("next").normal(rows, 2),
+        terminated=(noise.at("end").uniform(rows) < 0.3).float(),
+        critic_reward=reward,
     )
     return batch, noise.at("draws").normal(rows, 2)
 
@@ -172,7 +174,7 @@ def test_rewards_are_in_units_of_the_largest_of_their_task():
     noise = Rows.of("x", torch.arange(2))
     found = made._transitions(torch.tensor([0, 1]), noise)
     raw = made.replay.draw(torch.tensor([0, 1]), 4, noise)
-    torch.testing.assert_close(found.reward, raw.reward / torch.tensor([[4.0], [1.0]]))
+    torch.testing.assert_close(found.critic_reward, raw.reward / torch.tensor([[4.0], [1.0]]))
 
 
 def test_the_largest_size_of_a_reward_is_remembered_for_each_task():
@@ -196,20 +198,8 @@ def test_a_time_out_is_no_end():
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 
-def test_ids_are_hidden_as_often_as_asked_and_never_from_specialists():
-    noise = Rows.of("x", torch.arange(400))
-    ring = torch.arange(400) % 3
-    shares = [
-        (learner(hidden_ids=share, shared=shared)._told(ring, noise) == 3).float().mean().item()
-        for share, shared in ((0.0, "all"), (0.25, "all"), (1.0, "trunk"), (1.0, "nothing"))
-    ]
-    assert (shares[0], shares[2], shares[3]) == (0, 1, 0)
-    assert abs(shares[1] - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5
-
-
 def test_without_known_tasks_all_are_unknown_and_new_ones_are_played():
     made = learner("gridnavi")
-    assert made._told(torch.tensor([3, 1]), Rows.of("x", torch.arange(2))).tolist() == [0, 0]
     assert made.table.known == 0
     for _ in range(2):
         made._play()

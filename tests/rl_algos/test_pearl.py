@@ -357,8 +357,8 @@ def test_dense_rewards_are_for_the_critic_alone():
     for kept in (made.replay.rows, made.recent.rows):
         assert (kept.reward >= 0).all()
         assert (kept.critic_reward <= 0).all()
-    taught = made.network.transitions(rows).reward[0, :n]
-    torch.testing.assert_close(taught, rows.critic_reward[0, :n] / made.network.largest_judged)
+    features = made.network.features(rows).critic_reward[0, :n]
+    torch.testing.assert_close(features, rows.critic_reward[0, :n] / made.network.largest_judged)
     AGENT_CHECKS["card_is_sane"](made.agent(), made.family)
     with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
         learner(critic_reward="dense")
@@ -368,7 +368,7 @@ def test_rewards_are_scaled_by_the_largest_seen_and_play_does_not_move_that():
     made = learner("sparse_point:variant=dense", critic_reward="own")
     made.update()
     assert made.network.largest == made.replay.rows.reward.abs().max()
-    assert made.network.transitions(made.replay.rows).reward.abs().max() == 1
+    assert made.network.features(made.replay.rows).critic_reward.abs().max() == 1
     before = made.network.largest.clone()
     evaluate(
         made.agent(),
