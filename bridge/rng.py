@@ -1,9 +1,9 @@
 """Counter-based, named noise: a draw is a function of (seed, row id, names), never of call order, batch or device.
 
-Every row of a batch owns a 64-bit key. ``rows.at("episode", 3, "reward")`` names a stream; a draw from it hashes the key
-and the name with the finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-generators", section 3). Two methods that draw under the same name on the same row get the same noise, which is what
-pairs them. Row b drawn alone equals row b drawn among 10^5 others, bit for bit.
+Every row of a batch owns a 64-bit key. ``rows.at("episode", 3, "reward")`` names a stream; a draw from it hashes key
+and name with the finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators",
+section 3). Two methods that draw under the same name on the same row get the same noise, which is what pairs them.
+Row b drawn alone equals row b drawn among 10^5 others, bit for bit.
 
 Uniform draws lie strictly inside (0, 1), so that every other law can go through its inverse CDF.
 

@@ -1,7 +1,7 @@
-"""Working through a large batch one cache's worth of rows at a time.
+"""Blocks of rows that fit into the CPU's cache, for large batches.
 
-Drawing or planning ten thousand tabular MDPs in one go spends most of its time fetching fresh pages of memory; in
-blocks it is three to four times faster. Rows never depend on each other, so a result does not depend on the blocks.
+Drawing or planning ten thousand tabular MDPs at once spends most of its time on fresh pages of memory; in blocks it is
+three to four times faster. Rows never depend on each other, so results do not depend on the blocks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 BLOCK = 1024
-"""Rows in a block: a few megabytes where a row holds some hundred numbers."""
+"""Rows in a block: a few megabytes if a row has some hundred numbers."""
 
 
 def row_blocks(rows: int, size: int = BLOCK) -> Iterator[slice]:
