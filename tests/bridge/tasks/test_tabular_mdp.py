@@ -39,7 +39,7 @@ def test_names() -> None:
 
 
 def test_a_trial_without_episodes_is_refused() -> None:
-    with pytest.raises(UserError, match="needs n >= 1 episodes, found n=0"):
+    with pytest.raises(UserError, match="needs n 1 or more; found 0"):
         TabularMdp(n=0)
 
 
