@@ -218,7 +218,7 @@ class FineTuned(nn.Module):
         """The memory with more steps of the current episode in its buffer."""
         time = memory.time
         for step in steps:
-            live = torch.ones_like(time, dtype=torch.bool) if step.live is None else step.live
+            live = step.acted
             memory.buffer.record(step, memory.episode, time, live)
             time = time + live.long()
         return memory._replace(time=time)
