@@ -146,7 +146,7 @@ def test_sources_are_named_or_the_familys_own():
     assert learner().collection.definition.sources == ("skewed", "thompson")
     assert learner(kind=IclAdLearner).collection.definition.sources == ("thompson",)
     assert learner(sources="psrl+search").collection.definition.sources == ("psrl", "search")
-    with pytest.raises(UserError, match="nobody can imitate"):
+    with pytest.raises(UserError, match="no policy can imitate"):
         learner(sources="oracle").update()
 
 
