@@ -1,8 +1,8 @@
 """One syntax for anything with parameters: ``name:key=value,key=value``, read into a frozen dataclass.
 
-``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass is the only place where a default stands, and
-where a number's bounds do: what it may be at most on its declaration (``Within``), what it needs to be in
-``__post_init__`` (``Bounded``). Flags are fields of dataclasses, too, and have their bounds in the same way.
+``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass alone declares the defaults and the bounds of
+numbers: limits of size on the field (``Within``), other conditions in ``__post_init__`` (``Bounded``). Flags are fields
+of dataclasses, too, and declare their bounds in the same way.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from bridge.errors import UserError, unknown
 
 T = TypeVar("T")
 ReadIf = Mapping[str, tuple[str, tuple[Any, ...]]]
-"""Field -> another field, and the values of that with which it is read."""
+"""Field -> another field, and the values of the other one with which the field is read."""
 
-Bound = Literal["1 or more", "0 or more", "above 0", "from 0 to 1"]
+Bound = Literal["1 or more", "0 or more", "above 0", "below 1", "from 0 to 1"]
 
-_KEPT: dict[Bound, Callable[[float], bool]] = {
+_HOLDS: dict[Bound, Callable[[float], bool]] = {
     "1 or more": lambda value: value >= 1,
     "0 or more": lambda value: value >= 0,
     "above 0": lambda value: value > 0,
+    "below 1": lambda value: value < 1,
     "from 0 to 1": lambda value: 0 <= value <= 1,
 }
 
 
 class Within(NamedTuple):
-    """The bounds of a whole number, on its declaration."""
+    """The bounds of a whole number, as an annotation of its field."""
 
     least: int
     most: int
@@ -42,11 +43,11 @@ _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 """Smallest and largest size of a nonzero number in float32."""
 
 Seed = Annotated[int, Within(0, 2**63 - 1)]
-"""A seed: what int64 holds."""
+"""A seed: a non-negative int64."""
 Trials = Annotated[int, Within(1, 1_000_000_000)]
-"""A number of trials, which are played a part at a time."""
+"""A number of trials."""
 Width = Annotated[int, Within(0, 16_384)]
-"""A dimension of a network: weights grow with its square."""
+"""A dimension of a network; the number of weights grows with its square."""
 Depth = Annotated[int, Within(0, 256)]
 """A number of layers in sequence, each with its own weights."""
 
@@ -62,24 +63,22 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
                 f"Expected key=value after the colon of {spec!r}, found {part!r}. Write {name}:key=value,..."
             )
         if key in values:
-            raise UserError(f"The key {key!r} stands twice in {spec!r}. Keep one of them.")
+            raise UserError(f"The key {key!r} occurs twice in {spec!r}. Keep one of them.")
         values[key] = value
     return name, values
 
 
 def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
-    """An instance of the dataclass ``cls`` from strings; unknown keys and impossible values are refused by name."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
-    for key in values.keys() - fields:
-        raise unknown(f"key in {spec!r}:", key, fields)
-    made = cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
+    """An instance of the dataclass ``cls`` from strings.
+
+    Raises:
+        UserError: if a key is unknown or has no effect, or a value is invalid; names the key.
+    """
+    made = _made(cls, spec, repr(spec), values)
     for key in values:
         if (condition := unread(made, key)) is not None:
-            other, wanted = (
-                condition[0],
-                " or ".join(f"{condition[0]}={value}" for value in condition[1]),
-            )
+            other, needed = condition
+            wanted = " or ".join(f"{other}={value}" for value in needed)
             raise UserError(
                 f"{key} in {spec!r} is read only with {wanted}; here {other}={getattr(made, other)}. Leave it out."
             )
@@ -87,36 +86,39 @@ def build(cls: type[T], spec: str, values: dict[str, str]) -> T:
 
 
 def unread(config: Any, key: str) -> tuple[str, tuple[Any, ...]] | None:
-    """If ``config`` does not read its field ``key``: the field that this depends on, and its values that would do."""
-    other, values = getattr(config, "read_if", {}).get(key, (None, ()))
-    return (other, values) if other is not None and getattr(config, other) not in values else None
+    """None if ``config`` reads its field ``key``; else the field that this depends on and the values it would need."""
+    condition = getattr(config, "read_if", {}).get(key)
+    if condition is None or getattr(config, condition[0]) in condition[1]:
+        return None
+    return condition
 
 
 def rebuild(cls: type[T], place: str, values: Mapping[str, Any]) -> T:
-    """An instance of the dataclass ``cls`` from values that a file held, which is ``place`` in errors.
+    """An instance of the dataclass ``cls`` from the values in a file; errors call the file ``place``.
 
     Raises:
-        UserError: a key that ``cls`` does not have, or a value that is not of its type.
+        UserError: if ``cls`` does not have a key, or a value is not of its type.
     """
+    return _made(cls, place, place, {key: _text(value) for key, value in values.items()})
+
+
+def _made(cls: type[T], spec: str, place: str, values: Mapping[str, str]) -> T:
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name for f in dataclasses.fields(cls) if f.init}  # ty: ignore[invalid-argument-type]
     for key in values.keys() - fields:
         raise unknown(f"key in {place}:", key, fields)
-    return cls(
-        **{key: convert(place, key, _text(value), hints[key]) for key, value in values.items()}
-    )
+    return cls(**{key: convert(spec, key, text, hints[key]) for key, text in values.items()})
 
 
 def convert(spec: str, key: str, text: str, hint: Any) -> Any:
-    """``text`` as a value of type ``hint``.
+    """Convert ``text`` into a value of type ``hint``.
 
     Raises:
-        UserError: it is none, or beyond the bounds of ``hint``; names the key.
+        UserError: if it is not one, or is beyond the bounds of ``hint``; names the key.
     """
-    declared, hint = (
-        hint,
-        typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint,
-    )
+    declared = hint
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if text in choices:
@@ -138,15 +140,15 @@ def convert(spec: str, key: str, text: str, hint: Any) -> Any:
 
 
 def refuse_beyond(name: str, value: Any, hint: Any) -> None:
-    """Refuse a number beyond the bounds of its declaration, or beyond float32.
+    """Refuse a number beyond the bounds of its field, or beyond float32.
 
     Args:
-        name: how the error calls it.
-        value: a number, or a tuple of them; anything else has no bounds.
+        name: its name in the error.
+        value: a number, or a tuple of numbers; anything else has no bounds.
         hint: its declared type.
 
     Raises:
-        UserError: it is beyond them.
+        UserError: if it is beyond its bounds.
     """
     if isinstance(value, tuple):
         for each in value:
@@ -164,46 +166,53 @@ def refuse_beyond(name: str, value: Any, hint: Any) -> None:
 
 
 def _bounds(hint: Any) -> Within:
-    """The bounds on a declaration, which may be one of several types (``Seed | None``)."""
-    if typing.get_origin(hint) is Annotated:
-        return next((extra for extra in hint.__metadata__ if isinstance(extra, Within)), _WHOLE)
-    return next(
-        (_bounds(part) for part in typing.get_args(hint) if typing.get_origin(part) is Annotated),
-        _WHOLE,
-    )
+    """The bounds of a declared type, which may be a union (``Seed | None``)."""
+    declared = (hint, *typing.get_args(hint))
+    extras = (extra for part in declared for extra in getattr(part, "__metadata__", ()))
+    return next((extra for extra in extras if isinstance(extra, Within)), _WHOLE)
+
+
+def check_bound(method: str, bound: Bound, **numbers: int | float) -> None:
+    """Make sure that numbers are within a bound.
+
+    Args:
+        method: the method that the error names; "": the number alone.
+        bound: the condition, in words.
+        numbers: the numbers by name.
+
+    Raises:
+        UserError: if one of them is not.
+    """
+    for name, value in numbers.items():
+        if not _HOLDS[bound](value):
+            needs = f"{method} needs {name} {bound}" if method else f"{name} must be {bound}"
+            raise UserError(f"{needs}; found {value!r}.")
 
 
 class Bounded:
-    """The base of a configuration whose numbers have bounds: ``__post_init__`` says which."""
+    """Base of a configuration whose ``__post_init__`` checks the bounds of its numbers."""
 
     display_name: ClassVar[str] = ""
-    """The method that a refusal names; where empty it names the number alone."""
+    """The method's name in errors; if empty they name the number alone."""
     read_if: ClassVar[ReadIf] = {}
-    """Fields that are read only if another field has one of some values; a spec that sets one in vain is refused."""
+    """Fields that are read only if another field has certain values; a spec that sets one without effect is refused."""
     legacy_defaults: ClassVar[Mapping[str, Any]] = {}
-    """What run folders mean that were written before there was such a field, where that is not its default."""
+    """Values to assume for fields missing from old run folders, if they differ from today's default."""
 
     def check_numbers(self, bound: Bound, *names: str) -> None:
         """Check some of the fields.
 
         Raises:
-            UserError: one of them is not ``bound``.
+            UserError: if one of them is not within ``bound``.
         """
         for name in names:
-            value = getattr(self, name)
-            if not _KEPT[bound](value):
-                wanted = (
-                    f"{self.display_name} needs {name} {bound}"
-                    if self.display_name
-                    else f"{name} must be {bound}"
-                )
-                raise UserError(f"{wanted}; found {value!r}.")
+            check_bound(self.display_name, bound, **{name: getattr(self, name)})
 
 
 def split_list(texts: Iterable[str]) -> tuple[str, ...]:
     """Comma-separated specs: ``["bandit:k=5,n=10,gridnavi"]`` -> ``("bandit:k=5,n=10", "gridnavi")``.
 
-    A piece that is only ``key=value`` belongs to the spec before it.
+    A piece of the form ``key=value`` belongs to the spec before it.
     """
     specs: list[str] = []
     for piece in (piece.strip() for text in texts for piece in text.split(",")):
@@ -216,12 +225,12 @@ def split_list(texts: Iterable[str]) -> tuple[str, ...]:
 
 def spec_of(name: str, config: Any, always: tuple[str, ...] = ()) -> str:
     """The canonical spelling: ``name``, then the keys in ``always`` and those that differ from their default."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    default = {field.name: field.default for field in dataclasses.fields(config)}
-    shown = joined(
-        {key: value for key, value in values.items() if key in always or value != default[key]}
-    )
-    return f"{name}:{shown}" if shown else name
+    shown = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in always or value != field.default:
+            shown[field.name] = value
+    return f"{name}:{joined(shown)}" if shown else name
 
 
 def joined(values: Mapping[str, Any]) -> str:
@@ -230,7 +239,7 @@ def joined(values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as ``convert`` reads it back; floats are short where that loses nothing."""
+    """A value in the form that ``convert`` reads back; floats in short form if that is exact."""
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,11 +1,11 @@
 """Counter-based, named noise: a draw is a function of (seed, row id, names), never of call order, batch or device.
 
-Every row of a batch owns a 64-bit key. ``rows.at("episode", 3, "reward")`` names a place in the stream, and drawing
-there hashes key and name with the finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators", section 3). Two methods that ask for the same name on the same row see the same noise, which is what
-pairs them; row b drawn alone equals row b drawn among 10^5 others, bit for bit.
+Every row of a batch owns a 64-bit key. ``rows.at("episode", 3, "reward")`` names a stream; a draw from it hashes key
+and name with the finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators",
+section 3). Two methods that draw under the same name on the same row get the same noise, which is what pairs them.
+Row b drawn alone equals row b drawn among 10^5 others, bit for bit.
 
-Uniform draws lie strictly inside (0, 1), so that every other law may go through its inverse CDF.
+Uniform draws lie strictly inside (0, 1), so that every other law can go through its inverse CDF.
 
 Shape letters: B rows, * the shape of one draw.
 """
@@ -22,12 +22,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.errors import ContractError, DivergenceError, UserError
 
 _MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-_MUL_1, _MUL_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_CELLS = 1 << 23  # of a float32 uniform
+_CELLS = 1 << 23  # distinct values of a float32 uniform
 _MAX_TRIES = 64  # rejection sampling accepts above 95% a try: 64 misses in a row do not happen
 
 
@@ -36,8 +35,12 @@ def _signed(x: int) -> int:
     return x - (1 << 64) if x >> 63 else x
 
 
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_MUL_1, _MUL_2 = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
 def _mix(x: int) -> int:
-    """SplitMix64's finaliser on one python integer."""
+    """SplitMix64's finaliser on one python integer, modulo 2^64; the result is unsigned."""
     x = (x + _GOLDEN) & _MASK
     x = ((x ^ (x >> 30)) * _MUL_1) & _MASK
     x = ((x ^ (x >> 27)) * _MUL_2) & _MASK
@@ -46,11 +49,11 @@ def _mix(x: int) -> int:
 
 def _mix_tensor(x: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
     """The same finaliser, elementwise; shifts are made logical by masks because int64 shifts copy the sign."""
-    x = x + _signed(_GOLDEN)
+    x = x + _GOLDEN
     x ^= (x >> 30).bitwise_and_((1 << 34) - 1)
-    x *= _signed(_MUL_1)
+    x *= _MUL_1
     x ^= (x >> 27).bitwise_and_((1 << 37) - 1)
-    x *= _signed(_MUL_2)
+    x *= _MUL_2
     x ^= (x >> 31).bitwise_and_((1 << 33) - 1)
     return x
 
@@ -70,13 +73,21 @@ def _role_bits(role: str, seed: int | str) -> int:
     return int.from_bytes(digest, "little")
 
 
+def _combined(salt: int | Tensor, bits: int | Tensor) -> int | Tensor:
+    """The finaliser of ``salt ^ bits``: one python integer, or an int64 a row if either is a tensor."""
+    if isinstance(salt, int) and isinstance(bits, int):
+        return _mix(salt ^ bits)
+    salt, bits = (x if isinstance(x, Tensor) else _signed(x) for x in (salt, bits))
+    return _mix_tensor(salt ^ bits)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Named noise for a batch of rows.
 
     Attributes:
         key: one 64-bit key a row, ``[B]``.
-        salt: where in the stream we stand: one python integer for all rows, or ``[B]`` after naming with a tensor.
+        salt: the hash of the names so far: one python integer for all rows, or ``[B]`` after naming with a tensor.
     """
 
     key: Int[Tensor, " B"]
@@ -86,20 +97,24 @@ class Rows:
     def of(cls, seed: int | str, ids: Int[Tensor, " B"], role: str = "") -> Rows:
         """The noise of rows ``ids`` (non-negative integers, such as trial numbers) in the stream ``seed``.
 
-        A ``role`` has a root of its own: BLAKE2 of role and seed, from which the seed's other streams cannot be had.
+        Each ``role`` has its own root, a BLAKE2 hash of role and seed, from which no other stream of the seed can be
+        computed.
 
         Raises:
-            ContractError: an id that is no whole number of 0 or more, or a seed that is no text and no integer in
-                0..2^64-1: it would name the stream of another.
+            ContractError: if an id is not an integer of 0 or more, or the seed is neither a string nor an integer in
+                0..2^64-1 (others would share its stream).
         """
-        if not isinstance(seed, str) and not 0 <= (seed := operator.index(seed)) <= _MASK:
+        if not isinstance(seed, str):
+            seed = operator.index(seed)
+            if not 0 <= seed <= _MASK:
+                raise ContractError(
+                    f"A seed is a string or an integer from 0 to 2^64 - 1, found {seed}. Choose another."
+                )
+        if ids.is_floating_point():
+            raise ContractError(f"Row ids must be integers, found {ids.dtype}. Count rows from 0.")
+        if len(ids) and int(ids.min()) < 0:
             raise ContractError(
-                f"A seed is a text or an integer from 0 to 2^64 - 1, found {seed}. Name another."
-            )
-        if ids.is_floating_point() or (len(ids) and int(ids.min()) < 0):
-            found = ids.dtype if ids.is_floating_point() else int(ids.min())
-            raise ContractError(
-                f"Rows are numbered by integers of 0 or more, found {found}. Count them from 0."
+                f"Row ids must be 0 or more, found {int(ids.min())}. Count rows from 0."
             )
         bits = _role_bits(role, seed) if role else _name_bits(seed)
         return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(_mix(bits ^ _GOLDEN))))
@@ -109,31 +124,25 @@ class Rows:
 
     @property
     def device(self) -> torch.device:
-        """Where the keys live, and so where the draws appear."""
+        """Device of the keys and of all draws."""
         return self.key.device
 
     def __getitem__(self, index: slice | Tensor) -> Rows:
-        """The noise of some of the rows."""
+        """The noise of the selected rows."""
         return Rows(self.key[index], self.salt if isinstance(self.salt, int) else self.salt[index])
 
     def at(self, *names: str | int | Int[Tensor, " B"]) -> Rows:
         """The stream called ``names``: strings, integers, or an integer a row. ``at(a, b) == at(a).at(b)``."""
         salt = self.salt
         for name in names:
-            if isinstance(name, Tensor) or isinstance(salt, Tensor):
-                bits = (
-                    _mix_tensor(name.long())
-                    if isinstance(name, Tensor)
-                    else _signed(_name_bits(name))
-                )
-                before = salt if isinstance(salt, Tensor) else _signed(salt)
-                salt = _mix_tensor(torch.as_tensor(bits, device=self.device) ^ before)
+            if isinstance(name, Tensor):
+                salt = _combined(salt, _mix_tensor(name.to(self.device, torch.int64)))
             else:
-                salt = _mix(salt ^ _name_bits(name))
+                salt = _combined(salt, _name_bits(name))
         return Rows(self.key, salt)
 
     def fork(self, copies: int) -> Rows:
-        """Each row ``copies`` times, each copy with noise of its own, side by side: ``[B*copies]``."""
+        """Each row repeated ``copies`` times in a row, each copy with its own noise: ``[B*copies]``."""
         copy = torch.arange(copies, device=self.device).repeat(len(self))
         salt = self.salt if isinstance(self.salt, int) else self.salt.repeat_interleave(copies)
         return Rows(self.key.repeat_interleave(copies), salt).at("fork", copy)
@@ -142,9 +151,7 @@ class Rows:
         """64 random bits a draw, as int64."""
         base = self.key + (self.salt if isinstance(self.salt, Tensor) else _signed(self.salt))
         if shape:
-            lanes = torch.arange(1, 1 + torch.Size(shape).numel(), device=self.device).mul_(
-                _signed(_GOLDEN)
-            )
+            lanes = torch.arange(1, 1 + math.prod(shape), device=self.device).mul_(_GOLDEN)
             base = (base[:, None] + lanes).view(len(self), *shape)
         return _mix_tensor(base)
 
@@ -166,7 +173,7 @@ class Rows:
         """Integers 0..n-1, equally likely up to ``n / 2^23``.
 
         Raises:
-            ContractError: ``n`` below 1, or above the 2^23 cells that a float32 uniform has.
+            ContractError: if ``n`` is below 1, or above the 2^23 values that a float32 uniform takes.
         """
         if not 1 <= n <= _CELLS:
             raise ContractError(
@@ -179,8 +186,8 @@ class Rows:
         """One index a row with probability proportional to ``weights >= 0``, through the inverse CDF of one uniform.
 
         Raises:
-            ContractError: a row with a weight that is negative or infinite, or with none above 0.
-            DivergenceError: a weight that is NaN.
+            ContractError: if a row has a negative or infinite weight, or none above 0.
+            DivergenceError: if a weight is NaN.
         """
         if not weights.shape[-1]:
             raise ContractError(
@@ -192,33 +199,41 @@ class Rows:
         if len(self):
             least, most = total.aminmax()
             if not (weights.amin().item() >= 0 and least.item() > 0 and most.item() < math.inf):
-                raise _bad_weights(weights)
+                raise _refusal(
+                    weights,
+                    (weights >= 0) & (total > 0) & (total < math.inf),
+                    "Rows.categorical needs weights that are finite, 0 or more and not all 0",
+                    "Give it probabilities: logits.softmax(-1).",
+                )
         return (below <= target).sum(-1).clamp_(max=weights.shape[-1] - 1)
 
     def gamma(self, shape: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
-        """Gamma(shape, 1) for ``shape > 0`` (Marsaglia & Tsang 2000), a try of its own name for each rejection.
+        """Gamma(shape, 1) for ``shape > 0`` (Marsaglia & Tsang 2000); each rejection is retried under its own name.
 
         Below 1 the draw is ``Gamma(shape + 1) * u^(1/shape)`` (their section 6).
 
         Raises:
-            ContractError: a shape that is 0, negative or infinite.
-            DivergenceError: a shape that is NaN.
+            ContractError: if a shape is 0, negative or infinite.
+            DivergenceError: if a shape is NaN.
         """
-        least = shape.amin().item() if shape.numel() else 1.0
-        if not least > 0:
-            raise _bad_shape(shape, ~(shape > 0))
+        if not shape.numel():
+            return torch.empty_like(shape)
+        least, most = (bound.item() for bound in shape.aminmax())
+        if not 0 < least <= most < math.inf:
+            raise _refusal(
+                shape,
+                (shape > 0) & (shape < math.inf),
+                "Gamma, Beta and Dirichlet draws need finite parameters above 0",
+                "Look at what it is computed from.",
+            )
         element = self.bits(*shape.shape[1:])
         if least >= 1:
             return _marsaglia_tsang(element, shape)
         small = shape < 1
-        if not bool(shape.isfinite().all()):
-            raise _bad_shape(shape, ~shape.isfinite())
         draw = _marsaglia_tsang(element, torch.where(small, shape + 1, shape))
         # exp(log u / shape), not u ** (1 / shape): torch's pow rounds differently at a vector's tail
-        boost = torch.exp(
-            torch.log(_unit(_mix_tensor(element ^ _signed(_GOLDEN)), shape.dtype)) / shape
-        )
-        return torch.where(small, draw * boost, draw)
+        uniform = _unit(_mix_tensor(element ^ _GOLDEN), shape.dtype)
+        return torch.where(small, draw * torch.exp(torch.log(uniform) / shape), draw)
 
     def beta(
         self, a: Float[Tensor, "B *shape"], b: Float[Tensor, "B *shape"]
@@ -229,44 +244,25 @@ class Rows:
 
     def dirichlet(self, concentration: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
         """Dirichlet over the last dimension. Rows of ones go through the inverse CDF, one uniform a value."""
-        flat = (
-            (concentration == 1).flatten(1).all(1)
-        )  # by row: what other rows ask for must not matter
+        # decided row by row, so that a row's draw does not depend on the other rows
+        flat = (concentration == 1).flatten(1).all(1)
         draw = self.exponential(*concentration.shape[1:], dtype=concentration.dtype)
         if not bool(flat.all()):
             tiny = torch.finfo(concentration.dtype).tiny
-            general = self.gamma(concentration).clamp_(min=tiny)
-            draw = torch.where(flat.view(-1, *[1] * (draw.dim() - 1)), draw, general)
+            draw = tree.where(flat, draw, self.gamma(concentration).clamp_(min=tiny))
         return draw / draw.sum(-1, keepdim=True)
 
 
-def _refusal(row: Tensor) -> type[UserError]:
-    """NaN comes of a network that has diverged: training keeps what it had before."""
-    return DivergenceError if bool(row.isnan().any()) else ContractError
+def _refusal(
+    values: Float[Tensor, "B *any"], good: Bool[Tensor, "B *any"], needs: str, remedy: str
+) -> UserError:
+    """The error for the first row with a value that is not ``good``.
 
-
-def _bad_weights(weights: Float[Tensor, "B n"]) -> UserError:
-    """What is wrong with the first row that nothing can be drawn by."""
-    bad = (
-        ~(weights >= 0).all(-1)
-        | weights.isinf().any(-1)
-        | ~(weights > 0).any(-1)
-        | weights.sum(-1).isinf()
-    )
-    row = int(bad.nonzero()[0])
-    return _refusal(weights[row])(
-        f"Rows.categorical draws by weights that are finite, 0 or more and not all 0; row {row} has "
-        f"{weights[row].tolist()}. Give it probabilities: logits.softmax(-1)."
-    )
-
-
-def _bad_shape(shape: Float[Tensor, "B *shape"], bad: Bool[Tensor, "B *shape"]) -> UserError:
-    """What is wrong with the first row of which there is no gamma."""
-    row = int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
-    return _refusal(shape[row])(
-        f"Gamma, Beta and Dirichlet draws need finite parameters above 0; row {row} has {shape[row].tolist()}. Look at "
-        "what it is computed from."
-    )
+    NaN comes of a network that has diverged: a ``DivergenceError``, so that training keeps its last checkpoint.
+    """
+    row = int((~good).nonzero()[0, 0])
+    kind = DivergenceError if bool(values[row].isnan().any()) else ContractError
+    return kind(f"{needs}; row {row} has {values[row].tolist()}. {remedy}")
 
 
 def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"]:
@@ -278,31 +274,27 @@ def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"
 def _marsaglia_tsang(
     element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"]
 ) -> Float[Tensor, "*any"]:
-    """Gamma draws for ``shape >= 1`` from 64 random bits each; only what was rejected is tried again."""
-    d_all = (shape - 1 / 3).reshape(-1)
-    element = element.reshape(-1)
-    out = torch.empty_like(d_all)
-    pending = None  # every element, until some were accepted
-    d = d_all
+    """Gamma draws for ``shape >= 1`` from 64 random bits each; only rejected elements are tried again."""
+    element, d = element.flatten(), (shape - 1 / 3).flatten()
+    out = torch.empty(0)
+    pending: Tensor | None = None  # all elements at first
     for attempt in range(_MAX_TRIES):
-        x = torch.special.ndtri(
-            _unit(_mix_tensor(element + _signed(_mix(2 * attempt))), shape.dtype)
+        x, u = (
+            _unit(_mix_tensor(element + _signed(_mix(2 * attempt + i))), shape.dtype)
+            for i in (0, 1)
         )
-        u = _unit(_mix_tensor(element + _signed(_mix(2 * attempt + 1))), shape.dtype)
+        x = torch.special.ndtri(x)
         v = x.div(3 * d.sqrt()).add_(1)
         v = v * v * v
-        accept = (v > 0) & (
-            torch.log(u) < 0.5 * x * x + d - d * v + d * torch.log(v.clamp(min=1e-30))
-        )
-        value = d * v
+        bound = 0.5 * x * x + d - d * v + d * torch.log(v.clamp(min=1e-30))
+        accept = (v > 0) & (torch.log(u) < bound)
+        rejected = (~accept).nonzero().squeeze(-1)
         if pending is None:
-            out.copy_(value)
-            pending = (~accept).nonzero().squeeze(-1)
-            element, d = element[pending], d[pending]
+            out, pending = d * v, rejected
         else:
-            out[pending[accept]] = value[accept]
-            keep = ~accept
-            pending, element, d = pending[keep], element[keep], d[keep]
-        if pending.numel() == 0:
+            out[pending] = d * v  # rejected draws are overwritten by later ones
+            pending = pending[rejected]
+        if not len(pending):
             return out.view(shape.shape)
-    raise _bad_shape(shape, ~shape.isfinite())  # nothing else is rejected so often
+        element, d = element[rejected], d[rejected]
+    raise AssertionError(f"a gamma draw was rejected {_MAX_TRIES} times in a row")

@@ -12,9 +12,8 @@ from bridge.test_time.trial_buffer import TrialBuffer
 
 def stacked(steps: Sequence[Step], dim: int = 1) -> TrialBuffer:
     """T steps of B rows as tensors with T at ``dim``: ``[B, T, ...]``, or ``[T, B, ...]`` for 0."""
-    live = [torch.ones_like(step.terminated) if step.live is None else step.live for step in steps]
-    columns = zip(*(step[:6] for step in steps), strict=True)
-    return TrialBuffer(*(torch.stack(column, dim) for column in columns), torch.stack(live, dim))
+    columns = zip(*((*step[:6], step.acted) for step in steps), strict=True)
+    return TrialBuffer(*(torch.stack(column, dim) for column in columns))
 
 
 def by_task(steps: TrialBuffer, tasks: int) -> TrialBuffer:

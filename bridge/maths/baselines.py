@@ -1,7 +1,7 @@
-"""Baselines that are fitted to the very episodes they are subtracted from, for all tasks at once, and advantages.
+"""Baselines fitted to the episodes they are subtracted from, for all tasks at once, and the advantages that result.
 
-A baseline of observation and time alone leaves the expected gradient as it is; that it is fitted to the same returns
-brings a bias, small where there are many more steps than features.
+A baseline of observation and time alone leaves the expected gradient unchanged. Fitting it to the same returns adds a
+bias, which is small if there are many more steps than features.
 
 Shape letters: N tasks, E episodes of each, H steps, D observation features, F features of a baseline.
 """
@@ -15,13 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge.maths.returns import trial_advantages
+from bridge.maths.surrogates import LEAST_SPREAD
 
 Baseline = Literal["linear", "time"]
 _RIDGE = 1e-6
-"""Of the linear fit, as a share of the steps: observation features may depend on one another."""
-
-_LEAST_SPREAD = 1e-5
-"""Standard deviations far below this are rounding, and stay small when divided by it."""
+"""Ridge penalty of the linear fit, as a share of the steps: observation features may be linearly dependent."""
 
 
 def episode_advantages(
@@ -33,12 +31,12 @@ def episode_advantages(
     lam: float,
     baseline: Baseline,
 ) -> Float[Tensor, "N E H"]:
-    """Generalised advantages (Schulman et al. 2016, equation 16) with the episode as the unit; 0 for steps not lived.
+    """Generalised advantages of each episode (Schulman et al. 2016, equation 16); 0 for steps that are not live.
 
     Args:
-        reward: what each step paid; 0 where not lived.
+        reward: reward of each step; 0 if the step is not live.
         obs: features of the observation before each step.
-        live: which steps were lived.
+        live: False for the padding after an episode's end.
         gamma: discount a step, in [0, 1].
         lam: 0 is one-step temporal difference, 1 Monte Carlo.
         baseline: ``linear`` in observations, their squares and powers of time (Duan et al. 2016, "Benchmarking Deep
@@ -46,12 +44,9 @@ def episode_advantages(
     """
     flat = reward.flatten(0, 1).T
     returns = trial_advantages(flat, torch.zeros_like(flat), gamma=gamma, lam=1.0).T.view_as(reward)
-    value = (
-        _linear_fit(obs, returns, live) if baseline == "linear" else _time_means(returns, live)
-    ) * live
-    return (
-        trial_advantages(flat, value.flatten(0, 1).T, gamma=gamma, lam=lam).T.view_as(reward) * live
-    )
+    fit = _linear_fit(obs, returns, live) if baseline == "linear" else _time_means(returns, live)
+    value = (fit * live).flatten(0, 1).T
+    return trial_advantages(flat, value, gamma=gamma, lam=lam).T.view_as(reward) * live
 
 
 def _time_means(
@@ -65,12 +60,10 @@ def _linear_fit(
     obs: Float[Tensor, "N E H D"], returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
 ) -> Float[Tensor, "N E H"]:
     """Ridge regression of each task's returns."""
-    time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device).expand_as(
-        returns
-    )[..., None]
-    features = torch.cat(
-        [obs, obs.square(), time, time.square(), time**3, torch.ones_like(time)], -1
-    )
+    time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device)
+    time = time.expand_as(returns)[..., None]
+    powers = [time, time.square(), time**3, torch.ones_like(time)]
+    features = torch.cat([obs, obs.square(), *powers], -1)
     x = (features * live[..., None]).flatten(1, 2).double()
     y = (returns * live).flatten(1, 2)[..., None].double()
     eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
@@ -82,14 +75,14 @@ def _linear_fit(
 def standardised(
     advantage: Float[Tensor, "*batch"], live: Bool[Tensor, "*batch"], axes: tuple[int, ...]
 ) -> Float[Tensor, "*batch"]:
-    """Mean 0 and standard deviation 1 over the lived steps along ``axes``; 0 for the others."""
+    """Advantages scaled to mean 0 and standard deviation 1 over the live steps along ``axes``; 0 for other steps."""
     gain, count = centred(advantage, live, axes), live.sum(axes, keepdim=True).clamp(min=1)
-    return gain / ((gain.square().sum(axes, keepdim=True) / count).sqrt() + _LEAST_SPREAD)
+    return gain / ((gain.square().sum(axes, keepdim=True) / count).sqrt() + LEAST_SPREAD)
 
 
 def centred(
     advantage: Float[Tensor, "*batch"], live: Bool[Tensor, "*batch"], axes: tuple[int, ...]
 ) -> Float[Tensor, "*batch"]:
-    """Mean 0 over the lived steps along ``axes``; 0 for the others."""
+    """Advantages shifted to mean 0 over the live steps along ``axes``; 0 for other steps."""
     count = live.sum(axes, keepdim=True).clamp(min=1)
     return torch.where(live, advantage - (advantage * live).sum(axes, keepdim=True) / count, 0.0)

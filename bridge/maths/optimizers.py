@@ -1,9 +1,9 @@
-"""Steps of optimisers for many rows at once, as if each row were a model: each is clipped and counted by itself.
+"""Optimiser steps for many rows at once, as if each row were a model: each is clipped and counted by itself.
 
 ``adam`` is Kingma & Ba 2015 (arXiv 1412.6980, algorithm 1), equal to ``torch.optim.Adam`` with a model a row. ``sgd``
-is a plain step down, through which gradients can flow. A row whose gradient is not a number stands still.
+is a plain gradient step that is differentiable. A row whose gradient is not finite keeps its weights.
 
-Shape letters: N rows; every tensor of a tree leads with them.
+Shape letters: N rows, the leading dimension of every tensor of a tree.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
+
 _DECAY = (0.9, 0.999)
 _EPSILON = 1e-8
 
 
 class Moments(NamedTuple):
-    """What Adam remembers of each row."""
+    """Adam's state of each row."""
 
     first: Any
-    """Of gradients: a tree like the weights'."""
+    """Running means of the gradients: a tree like the weights'."""
     second: Any
-    """Of their squares."""
+    """Running means of their squares."""
     steps: Int[Tensor, " N"]
-    """Taken so far."""
+    """Steps taken so far."""
 
 
 def no_moments(weights: Any) -> Moments:
-    """Before the first step."""
-    leaf = optree.tree_leaves(weights)[0]
+    """The state before the first step."""
+    leaf = tree.leaves(weights)[0]
     first, second = (optree.tree_map(torch.zeros_like, weights) for _ in range(2))
     return Moments(first, second, torch.zeros(len(leaf), dtype=torch.int64, device=leaf.device))
 
@@ -41,60 +43,66 @@ def no_moments(weights: Any) -> Moments:
 def adam(
     weights: Any, gradients: Sequence[Tensor], moments: Moments, *, lr: float, max_norm: float
 ) -> tuple[Any, Moments, Bool[Tensor, " N"]]:
-    """One step down; the new weights and moments, and which rows took it.
+    """One step of Adam: the new weights and moments, and the rows that took it.
 
     Args:
         weights: a tree.
-        gradients: of its leaves, in their order.
-        moments: of the steps before.
-        lr: how far, about, each weight moves.
-        max_norm: each row's gradient is scaled down to this Euclidean norm first.
+        gradients: the gradients of its leaves, in their order.
+        moments: the state after the steps before.
+        lr: learning rate, about the distance that each weight moves.
+        max_norm: each row's gradient is first scaled down to this Euclidean norm.
     """
     scale, taken = _clipped(gradients, max_norm)
-    whole = bool(taken.all())
     steps = moments.steps + taken
-    own, shape = optree.tree_flatten(weights)
-    firsts, seconds = (optree.tree_leaves(part) for part in (moments.first, moments.second))
-    columns: list[list[Tensor]] = [[], [], []]
-    for old in zip(own, gradients, firsts, seconds, strict=True):
-        p, g, m, v = old
-        each = (-1, *[1] * (g.dim() - 1))
-        count = steps.clamp(min=1).view(each).to(g.dtype)
-        g = g * scale.view(each)
-        m_new = torch.lerp(m, g, 1 - _DECAY[0])
-        v_new = torch.addcmul(_DECAY[1] * v, g, g, value=1 - _DECAY[1])
-        spread = (v_new / (1 - _DECAY[1] ** count)).sqrt_().add_(_EPSILON)
-        moved = torch.addcdiv(p, m_new / (1 - _DECAY[0] ** count), spread, value=-lr)
-        for column, new, before in zip(columns, (moved, m_new, v_new), (p, m, v), strict=True):
-            column.append(new if whole else torch.where(taken.view(each), new, before))
-    again = [optree.tree_unflatten(shape, column) for column in columns]
-    return again[0], Moments(again[1], again[2], steps), taken
+
+    def stepped(p: Tensor, g: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count = _along(g, steps.clamp(min=1)).to(g.dtype)
+        g = g * _along(g, scale)
+        m = torch.lerp(m, g, 1 - _DECAY[0])
+        v = torch.addcmul(_DECAY[1] * v, g, g, value=1 - _DECAY[1])
+        spread = (v / (1 - _DECAY[1] ** count)).sqrt_().add_(_EPSILON)
+        return torch.addcdiv(p, m / (1 - _DECAY[0] ** count), spread, value=-lr), m, v
+
+    leaves, structure = optree.tree_flatten(weights)
+    before = (leaves, tree.leaves(moments.first), tree.leaves(moments.second))
+    after = zip(*map(stepped, leaves, gradients, *before[1:]), strict=True)
+    live = None if bool(taken.all()) else taken
+    new_weights, first, second = (
+        optree.tree_unflatten(structure, tree.where(live, list(new), old))
+        for new, old in zip(after, before, strict=True)
+    )
+    return new_weights, Moments(first, second, steps), taken
 
 
 def sgd(
     weights: Any, gradients: Sequence[Tensor], *, lr: float, max_norm: float
 ) -> tuple[Any, Bool[Tensor, " N"]]:
-    """One plain step down; the new weights, and which rows took it.
+    """One plain gradient step: the new weights, and the rows that took it.
 
-    Differentiable in weights and gradients; by how much a gradient is scaled down counts as a constant.
+    Differentiable in weights and gradients; the clipping factor counts as a constant.
 
     Args:
         weights, gradients, max_norm: as for ``adam``.
-        lr: how far, as a share of the gradient.
+        lr: learning rate.
     """
     scale, taken = _clipped(gradients, max_norm)
-    own, shape = optree.tree_flatten(weights)
-    moved = []
-    for p, g in zip(own, gradients, strict=True):
-        each = (-1, *[1] * (g.dim() - 1))
-        moved.append(p - lr * scale.view(each) * torch.where(taken.view(each), g, 0.0))
-    return optree.tree_unflatten(shape, moved), taken
+    leaves, structure = optree.tree_flatten(weights)
+    moved = [
+        p - lr * _along(g, scale) * torch.where(_along(g, taken), g, 0.0)
+        for p, g in zip(leaves, gradients, strict=True)
+    ]
+    return optree.tree_unflatten(structure, moved), taken
+
+
+def _along(g: Tensor, row: Tensor) -> Tensor:
+    """Numbers ``[N]`` in a shape that broadcasts against ``g``."""
+    return row.view(-1, *[1] * (g.dim() - 1))
 
 
 def _clipped(
     gradients: Sequence[Tensor], max_norm: float
 ) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
-    """What each row's gradient is multiplied by, and whether it is one."""
+    """The factor that clips each row's gradient, and True if that gradient is finite."""
     norm = torch.stack([g.detach().square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
     taken = norm.isfinite()
     return torch.where(taken, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0), 0.0), taken

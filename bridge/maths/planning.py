@@ -26,7 +26,7 @@ def value_iteration(
     """Optimal action values at each step of an episode; the value of step t is their maximum, ``q[:, t].amax(-1)``.
 
     Args:
-        transition: probabilities of the next state, the last dimension sums to 1.
+        transition: probabilities of the next state; the last dimension sums to 1.
         reward: expected reward of each state and action.
         horizon: steps in an episode, H >= 1.
     """
@@ -41,10 +41,10 @@ def extended_value_iteration(
     radius: Float[Tensor, "B S A"],
     horizon: int,
 ) -> Float[Tensor, "B H S A"]:
-    """The same, with the best transitions within L1 distance ``radius`` of ``transition`` at every backup."""
+    """As ``value_iteration``, with the best transitions within L1 distance ``radius`` at every backup."""
 
     def backup(value: Float[Tensor, "B S"]) -> Float[Tensor, "B S A"]:
-        # Moving radius/2 of mass from the worst states to the best one lifts the CDF over states, best first.
+        # Moving probability radius/2 from the worst states to the best one lifts the CDF over states, best first.
         best_first, order = value.sort(-1, descending=True)
         cdf = transition.gather(-1, order[:, None, None].expand_as(transition)).cumsum(-1)
         lifted = (cdf[..., :-1] + radius[..., None] / 2).clamp(max=1.0)
@@ -59,7 +59,7 @@ def _backward(
     reward: Float[Tensor, "B S A"],
     horizon: int,
 ) -> Float[Tensor, "B H S A"]:
-    """Backward induction from a value of 0 after the last step; ``reward`` gives the shapes."""
+    """Backward induction from a value of 0 after the last step; ``reward`` determines the shapes."""
     q = reward.new_empty(len(reward), horizon, *reward.shape[1:])
     value = torch.zeros_like(reward[:, :, 0])
     for t in reversed(range(horizon)):

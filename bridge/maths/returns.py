@@ -1,7 +1,7 @@
-"""Advantages over whole trials: the episode ends inside a trial are part of the task, not cuts.
+"""Advantages over whole trials: returns run across the ends of the episodes inside a trial.
 
-Where episodes can end early, trials differ in length. Then T is that of the longest trial, the others are padded at
-their end, and ``live`` says which steps are real (None: all of them).
+If episodes can end early, trials differ in length. Then T is that of the longest trial, the others are padded at their
+end, and ``live`` is False in padding (None: no padding).
 
 Shape letters: T steps of a trial (K episodes of at most H steps, one after another), B trials, S most steps of a trial.
 """
@@ -21,11 +21,11 @@ def trial_advantages(
     """Generalised advantages (Schulman et al. 2016, equation 16) with the trial as the unit.
 
     A_t = sum_l (gamma lam)^l (r_{t+l} + gamma V_{t+l+1} - V_{t+l}), where V is 0 after the trial's last step and is not
-    cut at the ends of episodes: the return of a trial is the objective (Duan et al. 2016, section 2.2).
+    reset at the ends of episodes: the return of a trial is the objective (Duan et al. 2016, section 2.2).
 
     Args:
-        reward: what each step paid; 0 where a trial is padded.
-        value: the critic's estimate before each step; 0 where a trial is padded.
+        reward: reward of each step; 0 in padding.
+        value: the critic's estimate before each step; 0 in padding.
         gamma: discount a step, in [0, 1].
         lam: 0 is one-step temporal difference, 1 Monte Carlo.
     """
@@ -43,12 +43,12 @@ class ReturnScale(nn.Module):
     """Running mean (one for each step of a trial) and standard deviation of discounted returns to go.
 
     A critic that predicts standardised returns has targets of order 1 on every family (PopArt, van Hasselt et al. 2016,
-    without the rescaling of weights), and starts out as a baseline that knows the time, which is most of what there is
-    to know where returns shrink from 80 to 0 over a trial. A step's mean is over the trials that reach it.
+    without the rescaling of weights). Untrained, it already is a baseline that depends on time, which explains most of
+    the returns if they shrink from 80 to 0 over a trial. A step's mean is over the trials that reach it.
 
     Args:
-        steps: S, most steps of a trial.
-        memory: how much of the statistics stays at each update, once there have been many.
+        steps: S, the largest number of steps of a trial.
+        memory: weight of the old statistics at each update, once there have been many.
     """
 
     mean: Tensor
@@ -60,9 +60,8 @@ class ReturnScale(nn.Module):
         self.memory = memory
         self.register_buffer("mean", torch.zeros(steps, 1))
         self.register_buffer("square", torch.ones(()))
-        self.register_buffer(
-            "updates", torch.zeros(steps, 1, dtype=torch.int64)
-        )  # in which a trial reached the step
+        # updates in which some trial reached the step
+        self.register_buffer("updates", torch.zeros(steps, 1, dtype=torch.int64))
 
     def update(
         self,
@@ -72,7 +71,7 @@ class ReturnScale(nn.Module):
         gamma: float,
         average: Callable[[Tensor], Tensor] = lambda mine: mine,
     ) -> None:
-        """Learn from the rewards of more trials; ``average`` is over the workers that have played some each."""
+        """Update the statistics with the rewards of more trials; ``average`` is the mean over parallel processes."""
         live = torch.ones_like(reward, dtype=torch.bool) if live is None else live
         returns = trial_advantages(reward, torch.zeros_like(reward), gamma=gamma, lam=1.0)
         trials = average(self._by_step(live.float()))
@@ -84,13 +83,13 @@ class ReturnScale(nn.Module):
         self.square += share[0, 0] * (average(off.square().sum() / trials.sum()) - self.square)
 
     def _by_step(self, each: Float[Tensor, "T B"]) -> Float[Tensor, "S 1"]:
-        """Sums over trials: the same shape however long these are, so that workers can average."""
+        """Sums over trials, padded to S steps so that parallel processes can average them."""
         return nn.functional.pad(each.sum(1, keepdim=True), (0, 0, 0, len(self.mean) - len(each)))
 
     def to_return(self, score: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-        """Returns to go from standard scores."""
+        """Convert standard scores into returns to go."""
         return self.mean[: len(score)] + self.square.sqrt() * score
 
     def to_score(self, returns: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
-        """Standard scores from returns to go."""
+        """Convert returns to go into standard scores."""
         return (returns - self.mean[: len(returns)]) / (self.square.sqrt() + 1e-8)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import METRICS
+from bridge.evaluation import result_rows, results
+from bridge.evaluation.sums import METRICS
 
 _PLACE = ("seed", "curve_point", "task_id", "part")
 _SUMS = {metric: tuple(f"{metric}_{part}" for part in ("n", "sum", "sum_sq")) for metric in METRICS}
@@ -104,7 +104,7 @@ class Part(NamedTuple):
     rows: KeyRows
 
 
-def read(source: Path | Iterable[results.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
+def read(source: Path | Iterable[result_rows.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
     """Return what is known of each key, and its numbers, of a results folder or of rows at hand; keys are sorted.
 
     Raises:
@@ -130,7 +130,7 @@ def read(source: Path | Iterable[results.Columns]) -> dict[Key, tuple[dict[str, 
     return made
 
 
-def _of_columns(columns: results.Columns) -> Part:
+def _of_columns(columns: result_rows.Columns) -> Part:
     """The rows of one evaluation."""
 
     def column(name: str, absent: float | int) -> np.ndarray:

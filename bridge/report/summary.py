@@ -16,9 +16,9 @@ import numpy as np
 
 from bridge.errors import UserError
 from bridge.evaluation import stats
-from bridge.evaluation.evaluator import METRICS
-from bridge.evaluation.results import Columns
+from bridge.evaluation.result_rows import Columns
 from bridge.evaluation.stats import Interval, Resampled
+from bridge.evaluation.sums import METRICS
 from bridge.report import reading
 from bridge.report.reading import Key, KeyRows
 from bridge.tasks import family as make_family

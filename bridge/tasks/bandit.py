@@ -8,8 +8,8 @@ Arms (``arms=``), each a published distribution of its own:
 * ``dependent_{uniform,easy,medium,hard}``: two Bernoulli arms with means p and 1-p; p is U[0, 1], or one of {.1, .9},
   {.25, .75}, {.4, .6} (Wang et al. 2016, "Learning to reinforcement learn", section 3.1).
 
-Flipping Bernoulli rewards with some probability would only squeeze the means towards 1/2, which is the ``gap`` axis, so
-``reward_noise`` exists for Gaussian arms alone.
+``reward_noise`` exists for Gaussian arms alone: flipping Bernoulli rewards with some probability only moves the means
+towards 1/2, as the axis ``gap`` does.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks,
 
 GAUSSIAN_SD = 0.3
 MOST_ARMS, MOST_PULLS = 10_000, 100_000
-"""Beyond these a trial does not fit the memory that the evaluator plans for."""
+"""Larger trials do not fit into the memory that the evaluator plans for."""
 _TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}
 
 _SHARED_AXES = {
     "gap": Axis(
         "factor on every arm's distance from 1/2",
         (1.0, 0.8, 0.6, 0.4, 0.2),
-        "all, by less than the gap itself",
+        "all agents, by less than the gap itself",
     ),
-    "reward_scale": shifts.reward_scale("exact agents below 1/2"),
+    "reward_scale": shifts.reward_scale("exact agents at factors below 1/2"),
 }
 _INDEPENDENT_AXES = {
     "prior": Axis(
         "tilt b of the prior Beta(1, 1+b)",
         (0.0, 0.5, 1.0, 2.0, 4.0),
-        "all Bayes-like agents, early and little",
+        "Bayesian agents, slightly, in early pulls",
     ),
     "reward_sign": shifts.REWARD_SIGN,
 }
@@ -55,10 +55,12 @@ _GAUSSIAN_AXES = {
     "bernoulli": Axis(
         "share of tasks whose rewards are 0 or 1",
         (0.0, 0.25, 0.5, 0.75, 1.0),
-        "little: as sd 0.3 to 0.5",
+        "little: like a standard deviation of 0.3 to 0.5",
     ),
     "offset": Axis(
-        "added to every mean", (0.0, -0.5, -1.0, 0.5, 1.0), "all that know the prior, but for UCB"
+        "added to every mean",
+        (0.0, -0.5, -1.0, 0.5, 1.0),
+        "agents that know the prior, but not UCB",
     ),
     "reward_noise": Axis(
         "reward standard deviation", (GAUSSIAN_SD, 0.0, 0.5, 1.0, 3.0), "over-confident posteriors"
@@ -67,7 +69,7 @@ _GAUSSIAN_AXES = {
 
 
 class ArmPrior(NamedTuple):
-    """The distribution that a split's arms are drawn from, as an exact reference needs it.
+    """The distribution of a split's arms, for exact references.
 
     A mean is ``1/2 + offset + gap * (m - 1/2)`` with ``m ~ Beta(1, 1 + tilt)``; a reward is ``scale`` times the arm's
     draw, and negated in a share ``flipped`` of the tasks.
@@ -103,13 +105,10 @@ class Bandit(TaskFamily):
     always: ClassVar[tuple[str, ...]] = ("k", "n")
 
     def __post_init__(self) -> None:
-        if self.k < 2 or self.n < 1:
+        if not (2 <= self.k <= MOST_ARMS and 1 <= self.n <= MOST_PULLS):
             raise UserError(
-                f"A bandit needs k >= 2 arms and n >= 1 pulls, found k={self.k}, n={self.n}."
-            )
-        if self.k > MOST_ARMS or self.n > MOST_PULLS:
-            raise UserError(
-                f"A bandit has at most {MOST_ARMS:,} arms and {MOST_PULLS:,} pulls, found k={self.k:,}, n={self.n:,}."
+                f"A bandit needs k from 2 to {MOST_ARMS:,} arms and n from 1 to {MOST_PULLS:,} pulls, found "
+                f"k={self.k:,}, n={self.n:,}."
             )
         if self.dependent and self.k != 2:
             raise UserError(
@@ -119,7 +118,7 @@ class Bandit(TaskFamily):
 
     @property
     def dependent(self) -> bool:
-        """Whether the second arm's mean is one minus the first's."""
+        """True if the second arm's mean is one minus the first's."""
         return self.arms.startswith("dependent")
 
     @cached_property
@@ -132,7 +131,7 @@ class Bandit(TaskFamily):
         return dict(sorted(axes.items()))
 
     def prior(self, split: str) -> ArmPrior:
-        """The distribution behind ``split``: what a Bayes-optimal agent for that split knows."""
+        """The distribution of the arms of ``split``, the prior of its Bayes-optimal agent."""
         s = self.split(split)
         return ArmPrior(
             tilt=self.value(s, "prior", 0.0),
@@ -144,13 +143,12 @@ class Bandit(TaskFamily):
         )
 
     def _sd(self, split: Split) -> float:
-        """Of rewards about their means, over all tasks: 0/1 rewards of uniform means have a variance of 1/6."""
+        """Standard deviation of rewards about their means, over all tasks; 0/1 rewards have a variance of 1/6."""
         if self.arms != "gaussian":
             return 0.0
         share = self.value(split, "bernoulli", 0.0)
-        return math.sqrt(
-            (1 - share) * self.value(split, "reward_noise", GAUSSIAN_SD) ** 2 + share / 6
-        )
+        noise = self.value(split, "reward_noise", GAUSSIAN_SD)
+        return math.sqrt((1 - share) * noise**2 + share / 6)
 
     def _support(self, split: Split) -> int | None:
         return 2 if self.arms in _TWO_POINT else None
@@ -160,13 +158,12 @@ class Bandit(TaskFamily):
         means = self._means(prior, index, noise.at("mean"))
         if prior.gap != 1:
             means = 0.5 + prior.gap * (means - 0.5)
-        params = {"means": means + prior.offset if prior.offset else means} | shifts.factor(
-            self, split, noise
-        )
+        if prior.offset:
+            means = means + prior.offset
+        params = {"means": means} | shifts.factor(self, split, noise)
         if self.arms == "gaussian":
-            params["sd"] = torch.full_like(
-                means[:, 0], self.value(split, "reward_noise", GAUSSIAN_SD)
-            )
+            sd = self.value(split, "reward_noise", GAUSSIAN_SD)
+            params["sd"] = torch.full_like(means[:, 0], sd)
         if share := self.value(split, "bernoulli", 0.0):
             params["bernoulli"] = noise.at("bernoulli").uniform() < share
         return params
@@ -176,7 +173,7 @@ class Bandit(TaskFamily):
     ) -> Float[Tensor, "B k"]:
         if not self.dependent:
             u = noise.uniform(self.k)
-            # the inverse CDF of Beta(1, 1+b), written so that b = 0 is bitwise the uniform itself
+            # the inverse CDF of Beta(1, 1+b); b = 0 is exactly the uniform
             return u if prior.tilt == 0 else 1 - torch.exp(torch.log(1 - u) / (1 + prior.tilt))
         if self.arms in _TWO_POINT:
             high = _TWO_POINT[self.arms]
@@ -201,26 +198,21 @@ class Bandit(TaskFamily):
         return nothing, nothing
 
     def step(self, tasks: Tasks, state: Tensor, action: Int[Tensor, " B"], noise: Rows) -> Outcome:
-        mean = _of_arm(tasks.params["means"], action)
-        draw = noise.at("reward")
-        if "sd" in tasks.params:
-            reward = mean + tasks.params["sd"] * draw.normal()
+        params, draw = tasks.params, noise.at("reward")
+        mean = _of_arm(params["means"], action)
+        if "sd" in params:
+            reward = mean + params["sd"] * draw.normal()
+            if "bernoulli" in params:
+                won = (draw.uniform() < mean).to(reward.dtype)
+                reward = torch.where(params["bernoulli"], won, reward)
         else:
             reward = (draw.uniform() < mean).to(torch.float32)
-        if "bernoulli" in tasks.params:
-            reward = torch.where(
-                tasks.params["bernoulli"], (draw.uniform() < mean).to(reward.dtype), reward
-            )
-        return Outcome(
-            state,
-            state,
-            shifts.paid(reward, tasks.params),
-            torch.ones_like(action, dtype=torch.bool),
-        )
+        over = torch.ones_like(action, dtype=torch.bool)
+        return Outcome(state, state, shifts.paid(reward, params), over)
 
     @staticmethod
     def mean_rewards(tasks: Tasks) -> Float[Tensor, "B k"]:
-        """What each arm pays on average, scaled and signed as this task does."""
+        """The mean reward of each arm, with the scale and sign of its task."""
         return shifts.paid(tasks.params["means"], tasks.params)
 
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
@@ -230,7 +222,7 @@ class Bandit(TaskFamily):
         return shifts.paid(_of_arm(tasks.params["means"], step.action), tasks.params)
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
-        """Pulling an arm of the highest mean."""
+        """True if the arm has the highest mean."""
         return self.expected_reward(tasks, step) == self.optimal_return(tasks, Trial(1, 1))
 
 

@@ -1,14 +1,14 @@
-"""Darkrooms: an empty square room with one hidden goal, paid 1 on every step that arrives there and 0 elsewhere.
+"""Darkrooms: an empty square room with one hidden goal; every step that arrives there pays 1, any other 0.
 
-Two published rooms (``variant=``), not to be confused when numbers are compared:
+Two published rooms (``variant=``), whose numbers cannot be compared with each other:
 
 * ``dpt``: 10 x 10 from the corner (0, 0), 100 steps, 40 episodes (Lee et al. 2023, "Supervised Pretraining Can Learn
-  In-Context Reinforcement Learning"). Its goals are shuffled by numpy's RandomState(0), the last 20 are tested on.
+  In-Context Reinforcement Learning"). Its goals are shuffled by numpy's RandomState(0); the last 20 are for testing.
 * ``ad``: 9 x 9 from the centre (4, 4), 20 steps, 50 episodes (Laskin et al. 2022, "In-context Reinforcement Learning
-  with Algorithm Distillation", Dark Room). No split of its goals was published; it is cut here by the same rule.
+  with Algorithm Distillation", Dark Room). No split of its goals was published; here it follows the same rule.
 
-Which goals train (``train=``): ``all`` of the room, the ``inner`` ones (axis ``goal_shell`` walks out beyond them), or
-those on the outer frame, ``hole`` (axis ``hole`` goes into the middle). Of these, the last 20% of the shuffled list are
+Training goals (``train=``): ``all`` of the room, the ``inner`` ones (axis ``goal_shell`` has goals farther out), or
+those on the outer frame, ``hole`` (axis ``hole`` has goals inside it). Of these, the last 20% of the shuffled list are
 ``id``, the 8% before them ``id_val``, the rest ``train``.
 """
 
@@ -32,7 +32,7 @@ GRIDS = {
     ),
 }
 INNER = {"dpt": 9, "ad": 4}
-"""Goals at most this many steps from the start train the variant ``inner``."""
+"""The training goals of the variant ``inner`` are at most this many steps from the start."""
 _SHELLS = {"dpt": (0.0, 1.0, 3.0, 5.0, 7.0), "ad": (0.0, 1.0, 2.0, 3.0, 4.0)}
 _ID_SHARE, _ID_VAL_SHARE = 0.2, 0.08
 
@@ -42,9 +42,9 @@ class Darkroom(GoalGrid):
     """The dark rooms of DPT and of Algorithm Distillation."""
 
     variant: Literal["dpt", "ad"] = "dpt"
-    """Whose room."""
+    """The paper that the room is from."""
     train: Literal["all", "inner", "hole"] = "all"
-    """Which goals train."""
+    """The training goals."""
 
     name: ClassVar[str] = "darkroom"
 
@@ -64,26 +64,26 @@ class Darkroom(GoalGrid):
         }
 
     def _trains(self, goal: tuple[int, int]) -> bool:
-        """Whether the training distribution of this variant has ``goal``."""
+        """True if ``goal`` is in the training distribution of this variant."""
         if self.train == "inner":
             return self.grid.steps_from_start(goal) <= INNER[self.variant]
         return self.train == "all" or self.grid.depth(goal) == 0
 
     @cached_property
     def goal_axes(self) -> Mapping[str, GoalAxis]:
-        if self.train == "inner":
-            return {
-                "goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])
-            }
-        return {"hole": _hole(self.grid)} if self.train == "hole" else {}
+        if self.train == "all":
+            return {}
+        if self.train == "hole":
+            return {"hole": _hole(self.grid)}
+        return {"goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])}
 
 
 def _hole(grid: Grid) -> GoalAxis:
-    """Axis ``hole``: goals inside the frame that training saw, one ring of cells a level."""
+    """Axis ``hole``: goals inside the outer frame of training goals, one ring of cells a level."""
     axis = Axis(
-        "cells from the outer frame", (0.0, 1.0, 2.0, 3.0, 4.0), "all that know the training goals"
+        "cells from the outer frame",
+        (0.0, 1.0, 2.0, 3.0, 4.0),
+        "agents that know the training goals",
     )
-    rings = (
-        tuple(cell for cell in grid.cells if grid.depth(cell) == level) for level in range(1, 5)
-    )
-    return GoalAxis(axis, tuple(rings))
+    rings = [[cell for cell in grid.cells if grid.depth(cell) == level] for level in range(1, 5)]
+    return GoalAxis(axis, tuple(map(tuple, rings)))

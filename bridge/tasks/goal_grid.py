@@ -1,11 +1,11 @@
-"""What every grid world with one hidden goal shares: how cells are walked, what is paid, and the shift axes.
+"""The base of grid worlds with one hidden goal: movement, rewards and shift axes.
 
-A trial is K episodes of H steps on a square of cells, each from the same start, towards one goal that the observation
-does not show. An episode never ends at the goal: every step whose *arrival* cell is the goal is paid, so that finding
-it once is worth all the steps that are left. Cell (x, y) has the number ``x * size + y``.
+A trial is K episodes of H steps on a square of cells, each from the same start, with one goal that the observation does
+not contain. An episode does not end at the goal: every step that *arrives* there is paid, so that finding the goal
+pays for all remaining steps. Cell (x, y) has the number ``x * size + y``.
 
-Where an axis gives each task a permutation or a sign of its own, tasks are as many as one asks for, and task i has goal
-number ``i mod G``; everywhere else there is one task a goal.
+On axes that draw a permutation or a sign for each task, the number of tasks is unlimited and task i has goal number
+``i mod G``; on all other splits each goal is one task.
 
 Shape letters: B trials, G goals, H steps, A = 5 actions, C cells.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
@@ -25,31 +25,30 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bridge.errors import UserError
+from bridge.config import check_bound
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
-from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, TaskFamily, Tasks
+from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, Tasks
+from bridge.tasks.episodic import EpisodicFamily
 
 Cell = tuple[int, int]
 Goals = tuple[Cell, ...]
 
 _SHARED_AXES = {
     "action_permutation": Axis(
-        "actions displaced", (0.0, 2.0, 3.0, 4.0, 5.0), "all that trust what actions do"
+        "actions displaced",
+        (0.0, 2.0, 3.0, 4.0, 5.0),
+        "agents that take the effects of actions as known",
     ),
-    "reward_scale": shifts.reward_scale("exact agents below 1/2"),
+    "reward_scale": shifts.reward_scale("exact agents at factors below 1/2"),
     "reward_sign": shifts.REWARD_SIGN,
-    "slip": Axis(
-        "probability of a random action",
-        (0.0, 0.05, 0.1, 0.2, 0.4),
-        "plans that are not closed loops",
-    ),
+    "slip": Axis("probability of a random action", (0.0, 0.05, 0.1, 0.2, 0.4), "open-loop plans"),
 }
 
 
 class GoalAxis(NamedTuple):
-    """A shift axis that moves the goals themselves."""
+    """A shift axis that changes the set of goals."""
 
     axis: Axis
     levels: tuple[Goals, ...]
@@ -57,13 +56,13 @@ class GoalAxis(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """One grid world but for its goal: the floor, the clock and the pay."""
+    """A grid world without its goal: cells, moves, lengths and rewards."""
 
     size: int
     """Cells along an edge."""
     start: Cell
     moves: tuple[Cell, ...]
-    """What each action adds to (x, y); walls clip."""
+    """The displacement (x, y) of each action; walls clip."""
     horizon: int
     """Steps in an episode."""
     episodes: int
@@ -79,7 +78,7 @@ class Grid(NamedTuple):
         return tuple((x, y) for x in range(self.size) for y in range(self.size))
 
     def number(self, xy: Tensor) -> Int[Tensor, " *any"]:
-        """The cell numbers of coordinates ``[..., 2]``, as whole numbers or as observations."""
+        """The cell numbers of coordinates ``[..., 2]`` of any dtype."""
         xy = xy.to(torch.int64)
         return xy[..., 0] * self.size + xy[..., 1]
 
@@ -103,7 +102,7 @@ class Grid(NamedTuple):
 
 @lru_cache
 def move_table(grid: Grid, device: torch.device) -> Int[Tensor, "A 2"]:
-    """What each action adds to (x, y)."""
+    """The displacement (x, y) of each action."""
     return torch.tensor(grid.moves, device=device)
 
 
@@ -121,17 +120,15 @@ def solve(
     slip: Float[Tensor, " G"],
     horizon: int,
 ) -> Float[Tensor, "G H C A"]:
-    """Optimal action values for who knows the task, in float64; entry ``[:, h]`` has h + 1 steps to go.
+    """Optimal action values given the task, in float64; entry ``[:, h]`` has h + 1 steps to go.
 
     Exact finite-horizon value iteration over cells. ``goal`` is a cell number, ``factor`` multiplies rewards, ``slip``
     is the probability that a uniform action replaces the chosen one.
     """
     arrival = arrival_table(grid, goal.device)
     cells = torch.arange(len(arrival), device=goal.device)
-    pay = (
-        torch.where(cells == goal[:, None], grid.at_goal, grid.elsewhere).double()
-        * factor.double()[:, None]
-    )
+    reward = torch.where(cells == goal[:, None], grid.at_goal, grid.elsewhere).double()
+    pay = reward * factor.double()[:, None]
     slip = slip.double()[:, None, None]
     value = torch.zeros_like(pay)
     values = []
@@ -143,17 +140,14 @@ def solve(
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoalGrid(TaskFamily):
-    """A grid world with one hidden goal; a family names its grid and its goals."""
+class GoalGrid(EpisodicFamily):
+    """A grid world with one hidden goal; subclasses define the grid and the goals."""
 
     episodes: int = 0
     """Episodes in a trial (0: the published number)."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 0:
-            raise UserError(
-                f"episodes must be 0 (the published number) or more, found {self.episodes}."
-            )
+        check_bound("", "0 or more", episodes=self.episodes)
         super().__post_init__()
 
     @property
@@ -164,42 +158,37 @@ class GoalGrid(TaskFamily):
     @property
     @abstractmethod
     def streams(self) -> Mapping[str, Goals]:
-        """The goals of ``train`` (``tasks=N`` takes the first N, so in no telling order), ``id_val`` and ``id``."""
+        """The goals of ``train``, ``id_val`` and ``id``, shuffled: ``tasks=N`` takes the first N of ``train``."""
 
     @property
     @abstractmethod
     def goal_axes(self) -> Mapping[str, GoalAxis]:
-        """The axes that move the goals, by name."""
+        """The axes that change the goals, by name."""
 
     # --- splits ------------------------------------------------------------------------------------------------------
-    @cached_property
-    def axes(self) -> Mapping[str, Axis]:
-        axes = _SHARED_AXES | {name: moved.axis for name, moved in self.goal_axes.items()}
-        lengths = {
-            "context_length": shifts.context_length(self.episodes or self.grid.episodes),
-            "horizon": shifts.horizon(self.grid.horizon),
-        }
-        return dict(sorted({**axes, **lengths}.items()))
+    @property
+    def trained_trial(self) -> Trial:
+        return Trial(self.episodes or self.grid.episodes, self.grid.horizon)
+
+    @property
+    def own_axes(self) -> Mapping[str, Axis]:
+        return _SHARED_AXES | {name: moved.axis for name, moved in self.goal_axes.items()}
 
     def goals(self, split: str) -> Goals:
-        """The goals that ``split`` draws its tasks from: task i has goal ``i mod G``."""
-        return self._goals(self.split(split))
+        """The goals of the tasks of ``split``: task i has goal ``i mod G``."""
+        s = self.split(split)
+        return self._shifted_goals(s) or self.streams[s.stream]
 
     def prior_goals(self, split: str) -> Goals:
-        """All goals of the generator behind ``split``: the held-out goals of a stream come from the same one."""
-        s = self.split(split)
-        return (
-            self._goals(s)
-            if self._moves_goals(s)
-            else tuple(sorted(set().union(*self.streams.values())))
-        )
+        """All goals of the distribution behind ``split``: held-out goals of a stream are from the same distribution."""
+        every = tuple(sorted(set().union(*self.streams.values())))
+        return self._shifted_goals(self.split(split)) or every
 
-    def _goals(self, split: Split) -> Goals:
-        moved = self._moves_goals(split)
-        return moved.levels[split.level - 1] if moved else self.streams[split.stream]
-
-    def _moves_goals(self, split: Split) -> GoalAxis | None:
-        return self.goal_axes.get(split.axis) if split.axis and split.level else None
+    def _shifted_goals(self, split: Split) -> Goals:
+        """The goals of a split of one of ``goal_axes``, () for any other."""
+        if split.axis in self.goal_axes and split.level:
+            return self.goal_axes[split.axis].levels[split.level - 1]
+        return ()
 
     def signature(self) -> Any:
         return {
@@ -209,19 +198,16 @@ class GoalGrid(TaskFamily):
         }
 
     def _support(self, split: Split) -> int | None:
-        return (
-            None
-            if split.level and split.axis in ("action_permutation", "reward_sign")
-            else len(self._goals(split))
-        )
+        if split.level and split.axis in ("action_permutation", "reward_sign"):
+            return None
+        return len(self.goals(split.name))
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
-        goals = torch.tensor(self._goals(split), device=index.device)
+        goals = torch.tensor(self.goals(split.name), device=index.device)
         params = {"goal": goals[index % len(goals)]}
         if displaced := int(self.value(split, "action_permutation", 0.0)):
-            params["permutation"] = _cycle(
-                displaced, noise.at("permutation").uniform(len(self.grid.moves))
-            )
+            u = noise.at("permutation").uniform(len(self.grid.moves))
+            params["permutation"] = _cycle(displaced, u)
         if slip := self.value(split, "slip", 0.0):
             params["slip"] = torch.full(index.shape, slip, device=index.device)
         return params | shifts.factor(self, split, noise)
@@ -234,9 +220,6 @@ class GoalGrid(TaskFamily):
     @property
     def action(self) -> Discrete:
         return Discrete(len(self.grid.moves))
-
-    def trial(self, split: str) -> Trial:
-        return shifts.trial(self, split, self.episodes or self.grid.episodes, self.grid.horizon)
 
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[Int[Tensor, "B 2"], Float[Tensor, "B 2"]]:
         state = torch.tensor(self.grid.start, device=tasks.index.device).repeat(len(tasks.index), 1)
@@ -255,20 +238,19 @@ class GoalGrid(TaskFamily):
         reward = torch.where(found, self.grid.at_goal, self.grid.elsewhere)
         return Outcome(state, state.float(), shifts.paid(reward, tasks.params))
 
-    # --- what the evaluator asks -------------------------------------------------------------------------------------
+    # --- for the evaluator -------------------------------------------------------------------------------------------
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
         """Exact by value iteration, once for each distinct (goal, factor, slip)."""
         goal = self.grid.number(tasks.params["goal"])
         factor = tasks.params.get("factor", torch.ones(len(goal), device=goal.device))
         slip = tasks.params.get("slip", torch.zeros(len(goal), device=goal.device))
-        kinds, kind = torch.unique(
-            torch.stack([goal.float(), factor, slip]), dim=1, return_inverse=True
-        )
+        rows = torch.stack([goal.float(), factor, slip])
+        kinds, kind = torch.unique(rows, dim=1, return_inverse=True)
         values = solve(self.grid, kinds[0].long(), kinds[1], kinds[2], trial.horizon)
         return values[:, -1, self.grid.start_number].amax(-1).float()[kind]
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
-        """Arriving at the goal."""
+        """True if the step arrives at the goal."""
         return (step.next_obs == tasks.params["goal"]).all(-1)
 
     def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
@@ -277,7 +259,7 @@ class GoalGrid(TaskFamily):
 
 
 def shuffled(goals: Iterable[Cell]) -> Goals:
-    """Goals in the order of ``np.random.RandomState(0).shuffle``, by which the published split is cut."""
+    """Goals in the order of ``np.random.RandomState(0).shuffle``, as in the published split."""
     listed = np.array(list(goals))
     np.random.RandomState(0).shuffle(listed)
     return tuple((int(x), int(y)) for x, y in listed)
@@ -286,23 +268,24 @@ def shuffled(goals: Iterable[Cell]) -> Goals:
 def goal_shells(
     grid: Grid, radius: int, beyond: tuple[float, float, float, float, float]
 ) -> GoalAxis:
-    """Axis ``goal_shell``: goals further from the start than ``radius``, in shells that begin ``beyond`` it."""
+    """Axis ``goal_shell``: goals farther from the start than ``radius``, in shells that begin ``beyond`` it."""
     axis = Axis(
-        "steps beyond the training goals", beyond, "all that search where training goals were"
+        "steps beyond the training goals",
+        beyond,
+        "agents that search only where training goals were",
     )
-    edges = (*beyond[1:], inf)
-    away = {cell: grid.steps_from_start(cell) - radius for cell in grid.cells}
-    return GoalAxis(
-        axis,
-        tuple(tuple(c for c in away if near <= away[c] < far) for near, far in pairwise(edges)),
-    )
+    shells = []
+    for near, far in pairwise((*beyond[1:], inf)):
+        inside = (c for c in grid.cells if near <= grid.steps_from_start(c) - radius < far)
+        shells.append(tuple(inside))
+    return GoalAxis(axis, tuple(shells))
 
 
 def _cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:
     """A permutation a row that moves ``displaced`` actions round one cycle and keeps the others.
 
-    The order of ``u`` says which actions, and in which order: all such cycles are equally likely, and fewer displaced
-    actions are a subset of more.
+    The order of ``u`` determines the actions and their order: all such cycles are equally likely, and for the same
+    ``u`` fewer displaced actions are a subset of more.
     """
     order = u.argsort(-1)
     follows = order.clone()

@@ -1,11 +1,11 @@
-"""What points that walk a plane towards one hidden goal share: how they move, where the plane ends, the shift axes.
+"""The base of point robots on a plane with one hidden goal: movement, walls and shift axes.
 
-A trial is K episodes of H steps from the origin. A step moves the point by at most 0.1 along each side, so that a
-diagonal step is longer, and pays for nothing but where it arrives. The observation is the position alone: with the
-distance to the goal in it, no memory would be needed.
+A trial is K episodes of H steps from the origin. A step moves the point by at most 0.1 along each side (farther
+diagonally), and its reward depends only on where it arrives. The observation is the position alone: with the distance
+to the goal in it, no memory would be needed.
 
-Deviation from the papers: their plane is infinite, ours has walls at -2 and 2, so that observations have a scale. Who
-walks towards a goal never meets one.
+Deviation from the papers: their plane is infinite, ours has walls at -2 and 2, so that observations have a scale. A
+walk towards a goal never meets a wall.
 
 Shape letters: B trials, G goals.
 """
@@ -15,49 +15,45 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bridge.errors import UserError
+from bridge.config import check_bound
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
-from bridge.tasks.base import Axis, Box, Outcome, Split, TaskFamily, Tasks, device_zeros
+from bridge.tasks.base import Axis, Box, Outcome, Split, Tasks, device_zeros
+from bridge.tasks.episodic import EpisodicFamily
 
 STEP = 0.1
 """The longest move along one side."""
 WALL = 2.0
 """Positions lie between -WALL and WALL along each side."""
-_QUARTER_TURNS = (
-    (1.0, 0.0),
-    (0.0, 1.0),
-    (-1.0, 0.0),
-    (0.0, -1.0),
-)  # cosine and sine of 0, 90, 180 and 270 degrees
+_QUARTER_TURNS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+"""Cosine and sine of 0, 90, 180 and 270 degrees."""
 
 _SHARED_AXES = {
     "action_turn": Axis(
         "share of tasks with actions turned by 90, 180 or 270 degrees",
         (0.0, 0.25, 0.5, 0.75, 1.0),
-        "all that trust what actions do",
+        "agents that take the effects of actions as known",
     ),
     "reward_scale": shifts.reward_scale("exact posteriors"),
     "reward_sign": shifts.REWARD_SIGN,
     "wind": Axis(
-        "drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "plans in open loop"
+        "drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "open-loop plans"
     ),
 }
 OWN_VARIABLES = ("action_turn", "reward_sign", "wind")
-"""The axes that draw something of its own for each task."""
+"""The axes with a random variable of each task."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoalPlane(TaskFamily):
-    """A plane with one hidden goal; a family says where goals are and what a distance from them pays."""
+class GoalPlane(EpisodicFamily):
+    """A plane with one hidden goal; subclasses define the goals and the reward at a distance from them."""
 
     episodes: int = 20
     """Episodes in a trial."""
@@ -66,18 +62,17 @@ class GoalPlane(TaskFamily):
     """Steps in an episode."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise UserError(f"A trial of {self.name} needs episodes >= 1, found {self.episodes}.")
+        check_bound(self.name, "1 or more", episodes=self.episodes)
         super().__post_init__()
 
     @property
     @abstractmethod
     def reach(self) -> float:
-        """Actions lie between -reach and reach along each side; one of ``reach`` moves by ``STEP``."""
+        """The largest action along each side, which moves by ``STEP``; actions lie between -reach and reach."""
 
     @property
     @abstractmethod
-    def own_axes(self) -> Mapping[str, Axis]:
+    def variant_axes(self) -> Mapping[str, Axis]:
         """The axes that other planes do not have."""
 
     @abstractmethod
@@ -86,28 +81,28 @@ class GoalPlane(TaskFamily):
 
     @abstractmethod
     def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
-        """Equally likely goals: all that the generator behind ``split`` has, or points that stand for its continuum."""
+        """Equally likely goals: all of the distribution behind ``split``, or a lattice if it is continuous."""
 
     @abstractmethod
     def pay(
         self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
     ) -> Float[Tensor, "*B"]:
-        """What a step pays that arrives ``distance`` from the goal, but for the task's factor."""
+        """The reward of arriving at ``distance`` from the goal, without the task's factor."""
 
     @abstractmethod
     def arrived(
         self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
     ) -> Bool[Tensor, " B"]:
-        """Whether a point that is ``gap`` away from its goal has reached it."""
+        """True if a point at displacement ``gap`` from its goal has reached it."""
 
     # --- splits ------------------------------------------------------------------------------------------------------
-    @cached_property
-    def axes(self) -> Mapping[str, Axis]:
-        lengths = {
-            "context_length": shifts.context_length(self.episodes),
-            "horizon": shifts.horizon(self.horizon),
-        }
-        return dict(sorted({**_SHARED_AXES, **lengths, **self.own_axes}.items()))
+    @property
+    def trained_trial(self) -> Trial:
+        return Trial(self.episodes, self.horizon)
+
+    @property
+    def own_axes(self) -> Mapping[str, Axis]:
+        return {**_SHARED_AXES, **self.variant_axes}
 
     def signature(self) -> Any:
         return {"step": STEP, "wall": WALL, "horizon": self.horizon}
@@ -115,9 +110,8 @@ class GoalPlane(TaskFamily):
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         params = {"goal": self._goal(split, index, noise)}
         if turned := self.value(split, "action_turn", 0.0):
-            quarter = torch.where(
-                noise.at("turned").uniform() < turned, 1 + noise.at("turn").integers(3), 0
-            )
+            is_turned = noise.at("turned").uniform() < turned
+            quarter = torch.where(is_turned, 1 + noise.at("turn").integers(3), 0)
             params["turn"] = torch.tensor(_QUARTER_TURNS, device=index.device)[quarter]
         if drift := self.value(split, "wind", 0.0):
             params["wind"] = shell(noise.at("wind").uniform(2), drift, drift)
@@ -132,9 +126,6 @@ class GoalPlane(TaskFamily):
     def action(self) -> Box:
         return Box((-self.reach, -self.reach), (self.reach, self.reach))
 
-    def trial(self, split: str) -> Trial:
-        return shifts.trial(self, split, self.episodes, self.horizon)
-
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
         origin = device_zeros(tasks, 2, dtype=torch.float32)
         return origin, origin
@@ -143,10 +134,11 @@ class GoalPlane(TaskFamily):
         self, tasks: Tasks, state: Float[Tensor, "B 2"], action: Float[Tensor, "B 2"], noise: Rows
     ) -> Outcome:
         state = self._moved(state, action, tasks.params)
-        ended = (
-            self.arrived(state - tasks.params["goal"], tasks.params) if self.ends_early else None
-        )
-        return Outcome(state, state, self._reward(state, tasks.params), ended)
+        reward = self._reward(state, tasks.params)
+        if not self.ends_early:
+            return Outcome(state, state, reward)
+        arrived = self.arrived(state - tasks.params["goal"], tasks.params)
+        return Outcome(state, state, reward, arrived)
 
     def _moved(
         self,
@@ -166,16 +158,16 @@ class GoalPlane(TaskFamily):
     ) -> Float[Tensor, " B"]:
         return shifts.paid(self.pay(length(position - params["goal"]), params), params)
 
-    # --- how to walk -------------------------------------------------------------------------------------------------
+    # --- for agents that know the goal -------------------------------------------------------------------------------
     def towards(
         self,
         target: Float[Tensor, "B 2"],
         position: Float[Tensor, "B 2"],
         params: Mapping[str, Tensor],
     ) -> Float[Tensor, "B 2"]:
-        """The action that brings a point as near to ``target`` as can be, along both sides at once.
+        """The action that brings a point as near to ``target`` as possible, along both sides at once.
 
-        ``params`` is what the walker knows of its task: of the wind and of turned actions it makes up for.
+        It compensates for wind and turned actions if they are in ``params``, the known parameters of the task.
         """
         move = target - position
         if "wind" in params:
@@ -187,19 +179,19 @@ class GoalPlane(TaskFamily):
         return (move * (self.reach / STEP)).clamp(-self.reach, self.reach)
 
     def destination(self, params: Mapping[str, Tensor]) -> Float[Tensor, "B 2"]:
-        """Where to walk who knows the task: to the goal, or where rewards are negated to the farthest corner."""
+        """The optimal place of each task: the goal, or the farthest corner if rewards are negated."""
         goal = params["goal"]
         if "factor" not in params:
             return goal
         corner = torch.where(goal > 0, -WALL, WALL)
         return torch.where(params["factor"][:, None] < 0, corner, goal)
 
-    # --- what the evaluator asks -------------------------------------------------------------------------------------
+    # --- for the evaluator -------------------------------------------------------------------------------------------
     def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
         """Exact, by walking: at each step no other walk is nearer to the destination along either side.
 
-        What a step pays falls (or, negated, grows) with the distance along each side. Where episodes end at the goal,
-        the nearest walk ends first, and what it would be paid from then on is 0.
+        The reward falls (or, negated, grows) with the distance along each side. If episodes end at the goal, the
+        nearest walk ends first, and later rewards would be 0.
         """
         params, target = tasks.params, self.destination(tasks.params)
         position = device_zeros(tasks, 2, dtype=torch.float32)
@@ -210,17 +202,17 @@ class GoalPlane(TaskFamily):
         return total
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
-        """Having reached the goal."""
+        """True if the step reaches the goal."""
         return self.arrived(step.next_obs - tasks.params["goal"], tasks.params)
 
 
 def length(gap: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B"]:
-    """Euclidean, written so that a row alone is bitwise the row in a batch."""
+    """Euclidean length, computed so that a row alone is bitwise equal to the row in a batch."""
     return (gap[..., 0] * gap[..., 0] + gap[..., 1] * gap[..., 1]).sqrt()
 
 
 def shell(u: Float[Tensor, "*B 2"], inner: float, outer: float) -> Float[Tensor, "*B 2"]:
-    """Points of the unit square (its centre excepted), moved to where ``inner <= max(|x|, |y|) <= outer``.
+    """Points of the unit square (without its centre), mapped to ``inner <= max(|x|, |y|) <= outer``.
 
     Uniform points stay uniform. Each keeps its direction from the centre, so that shells are paired point by point.
     """

@@ -1,11 +1,11 @@
-"""GridNavi: the 5 x 5 grid world of VariBAD, where a Bayes-optimal agent sweeps the room and then walks straight.
+"""GridNavi: VariBAD's 5 x 5 grid world; a Bayes-optimal agent sweeps the room, later walks straight to the goal.
 
 Zintgraf et al. 2020, "VariBAD: A Very Good Method for Bayes-Adaptive Deep RL via Meta-Learning", section 5.1: from
 (0, 0) towards one of 21 goals (all cells but the 2 x 2 block at the start), +1 on every step that arrives at the goal
 and -0.1 on every other, 15 steps an episode, 4 episodes a trial.
 
-``id_val`` and ``id`` draw the same goals as ``train``, as published: what is held out is the trial, not the task. With
-``train=inner`` the far goals are held out instead, and axis ``goal_shell`` walks out to them.
+``id_val`` and ``id`` have the same goals as ``train``, as published: trials are held out, not tasks. With
+``train=inner`` the far goals are held out, for axis ``goal_shell``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GRIDNAVI = Grid(
     size=5, start=(0, 0), moves=_MOVES, horizon=15, episodes=4, at_goal=1.0, elsewhere=-0.1
 )
 INNER = 4
-"""Goals at most this many steps from the start train the variant ``inner``."""
+"""The training goals of the variant ``inner`` are at most this many steps from the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class GridNavi(GoalGrid):
     """VariBAD's grid world."""
 
     train: Literal["all", "inner"] = "all"
-    """Which goals train: all 21, or the 11 within four steps of the start."""
+    """The training goals: all 21, or the 11 within four steps of the start."""
 
     name: ClassVar[str] = "gridnavi"
 
@@ -48,8 +48,6 @@ class GridNavi(GoalGrid):
 
     @cached_property
     def goal_axes(self) -> Mapping[str, GoalAxis]:
-        return (
-            {"goal_shell": goal_shells(GRIDNAVI, INNER, (0.0, 1.0, 2.0, 3.0, 4.0))}
-            if self.train == "inner"
-            else {}
-        )
+        if self.train == "all":
+            return {}
+        return {"goal_shell": goal_shells(GRIDNAVI, INNER, (0.0, 1.0, 2.0, 3.0, 4.0))}

@@ -1,23 +1,23 @@
-"""2D navigation: a point walks from the origin to a hidden goal, paid by its distance, for at most 100 steps.
+"""2D navigation: a point walks from the origin to a hidden goal for at most 100 steps, paid by its distance.
 
 Finn et al. 2017, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", section 5.3: goals are uniform in
-[-0.5, 0.5]^2, and an episode ends at the goal. Three specifications (``variant=``) go by that name, not to be confused
-when numbers are compared:
+[-0.5, 0.5]^2, and an episode ends at the goal. Three specifications (``variant=``) go by that name, and their numbers
+cannot be compared with each other:
 
-* ``paper``: pays the negative squared distance; actions are moves, clipped to 0.1 a side; ends within 0.01 of the goal.
-* ``code``: the authors' maml_rl pays the negative distance; actions in [-1, 1] are scaled to such moves by a wrapper;
-  ends when both sides are within 0.01.
-* ``clipped``: pytorch-maml-rl pays and ends as the code does, with the paper's actions.
+* ``paper``: the reward is the negative squared distance; actions are moves, clipped to 0.1 a side; an episode ends
+  within 0.01 of the goal.
+* ``code``: the authors' maml_rl. The reward is the negative distance; a wrapper scales actions in [-1, 1] to such
+  moves; an episode ends when both sides are within 0.01.
+* ``clipped``: pytorch-maml-rl, with rewards and ends of the code and actions of the paper.
 
-Goals (``train=``): ``all`` of the square, or those near its edge, ``hole`` (axis ``hole`` goes into the middle). Axis
-``ring`` goes beyond the square.
+Goals (``train=``): ``all`` of the square, or those near its edge, ``hole`` (axis ``hole`` has goals inside). Axis
+``ring`` has goals beyond the square.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -31,33 +31,33 @@ from bridge.tasks.goal_plane import GoalPlane, length, shell
 HALF = 0.5
 """Training goals have no coordinate beyond this."""
 FRAME = 0.1
-"""The variant ``hole`` trains on goals at most this far inside the edge of the square."""
+"""The training goals of the variant ``hole`` are at most this far inside the edge of the square."""
 CLOSE = 0.01
-"""An episode ends so near to the goal."""
+"""An episode ends within this distance of the goal."""
 _LATTICE = 10
-"""Points along an edge that stand for the continuum of goals."""
+"""Points along an edge of the lattice that approximates the continuum of goals."""
 
 _RING = Axis(
     "half the edge of the square of goals",
     (HALF, 0.55, 0.6, 0.7, 1.0),
-    "all that explore where goals were",
+    "agents that explore only where training goals were",
 )
 _HOLE = Axis(
     "distance inside the training goals",
     (0.0, 0.1, 0.2, 0.3, 0.4),
-    "all that know the training goals",
+    "agents that know the training goals",
 )
 
 
 class Spec(NamedTuple):
-    """What a specification does in its own way."""
+    """The differences between the specifications."""
 
     reach: float
     """The largest action along a side."""
     squared: bool
-    """Whether squared distances are paid."""
+    """True if the reward is the negative squared distance."""
     round: bool
-    """Whether near the goal means a distance, or each side alone."""
+    """True if the goal is reached within a distance, False if within a distance along each side."""
 
 
 SPECS = {
@@ -74,9 +74,9 @@ class PointNav(GoalPlane):
     episodes: int = 80
     """Episodes in a trial: 20 for each of MAML's updates 1 to 3, and 20 after the last. RL² needs two or three."""
     variant: Literal["paper", "code", "clipped"] = "clipped"
-    """Whose specification."""
+    """The specification."""
     train: Literal["all", "hole"] = "all"
-    """Which goals train."""
+    """The training goals."""
 
     name: ClassVar[str] = "point_nav"
     ends_early: ClassVar[bool] = True
@@ -84,38 +84,34 @@ class PointNav(GoalPlane):
 
     @property
     def spec(self) -> Spec:
-        """How this variant moves, pays and ends."""
+        """The specification of this variant."""
         return SPECS[self.variant]
 
     @property
     def reach(self) -> float:
         return self.spec.reach
 
-    @cached_property
-    def own_axes(self) -> Mapping[str, Axis]:
-        return {"ring": _RING} | ({"hole": _HOLE} if self.train == "hole" else {})
+    @property
+    def variant_axes(self) -> Mapping[str, Axis]:
+        return {"ring": _RING, "hole": _HOLE} if self.train == "hole" else {"ring": _RING}
 
     def bounds(self, split: str) -> tuple[float, float]:
-        """Between which ``max(|x|, |y|)`` the goals of ``split`` lie."""
-        return self._bounds(self.split(split))
-
-    def _bounds(self, split: Split) -> tuple[float, float]:
-        edge = self.value(split, "ring", HALF)
+        """The least and greatest ``max(|x|, |y|)`` of the goals of ``split``."""
+        s = self.split(split)
+        edge = self.value(s, "ring", HALF)
         if edge > HALF:
             return HALF, edge
         if self.train == "all":
             return 0.0, HALF
-        inside = self.value(split, "hole", 0.0)
+        inside = self.value(s, "hole", 0.0)
         return HALF - FRAME - inside, HALF - inside
 
     def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
-        return shell(noise.at("goal").uniform(2), *self._bounds(split))
+        return shell(noise.at("goal").uniform(2), *self.bounds(split.name))
 
     def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
-        return shell(
-            torch.cartesian_prod(*[(torch.arange(_LATTICE) + 0.5) / _LATTICE] * 2),
-            *self.bounds(split),
-        )
+        side = (torch.arange(_LATTICE) + 0.5) / _LATTICE
+        return shell(torch.cartesian_prod(side, side), *self.bounds(split))
 
     def pay(
         self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
@@ -123,7 +119,7 @@ class PointNav(GoalPlane):
         return -distance * distance if self.spec.squared else -distance
 
     def distance(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """The distance that pays ``reward``; 0 for rewards that none pays."""
+        """The distance that pays ``reward``; 0 if no distance does."""
         lost = (-reward).clamp(min=0)
         return lost.sqrt() if self.spec.squared else lost
 

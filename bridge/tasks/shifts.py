@@ -1,6 +1,6 @@
-"""Shift axes that most families have: what rewards are multiplied by, how long an episode is, and how many there are.
+"""Shift axes that most families have: a factor on rewards, the length of an episode, and the number of episodes.
 
-A task that an axis of rewards moves has a parameter ``factor``; all other tasks have none.
+Tasks on a shifted axis of rewards have a parameter ``factor``; all other tasks have none.
 
 Shape letters: B trials.
 """
@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split, TaskFamily
 
@@ -23,39 +22,29 @@ REWARD_SIGN = Axis(
 
 
 def reward_scale(besides: str) -> Axis:
-    """The axis ``reward_scale``; ``besides``: who should break first, besides nets."""
-    return Axis("factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), f"nets fed raw rewards; {besides}")
+    """The axis ``reward_scale``; ``besides``: other agents than networks that should break first."""
+    predicts = f"networks fed raw rewards; {besides}"
+    return Axis("factor on rewards", (1.0, 0.1, 0.3, 3.0, 10.0), predicts)
 
 
 def horizon(steps: int, unit: str = "steps an episode") -> Axis:
     """The axis ``horizon``: half of the trained ``steps``, one and a half times, twice and four times as many."""
     half, more = max(1, steps // 2), steps * 3 // 2
-    return Axis(
-        unit,
-        (float(steps), float(half), float(more), 2.0 * steps, 4.0 * steps),
-        "nets past their length",
-    )
+    values = (float(steps), float(half), float(more), 2.0 * steps, 4.0 * steps)
+    return Axis(unit, values, "networks beyond their trained length")
 
 
 def context_length(episodes: int) -> Axis:
     """The axis ``context_length``: half of the trained ``episodes``, one and a half times, twice and four times."""
-    values = horizon(episodes).values
     return Axis(
-        "episodes a trial", values, "all that read their whole past, beyond its trained length"
-    )
-
-
-def trial(family: TaskFamily, split: str, episodes: int, horizon: int) -> Trial:
-    """The trial of ``split``: as trained, unless its axis is ``context_length`` or ``horizon``."""
-    moved = family.split(split)
-    return Trial(
-        int(family.value(moved, "context_length", float(episodes))),
-        int(family.value(moved, "horizon", float(horizon))),
+        "episodes a trial",
+        horizon(episodes).values,
+        "agents that read their whole past, beyond its trained length",
     )
 
 
 def factor(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Float[Tensor, " B"]]:
-    """The parameter ``factor`` of B tasks of ``split``, where it has one; ``noise`` has a row a task."""
+    """The parameter ``factor`` of B tasks, ``{}`` if ``split`` has none; ``noise`` has a row a task."""
     if negated := family.value(split, "reward_sign", 0.0):
         return {"factor": torch.where(noise.at("flip").uniform() < negated, -1.0, 1.0)}
     if (scale := family.value(split, "reward_scale", 1.0)) != 1:
@@ -66,7 +55,7 @@ def factor(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Float[Ten
 def paid(
     reward: Float[Tensor, "B *more"], params: Mapping[str, Tensor]
 ) -> Float[Tensor, "B *more"]:
-    """Rewards (or their means) as B tasks pay them: scaled, perhaps negated."""
+    """Rewards (or their means) times the ``factor`` of the tasks, if they have one."""
     if "factor" not in params:
         return reward
     return reward * params["factor"].view(-1, *[1] * (reward.dim() - 1))

@@ -1,13 +1,13 @@
-"""The sparse point robot: a goal somewhere on the unit half circle, paid only nearby, for 20 steps.
+"""The sparse point robot: a goal on the unit half circle, with rewards only near it, for 20 steps.
 
 Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", section 6.3
-and its code: 100 goals evenly on the half circle, shuffled by numpy's RandomState(1337), the last 20 tested on; actions
-in [-1, 1] are scaled to moves of at most 0.1 a side; an episode ends by time alone; 20 episodes are evaluated.
+and its code: 100 goals evenly on the half circle, shuffled by numpy's RandomState(1337), the last 20 for testing;
+actions in [-1, 1] are scaled to moves of at most 0.1 a side; an episode ends by time alone; 20 episodes are evaluated.
 
 Rewards (``variant=``):
 
-* ``sparse``: 1 minus the distance within 0.2 of the goal, 0 elsewhere: what the authors adapt to and evaluate.
-* ``dense``: the negative distance: what the authors' critic is trained on. Say so where the two are compared.
+* ``sparse``: 1 minus the distance within 0.2 of the goal, 0 elsewhere; the authors adapt to it and evaluate on it.
+* ``dense``: the negative distance; the authors train their critic on it. The two cannot be compared with each other.
 
 The last 8 of the 80 training goals are kept for ``id_val``. The paper's text and code give several radii; 0.2 is the
 code's, axis ``goal_radius`` has others.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -39,16 +38,18 @@ _GOAL_AXES = {
     "arc": Axis(
         "degrees by which the half circle is turned",
         (0.0, 45.0, 90.0, 135.0, 180.0),
-        "all that know the arc",
+        "agents that know the arc",
     ),
     "ring": Axis(
-        "radius of the half circle", (1.0, 1.1, 1.2, 1.3, 1.4), "all that explore where goals were"
+        "radius of the half circle",
+        (1.0, 1.1, 1.2, 1.3, 1.4),
+        "agents that explore only where training goals were",
     ),
 }
 _GOAL_RADIUS = Axis(
     "distance that is paid",
     (GOAL_RADIUS, 0.05, 0.1, 0.4, 0.8),
-    "searches spaced for the trained one",
+    "searches spaced for the trained radius",
 )
 
 
@@ -57,7 +58,7 @@ class SparsePoint(GoalPlane):
     """PEARL's point robot on the half circle."""
 
     variant: Literal["sparse", "dense"] = "sparse"
-    """Whether reward is paid near the goal alone."""
+    """The reward: near the goal alone, or everywhere."""
 
     name: ClassVar[str] = "sparse_point"
     horizon: ClassVar[int] = 20
@@ -66,29 +67,27 @@ class SparsePoint(GoalPlane):
     def reach(self) -> float:
         return 1.0
 
-    @cached_property
-    def own_axes(self) -> Mapping[str, Axis]:
-        return _GOAL_AXES | ({"goal_radius": _GOAL_RADIUS} if self.variant == "sparse" else {})
+    @property
+    def variant_axes(self) -> Mapping[str, Axis]:
+        if self.variant == "sparse":
+            return _GOAL_AXES | {"goal_radius": _GOAL_RADIUS}
+        return _GOAL_AXES
 
     def _support(self, split: Split) -> int | None:
-        return None if split.level and split.axis in OWN_VARIABLES else len(self._angles(split))
-
-    def _angles(self, split: Split) -> list[float]:
-        """Radians of the goals of one stream, before any turn; task i has goal ``i mod G``."""
-        return _shuffled_angles()[_STREAMS[split.stream]]
+        if split.level and split.axis in OWN_VARIABLES:
+            return None
+        own = _STREAMS[split.stream]
+        return own.stop - own.start
 
     def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
-        goals = self._on_arc(split, self._angles(split)).to(index.device)
+        goals = self.prior_goals(split.name)[_STREAMS[split.stream]].to(index.device)
         return goals[index % len(goals)]
 
     def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
-        return self._on_arc(self.split(split), _shuffled_angles())
-
-    def _on_arc(self, split: Split, angles: list[float]) -> Float[Tensor, "G 2"]:
-        turn, radius = math.radians(self.value(split, "arc", 0.0)), self.value(split, "ring", 1.0)
-        return torch.tensor(
-            [[radius * math.cos(a + turn), radius * math.sin(a + turn)] for a in angles]
-        )
+        s = self.split(split)
+        turn, radius = math.radians(self.value(s, "arc", 0.0)), self.value(s, "ring", 1.0)
+        angles = [angle + turn for angle in _shuffled_angles()]
+        return torch.tensor([[radius * math.cos(a), radius * math.sin(a)] for a in angles])
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         params = super()._sample(split, index, noise)
@@ -109,12 +108,12 @@ class SparsePoint(GoalPlane):
         return length(gap) <= params.get("radius", GOAL_RADIUS)
 
     def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        """The negative distance, which the authors' critic is trained on."""
+        """The negative distance, on which the authors train their critic."""
         return -length(step.next_obs - tasks.params["goal"])
 
 
 def _shuffled_angles() -> list[float]:
-    """The published order."""
+    """Radians of all goals before any turn, in the published order."""
     angles = np.linspace(0, np.pi, GOALS)
     np.random.RandomState(1337).shuffle(angles)
     return angles.tolist()

@@ -25,7 +25,8 @@ import torch
 
 from bridge import files, flops
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily

@@ -44,7 +44,7 @@ def test_values_take_the_types_of_their_fields() -> None:
         ("m:k", "Expected key=value after the colon of 'm:k', found 'k'. Write m:key=value,..."),
         ("m:=5", "Expected key=value"),
         ("m:k=", "Expected key=value"),
-        ("m:k=1,k=2", "The key 'k' stands twice in 'm:k=1,k=2'."),
+        ("m:k=1,k=2", "The key 'k' occurs twice in 'm:k=1,k=2'."),
         (
             "m:rat=1",
             "Unknown key in 'm:rat=1': 'rat'. Did you mean 'rate'? Known: deep, k, kind, rate.",

@@ -306,7 +306,7 @@ def test_rows_and_seeds_that_would_name_the_stream_of_others_are_refused() -> No
     for seed in (-1, 2**64, -(2**64)):
         with pytest.raises(ContractError, match=r"integer from 0 to 2\^64 - 1, found"):
             Rows.of(seed, IDS[:2])
-    with pytest.raises(ContractError, match=r"found -1\. Count them from 0"):
+    with pytest.raises(ContractError, match=r"found -1\. Count rows from 0"):
         Rows.of(0, torch.tensor([3, -1]))
     assert len(Rows.of(2**64 - 1, IDS[:0])) == 0
 

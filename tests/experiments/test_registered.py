@@ -11,13 +11,14 @@ import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, continue_training
-from experiments import methods, training
+from experiments import agents, registry, runs
 from experiments.sizes import SIZES
 from llm_adapt.in_context import InContext
 from rl_algos.inner_loop import GradientAgent
@@ -55,8 +56,8 @@ VARIANTS = (
 PLAYED = [
     (method, spec)
     for spec in (*SMALL, "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
-    for method in methods.REFERENCES
-    if methods.applies(method, make_family(spec))
+    for method in agents.REFERENCES
+    if agents.plays(method, make_family(spec))
 ]
 
 
@@ -69,7 +70,7 @@ def test_families_keep_the_contract(spec):
 @pytest.mark.parametrize(("method", "spec"), PLAYED)
 def test_agents_keep_the_contract(method, spec):
     family = make_family(spec)
-    agent = methods.agent(method, family, "id")
+    agent = agents.load(method, family, "id")
     for check in AGENT_CHECKS.values():
         check(agent, family)
 
@@ -94,7 +95,7 @@ def test_agents_keep_the_contract(method, spec):
 )
 def test_agents_keep_the_contract_under_shift(method, spec, split):
     family = make_family(spec)
-    agent = methods.agent(method, family, split)
+    agent = agents.load(method, family, split)
     for check in AGENT_CHECKS.values():
         check(agent, family, split)
 
@@ -142,7 +143,7 @@ LONG = ("gridnavi", "point_nav:episodes=3")
 
 
 def test_every_learned_method_and_family_is_tried_here():
-    assert set(LEARNED) == set(training.LEARNERS)
+    assert set(LEARNED) == set(registry.LEARNERS)
     assert {spec.partition(":")[0] for spec in LEARNED_ON} == set(FAMILIES)
 
 
@@ -154,8 +155,8 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
     by gradient, steps that were taken."""
     family = make_family(spec)
-    learner = training.LEARNERS[method].learner(
-        family, training.settings(f"{method}:{LEARNED[method]}"), seed=0
+    learner = registry.LEARNERS[method].learner(
+        family, runs.settings(f"{method}:{LEARNED[method]}"), seed=0
     )
     for spent in (0.0, 0.5):
         assert np.isfinite(list(learner.update(spent).values())).all()
@@ -202,30 +203,30 @@ def test_every_reference_can_be_had_by_name():
     made: set[type] = set()
     for spec in specs:
         family = make_family(spec)
-        for method in methods.REFERENCES:
-            if methods.applies(method, family):
+        for method in agents.REFERENCES:
+            if agents.plays(method, family):
                 for split in ("id", "shift/action_permutation/2", "shift/reward_sign/2"):
                     if split in family.splits:
-                        made |= set(type(methods.agent(method, family, split)).__mro__)
+                        made |= set(type(agents.load(method, family, split)).__mro__)
     assert everything_in(bridge.references, Reference) <= made
 
 
 def test_every_size_plays_registered_methods():
     for size in SIZES.values():
-        assert set(size.methods) <= set(methods.REFERENCES) | set(training.LEARNERS)
+        assert set(size.methods) <= set(agents.REFERENCES) | set(registry.LEARNERS)
 
 
-@pytest.mark.parametrize("method", training.LEARNERS)
+@pytest.mark.parametrize("method", registry.LEARNERS)
 def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(method):
     """``lora_demos_*`` take their steps on what is shown, on track C; the others on their own play."""
     family = make_family(SMALL["bandit"])
-    agent = training.LEARNERS[method].learner(family, training.settings(method), seed=0).agent()
+    agent = registry.LEARNERS[method].learner(family, runs.settings(method), seed=0).agent()
     if method in ("mtrl", "mtrl_sac"):
         with pytest.raises(UserError, match="no network that could be trained on"):
             continue_training(agent, 2)
         return
     tuned = continue_training(agent, 2)
     plan = Plan(trials=4, track="C" if method.startswith("lora_demos") else "F", shots=2)
-    played = evaluate(tuned, family, plan, behaviour=methods.agent("oracle", family, "id"))
+    played = evaluate(tuned, family, plan, behaviour=agents.load("oracle", family, "id"))
     assert played.cost["grad_steps"][0] == 0
     assert played.cost["grad_steps"][-1] + played.cost["refused_steps"][-1] >= 2

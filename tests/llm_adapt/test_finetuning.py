@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily

@@ -13,7 +13,7 @@ from bridge.errors import UserError
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.training.learner import seeded_init
-from experiments import finetuning
+from experiments import finetuned
 from llm_adapt import backbones, base_policy, data, lora, low_rank, soft_prompt, trainable
 from llm_adapt.finetuning import Config, Returns, Tuning
 from llm_adapt.in_context import InContext
@@ -90,8 +90,8 @@ def loaders(name: str) -> dict:
         "decoder": lambda: backbones.load(name),
         "backbone of a policy": lambda: build(name, FAMILY.observation, FAMILY.action),
         "histories": lambda: data.stored(place, FAMILY),
-        "tuned folder": lambda: finetuning.load_agent(name, FAMILY),
-        "run": lambda: finetuning.finetune(
+        "tuned folder": lambda: finetuned.load_agent(name, FAMILY),
+        "run": lambda: finetuned.finetune(
             name, FAMILY.id, Config(), place / "out", split="", demos=""
         ),
     }

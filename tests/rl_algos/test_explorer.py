@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete

@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.maths.baselines import standardised
 from bridge.tasks import family as make_family
 from rl_algos.maml import Config, MamlLearner

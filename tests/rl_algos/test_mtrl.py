@@ -8,7 +8,8 @@ from torch.func import functional_call
 from bridge import play, spaces
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.maths.baselines import episode_advantages, standardised
 from bridge.protocol import Clues
 from bridge.rng import Rows

@@ -5,7 +5,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from rl_algos import mtrl
 from rl_algos.mtrl_finetune import Config, MtrlFinetuneLearner

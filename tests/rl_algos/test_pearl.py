@@ -9,7 +9,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Clues, Step, Trial

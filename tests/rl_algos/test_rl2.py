@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows

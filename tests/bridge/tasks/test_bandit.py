@@ -156,8 +156,8 @@ def test_a_pull_is_an_episode_that_terminates():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("bandit:k=1", "k >= 2"),
-        ("bandit:n=0", "n >= 1"),
+        ("bandit:k=1", "k from 2 to"),
+        ("bandit:n=0", "n from 1 to"),
         ("bandit:k=5,arms=dependent_easy", "come in pairs"),
         ("bandit:arms=bernouli", "Did you mean 'bernoulli'"),
         ("bandit:kk=3", "Did you mean 'k'"),

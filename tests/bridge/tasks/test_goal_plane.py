@@ -226,7 +226,7 @@ def test_no_other_walk_pays_more(family: GoalPlane, split: str) -> None:
 
 def test_wrong_numbers_of_episodes_are_refused() -> None:
     for cls in (PointNav, SparsePoint):
-        with pytest.raises(UserError, match="needs episodes >= 1, found 0"):
+        with pytest.raises(UserError, match="needs episodes 1 or more; found 0"):
             cls(episodes=0)
 
 

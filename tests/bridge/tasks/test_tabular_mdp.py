@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Step, Trial
@@ -38,7 +39,7 @@ def test_names() -> None:
 
 
 def test_a_trial_without_episodes_is_refused() -> None:
-    with pytest.raises(UserError, match="needs n >= 1 episodes, found n=0"):
+    with pytest.raises(UserError, match="needs n 1 or more; found 0"):
         TabularMdp(n=0)
 
 

@@ -81,7 +81,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
-from test_train import Counter, run
+from test_loop import Counter, run
 sys.exit(0 if run(Path(sys.argv[1]), Counter(slow=0.008), resume=Path(sys.argv[1], "config.json").exists()) else 3)
 """
 

@@ -88,7 +88,7 @@ def test_a_helper_that_cannot_start_is_reported(tmp_path):
     """A script without a __main__ guard starts itself again in its helper, which Python refuses."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from bridge import workers\nfrom bridge.errors import UserError\n"
+        "from bridge.training import workers\nfrom bridge.errors import UserError\n"
         "try:\n    with workers.helpers(2, print):\n        pass\n"
         "except UserError as error:\n    print(error)\n"
     )

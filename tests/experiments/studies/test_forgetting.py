@@ -5,9 +5,13 @@ import sys
 import pytest
 import torch
 
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
+from bridge.test_time.carried_over import CarriedOver
 from bridge.training.budget import Budget
-from experiments import methods, training
+from experiments import agents
+from experiments.runs import Run, train_quietly
 from experiments.studies import forgetting
 
 SPEC, FLIPPED = "bandit:k=3,n=8", "shift/reward_sign/4"
@@ -21,35 +25,35 @@ def runs(tmp_path_factory):
         ("icl", f"icl_rl:{TINY}"),
         ("maml", "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1"),
     ):
-        wanted = training.Run(
-            method=method, family=SPEC, seed=4, budget=Budget(400.0), out=folder / name
-        )
-        assert training.train_quietly(wanted, resume=False)
+        wanted = Run(method=method, family=SPEC, seed=4, budget=Budget(400.0), out=folder / name)
+        assert train_quietly(wanted, resume=False)
     return folder
 
 
 def agent(runs, steps: int, lr: float = 0.5):
     spec = f"lora_reward:run={runs / 'icl'},inner_steps={steps},inner_every=99,inner_lr={lr}"
-    return methods.agent(spec, make_family(SPEC), FLIPPED)
+    return agents.load(spec, make_family(SPEC), FLIPPED)
 
 
-def test_without_steps_nothing_is_gained_or_forgotten(runs):
-    found = forgetting.forget(agent(runs, 0), make_family(SPEC), FLIPPED, shots=4, trials=16)
-    assert found.there.shape == found.here.shape == (2, 16)
-    assert (found.there[0] == found.there[1]).all()
-    assert (found.here[0] == found.here[1]).all()
+def at_home(player, trials: int = 200) -> list[float]:
+    """Rewards of trials on training tasks, step by step."""
+    plan = Plan(split=forgetting.HOME, trials=trials)
+    return evaluate(player, make_family(SPEC), plan).detail["reward"].tolist()
 
 
-def test_home_is_the_same_wherever_the_weights_come_from_and_steps_change_it(runs):
+def test_without_steps_nothing_is_forgotten(runs):
+    plan = Plan(split=FLIPPED, track="F", shots=4)
+    base = agents.load(str(runs / "icl"), make_family(SPEC), "id")
+    assert at_home(CarriedOver(agent(runs, 0), make_family(SPEC), plan)) == at_home(base)
+
+
+def test_steps_on_other_tasks_change_the_play_at_home_by_weights_alone(runs):
     family = make_family(SPEC)
-    one, two = (
-        forgetting.forget(agent(runs, 8), family, FLIPPED, shots=shots, trials=200)
-        for shots in (2, 6)
-    )
-    assert (one.here[0] == two.here[0]).all()  # the base, which brings nothing home
-    assert (two.here[1] != two.here[0]).any()
-    assert (two.there[1] != two.there[0]).any()
-    assert one.here.mean() > 0 > one.there.mean()  # rewards are negated there alone
+    two, six = (Plan(split=FLIPPED, track="F", shots=shots) for shots in (2, 6))
+    one, other = (at_home(CarriedOver(agent(runs, 8), family, plan)) for plan in (two, six))
+    assert one != other != at_home(agent(runs, 0))
+    slow = (at_home(CarriedOver(agent(runs, 8, 1e-9), family, plan)) for plan in (two, six))
+    assert all(rewards == at_home(agent(runs, 0)) for rewards in slow)
 
 
 def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, capsys):

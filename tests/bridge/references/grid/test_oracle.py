@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Step
 from bridge.references.grid.oracle import Oracle
 from bridge.rng import Rows

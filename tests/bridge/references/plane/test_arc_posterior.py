@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Step
 from bridge.references.plane.arc_posterior import ArcPsrl
 from bridge.rng import Rows

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.plane.walkers import Blind, Oracle
 from bridge.references.random import Random
 from bridge.tasks.goal_plane import GoalPlane

@@ -12,11 +12,11 @@ from bridge.evaluation import stats
 from bridge.evaluation.stats import (
     Interval,
     Resampled,
+    bootstrap,
     crossed_bootstrap,
     difference,
+    estimate,
     interval,
-    normalised,
-    paired_difference,
     seed_interval,
 )
 from tests.bridge.studies import generator, seeded, study
@@ -89,12 +89,13 @@ def test_few_seeds_get_the_t_interval_over_seed_means_and_welchs_for_differences
     x, y = study(rng, 5, 7, 1.0, 3.0, 1.0), study(rng, 4, 7, 2.0, 0.0, 1.0)
     floor, ceiling = np.zeros(7), np.full(7, 3.0)
     assert interval(Resampled.mean, x) == pytest.approx(seed_interval(x.mean(axis=1)))
+    scores = np.array([estimate(Resampled.normalised, seed, floor, ceiling) for seed in x])
     score = interval(Resampled.normalised, x, floor, ceiling)
-    assert score == pytest.approx(seed_interval(normalised(x, floor, ceiling)))
+    assert score == pytest.approx(seed_interval(scores))
     welch = scipy.stats.ttest_ind(
         x.mean(axis=1), y.mean(axis=1), equal_var=False
     ).confidence_interval(0.95)
-    found = paired_difference(x, y)
+    found = interval(difference(Resampled.mean), x, y)
     np.testing.assert_allclose(found[1:3], (welch.low, welch.high))
     assert found[3:] == (4, "t over seeds", 0.95)
 
@@ -139,7 +140,7 @@ def test_the_rule_says_what_it_did(shapes: list[tuple[int, ...]], n: int, kind: 
 def test_tables_must_share_tasks_be_finite_and_have_several_tasks() -> None:
     x = np.zeros((12, 5))
     with pytest.raises(UserError, match=r"found shapes \[\(12, 5\), \(1, 4\)\]\. Use one split"):
-        paired_difference(x, np.zeros(4))
+        interval(difference(Resampled.mean), x, np.zeros(4))
     with pytest.raises(UserError, match="found 2 that are not"):
         interval(Resampled.mean, np.array([np.nan, 0.0, np.inf]))
     with pytest.raises(UserError, match="2 tasks or more, found 1"):
@@ -203,7 +204,9 @@ def test_intervals_follow_the_units(rng: np.random.Generator) -> None:
 @seeded
 def test_what_both_methods_share_on_a_task_cancels(rng: np.random.Generator) -> None:
     x, y, hardness = rng.normal(size=(10, 6)), rng.normal(size=(11, 6)), 100 * rng.normal(size=6)
-    one, other = (ends(paired_difference(x + h, y + h, reps=50)) for h in (0.0, hardness))
+    one, other = (
+        ends(interval(difference(Resampled.mean), x + h, y + h, reps=50)) for h in (0.0, hardness)
+    )
     np.testing.assert_allclose(other, one, atol=1e-6)
 
 
@@ -217,7 +220,7 @@ def test_pairing_on_tasks_narrows_the_interval() -> None:
     rng = generator(6)
     hardness = 5 * rng.normal(size=40)
     x, y = (study(rng, 10, 40, 0.2, 0.2, 0.2) + hardness for _ in range(2))
-    paired = paired_difference(x, y)
+    paired = interval(difference(Resampled.mean), x, y)
     alone = [interval(Resampled.mean, table) for table in (x, y)]
     assert paired.high - paired.low < min(found.high - found.low for found in alone) / 5
 
@@ -234,6 +237,6 @@ def test_the_seed_alone_decides_and_no_global_state_is_touched(
     before = repr(np.random.get_state())  # noqa: NPY002
     first = crossed_bootstrap(Resampled.mean, x, seed=1)
     assert crossed_bootstrap(Resampled.mean, x, seed=2) != first
-    monkeypatch.setattr(stats, "_BLOCK", 7)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 7)
     assert crossed_bootstrap(Resampled.mean, x, seed=1) == first
     assert repr(np.random.get_state()) == before  # noqa: NPY002

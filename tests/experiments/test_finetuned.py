@@ -16,10 +16,11 @@ from transformers import AutoModel
 
 from bridge import files
 from bridge.errors import DivergenceError, StorageError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training import checkpoint
-from experiments import finetuning, methods, training
+from experiments import agents, finetuned, runs
 from experiments.collecting import collect
 from llm_adapt import data
 from llm_adapt import finetuning as llm_finetuning
@@ -37,9 +38,9 @@ SMALL = {"steps": 3, "lr": 0.1, "batch": 120, "tasks": 5}
 
 
 def trained(method: str, family: str, out: Path) -> str:
-    budget = training.Budget(120.0)
-    made = training.Run(method=method, family=family, seed=0, budget=budget, out=out)
-    assert training.train_quietly(made, resume=False)
+    budget = runs.Budget(120.0)
+    made = runs.Run(method=method, family=family, seed=0, budget=budget, out=out)
+    assert runs.train_quietly(made, resume=False)
     return str(out)
 
 
@@ -76,7 +77,7 @@ def tune(
 ) -> dict:
     more = {name: settings.pop(name) for name in ("resume", "checkpoint_every") if name in settings}
     config = Config(**(SMALL | settings))
-    about = finetuning.finetune(base, family, config, out, split=split, demos=demos, **more)
+    about = finetuned.finetune(base, family, config, out, split=split, demos=demos, **more)
     assert about is not None
     return about
 
@@ -93,11 +94,11 @@ def same(one: dict, two: dict) -> bool:
 def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
     own = tmp_path / "base"
     shutil.copytree(base, own)
-    before = totals(training.load_agent(base, make_family(BANDIT)))
+    before = totals(runs.load_agent(base, make_family(BANDIT)))
     about = tune(str(own), tmp_path / "tuned", tuner=tuner)
     shutil.rmtree(own)
     (tmp_path / "tuned").rename(tmp_path / "moved")
-    agent = methods.agent(str(tmp_path / "moved"), make_family(BANDIT), FLIPPED)
+    agent = agents.load(str(tmp_path / "moved"), make_family(BANDIT), FLIPPED)
     assert not same(totals(agent), before)
     card = agent.card
     assert card.method == f"{tuner}_icl_rl (moved)"
@@ -127,10 +128,11 @@ def test_a_tuned_folder_is_whole_and_plays(tuner, base, tmp_path):
 @pytest.mark.parametrize("tuner", ["lora", "full", "head", "ia3"])
 def test_without_a_step_it_plays_as_the_base_bit_for_bit(tuner, base, tmp_path):
     tune(base, tmp_path / "tuned", tuner=tuner, steps=0)
-    agents = [
-        methods.agent(place, make_family(BANDIT), "id") for place in (base, str(tmp_path / "tuned"))
+    played = [
+        totals(agents.load(place, make_family(BANDIT), "id"))
+        for place in (base, str(tmp_path / "tuned"))
     ]
-    assert same(*(totals(agent) for agent in agents))
+    assert same(*played)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -139,7 +141,7 @@ def test_peft_opens_the_folder(base, tmp_path):
     opened = peft.PeftModel.from_pretrained(
         AutoModel.from_pretrained(tmp_path / "tuned" / "base"), str(tmp_path / "tuned")
     )
-    policy = finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT)).policy
+    policy = finetuned.load_agent(str(tmp_path / "tuned"), make_family(BANDIT)).policy
     tokens = torch.linspace(-1, 1, 2 * 6 * policy.layout.width).view(2, 6, -1)
     torch.testing.assert_close(opened(tokens).out, policy(tokens).out, atol=1e-5, rtol=0)
 
@@ -165,7 +167,7 @@ def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path
         read = json.loads((tmp_path / f"{steps}" / "config.json").read_text())
         assert (read["signal"], read["demos"], read["tasks"]) == ("demos", place, [])
         assert f"on {steps} environment steps" in out
-    agent = methods.agent(str(tmp_path / "120"), make_family(BANDIT), "id")
+    agent = agents.load(str(tmp_path / "120"), make_family(BANDIT), "id")
     assert agent.card.supervision == "reward, then histories"
     assert (
         "lora_icl_rl (120)"
@@ -206,7 +208,7 @@ def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
     )
     left = {line["split"]: line["tasks_left_out"] for line in map(json.loads, played.splitlines())}
     assert left == {"shift/slip/4": 5, "shift/slip/3": 0, "shift/reward_sign/4": 0}
-    plan = finetuning.on_others(
+    plan = finetuned.on_new_tasks(
         str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4")
     )
     assert plan.left_out == (0, 1, 2, 3, 4)
@@ -224,8 +226,8 @@ def test_some_tasks_are_left_to_score(grid, tmp_path):
 def test_where_all_tasks_were_tuned_on_they_are_scored_and_it_is_said(grid, tmp_path):
     tune(grid, tmp_path / "tuned", split="train", family=GRID, tasks=30, steps=1)
     place, family, plan = str(tmp_path / "tuned"), make_family(GRID), Plan(split="id", trials=42)
-    assert finetuning.on_others(place, family, plan) == plan
-    (said,) = finetuning.shared(place, family, [plan])
+    assert finetuned.on_new_tasks(place, family, plan) == plan
+    (said,) = finetuned.overlap_notices(place, family, [plan])
     assert said.startswith("42 of the 42 trials on id play tasks that")
 
 
@@ -235,7 +237,9 @@ def test_far_numbers_do_not_hide_a_task(grid, tmp_path):
     about = tune(grid, tmp_path / "tuned", split=split, family=GRID, tasks=20, steps=1)
     family = make_family(GRID)
     assert min(about["tasks"]) >= 1 << 40
-    (said,) = finetuning.shared(str(tmp_path / "tuned"), family, [Plan(split=split, trials=2_000)])
+    (said,) = finetuned.overlap_notices(
+        str(tmp_path / "tuned"), family, [Plan(split=split, trials=2_000)]
+    )
     scored, tuned = (
         family.sample(split, numbers).params
         for numbers in (torch.arange(2_000), torch.tensor(about["tasks"]))
@@ -264,7 +268,7 @@ def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgett
     told = {"split": "train"} if how == "reward" else {"split": "", "demos": shown}
     about = tune(base, tmp_path / "tuned", family="gridnavi", **told)
     assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
-    agent = finetuning.load_agent(str(tmp_path / "tuned"), make_family("gridnavi"))
+    agent = finetuned.load_agent(str(tmp_path / "tuned"), make_family("gridnavi"))
     assert isinstance(agent, OneEpisode)
     assert agent.card.method == "lora_mt (tuned)"
 
@@ -410,11 +414,11 @@ def test_two_at_once_a_place_that_is_none_and_one_that_is_read_only_are_told_bef
     monkeypatch.setattr(files, "write_text", write)
     for seconds in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match="--checkpoint-every is a number of seconds, 0 or more"):
-            training.Run(
+            runs.Run(
                 method="rl2",
                 family=BANDIT,
                 seed=0,
-                budget=training.Budget(1.0),
+                budget=runs.Budget(1.0),
                 out=tmp_path,
                 checkpoint_seconds=seconds,
             )
@@ -505,13 +509,13 @@ def test_a_card_with_a_key_too_many_or_of_another_type_is_told_or_passed_over(ed
     try:
         about["base"]["card"]["more"] = 1
         (edited / "config.json").write_text(json.dumps(about))
-        finetuning.load_agent(str(edited), make_family(BANDIT))
+        finetuned.load_agent(str(edited), make_family(BANDIT))
         broken = about | {
             "base": about["base"] | {"card": about["base"]["card"] | {"supervision": 3}}
         }
         (edited / "config.json").write_text(json.dumps(broken))
         with pytest.raises(UserError, match="supervision should be a string, found 3"):
-            finetuning.load_agent(str(edited), make_family(BANDIT))
+            finetuned.load_agent(str(edited), make_family(BANDIT))
     finally:
         del about["base"]["card"]["more"]
         (edited / "config.json").write_text(json.dumps(about))
@@ -595,7 +599,7 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
     tune(base, tmp_path / "tuned")
     family, place = make_family(BANDIT), tmp_path / "tuned"
     with pytest.raises(UserError, match="Give --family"):
-        finetuning.load_agent(str(place), make_family("bandit:k=4,n=6"))
+        finetuned.load_agent(str(place), make_family("bandit:k=4,n=6"))
     policy = TransformerPolicy.from_pretrained(place / "base")
     with torch.no_grad():
         policy.actor.bias.add_(1)
@@ -603,23 +607,23 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
     with pytest.raises(
         UserError, match=r"was tuned from metabridge_policy .* and the policy in its base/ is"
     ):
-        finetuning.load_agent(str(place), family)
+        finetuned.load_agent(str(place), family)
     about = json.loads((place / "config.json").read_text())
     about["base"]["fingerprint"] = fingerprint(policy)
     files.write_text(place / "config.json", json.dumps(about))
     with pytest.raises(UserError, match="holds an adapter of the policy"):
-        finetuning.load_agent(str(place), family)
+        finetuned.load_agent(str(place), family)
     del about["split"]
     files.write_text(place / "config.json", json.dumps(about))
     with pytest.raises(UserError, match=r"does not say split\. Put a copy of it back"):
-        finetuning.load_agent(str(place), family)
+        finetuned.load_agent(str(place), family)
 
 
 def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path):
     own = tmp_path / "base"
     shutil.copytree(base, own)
     change(str(own), "embed.bias", lambda bias: bias.fill_(torch.nan))
-    demos = finetuning.data.Collection(
+    demos = finetuned.data.Collection(
         make_family(BANDIT), ("random",), rows=4, folder=tmp_path / "d"
     )
     demos.shard(0)
@@ -629,7 +633,7 @@ def test_numbers_that_are_none_stop_it_and_leave_nothing_to_play(base, tmp_path)
     ):
         tune(str(own), tmp_path / "out", demos=str(demos.folder), split="train")
     with pytest.raises(UserError, match="is not finished"):
-        finetuning.load_agent(str(tmp_path / "out"), make_family(BANDIT))
+        finetuned.load_agent(str(tmp_path / "out"), make_family(BANDIT))
 
 
 def test_what_is_written_are_the_settings(base, tmp_path):
@@ -645,6 +649,6 @@ def test_a_flipped_bit_in_what_was_tuned_is_found(base, tmp_path):
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 64]))
     with pytest.raises(UserError, match=r"adapter_model\.safetensors is damaged, or was changed"):
-        finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))
+        finetuned.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))
     weights.write_bytes(whole)
-    finetuning.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))
+    finetuned.load_agent(str(tmp_path / "tuned"), make_family(BANDIT))

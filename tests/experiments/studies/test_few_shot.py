@@ -13,15 +13,18 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
-from experiments import methods, training
+from experiments import agents, cells
+from experiments.cells import Cell
+from experiments.runs import Run, train_quietly
+from experiments.studies import arguments
 from experiments.studies.few_shot import __main__ as command
-from experiments.studies.few_shot import cells as played
-from experiments.studies.few_shot import tables
-from experiments.studies.few_shot.cells import Cell, cells, play
-from experiments.studies.few_shot.curves import Curve, pooled, read
+from experiments.studies.few_shot import curves, tables
+from experiments.studies.few_shot.curves import Curve, read
+from experiments.studies.few_shot.variants import RATES, Study, Variant
 
 SPEC = "bandit:k=3,n=8"
 TRAINED = {
@@ -34,42 +37,53 @@ TRAINED = {
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, spec in TRAINED.items():
-        wanted = training.Run(
+        wanted = Run(
             method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name
         )
-        assert training.train_quietly(wanted, resume=False)
+        assert train_quietly(wanted, resume=False)
     return [folder / name for name in TRAINED]
 
 
+def study(runs, out=Path("nowhere"), *, splits=("id",), signal="reward", tuned=("lora",), **more):
+    settings = {"budgets": (1,), "shots": 2, "trials": 4, "memory": 10**9} | more
+    return Study(make_family(SPEC), runs, splits, signal, tuned, out=out, **settings)
+
+
+def played(asked, out):
+    """The curves of a study, whose missing cells are played."""
+    about = {"shots": asked.shots, "trials": asked.trials, "rates": RATES}
+    made = asked.cells()
+    arguments.play(made, out, about)
+    return read(made)
+
+
 def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs):
-    icl, maml = runs
-    family = make_family(SPEC)
-    found = list(cells(runs, family, ("id", "shift/gap/2"), "reward", ("lora", "full"), (5, 1)))
-    assert len(set(found)) == len(found) == 2 * (2 + 2 * (2 + 1))
-    assert [cell.steps for cell in found] == sorted(cell.steps for cell in found)
-    assert {cell.way for cell in found if cell.run == icl} == {"", "lora_reward", "full_reward"}
-    assert {cell.way for cell in found if cell.run == maml} == {"", "own"}
-    assert {cell.track for cell in found} == {"F"}
-    shown = list(cells(runs, family, ("id",), "demos", ("lora",), (1,)))
-    assert {cell.track for cell in shown} == {"C"}
-    assert {cell.way for cell in shown if cell.run == maml} == {""}
+    asked = study(runs, splits=("id", "shift/gap/2"), tuned=("lora", "full"), budgets=(5, 1))
+    made = asked.cells()
+    assert len(made) == 2 * (2 + 2 * (2 + 1))
+    variants = list(made.values())
+    assert [variant.steps for variant in variants] == sorted(v.steps for v in variants)
+    ways = {name: {v.way for v in variants if v.method == name} for name in ("icl_rl", "maml")}
+    assert ways == {"icl_rl": {"", "lora_reward", "full_reward"}, "maml": {"", "own"}}
+    assert {plan.track for cell in made for plan in cell.plans} == {"F"}
+    shown = study(runs, signal="demos").cells()
+    assert {plan.track for cell in shown for plan in cell.plans} == {"C"}
+    assert {v.way for v in shown.values() if v.method == "maml"} == {""}
 
 
-def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
-    family, tiny, known = make_family(SPEC), TRAINED["icl"].partition(":")[2], {}
+def test_agents_that_read_no_earlier_episode_learn_by_gradient_steps_alone(tmp_path):
+    tiny, known = TRAINED["icl"].partition(":")[2], {}
     for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
         spec = (
             "rl2:hidden=8,minibatches=1,steps_per_update=400"
             if method == "rl2"
             else f"{method}:{tiny}"
         )
-        wanted = training.Run(
+        wanted = Run(
             method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method
         )
-        assert training.train_quietly(wanted, resume=False)
-        (known[method],) = {
-            c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))
-        }
+        assert train_quietly(wanted, resume=False)
+        (known[method],) = {v.alone for v in study([tmp_path / method]).cells().values()}
     assert known == {
         "mt": True,
         "rl2": False,
@@ -79,17 +93,17 @@ def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     }
 
 
-def test_who_clones_is_studied_where_something_is_shown(tmp_path):
-    method, family = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", make_family(SPEC)
-    wanted = training.Run(
-        method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path
-    )
-    assert training.train_quietly(wanted, resume=False)
-    with pytest.raises(UserError, match=r"clones what it is shown\. Ask for --signal demos"):
-        list(cells([tmp_path], family, ("id",), "reward", ("lora",), (1,)))
-    still, tuned = cells([tmp_path], family, ("id",), "demos", ("lora",), (3,))
-    assert (still.way, tuned.way) == ("", "own")
-    assert read(play(tuned, family, shots=2, trials=4, out=tmp_path)).taken.tolist() == [0, 3, 3]
+def test_runs_that_clone_are_studied_on_demonstrations(tmp_path):
+    method, run = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", tmp_path / "run"
+    wanted = Run(method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=run)
+    assert train_quietly(wanted, resume=False)
+    with pytest.raises(UserError, match=r"clones demonstrations\. Ask for --signal demos"):
+        study([run]).cells()
+    asked = study([run], tmp_path / "out", signal="demos", budgets=(3,))
+    still, tuned = played(asked, tmp_path / "out")["id"].items()
+    assert (still[0].way, tuned[0].way) == ("", "own")
+    assert still[1].taken.tolist() == [0, 0, 0]
+    assert tuned[1].taken.tolist() == [0, 3, 3]
 
 
 def sister(run, folder, *, seed, **config):
@@ -103,109 +117,103 @@ def sister(run, folder, *, seed, **config):
 
 
 def test_only_seeds_of_one_configuration_are_pooled(runs, tmp_path):
-    family = make_family(SPEC)
     wrong = {
         "both seed 4 of icl_rl": {"seed": 4},
         "has another lr. Leave it out": {"seed": 5, "lr": 0.5},
     }
-    for number, (said, about) in enumerate(wrong.items()):
+    for number, (message, about) in enumerate(wrong.items()):
         other = sister(runs[0], tmp_path / str(number), **about)
-        with pytest.raises(UserError, match=said):
-            list(cells([*runs, other], family, ("id",), "reward", ("lora",), (1,)))
+        with pytest.raises(UserError, match=message):
+            study([*runs, other]).cells()
 
 
-def test_runs_of_a_kind_are_averaged_and_kinds_and_splits_kept_apart():
-    ones = np.ones((5, 2))
-
-    def cell(run, steps=0, split="id"):
-        return Cell(Path(run), "icl_rl", "lora_reward" if steps else "", steps, split, "F")
+def test_runs_of_a_variant_are_averaged_and_variants_and_splits_kept_apart(monkeypatch):
+    def cell(run, split):
+        plans = (Plan(split=split, track="F"),)
+        return Cell(make_family(SPEC), run, "icl_rl", 0, plans, Path(run))
 
     def curve(x):
-        return Curve((0, 1), x * ones, *(np.array([0.0, y * x]) for y in (1, 2, 3, 4)), trained=8.0)
+        costs = (np.array([0.0, y * x]) for y in (1, 2, 3))
+        return Curve((0, 1), x * np.ones((5, 2)), *costs, np.array([1.0, x]), trained=8.0)
 
-    given = {
-        ("a", 0, "id"): 1,
-        ("b", 0, "id"): 3,
-        ("a", 5, "id"): 10,
-        ("b", 5, "id"): 20,
-        ("a", 0, "shift/gap/2"): 99,
+    plain, tuned = Variant("icl_rl", "", 0, False), Variant("icl_rl", "lora_reward", 5, False)
+    given = {("a", plain): 1, ("b", plain): 3, ("a", tuned): 10, ("b", tuned): 20}
+    kept = {(run, variant.steps, "id"): x for (run, variant), x in given.items()}
+    kept["a", 0, "shift/gap/2"] = 99
+    by_place = {}
+    for (run, steps, split), x in kept.items():
+        by_place[cell(f"{run}{steps}", split).places[0]] = curve(float(x))
+    monkeypatch.setattr(curves, "_of_file", lambda path, _metric: by_place[path])
+    made = {cell(f"{run}{v.steps}", "id"): v for run, v in given}
+    made[cell("a0", "shift/gap/2")] = plain
+    found = read(made)
+    assert {split: list(variants) for split, variants in found.items()} == {
+        "id": [plain, tuned],
+        "shift/gap/2": [plain],
     }
-    found = pooled({cell(*key): curve(float(x)) for key, x in given.items()}, "id")
-    assert [kind.steps for kind in found] == [0, 5]
-    for kind, mean in zip(found, (2, 15), strict=True):
-        assert (found[kind].score == mean * ones).all()
-        assert [column[1] for column in found[kind][2:6]] == [mean, 2 * mean, 3 * mean, 4 * mean]
-        assert found[kind].trained == 8
+    for variant, mean in ((plain, 2), (tuned, 15)):
+        pooled = found["id"][variant]
+        assert (pooled.score == mean).all()
+        assert [column[1] for column in pooled[2:5]] == [mean, 2 * mean, 3 * mean]
+        assert pooled.trained == 8
+    assert found["id"][plain].flops[1] == 1  # of the run in which they were counted
 
 
 def test_a_run_that_was_trained_further_is_played_again(runs, tmp_path):
-    family, run = make_family(SPEC), sister(runs[0], tmp_path / "run", seed=5)
-    cell = Cell(run, "icl_rl", "", 0, "id", "F")
-    before = play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns
-    assert play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns == before
-    last = max((run / "checkpoints").iterdir())
-    os.utime(last, (time.time() + 60, time.time() + 60))
-    assert play(cell, family, shots=2, trials=4, out=tmp_path).stat().st_mtime_ns > before
+    run, out = sister(runs[0], tmp_path / "run", seed=5), tmp_path / "out"
+    (cell,) = study([run], out, budgets=(0,)).cells()
+    times = []
+    for later in (0, 0, 60):
+        if later:
+            last = max((run / "checkpoints").iterdir())
+            os.utime(last, (time.time() + later, time.time() + later))
+        played(study([run], out, budgets=(0,)), out)
+        times.append(cell.places[0].stat().st_mtime_ns)
+    assert times[0] == times[1] < times[2]
 
 
 def test_operations_are_counted_once_for_runs_that_are_alike(runs, tmp_path, monkeypatch):
     """Two of one configuration; another trial, or more gradient steps, is counted anew."""
-    counted = []
-    counter = played.counter
-    monkeypatch.setattr(played, "counter", lambda: counted.append(1) or counter())
-    twin = sister(runs[0], tmp_path / "twin", seed=5)
-    given = ["few_shot", "--family", SPEC, "--runs", str(runs[0]), str(twin)]
-    given += ["--splits", "id,shift/gap/2,shift/horizon/1", "--budgets", "1", "--tuned", "lora"]
-    monkeypatch.setattr(
-        sys, "argv", [*given, "--shots", "2", "--trials", "4", "--out", str(tmp_path / "out")]
-    )
-    threads = torch.get_num_threads()
-    command.main()
-    torch.set_num_threads(threads)
-    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2 * 3 * 2
+    counted, counter = [], cells.counter
+    monkeypatch.setattr(cells, "counter", lambda: counted.append(1) or counter())
+    twin, out = sister(runs[0], tmp_path / "twin", seed=5), tmp_path / "out"
+    splits = ("id", "shift/gap/2", "shift/horizon/1")
+    found = played(study([runs[0], twin], out, splits=splits), out)
+    assert len(list((out / "rows").glob("*.parquet"))) == 2 * 3 * 2
     assert len(counted) == 2 * 2
+    for variants in found.values():
+        for variant, curve in variants.items():
+            assert np.isfinite(curve.flops).all()
+            assert (curve.flops[1:] > curve.flops[:-1]).all()
+            assert (found["shift/gap/2"][variant].flops == found["id"][variant].flops).all()
 
 
 def test_what_is_kept_is_what_was_played_and_it_is_played_once(runs, tmp_path, monkeypatch):
-    family, cell = make_family(SPEC), Cell(runs[0], "icl_rl", "lora_reward", 3, "shift/gap/2", "F")
-    path = play(cell, family, shots=4, trials=48, out=tmp_path)
-    curve = read(path)
-    agent = methods.agent(cell.spec, family, cell.split)
-    again = evaluate(agent, family, Plan(split=cell.split, trials=48, track="F", shots=4))
-    assert curve.points == again.points == (0, 1, 2, 4)
+    family, split = make_family(SPEC), "shift/gap/2"
+    settings = {"splits": (split,), "budgets": (3,), "shots": 4, "trials": 48}
+    asked = study(runs[:1], tmp_path, **settings)
+    plain, tuned = played(asked, tmp_path)[split].values()
+    cell = next(cell for cell, variant in asked.cells().items() if variant.steps)
+    agent = agents.load(cell.spec, family, split)
+    again = evaluate(agent, family, Plan(split=split, trials=48, track="F", shots=4))
+    assert tuned.points == again.points == (0, 1, 2, 4)
     for point in range(4):
         n, total, _ = again.total["episode_return"][..., point].sum(2)
-        np.testing.assert_allclose(curve.score[:, point], total / n)
-    assert curve.taken.tolist() == [0, 3, 3, 3]
-    assert curve.refused.tolist() == [0, 0, 0, 0]
-    assert curve.trained == agent.card.params_trained
-    plain = read(play(cell._replace(way="", steps=0), family, shots=4, trials=48, out=tmp_path))
-    assert (curve.flops[1:] > 5 * plain.flops[1:]).all()
-    assert plain.flops[0] < curve.flops[0] < 2 * plain.flops[0]  # with adapters, without a step
-    assert (np.diff(curve.flops) > 0).all()
-    assert (np.diff(curve.seconds[1:]) > 0).any()
-    told = read(
-        play(cell._replace(steps=2), family, shots=4, trials=16, out=tmp_path, flops=np.arange(4.0))
-    )
-    assert (told.flops.tolist(), told.taken[-1]) == ([0, 1, 2, 3], 2)
-    monkeypatch.setattr(played, "evaluate", None)
-    assert play(cell, family, shots=4, trials=48, out=tmp_path) == path
+        np.testing.assert_allclose(tuned.score[:, point], total / n)
+    assert tuned.taken.tolist() == [0, 3, 3, 3]
+    assert tuned.refused.tolist() == [0, 0, 0, 0]
+    assert tuned.trained == agent.card.params_trained
+    assert (tuned.flops[1:] > 5 * plain.flops[1:]).all()
+    assert plain.flops[0] < tuned.flops[0] < 2 * plain.flops[0]  # with adapters, without a step
+    assert (np.diff(tuned.flops) > 0).all()
+    assert (np.diff(tuned.seconds[1:]) > 0).any()
+    monkeypatch.setattr(cells, "evaluate", None)
+    played(study(runs[:1], tmp_path, **settings), tmp_path)
 
 
 def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
-    family = make_family(SPEC)
-    still, moving = (
-        read(
-            play(
-                Cell(runs[1], "maml", way, steps, "id", "F"),
-                family,
-                shots=4,
-                trials=16,
-                out=tmp_path,
-            )
-        )
-        for way, steps in (("", 0), ("own", 2))
-    )
+    asked = study(runs[1:], tmp_path, budgets=(2,), shots=4, trials=16)
+    still, moving = played(asked, tmp_path)["id"].values()
     assert (still.taken.max(), still.trained) == (0, 0)
     assert moving.taken[-1] == 2 * 2
 
@@ -262,7 +270,7 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(
     assert [float(x.split(" ±")[0]) for x in (nothing[-1], *maml[3:])] == pytest.approx(
         [icl, own, icl - own], abs=2e-3
     )
-    assert len(list(tmp_path.glob("*.parquet"))) == 5
+    assert len(list((tmp_path / "rows").glob("*.parquet"))) == 5
     with (tmp_path / "curves.csv").open(newline="") as file:
         points = list(csv.DictReader(file))
     assert len(points) == 5 * 4
@@ -294,11 +302,6 @@ def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
     assert (float(mean), float(half)) == pytest.approx((shift, 1.96 * gap.std() / 8), abs=5e-3)
 
 
-def test_runs_of_one_name_are_not_taken_for_one_another(runs):
-    cell = Cell(runs[0], "icl_rl", "", 0, "id", "F")
-    assert cell.file != cell._replace(run=runs[0].parent / "other" / runs[0].name).file
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -326,4 +329,4 @@ def test_what_cannot_be_played_is_refused_before_anything_is(
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit, match=said):
         command.main()
-    assert not list(tmp_path.glob("*.parquet"))
+    assert not list(tmp_path.rglob("*.parquet"))

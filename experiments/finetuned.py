@@ -1,8 +1,8 @@
-"""``metabridge finetune``: one tuned copy of a trained transformer for a family; and the agent that its folder holds.
+"""Fine-tuning for a family: one tuned copy of a trained transformer, and the agent that its folder holds.
 
-The folder is whole by itself: ``config.json`` says what was done, ``base/`` is the policy that was tuned, and what was
-learned is peft's adapter, or the policy in ``tuned/``, which comes last. Before that there are ``checkpoints/``, from
-which a stopped command goes on, bitwise as if it had never stopped.
+The folder stands by itself. ``config.json`` holds the settings, ``base/`` the policy that was tuned; the learned
+weights are peft's adapter, or the policy in ``tuned/``, and are written last. Until then ``checkpoints/`` let a stopped
+command continue, bitwise as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from torch import Tensor
 
 from bridge import files
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, task_index
+from bridge.evaluation.assignment import Assignment
+from bridge.evaluation.plan import Plan
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.tasks.overlap import task_keys
-from bridge.test_time.agent import FineTuned
 from bridge.training import checkpoint, run_folder
-from experiments import training
+from experiments import agents, runs
 from experiments.progress import Progress
 from llm_adapt import base_policy, data, trainable
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import PretrainedLora
 from llm_adapt.multi_task import OneEpisode
 from llm_adapt.trainable import Finetuned
 
 _CHECKPOINTS = "checkpoints"
 _CHUNK = 4_096
-"""Tasks compared at a time."""
+"""Tasks that are compared at a time."""
 _SAYS = {
     "family": str,
     "family_hash": str,
@@ -54,11 +53,11 @@ _SAYS = {
     "params_total": int,
     "params_trained": int,
 }
-"""What its config.json says, and in which types."""
+"""Keys of its ``config.json``, and their types."""
 _BASE = {"run": str, "fingerprint": str, "card": dict}
-"""What it says of the base."""
+"""Keys of ``base`` in it."""
 _CARD = {key: type(value) for key, value in dataclasses.asdict(Card(method="")).items()}
-"""What it says of the base's card."""
+"""Keys of the base's card in it."""
 _KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
@@ -73,27 +72,27 @@ def finetune(
     resume: bool = False,
     checkpoint_every: float = 300.0,
 ) -> dict[str, Any] | None:
-    """Tune, and write ``out``; returns what its ``config.json`` says and the ``env_steps`` paid for.
+    """Tune, and write ``out``; return its ``config.json`` and the ``env_steps`` that it cost.
 
-    None if a signal asked to stop first: the state is saved, and the same call with ``resume`` goes on.
+    None if a signal stopped it: the state is saved, and the same call with ``resume`` continues.
 
     Args:
         run: the folder of a trained transformer.
         family_spec: the family that it was trained on.
-        config: what is trained, and how far.
+        config: the weights that are trained, and how far.
         out: a folder that is not there yet, or is empty, or holds the same tuning to be resumed.
-        split: whose tasks are played for reward; empty: train.
+        split: the split whose tasks are played for reward; empty: train.
         demos: histories to imitate instead: a collection's folder or one of its shards; empty: none.
         resume: go on with the tuning that ``out`` holds.
-        checkpoint_every: seconds; most work that a kill can lose.
+        checkpoint_every: seconds between checkpoints.
 
     Raises:
-        UserError: ``run`` is no transformer's, ``out`` holds something else or is being written to, or what is asked
-            for does not fit the policy.
+        UserError: ``run`` is no transformer's, ``out`` holds something else or is being written to, or the settings do
+            not fit the policy.
         StorageError: ``out`` cannot be written; found before the first step.
-        DivergenceError: training came to numbers that are none; the last checkpoint is kept.
+        DivergenceError: a loss is not finite; the last checkpoint is kept.
     """
-    training.check_cadence(checkpoint_every)
+    runs.check_cadence(checkpoint_every)
     if not (out / "config.json").is_file() and _entries(out):
         raise UserError(
             f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out."
@@ -118,10 +117,10 @@ def finetune(
 def _begun(
     run: str, family: TaskFamily, config: Config, split: str, demos: str
 ) -> tuple[Tuning, dict[str, Any]]:
-    """A tuning before its first step, and what identifies it.
+    """A tuning before its first step, and its ``config.json``.
 
     Raises:
-        UserError: what is asked for does not fit the policy, or ``run`` holds none.
+        UserError: the settings do not fit the policy, or ``run`` holds none.
     """
     shown = data.stored(Path(demos), family) if demos else None
     if shown and split and split != shown.split:
@@ -150,7 +149,7 @@ def _begun(
         signal = Returns(learner, family, split, config)
         played = signal.numbers.tolist()
     about = {
-        "kind": training.FINETUNED,
+        "kind": runs.FINETUNED,
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -182,7 +181,7 @@ def _tune(
     progress: Progress,
     checkpoint_every: float,
 ) -> bool:
-    """All that is left to do in a folder that is this tuning's; False if a signal asked to stop, and all is saved."""
+    """Finish a tuning in its own folder; return False if a signal stopped it, with the state saved."""
     if not (out / "base").is_dir():
         with base_policy.quiet():
             files.write_folder(out / "base", tuning.tuned.base.save_pretrained)
@@ -210,12 +209,12 @@ def _tune(
 
 
 def _save(tuning: Tuning, out: Path) -> None:
-    """A checkpoint, named by gradient steps."""
+    """Write a checkpoint, named by gradient steps."""
     checkpoint.save_step(out / _CHECKPOINTS, tuning.grad_steps, tuning.state_dict())
 
 
 def _restore(tuning: Tuning, out: Path, tell: Callable[[str], None]) -> None:
-    """The state of the last checkpoint, if there is one.
+    """Restore the last checkpoint, if there is one.
 
     Raises:
         UserError: it is of another version.
@@ -231,7 +230,7 @@ def _restore(tuning: Tuning, out: Path, tell: Callable[[str], None]) -> None:
 
 
 def _finish(tuned: Finetuned, out: Path) -> None:
-    """What was learned, its weights last: a folder that has them is finished."""
+    """Write the learned weights, the tensors last: a folder that has them is finished."""
     made = out / ".tuned"
     shutil.rmtree(made, ignore_errors=True)
     files.write_folder(made, tuned.save)
@@ -241,7 +240,7 @@ def _finish(tuned: Finetuned, out: Path) -> None:
 
 
 def _entries(out: Path) -> list[Path]:
-    """What a folder holds, but for locks and files that were never finished; nothing if it is no folder."""
+    """The entries of a folder without locks and unfinished files; none if it is no folder."""
     try:
         return [path for path in out.iterdir() if path.name != ".lock" and path.suffix != ".tmp"]
     except OSError:
@@ -249,13 +248,13 @@ def _entries(out: Path) -> list[Path]:
 
 
 def load_agent(place: str, family: TaskFamily) -> InContext:
-    """The agent that a folder of ``finetune`` holds.
+    """Return the agent that a folder of ``finetune`` holds.
 
     Raises:
         UserError: a folder of another family or version, or one that cannot be read.
     """
     folder, about = Path(place), _about(place)
-    training.refuse_other_family(folder, about, family)
+    runs.refuse_other_family(folder, about, family)
     if not trainable.is_saved(folder):
         raise UserError(
             f"{folder} is not finished. Go on with the same metabridge finetune command and --resume."
@@ -280,8 +279,8 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     return _KINDS[about["reads"]](policy, card)
 
 
-def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
-    """The same without tasks that a folder of ``finetune`` was tuned on, where others of a finite list are left."""
+def on_new_tasks(place: str, family: TaskFamily, plan: Plan) -> Plan:
+    """Return the plan without tasks that ``place`` was tuned on, if a finite list has others."""
     tuned, size = _tuned(place, family), family.support(plan.split)
     if not tuned or size is None:
         return plan
@@ -291,8 +290,8 @@ def on_others(place: str, family: TaskFamily, plan: Plan) -> Plan:
     return dataclasses.replace(plan, left_out=known) if len(known) < size else plan
 
 
-def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
-    """A sentence for each plan that leaves tasks out, or scores some that a folder of ``finetune`` was tuned on."""
+def overlap_notices(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
+    """Return a sentence for each plan that leaves out, or scores, tasks that ``place`` was tuned on."""
     tuned, said = _tuned(place, family), []
     for plan in plans:
         if plan.left_out:
@@ -303,7 +302,8 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
         count = 0
         for ids in torch.arange(plan.trials).split(_CHUNK) if tuned else ():
             count += sum(
-                task in tuned for task in _named(family, plan.split, task_index(family, plan, ids))
+                task in tuned
+                for task in _named(family, plan.split, Assignment.of(family, plan).task(ids))
             )
         if count:
             said.append(
@@ -314,7 +314,7 @@ def shared(place: str, family: TaskFamily, plans: Iterable[Plan]) -> list[str]:
 
 
 def _tuned(place: str, family: TaskFamily) -> set[bytes]:
-    """The tasks that it was tuned on; none where it has imitated others on training tasks, as every learner may."""
+    """Keys of the tasks that it was tuned on; none if it imitated histories on training tasks, as learners may."""
     about = _about(place)
     return (
         set(_named(family, about["split"], torch.tensor(about["tasks"])))
@@ -324,46 +324,49 @@ def _tuned(place: str, family: TaskFamily) -> set[bytes]:
 
 
 def _named(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[bytes]:
-    """Tasks by their parameters."""
+    """Keys of tasks: their parameters."""
     return task_keys(family.sample(split, numbers))
 
 
 def _distinct(family: TaskFamily, split: str, numbers: Int[Tensor, " k"]) -> list[int]:
-    """Some tasks, each but once whatever its numbers."""
+    """Numbers of distinct tasks: of equal tasks, the first number."""
     return list(dict(zip(_named(family, split, numbers), numbers.tolist(), strict=True)).values())
 
 
 def _transformer(run: str, family: TaskFamily) -> InContext:
-    """The agent of a run that has a policy to tune."""
+    """The agent of a run whose policy can be tuned, without adapters that start from zero.
+
+    Raises:
+        UserError: ``run`` is the folder of another kind of agent, or of none.
+    """
     wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
-    if not training.is_run(run):
+    if not runs.is_folder(run):
         raise UserError(
             f"{run} is no run folder: it has no config.json. Give the folder of {wanted}"
         )
-    if training.is_tuned(run):
+    source = agents.folder(run, family)
+    if not isinstance(source, agents.Run):
         raise UserError(
             f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}"
         )
-    agent = training.load_agent(run, family)
-    if isinstance(agent, FineTuned) and isinstance(agent.tuner, PretrainedLora):
-        raise UserError(
-            f"{run} has adapters already, which begin where it was trained to. Tune a run of mt."
-        )
-    if isinstance(agent, FineTuned):  # a run of lora_*, whose adapters begin with nothing
-        agent = agent.agent
-    if not isinstance(agent, InContext):
-        name = run_folder.read_config(Path(run))["method"]
+    method, agent = source.method, source.agent
+    if not method.transformer:
+        name = runs.read(run).about["method"]
         raise UserError(
             f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}"
         )
-    return agent
+    if method.takes_steps and not method.base:
+        raise UserError(
+            f"{run} has adapters already, which begin where it was trained to. Tune a run of mt."
+        )
+    return agent.agent if method.base else agent
 
 
 def _about(place: str) -> dict[str, Any]:
-    """What its config.json says.
+    """Its ``config.json``.
 
     Raises:
-        UserError: it cannot be read, or lacks a key, or has a value of another type.
+        UserError: it cannot be read, lacks a key, or has a value of another type.
     """
     folder = Path(place)
     about = run_folder.read_config(folder)

@@ -1,4 +1,4 @@
-"""``metabridge train``: a learner by name, trained in a run folder; and the agent that a run folder holds."""
+"""Runs: a learned method trained in a folder, and the agent that the folder holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge import config, files
 from bridge.errors import UserError, unknown
@@ -19,17 +19,17 @@ from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
 from experiments import registry
 from experiments.progress import Progress
-from experiments.registry import LEARNERS, TUNING_SEED
+from experiments.registry import LEARNERS, TUNING_SEED, Method
 
 FINETUNED = "finetuned"
-"""The kind that a folder of ``metabridge finetune`` has in its ``config.json``."""
+"""The ``kind`` in the ``config.json`` of a folder of ``metabridge finetune``."""
 _EVALUATION_SHARE = 0.1
-"""Steps that evaluations while training may play, as a share of the budget."""
+"""Share of the budget that evaluations during training may play on top of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training: of what, on what, for how long, where."""
+    """One training: its method, family, seed, budget and folder."""
 
     method: str
     """A learned method with its parameters (``rl2:hidden=128``)."""
@@ -39,14 +39,14 @@ class Run:
     out: Path
     """The run folder."""
     tuning_configs: int = 1
-    """Configurations of which this one was the best on id_val; 1 where it was not tuned."""
+    """Configurations of which this one was the best on id_val; 1 without a search."""
     processes: int = 1
     device: str = "cpu"
     precision: workers.Precision = "no"
     tracker: str = ""
-    """A tracker that Accelerate knows; none where empty."""
+    """A tracker that Accelerate knows; empty: none."""
     checkpoint_seconds: float = loop.Schedule.checkpoint_seconds
-    """Between two checkpoints; 0: one after every update. No part of what the run is."""
+    """Seconds between two checkpoints; 0: one after every update. It is no part of the run's identity."""
 
     def __post_init__(self) -> None:
         check_cadence(self.checkpoint_seconds)
@@ -59,22 +59,22 @@ class Run:
 
     @property
     def env_steps(self) -> int:
-        """Environment steps that it will take (a million where the budget is of something else)."""
+        """Environment steps that it will take (a million if the budget is in another unit)."""
         return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
 
 
 def check_cadence(seconds: float) -> None:
-    """Refuse seconds between two checkpoints that are none.
+    """Refuse an impossible time between checkpoints.
 
     Raises:
-        UserError: they are below 0, infinite or NaN.
+        UserError: ``seconds`` is below 0, infinite or NaN.
     """
     if not 0 <= seconds < math.inf:
         raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {seconds}.")
 
 
 def train(run: Run, *, resume: bool) -> bool:
-    """Train with a progress bar; False if a signal stopped it first."""
+    """Train with a progress bar; return False if a signal stopped it."""
     settings(run.method)
     family = make_family(run.family)
     total = max(1, int(run.budget.amount))
@@ -95,16 +95,16 @@ def train_quietly(
     tell: Callable[[str], None] = files.say,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """``train`` in as many processes as the run names; ``progress`` is told the share of the budget that is spent."""
+    """``train`` in the run's number of processes, without a bar; ``progress`` is called with the share spent."""
     with workers.helpers(run.processes, _work, run, resume):
         return _work(run, resume, tell, progress)
 
 
 def train_rest(run: Run, advance: Callable[[int], None]) -> None:
-    """What is left of a run, in a folder that may hold some of it; ``advance`` hears of environment steps.
+    """Train the rest of a run, whose folder may hold some of it; ``advance`` is called with environment steps.
 
     Raises:
-        KeyboardInterrupt: a signal stopped it first.
+        KeyboardInterrupt: a signal stopped it.
     """
     told = 0
 
@@ -119,7 +119,7 @@ def train_rest(run: Run, advance: Callable[[int], None]) -> None:
             )  # the training loop saves what it has before it stops
         told = now
 
-    if not train_quietly(run, resume=is_run(str(run.out)), tell=files.say, progress=progress):
+    if not train_quietly(run, resume=is_folder(str(run.out)), tell=files.say, progress=progress):
         raise KeyboardInterrupt
     advance(run.env_steps - told)
 
@@ -130,7 +130,7 @@ def _work(
     tell: Callable[[str], None] = lambda _text: None,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """What each process of a training does."""
+    """The work of each process of a training."""
     name, chosen, family = (
         config.split_spec(run.method)[0],
         settings(run.method),
@@ -164,46 +164,89 @@ def _work(
 
 
 def _evaluation_trials(run: Run, family: TaskFamily, evaluations: int) -> int:
-    """So many that all evaluations while training together play a tenth of its steps; from 20 to 1,000."""
+    """Trials of each evaluation during training: all of them together play a tenth of its steps; from 20 to 1,000."""
     trial = family.trial("id_val")
     steps = _EVALUATION_SHARE * run.env_steps / evaluations
     return max(20, min(1000, int(steps / (trial.episodes * trial.horizon))))
 
 
 def settings(spec: str) -> Any:
-    """The configuration that ``spec`` names; unknown methods, keys and values are refused."""
+    """Return the configuration that ``spec`` names.
+
+    Raises:
+        UserError: an unknown method, key or value.
+    """
     name, _ = config.split_spec(spec)
     if name not in LEARNERS:
         raise unknown("learned method", name, LEARNERS)
-    return registry.settings(spec, LEARNERS[name])
+    return registry.configure(spec, LEARNERS[name])
 
 
 def check(spec: str, family: TaskFamily) -> None:
-    """Refuse what cannot be trained: unknown names and values, and a method that makes no sense on this family."""
+    """Refuse a method that cannot be trained on this family, and unknown names and values."""
     LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
 
 
-def is_run(place: str) -> bool:
-    """Whether ``place`` is a run folder."""
+def is_folder(place: str) -> bool:
+    """Return True if ``place`` is the folder of a run, trained or fine-tuned."""
     return (Path(place) / "config.json").is_file()
 
 
-def is_tuned(place: str) -> bool:
-    """Whether ``place`` is a folder of ``metabridge finetune``."""
-    return is_run(place) and run_folder.read_config(Path(place)).get("kind") == FINETUNED
+class Folder(NamedTuple):
+    """A run folder, as its ``config.json`` describes it."""
+
+    path: Path
+    about: dict[str, Any]
+    method: Method | None
+    """The learned method; None if the run was fine-tuned for a family."""
+
+    @property
+    def configuration(self) -> Any:
+        """The configuration of the method.
+
+        Raises:
+            UserError: settings of another version of it, or a run that was fine-tuned.
+        """
+        if self.method is None:
+            raise UserError(
+                f"{self.path} is tuned already, for a whole family. Take the run that it came from."
+            )
+        made = self.method.config
+        values = made.legacy_defaults | self.about["config"]
+        try:
+            return config.rebuild(made, f"{self.path}/config.json", values)
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
+            ) from None
+
+
+def read(place: str | Path) -> Folder:
+    """Return the description of a run folder.
+
+    Raises:
+        UserError: it cannot be read, or is of an unknown method.
+    """
+    about = run_folder.read_config(Path(place))
+    if about.get("kind") == FINETUNED:
+        return Folder(Path(place), about, None)
+    run_folder.check_config(Path(place), about, {"method": str, "config": dict, "seed": int})
+    if about["method"] not in LEARNERS:
+        raise unknown(f"method in {place}:", about["method"], LEARNERS)
+    return Folder(Path(place), about, LEARNERS[about["method"]])
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
-    """The agent that a run folder holds: that of its last checkpoint, whole budget or not.
+    """Return the agent of a run folder: that of its last checkpoint, whether or not the budget is spent.
 
     Raises:
         UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
     """
-    folder = Path(place)
-    about = run_folder.read_config(folder)
-    run_folder.check_config(folder, about, _SAYS, "tuning_configs", "earlier_budgets")
+    run = read(place)
+    folder, about = run.path, run.about
+    run_folder.check_config(folder, about, _KEYS, "tuning_configs", "earlier_budgets")
     refuse_other_family(folder, about, family)
-    chosen, count = configuration(folder, about), about.get("tuning_configs", 1)
+    chosen, count = run.configuration, about.get("tuning_configs", 1)
     learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
     if run_folder.restore(folder, learner, files.say) is None:
         raise UserError(
@@ -222,7 +265,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     return agent
 
 
-_SAYS = {
+_KEYS = {
     "family": str,
     "family_hash": str,
     "method": str,
@@ -231,32 +274,14 @@ _SAYS = {
     "tuning_configs": int,
     "earlier_budgets": list,
 }
-"""What the config.json of a run says, and in which types."""
-
-
-def configuration(folder: Path, about: Mapping[str, Any]) -> Any:
-    """The configuration of a run, by what its ``config.json`` says.
-
-    Raises:
-        UserError: it is of an unknown method, or of another version of one, or holds what is no setting of it.
-    """
-    run_folder.check_config(folder, about, {"method": str, "config": dict})
-    if about["method"] not in LEARNERS:
-        raise unknown(f"method in {folder}:", about["method"], LEARNERS)
-    made = LEARNERS[about["method"]].config
-    try:
-        return config.rebuild(made, f"{folder}/config.json", made.legacy_defaults | about["config"])
-    except UserError as error:
-        raise UserError(
-            f"{folder} was written by another version of its method, or edited ({error}) Train it again."
-        ) from None
+"""Keys of a run's ``config.json``, and their types."""
 
 
 def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
-    """What was trained on one family plays no other.
+    """Refuse a run of another family.
 
     Raises:
-        UserError: ``folder`` is of another family or version, by what its config.json is ``about``.
+        UserError: ``about``, the ``config.json`` of ``folder``, is of another family or version.
     """
     if about["family"] != family.id:
         raise UserError(

@@ -1,8 +1,8 @@
-"""``metabridge tune``: N configurations drawn by seed, each trained alike, scored on id_val; the best one is named.
+"""Hyperparameter search: N configurations drawn by seed, each trained alike and scored on id_val.
 
-A tuning folder holds a run folder for each configuration and ``tuning.json``, which says what was tried, how each did
-and which was chosen. ``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's and
-played with other noise, so that what is reported is not what was selected on.
+A tuning folder holds a run folder for each configuration, and ``tuning.json`` with the scores and the choice.
+``metabridge train FOLDER`` trains the chosen one, with other training seeds than tuning's and played with other noise,
+so that what is reported is not what was selected on.
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from typing import Any, ClassVar
 
 from bridge import config, files, json_files
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
 from bridge.training.search_space import draw
-from experiments import pool, training
+from experiments import pool, runs
+from experiments.claims import claim
 from experiments.progress import Progress
+from experiments.registry import LEARNERS, TUNING_SEED
 from experiments.terminal import console
 
 TRIALS = 4_000
-"""On id_val, the same ones for every configuration."""
+"""Trials on id_val, the same ones for every configuration."""
 EVAL_SEED = 1_000
-"""Of the noise of these trials. Reports use 0: where tasks are a short list, id_val has the tasks of id."""
+"""Seed of these trials' noise. Reports use 0: in families with few tasks, id_val has the tasks of id."""
 _FILE, _SCORE = "tuning.json", "score.json"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One configuration, to be trained and scored."""
+    """One configuration of a search."""
 
-    training: training.Run
+    training: runs.Run
     learns: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
-        """How progress and errors call it."""
+        """The name in progress and errors."""
         return self.training.method
 
     @property
@@ -52,13 +55,13 @@ class Candidate:
         return self.training.env_steps
 
     def run(self, advance: Callable[[int], None]) -> None:
-        """Train it, or what is left of that, and keep how its last checkpoint does on id_val beside the run."""
-        training.train_rest(self.training, advance)
+        """Train the rest of it, and keep the score of its last checkpoint on id_val beside the run."""
+        runs.train_rest(self.training, advance)
         path = self.training.out / _SCORE
         if path.exists():
             return
         family = make_family(self.training.family)
-        agent = training.load_agent(str(self.training.out), family)
+        agent = runs.load_agent(str(self.training.out), family)
         played = evaluate(agent, family, Plan(split="id_val", trials=TRIALS, eval_seed=EVAL_SEED))
         n, total, square = played.pooled("trial_return")
         mean = total / n
@@ -71,15 +74,14 @@ class Candidate:
 def tune(
     method: str, family_spec: str, *, configs: int, seed: int, budget: Budget, out: Path
 ) -> None:
-    """Train and score what is missing in ``out``, write ``tuning.json``, print the table.
+    """Train and score the missing configurations in ``out``, write ``tuning.json`` and print the table.
 
-    A configuration whose losses are no longer numbers is passed over; any other failure stops the search, and the same
-    command goes on with it.
+    A configuration that diverges is passed over. Any other failure stops the search, and the same command continues it.
 
     Raises:
         UserError: unknown names, a folder of another search or of a run, or no configuration that could be trained.
     """
-    if training.is_run(str(out)):
+    if runs.is_folder(str(out)):
         raise UserError(
             f"{out} is a run's folder, and a search needs one of its own. Choose another --out."
         )
@@ -87,19 +89,19 @@ def tune(
         raise UserError(f"--configs is 1 or more; found {configs}.")
     specs = candidates(method, configs, seed)
     family = make_family(family_spec)
-    training.check(specs[0], family)
+    runs.check(specs[0], family)
     about: dict[str, Any] = {
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
     }
     about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
-    about |= {"training_seed": training.TUNING_SEED, "rule": "best mean trial return on id_val"}
-    runs = [
-        training.Run(
+    about |= {"training_seed": TUNING_SEED, "rule": "best mean trial return on id_val"}
+    trainings = [
+        runs.Run(
             method=spec,
             family=family_spec,
-            seed=training.TUNING_SEED,
+            seed=TUNING_SEED,
             budget=budget,
             out=out / f"{i:03d}",
         )
@@ -108,9 +110,9 @@ def tune(
     with files.locked(out):
         _claim(out, about, configs)
         failed = _train_all(
-            runs, "environment steps" if budget.unit == "steps" else "millionths of budgets"
+            trainings, "environment steps" if budget.unit == "steps" else "millionths of budgets"
         )
-        entries = [_entry(run, failed.get(run.method)) for run in runs]
+        entries = [_entry(run, failed.get(run.method)) for run in trainings]
         entries.sort(key=lambda entry: -entry["mean"] if entry["mean"] is not None else math.inf)
         if entries[0]["mean"] is None:
             raise UserError(
@@ -121,11 +123,11 @@ def tune(
     _show(entries, family.id, out)
 
 
-def _train_all(runs: list[training.Run], unit: str) -> dict[str, str]:
-    """Train and score every configuration; why those that diverged did."""
+def _train_all(trainings: list[runs.Run], unit: str) -> dict[str, str]:
+    """Train and score every configuration; return the error of each that diverged."""
     failed = {}
-    with Progress(sum(run.env_steps for run in runs), unit) as progress:
-        for candidate, error in pool.each([Candidate(run) for run in runs], progress):
+    with Progress(sum(run.env_steps for run in trainings), unit) as progress:
+        for candidate, error in pool.each([Candidate(run) for run in trainings], progress):
             if isinstance(error, DivergenceError):
                 failed[candidate.name] = str(error)
                 progress.print(f"passed over: {candidate.name}: {error}")
@@ -135,12 +137,12 @@ def _train_all(runs: list[training.Run], unit: str) -> dict[str, str]:
 
 
 def candidates(method: str, count: int, seed: int) -> list[str]:
-    """``count`` specs: ``method`` itself, then draws from its search space that keep what ``method`` sets."""
+    """Return ``count`` specs: ``method`` itself, then draws from its search space that keep the values that it sets."""
     name, given = config.split_spec(method)
-    start = training.settings(method)
+    start = runs.settings(method)
     space = {
         key: variable
-        for key, variable in training.LEARNERS[name].space.items()
+        for key, variable in LEARNERS[name].space.items()
         if key not in given and config.unread(start, key) is None
     }
     if count > 1 and not space:
@@ -150,22 +152,22 @@ def candidates(method: str, count: int, seed: int) -> list[str]:
     return [config.spec_of(name, drawn) for drawn in draw(space, start, seed=seed, count=count)]
 
 
-def is_search(place: str) -> bool:
-    """Whether ``place`` is a tuning folder, finished or not."""
+def is_folder(place: str) -> bool:
+    """Return True if ``place`` is a tuning folder, finished or not."""
     return (Path(place) / _FILE).is_file()
 
 
 def has_chosen(place: Path, configs: int) -> bool:
-    """Whether ``place`` holds a finished search of so many configurations."""
+    """Return True if ``place`` holds a finished search of so many configurations."""
     about = _read(place)
     return "chosen" in about and len(about["configurations"]) == configs
 
 
 def chosen(place: str, family_spec: str) -> tuple[str, int]:
-    """The configuration that a tuning folder chose, and of how many.
+    """Return the configuration that a tuning folder chose, and the number of configurations.
 
     Raises:
-        UserError: it was tuned on another family, or has not chosen yet.
+        UserError: the search was on another family, or is not finished.
     """
     about, family = _read(Path(place)), make_family(family_spec)
     if (about["family"], about["family_hash"]) != (family.id, family.hash):
@@ -180,8 +182,8 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
     return about["chosen"], len(about["configurations"])
 
 
-def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
-    """How a configuration did; ``error`` where it diverged."""
+def _entry(run: runs.Run, error: str | None) -> dict[str, Any]:
+    """The score of a configuration; ``error`` if it diverged."""
     entry: dict[str, Any] = {
         "method": run.method,
         "folder": run.out.name,
@@ -199,26 +201,21 @@ def _entry(run: training.Run, error: str | None) -> dict[str, Any]:
 
 
 def _claim(out: Path, about: dict[str, Any], configs: int) -> None:
-    """Make the folder this search's, or make sure that it is: one with more configurations may go on in it."""
-    if not is_search(str(out)):
-        files.write_text(out / _FILE, json.dumps(about, indent=1) + "\n")
-        return
-    found = _read(out)
-    for key, value in about.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{out} holds another search: its {key} is {found.get(key)!r}, this one's is {value!r}. "
-                "Choose another --out."
-            )
-    tried = len(found.get("configurations", ()))
+    """Make the folder this search's. A finished one may go on with more configurations.
+
+    Raises:
+        UserError: the folder holds another search, or one that has tried more configurations.
+    """
+    tried = len(_read(out).get("configurations", ()))
     if tried > configs:
         raise UserError(
             f"{out} has tried {tried} configurations already; ask for as many or more, or another --out."
         )
+    claim(out / _FILE, about, "search")
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """A search's file; empty where there is none.
+    """The content of a search's file; empty if there is none.
 
     Raises:
         UserError: it cannot be read.
@@ -251,7 +248,7 @@ _SAYS = {
     "chosen": str,
     "configurations": list,
 }
-"""What the file of a search says, and in which types; the last two when it is finished."""
+"""Keys of a search's file, and their types; the last two when it is finished."""
 
 
 def _show(entries: list[dict[str, Any]], family: str, out: Path) -> None:

@@ -1,20 +1,46 @@
-"""What there is, as plain objects with a ``name``: the answers of ``metabridge list``.
+"""``metabridge list``: families, methods, splits, axes and experiments, as plain objects with a ``name``.
 
-Families at their defaults and all methods stand in ``catalogue.json``; other variants are made, which takes torch.
+Families at their defaults and our own methods stand in ``catalogue.json``; the others are computed, which takes torch.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bridge import config
+from tyro.conf import Positional
+
+from bridge import config, plugins
+from bridge.config import split_list
 from bridge.errors import UserError
+from experiments import registry
 from experiments.sizes import SIZES
 from experiments.terminal import console
 
 Entry = dict[str, Any]
+_CATALOGUE = Path(__file__).parents[1] / "catalogue.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """List families, methods, splits, axes or experiments."""
+
+    what: Positional[Literal["families", "methods", "splits", "axes", "experiments"]] = "families"
+    family: tuple[str, ...] = ()
+    """Only for these families (default: each with its own defaults)."""
+    json: bool = False
+    """Print a JSON array of objects, each with a name."""
+
+    def run(self) -> int:
+        """Print the list."""
+        found = entries(self.what, split_list(self.family))
+        if self.json:
+            print(json.dumps(found, indent=1))
+        else:
+            show(found)
+        return 0
 
 
 def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
@@ -41,7 +67,12 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
         from experiments import catalogue
 
         return catalogue.entries(what, families)
-    return json.loads(Path(__file__).with_name("catalogue.json").read_text(encoding="utf-8"))[what]
+    found = json.loads(_CATALOGUE.read_text(encoding="utf-8"))[what]
+    if registry.LEARNERS.added or plugins.names("metabridge.families"):
+        from experiments import catalogue
+
+        found += catalogue.added(what)
+    return found
 
 
 def show(found: list[Entry]) -> None:

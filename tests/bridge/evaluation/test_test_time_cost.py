@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import COSTS, Plan, evaluate
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import COSTS
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -96,13 +98,13 @@ def test_a_curve_point_has_the_time_of_its_own_fork_and_not_of_others(track, epi
     agent = Counting(family)
     played = evaluate(agent, family, Plan(trials=10, track=track), clock=lambda: agent.asked)
     assert played.cost["clock"].tolist() == pytest.approx([15 * count / 10 for count in episodes])
-    seconds = results.rows(played, family, agent.card)["test_seconds"].to_numpy()
+    seconds = result_rows.table(played, family, agent.card)["test_seconds"].to_numpy()
     assert sorted(set(seconds)) == pytest.approx([15 * count / 10 for count in episodes])
 
 
 def test_rows_carry_every_cost():
     played = evaluate(Stepper(), Corridor(), Plan(trials=10))
-    rows = results.rows(played, Corridor(), Stepper.card)
+    rows = result_rows.table(played, Corridor(), Stepper.card)
     at = {point: row for row in rows.to_pylist() for point in [row["curve_point"]]}
     assert [at[p]["test_grad_steps"] for p in range(3)] == [0, 0.5, 1]
     assert [at[p]["test_refused_steps"] for p in range(3)] == [0, 0.5, 1]

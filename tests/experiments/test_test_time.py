@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 from bridge.test_time.agent import FineTuned
 from bridge.training.budget import Budget
-from experiments import finetuning, methods, training
+from experiments import agents, finetuned, registry
+from experiments import runs as runs_of_methods
+from experiments.runs import Run, train_quietly
 from llm_adapt import lora
 from llm_adapt.finetuning import Config
 from rl_algos.inner_loop import GradientAgent
@@ -33,10 +36,10 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """A run of each, trained for some hundred steps."""
     folder = tmp_path_factory.mktemp("runs")
     for name, spec in TRAINED.items():
-        wanted = training.Run(
+        wanted = Run(
             method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name
         )
-        assert training.train_quietly(wanted, resume=False)
+        assert train_quietly(wanted, resume=False)
     return {name: folder / name for name in TRAINED}
 
 
@@ -46,19 +49,19 @@ def test_the_name_says_what_is_tuned_and_by_what(runs):
         ("head_demos", "PerTrialWeights"),
         ("full_reward", "PerTrialWeights"),
     ):
-        agent = methods.agent(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
+        agent = agents.load(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
         assert isinstance(agent, FineTuned)
         assert agent.card.method == f"{name}_icl_rl (icl_rl)"
         assert agent.signal == name.split("_")[1]
-        assert type(agent.tuner).__name__ == tuner
+        assert type(agent.trial_weights).__name__ == tuner
         assert agent.config.inner_steps == 3
-    assert isinstance(methods.agent(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
+    assert isinstance(agents.load(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
 
 
 def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     """Without a step it plays as the tuned folder does; a step more is taken from there."""
     settings = Config(steps=5, lr=0.05, batch=120, tasks=4, rank=2)
-    finetuning.finetune(
+    finetuned.finetune(
         str(runs["icl_rl"]),
         SPEC,
         settings,
@@ -68,10 +71,10 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     )
     plan = Plan(split="shift/reward_sign/4", trials=200)
     base, family = (
-        methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned")
+        agents.load(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned")
     )
     spec = f"lora_reward:run={runs['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
-    still, moving = (methods.agent(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
+    still, moving = (agents.load(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
     pulled = [
         evaluate(agent, BANDIT, plan).detail["action"].tolist()
         for agent in (base, family, still, moving)
@@ -80,10 +83,10 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     assert pulled[2][: 200 * 4] == pulled[3][: 200 * 4]
     assert moving.card.params_trained == 2 * 2 * (8 + 8)
     with pytest.raises(UserError, match="settles rank, alpha and targets"):
-        methods.agent(f"{spec},rank=4", BANDIT, "id")
+        agents.load(f"{spec},rank=4", BANDIT, "id")
     other = (
-        training.LEARNERS["icl_rl"]
-        .learner(BANDIT, training.settings(TRAINED["icl_rl"]), seed=1)
+        registry.LEARNERS["icl_rl"]
+        .learner(BANDIT, runs_of_methods.settings(TRAINED["icl_rl"]), seed=1)
         .agent()
     )
     with pytest.raises(UserError, match="Load the one it is of"):
@@ -92,7 +95,7 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
 
 def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):
     for steps in (1, 5):
-        agent = methods.agent(f"full_reward:run={runs['maml']},inner_steps={steps}", BANDIT, "id")
+        agent = agents.load(f"full_reward:run={runs['maml']},inner_steps={steps}", BANDIT, "id")
         assert isinstance(agent, GradientAgent)
         played = evaluate(agent, BANDIT, Plan(trials=6))
         assert played.cost["grad_steps"][-1] == steps * 3
@@ -100,7 +103,7 @@ def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):
 
 def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(runs):
     """At home about one trial in twenty at most is below the threshold; with every reward negated all are."""
-    agent = methods.agent(
+    agent = agents.load(
         f"icl_then_lora:run={runs['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id"
     )
     home, negated = (
@@ -114,7 +117,7 @@ def test_demonstrations_are_cloned_on_track_c(runs):
     plan, oracle = Plan(trials=40, track="C", shots=4), reference("oracle", BANDIT, "id")
     spec = f"lora_demos:run={runs['icl_rl']},inner_steps=30,inner_lr=0.05"
     cloned, shown = (
-        evaluate(methods.agent(who, BANDIT, "id"), BANDIT, plan, behaviour=oracle)
+        evaluate(agents.load(who, BANDIT, "id"), BANDIT, plan, behaviour=oracle)
         for who in (spec, str(runs["icl_rl"]))
     )
     assert cloned.mean("regret") < shown.mean("regret")
@@ -128,7 +131,7 @@ def test_the_command_plays_it_and_decodes_as_it_is_told(runs, capsys):
     assert '"method": "lora_reward_icl_rl (icl_rl)"' in out
     decoded, _ = run(*command, "--decode", "argmax", capsys=capsys)
     assert decoded != out
-    agent = methods.agent(spec, BANDIT, "id")
+    agent = agents.load(spec, BANDIT, "id")
     assert isinstance(agent, FineTuned)
     agent.card = dataclasses.replace(agent.card, decode_rule="argmax")
     assert agent.agent.card.temperature == 0
@@ -148,14 +151,18 @@ def test_the_list_of_methods_names_them(capsys):
         (
             "lora_demos:run={icl_rl}",
             "O",
-            "lora_demos_icl_rl (icl_rl) clones what it is shown, and only track C shows",
+            "lora_demos_icl_rl (icl_rl) clones demonstrations, which only track C shows",
         ),
         (
             "{cloner}",
             "F",
-            "lora_demos_icl_rl (cloner) clones what it is shown, and only track C shows anything",
+            "lora_demos_icl_rl (cloner) clones demonstrations, which only track C shows",
         ),
-        ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora_icl_rl (icl_rl) judges its own play"),
+        (
+            "icl_then_lora:run={icl_rl}",
+            "C",
+            "icl_then_lora_icl_rl (icl_rl) detects failure by its own play",
+        ),
     ],
 )
 def test_a_signal_that_a_track_does_not_have_is_refused(runs, spec, track, said, capsys):
@@ -190,7 +197,9 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         str(runs["icl_rl"] / "c"),
     )
     _, err = run(*given, capsys=capsys, code=2)
-    assert "Train it, and evaluate it on track C" in err
+    assert (
+        "clones demonstrations, which only track C shows: metabridge evaluate ... --track C" in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,5 +225,5 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
 )
 def test_what_cannot_be_tuned_is_refused(runs, spec, said):
     with pytest.raises(UserError) as refusal:
-        methods.agent(spec.format(**runs), BANDIT, "id")
+        agents.load(spec.format(**runs), BANDIT, "id")
     assert said in str(refusal.value)

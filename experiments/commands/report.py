@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from bridge import files
+from tyro.conf import Positional
+
 from bridge.errors import UserError
-from bridge.report import figures, tables
-from bridge.report.summary import Results
+from experiments.commands.common import one_thread
 from experiments.terminal import console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder."""
+
+    folder: Positional[Path]
+
+    def run(self) -> int:
+        """Write and print the report."""
+        report(self.folder)
+        return 0
 
 
 def report(folder: Path) -> None:
     """Write tables/results.md, tables/results.csv and figures/*.{png,svg}, then print the side-by-side tables."""
+    from bridge import files
+    from bridge.report import figures, tables
+    from bridge.report.summary import Results
+    from experiments import agents
+
+    one_thread()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Run: metabridge compare --out {folder}")
     read = Results(folder)
@@ -24,7 +43,7 @@ def report(folder: Path) -> None:
     ]
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
-    drawn = figures.draw(read, folder / "figures")
+    drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
     for family in read.families:
         for split in read.splits(family):

@@ -7,9 +7,9 @@ import pytest
 import scipy.stats
 
 from bridge.evaluation import stats
-from bridge.evaluation.stats import Resampled, cvar, difference, interval
+from bridge.evaluation.stats import Resampled, difference, interval
 from experiments.studies import coverage as simulation
-from tests.bridge.studies import generator, study
+from tests.bridge.studies import cvar, generator, study
 
 
 def test_cvar_on_fresh_trials_is_unbiased_where_the_naive_choice_is_not() -> None:

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training import checkpoint
 from bridge.training.budget import Budget
 from bridge.training.loop import CLOCKS
 from bridge.training.run_folder import read_cost
-from experiments import training
+from experiments import registry, runs
 from tests.experiments.commands import run as command
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
@@ -29,10 +30,10 @@ METHOD = "rl2:hidden=8,steps_per_update=240,minibatches=2"
 
 
 def run(out: Path, *, method: str = METHOD, family: str = FAMILY, budget=None, **options):
-    made = training.Run(
+    made = runs.Run(
         method=method, family=family, seed=0, budget=budget or Budget(2400.0), out=out, **options
     )
-    assert training.train_quietly(made, resume=training.is_run(str(out)))
+    assert runs.train_quietly(made, resume=runs.is_folder(str(out)))
     return checkpoint.load(out / "model.safetensors")
 
 
@@ -48,8 +49,8 @@ def test_two_processes_take_the_step_that_one_takes(tmp_path):
     two = run(tmp_path / "2", method=method, budget=Budget(960.0), processes=2)
     assert one["env_steps"] == two["env_steps"] == 960
     start = (
-        training.LEARNERS["rl2"]
-        .learner(make_family(FAMILY), training.settings(method), seed=0)
+        registry.LEARNERS["rl2"]
+        .learner(make_family(FAMILY), runs.settings(method), seed=0)
         .state_dict()
     )
     for name, weight in one["network"].items():
@@ -68,7 +69,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
-from tests.experiments.test_training import run_with_many_checkpoints
+from tests.experiments.test_runs import run_with_many_checkpoints
 if __name__ == "__main__":
     run_with_many_checkpoints(Path(sys.argv[1]))
 """
@@ -115,7 +116,7 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"config\.json cannot be read: it does not say method, seed"
     ):
-        training.load_agent(str(tmp_path), make_family(FAMILY))
+        runs.load_agent(str(tmp_path), make_family(FAMILY))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_config_that_was_edited_is_refused_by_what_is_wrong(key, value, said, 
     about = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(about | {key: value}))
     with pytest.raises(UserError, match=said):
-        training.load_agent(str(tmp_path), make_family(FAMILY))
+        runs.load_agent(str(tmp_path), make_family(FAMILY))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '{"suite_version": NaN}', "{}"])
@@ -153,23 +154,21 @@ def test_a_config_that_is_damaged_is_refused_by_name(text, tmp_path):
     with pytest.raises(
         UserError, match=r"config\.json .* Put a copy of it back, or train in another folder"
     ):
-        training.load_agent(str(tmp_path), make_family(FAMILY))
+        runs.load_agent(str(tmp_path), make_family(FAMILY))
 
 
 def test_a_folder_of_config_and_model_alone_plays_the_same(tmp_path):
     """What a colleague sends: no checkpoints, no log."""
     run(tmp_path)
     family = make_family(FAMILY)
-    played = [evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total]
+    played = [evaluate(runs.load_agent(str(tmp_path), family), family, Plan(trials=100)).total]
     shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "train.jsonl").unlink()
-    played.append(
-        evaluate(training.load_agent(str(tmp_path), family), family, Plan(trials=100)).total
-    )
+    played.append(evaluate(runs.load_agent(str(tmp_path), family), family, Plan(trials=100)).total)
     assert all((played[0][name] == played[1][name]).all() for name in played[0])
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="has no checkpoint to play"):
-        training.load_agent(str(tmp_path), family)
+        runs.load_agent(str(tmp_path), family)
 
 
 def test_checkpoints_come_as_often_as_asked_and_runs_go_on_to_larger_budgets(tmp_path, capsys):
@@ -219,11 +218,10 @@ def test_a_budget_that_one_update_leaves_far_behind_is_refused(tmp_path, capsys)
 def test_a_run_that_was_trained_further_says_so_on_its_card(tmp_path):
     run(tmp_path, budget=Budget(480.0))
     assert (
-        training.load_agent(str(tmp_path), make_family(FAMILY)).card.selection_rule
-        == "last checkpoint"
+        runs.load_agent(str(tmp_path), make_family(FAMILY)).card.selection_rule == "last checkpoint"
     )
     run(tmp_path, budget=Budget(960.0))
-    card = training.load_agent(str(tmp_path), make_family(FAMILY)).card
+    card = runs.load_agent(str(tmp_path), make_family(FAMILY)).card
     assert card.selection_rule == "last checkpoint, trained further"
     assert read_cost(tmp_path, print).env_steps == 960
 
@@ -235,7 +233,7 @@ def test_a_run_folder_without_a_distribution_of_actions_acts_as_it_was_trained(t
     about, family = json.loads((tmp_path / "config.json").read_text()), make_family("sparse_point")
     assert about["config"].pop("distribution") == "clipped_gaussian"
     for kind in ("clipped_gaussian", "beta"):
-        assert training.load_agent(str(tmp_path), family).policy.config.distribution == kind
+        assert runs.load_agent(str(tmp_path), family).policy.config.distribution == kind
         (tmp_path / "config.json").write_text(json.dumps(about))
 
 

@@ -13,18 +13,18 @@ import pytest
 
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget
-from experiments import cli, training, tuning
+from experiments import cli, registry, runs, search
 
 FAMILY, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=240,minibatches=2"
 
 
 def tune(out, *, configs=3, method=TINY, **options):
     settings = {"seed": 0, "budget": Budget(480.0)} | options
-    tuning.tune(method, FAMILY, configs=configs, out=out, **settings)
+    search.tune(method, FAMILY, configs=configs, out=out, **settings)
     return json.loads((out / "tuning.json").read_text())
 
 
@@ -41,24 +41,24 @@ def test_the_best_on_id_val_is_chosen_and_nothing_is_done_twice(tmp_path):
     assert {entry["method"] for entry in longer["configurations"]} > {
         e["method"] for e in found["configurations"]
     }
-    assert tuning.chosen(str(tmp_path), FAMILY) == (longer["chosen"], 4)
+    assert search.chosen(str(tmp_path), FAMILY) == (longer["chosen"], 4)
 
 
 def test_what_the_user_sets_stays_and_the_defaults_are_among_the_candidates():
-    specs = tuning.candidates("rl2:lr=0.003,hidden=8", 5, seed=0)
+    specs = search.candidates("rl2:lr=0.003,hidden=8", 5, seed=0)
     assert specs[0] == "rl2:hidden=8,lr=0.003"
     assert all("lr=0.003" in spec and "hidden=8" in spec for spec in specs)
     assert len(set(specs)) == 5
     for spec in specs:
-        training.settings(spec)
+        runs.settings(spec)
 
 
 def test_another_search_in_the_folder_is_refused(tmp_path):
     tune(tmp_path)
-    with pytest.raises(UserError, match="its seed is 0, this one's is 1"):
+    with pytest.raises(UserError, match="seed: 0 there, 1 here"):
         tune(tmp_path, seed=1)
     with pytest.raises(UserError, match="was tuned on bandit:k=2,n=3"):
-        tuning.chosen(str(tmp_path), "bandit:k=2,n=4")
+        search.chosen(str(tmp_path), "bandit:k=2,n=4")
     with pytest.raises(UserError, match="--configs is 1 or more"):
         tune(tmp_path / "none", configs=0)
 
@@ -70,21 +70,21 @@ def test_what_cannot_be_trained_on_the_family_leaves_no_folder(tmp_path):
 
 
 def test_a_configuration_that_fails_is_passed_over(tmp_path, monkeypatch):
-    real = training.train_rest
+    real = runs.train_rest
 
     def fails_once(run, advance):
         if run.out.name == "001":
             raise DivergenceError("it is no longer a number")
         real(run, advance)
 
-    monkeypatch.setattr(training, "train_rest", fails_once)
+    monkeypatch.setattr(runs, "train_rest", fails_once)
     found = tune(tmp_path)
     assert found["configurations"][-1]["error"] == "it is no longer a number"
     assert found["configurations"][0]["mean"] is not None
 
 
 def test_any_other_failure_stops_the_search_and_it_goes_on_later(tmp_path, monkeypatch):
-    real = training.train_rest
+    real = runs.train_rest
 
     def fails(run, advance):
         if run.out.name == "001":
@@ -92,11 +92,11 @@ def test_any_other_failure_stops_the_search_and_it_goes_on_later(tmp_path, monke
         real(run, advance)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_rest", fails)
+        patch.setattr(runs, "train_rest", fails)
         with pytest.raises(MemoryError):
             tune(tmp_path)
     with pytest.raises(UserError, match=r"is not finished\. Go on with it: metabridge tune rl2"):
-        tuning.chosen(str(tmp_path), FAMILY)
+        search.chosen(str(tmp_path), FAMILY)
     assert len(tune(tmp_path)["configurations"]) == 3
 
 
@@ -107,7 +107,7 @@ def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(tmp_path):
     for damage in ("null", "[1]", '{"chosen": "rl2"}', "{"):
         (tmp_path / "tuning.json").write_text(damage)
         with pytest.raises(UserError, match=r"tuning.json cannot be read"):
-            tuning.chosen(str(tmp_path), FAMILY)
+            search.chosen(str(tmp_path), FAMILY)
         with pytest.raises(UserError, match=r"tuning.json cannot be read"):
             tune(tmp_path)
 
@@ -127,9 +127,9 @@ def test_a_search_that_does_not_list_what_it_chose_is_refused(listed, tmp_path):
         "configurations": [{"method": TINY}],
     }
     (tmp_path / "tuning.json").write_text(json.dumps(about))
-    assert tuning.chosen(str(tmp_path), FAMILY) == (TINY, 1)
+    assert search.chosen(str(tmp_path), FAMILY) == (TINY, 1)
     (tmp_path / "tuning.json").write_text(json.dumps(about | {"configurations": listed}))
-    for ask in (lambda: tuning.chosen(str(tmp_path), FAMILY), lambda: tune(tmp_path)):
+    for ask in (lambda: search.chosen(str(tmp_path), FAMILY), lambda: tune(tmp_path)):
         with pytest.raises(
             UserError, match=r"tuning\.json cannot be read: its configurations do not have the one"
         ):
@@ -138,7 +138,7 @@ def test_a_search_that_does_not_list_what_it_chose_is_refused(listed, tmp_path):
 
 def test_what_is_reported_was_not_selected_on(tmp_path):
     with pytest.raises(UserError, match="seed 1000 is the one that tuning trains with"):
-        training.Run(
+        runs.Run(
             method=TINY,
             family=FAMILY,
             seed=1000,
@@ -146,19 +146,19 @@ def test_what_is_reported_was_not_selected_on(tmp_path):
             out=tmp_path,
             tuning_configs=2,
         )
-    assert Plan().eval_seed != tuning.EVAL_SEED
+    assert Plan().eval_seed != search.EVAL_SEED
     every = ",".join(
-        f"{key}={getattr(training.settings('rl2'), key)}" for key in training.LEARNERS["rl2"].space
+        f"{key}={getattr(runs.settings('rl2'), key)}" for key in registry.LEARNERS["rl2"].space
     )
     with pytest.raises(UserError, match="leaves nothing to tune"):
-        tuning.candidates(f"rl2:{every}", 2, seed=0)
+        search.candidates(f"rl2:{every}", 2, seed=0)
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
-from test_tuning import tune
+from test_search import tune
 from bridge.training.budget import Budget
 from experiments import pool
 if __name__ == "__main__":
@@ -205,7 +205,7 @@ def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, caps
                 str(tmp_path / "run"),
             ]
         )
-    agent = training.load_agent(str(tmp_path / "run"), make_family(FAMILY))
+    agent = runs.load_agent(str(tmp_path / "run"), make_family(FAMILY))
     assert agent.card.tuning_configs == 3
     assert agent.card.selection_rule == "last checkpoint of the best of 3 configurations on id_val"
     flags = [

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bridge.evaluation import evaluator as module
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import Fit
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Card, Clues, Step, Trial
