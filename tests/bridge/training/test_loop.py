@@ -81,11 +81,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
-from test_train import Counter, run
+from test_loop import Counter, run
 sys.exit(0 if run(Path(sys.argv[1]), Counter(slow=0.008), resume=Path(sys.argv[1], "config.json").exists()) else 3)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
