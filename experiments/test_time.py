@@ -16,7 +16,8 @@ from bridge.detection.low_returns import Detector, below, return_quantile
 from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
-from bridge.test_time.agent import FineTuned, GradientSteps, card_of
+from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.settings import GradientSteps
 from bridge.test_time.weights import PerTrialWeights, TrialWeights
 from llm_adapt import lora
 

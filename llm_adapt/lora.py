@@ -24,7 +24,8 @@ from bridge.config import Width
 from bridge.errors import UserError
 from bridge.protocol import Learner
 from bridge.tasks.base import TaskFamily
-from bridge.test_time.agent import FineTuned, GradientSteps, Signal, card_of
+from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.settings import GradientSteps, Signal
 from bridge.test_time.weights import Combined, PerTrialWeights, TrialWeights
 from bridge.training.workers import Workers
 from llm_adapt.in_context import InContext

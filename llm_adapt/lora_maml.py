@@ -41,8 +41,9 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.test_time.agent import FineTuned, GradientSteps, card_of
+from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.objective import advantages, by_trial, mean_gain
+from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import CheckpointedLearner
 from bridge.training.rollouts import task_numbers

@@ -53,7 +53,7 @@ def test_the_name_says_what_is_tuned_and_by_what(runs):
         assert isinstance(agent, FineTuned)
         assert agent.card.method == f"{name}_icl_rl (icl_rl)"
         assert agent.signal == name.split("_")[1]
-        assert type(agent.tuner).__name__ == tuner
+        assert type(agent.trial_weights).__name__ == tuner
         assert agent.config.inner_steps == 3
     assert isinstance(agents.load(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
 

@@ -85,7 +85,7 @@ def test_adapters_move_apart_and_the_base_keeps_its_weights():
 def test_the_input_embedding_can_be_a_trials_own_too():
     config = Config(rank=2, inner_steps=3, inner_every=4, embedding=True)
     agent, memory = tuned_in_a_trial(config)
-    assert isinstance(agent.tuner, Combined)
+    assert isinstance(agent.trial_weights, Combined)
     weights = base().policy.embed.weight
     assert ((memory.own[1]["embed.weight"] - weights).abs().flatten(1).amax(1) > 1e-4).any()
     plain = lora(base(), Config(rank=2), "reward").card

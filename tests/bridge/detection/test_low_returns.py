@@ -37,15 +37,15 @@ def test_the_same_seed_gives_the_same_threshold_and_more_trials_do_not_move_it_f
 
 
 def test_a_trial_is_judged_by_the_mean_of_its_episodes_so_far():
-    lived = TrialBuffer.empty(Discrete(1), Discrete(2), Trial(4, 2), torch.zeros(3))
-    lived.reward[:] = torch.tensor([[1.0, 0, 0, 9], [0, 1, 1, 9], [0, 0, 0, 9]])[..., None] / 2
+    buffer = TrialBuffer.empty(Discrete(1), Discrete(2), Trial(4, 2), torch.zeros(3))
+    buffer.reward[:] = torch.tensor([[1.0, 0, 0, 9], [0, 1, 1, 9], [0, 0, 0, 9]])[..., None] / 2
     worse = below(torch.tensor([0.5, 0.4, 0.4]))
-    assert worse(lived, 0).tolist() == [False, True, True]
-    assert worse(lived, 1).tolist() == [False, False, True]
-    assert worse(lived, 2).tolist() == [True, False, True]
-    assert worse(lived, 3).tolist() == [False, False, False]
+    assert worse(buffer, 0).tolist() == [False, True, True]
+    assert worse(buffer, 1).tolist() == [False, False, True]
+    assert worse(buffer, 2).tolist() == [True, False, True]
+    assert worse(buffer, 3).tolist() == [False, False, False]
     nothing_earned = below(torch.zeros(4))
-    assert nothing_earned(lived, 2).tolist() == [
+    assert nothing_earned(buffer, 2).tolist() == [
         False,
         False,
         False,
