@@ -80,6 +80,7 @@ def run_with_many_checkpoints(out: Path) -> None:
     run(out, budget=Budget(9600.0), processes=2, checkpoint_seconds=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_two_processes_killed_end_as_if_they_never_were(tmp_path, stop):
     """SIGINT goes to the whole group, as from a terminal; what asks to stop is agreed between the processes."""
@@ -237,6 +238,7 @@ def test_a_run_folder_without_a_distribution_of_actions_acts_as_it_was_trained(t
         (tmp_path / "config.json").write_text(json.dumps(about))
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_is_another_run(tmp_path):
     run(tmp_path)
     with pytest.raises(UserError, match="its processes is 1, this one's is 2"):

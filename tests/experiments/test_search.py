@@ -168,6 +168,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_one_interrupt_ends_all_workers(tmp_path):
     """Of six searches of a minute each, none is begun after Ctrl-C; what was trained is kept."""
     script, out = tmp_path / "script.py", tmp_path / "out"

@@ -133,6 +133,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
     assert hits.item() == pytest.approx(sum(float(same) for _, same in kept) / 13)
 
 
+@pytest.mark.slow
 def test_actions_that_fill_a_box_are_imitated_by_what_can_lie_at_its_bounds():
     """An oracle's steps are as long as they may be; what a policy says of them is a probability, not a density."""
     made = learner("point_nav:episodes=2", sources="psrl", window=40, passes=20.0)

@@ -507,7 +507,7 @@ def test_wrong_seeds_are_refused() -> None:
             gymnasium.error.Error, match="Seed must be greater or equal to zero, actual value: -1"
         ):
             env.reset(seed=seed)
-    with pytest.raises(ResetNeeded, match="first reset is of all rows"):
+    with pytest.raises(ResetNeeded, match="first reset must be of all rows"):
         env.reset(seed=1, options={"reset_mask": np.array([True, False])})
 
 

@@ -86,6 +86,7 @@ sys.exit(0 if run(Path(sys.argv[1]), Counter(slow=0.008), resume=Path(sys.argv[1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
