@@ -15,30 +15,20 @@ import torch
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family as make_family
-from bridge.training.budget import Budget
-from experiments import methods, training
+from experiments import methods
 from experiments.studies.few_shot import __main__ as command
 from experiments.studies.few_shot import cells as played
 from experiments.studies.few_shot import tables
 from experiments.studies.few_shot.cells import Cell, cells, play
 from experiments.studies.few_shot.curves import Curve, pooled, read
+from tests.experiments.conftest import TRAINED_ON
 
-SPEC = "bandit:k=3,n=8"
-TRAINED = {
-    "icl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
-}
+SPEC = TRAINED_ON
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for name, spec in TRAINED.items():
-        wanted = training.Run(
-            method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name
-        )
-        assert training.train_quietly(wanted, resume=False)
-    return [folder / name for name in TRAINED]
+def runs(trained):
+    return [trained["icl_rl"], trained["maml"]]
 
 
 def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs):
@@ -55,21 +45,11 @@ def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs)
     assert {cell.way for cell in shown if cell.run == maml} == {""}
 
 
-def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
-    family, tiny, known = make_family(SPEC), TRAINED["icl"].partition(":")[2], {}
+def test_who_reads_no_earlier_episode_is_told_from_who_does(trained):
+    family, known = make_family(SPEC), {}
     for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
-        spec = (
-            "rl2:hidden=8,minibatches=1,steps_per_update=400"
-            if method == "rl2"
-            else f"{method}:{tiny}"
-        )
-        wanted = training.Run(
-            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method
-        )
-        assert training.train_quietly(wanted, resume=False)
-        (known[method],) = {
-            c.alone for c in cells([tmp_path / method], family, ("id",), "reward", ("lora",), (1,))
-        }
+        found = cells([trained[method]], family, ("id",), "reward", ("lora",), (1,))
+        (known[method],) = {cell.alone for cell in found}
     assert known == {
         "mt": True,
         "rl2": False,
@@ -79,15 +59,11 @@ def test_who_reads_no_earlier_episode_is_told_from_who_does(tmp_path):
     }
 
 
-def test_who_clones_is_studied_where_something_is_shown(tmp_path):
-    method, family = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", make_family(SPEC)
-    wanted = training.Run(
-        method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path
-    )
-    assert training.train_quietly(wanted, resume=False)
+def test_who_clones_is_studied_where_something_is_shown(trained, tmp_path):
+    family, run = make_family(SPEC), trained["cloner"]
     with pytest.raises(UserError, match=r"clones what it is shown\. Ask for --signal demos"):
-        list(cells([tmp_path], family, ("id",), "reward", ("lora",), (1,)))
-    still, tuned = cells([tmp_path], family, ("id",), "demos", ("lora",), (3,))
+        list(cells([run], family, ("id",), "reward", ("lora",), (1,)))
+    still, tuned = cells([run], family, ("id",), "demos", ("lora",), (3,))
     assert (still.way, tuned.way) == ("", "own")
     assert read(play(tuned, family, shots=2, trials=4, out=tmp_path)).taken.tolist() == [0, 3, 3]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,55 +10,36 @@ from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 from bridge.test_time.agent import FineTuned
-from bridge.training.budget import Budget
 from experiments import finetuning, methods, training
 from llm_adapt import lora
 from llm_adapt.finetuning import Config
 from rl_algos.inner_loop import GradientAgent
 from tests.experiments.commands import run
+from tests.experiments.conftest import TRAINED, TRAINED_ON
 
-BANDIT, SPEC = make_family("bandit:k=3,n=8"), "bandit:k=3,n=8"
-TRAINED = {
-    "icl_rl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "rl2": "rl2:hidden=8,steps_per_update=400,minibatches=1,epochs=1",
-    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
-    "cloner": "lora_demos_icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "mtrl": "mtrl:hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
-}
+BANDIT, SPEC = make_family(TRAINED_ON), TRAINED_ON
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[str, Path]:
-    """A run of each, trained for some hundred steps."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, spec in TRAINED.items():
-        wanted = training.Run(
-            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name
-        )
-        assert training.train_quietly(wanted, resume=False)
-    return {name: folder / name for name in TRAINED}
-
-
-def test_the_name_says_what_is_tuned_and_by_what(runs):
+def test_the_name_says_what_is_tuned_and_by_what(trained):
     for name, tuner in (
         ("lora_reward", "BatchedLora"),
         ("head_demos", "PerTrialWeights"),
         ("full_reward", "PerTrialWeights"),
     ):
-        agent = methods.agent(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
+        agent = methods.agent(f"{name}:run={trained['icl_rl']},inner_steps=3", BANDIT, "id")
         assert isinstance(agent, FineTuned)
         assert agent.card.method == f"{name}_icl_rl (icl_rl)"
         assert agent.signal == name.split("_")[1]
         assert type(agent.tuner).__name__ == tuner
         assert agent.config.inner_steps == 3
-    assert isinstance(methods.agent(f"full_reward:run={runs['rl2']}", BANDIT, "id"), FineTuned)
+    assert isinstance(methods.agent(f"full_reward:run={trained['rl2']}", BANDIT, "id"), FineTuned)
 
 
-def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
+def test_a_trials_adapter_begins_where_a_familys_ended(trained, tmp_path):
     """Without a step it plays as the tuned folder does; a step more is taken from there."""
     settings = Config(steps=5, lr=0.05, batch=120, tasks=4, rank=2)
     finetuning.finetune(
-        str(runs["icl_rl"]),
+        str(trained["icl_rl"]),
         SPEC,
         settings,
         tmp_path / "tuned",
@@ -68,9 +48,9 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     )
     plan = Plan(split="shift/reward_sign/4", trials=200)
     base, family = (
-        methods.agent(str(place), BANDIT, "id") for place in (runs["icl_rl"], tmp_path / "tuned")
+        methods.agent(str(place), BANDIT, "id") for place in (trained["icl_rl"], tmp_path / "tuned")
     )
-    spec = f"lora_reward:run={runs['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
+    spec = f"lora_reward:run={trained['icl_rl']},adapter={tmp_path / 'tuned'},inner_every=4"
     still, moving = (methods.agent(f"{spec},inner_steps={steps}", BANDIT, "id") for steps in (0, 3))
     pulled = [
         evaluate(agent, BANDIT, plan).detail["action"].tolist()
@@ -90,18 +70,20 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
         lora.Config(adapter=str(tmp_path / "tuned")).tuner(other.policy)
 
 
-def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):
+def test_who_takes_gradient_steps_anyway_takes_more_of_them(trained):
     for steps in (1, 5):
-        agent = methods.agent(f"full_reward:run={runs['maml']},inner_steps={steps}", BANDIT, "id")
+        agent = methods.agent(
+            f"full_reward:run={trained['maml']},inner_steps={steps}", BANDIT, "id"
+        )
         assert isinstance(agent, GradientAgent)
         played = evaluate(agent, BANDIT, Plan(trials=6))
         assert played.cost["grad_steps"][-1] == steps * 3
 
 
-def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(runs):
+def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(trained):
     """At home about one trial in twenty at most is below the threshold; with every reward negated all are."""
     agent = methods.agent(
-        f"icl_then_lora:run={runs['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id"
+        f"icl_then_lora:run={trained['icl_rl']},inner_steps=2,inner_every=4", BANDIT, "id"
     )
     home, negated = (
         evaluate(agent, BANDIT, Plan(split=s, trials=200)) for s in ("id", "shift/reward_sign/4")
@@ -110,19 +92,19 @@ def test_the_switch_tunes_what_goes_worse_than_usual_and_nothing_else(runs):
     assert negated.cost["grad_steps"][-1] > 0.8 * 2
 
 
-def test_demonstrations_are_cloned_on_track_c(runs):
+def test_demonstrations_are_cloned_on_track_c(trained):
     plan, oracle = Plan(trials=40, track="C", shots=4), reference("oracle", BANDIT, "id")
-    spec = f"lora_demos:run={runs['icl_rl']},inner_steps=30,inner_lr=0.05"
+    spec = f"lora_demos:run={trained['icl_rl']},inner_steps=30,inner_lr=0.05"
     cloned, shown = (
         evaluate(methods.agent(who, BANDIT, "id"), BANDIT, plan, behaviour=oracle)
-        for who in (spec, str(runs["icl_rl"]))
+        for who in (spec, str(trained["icl_rl"]))
     )
     assert cloned.mean("regret") < shown.mean("regret")
     assert cloned.cost["grad_steps"][-1] == 30
 
 
-def test_the_command_plays_it_and_decodes_as_it_is_told(runs, capsys):
-    spec = f"lora_reward:run={runs['icl_rl']},inner_steps=2"
+def test_the_command_plays_it_and_decodes_as_it_is_told(trained, capsys):
+    spec = f"lora_reward:run={trained['icl_rl']},inner_steps=2"
     command = ("evaluate", spec, "--family", SPEC, "--trials", "40", "--json")
     out, _ = run(*command, capsys=capsys)
     assert '"method": "lora_reward_icl_rl (icl_rl)"' in out
@@ -158,14 +140,23 @@ def test_the_list_of_methods_names_them(capsys):
         ("icl_then_lora:run={icl_rl}", "C", "icl_then_lora_icl_rl (icl_rl) judges its own play"),
     ],
 )
-def test_a_signal_that_a_track_does_not_have_is_refused(runs, spec, track, said, capsys):
-    given = ("evaluate", spec.format(**runs), "--family", SPEC, "--trials", "8", "--track", track)
+def test_a_signal_that_a_track_does_not_have_is_refused(trained, spec, track, said, capsys):
+    given = (
+        "evaluate",
+        spec.format_map(trained),
+        "--family",
+        SPEC,
+        "--trials",
+        "8",
+        "--track",
+        track,
+    )
     _, err = run(*given, capsys=capsys, code=2)
     assert said in err
 
 
-def test_check_and_compare_know_what_a_way_is(runs, capsys):
-    spec = f"lora_reward:run={runs['icl_rl']},inner_steps=1,inner_every=2"
+def test_check_and_compare_know_what_a_way_is(trained, capsys):
+    spec = f"lora_reward:run={trained['icl_rl']},inner_steps=1,inner_every=2"
     out, _ = run("check", spec, "--family", SPEC, capsys=capsys)
     assert "keeps the contract" in out
     _, err = run(
@@ -175,7 +166,7 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         "--methods",
         spec,
         "--out",
-        str(runs["icl_rl"] / "c"),
+        str(trained["icl_rl"] / "c"),
         capsys=capsys,
         code=2,
     )
@@ -187,7 +178,7 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         "--methods",
         "lora_demos_mt",
         "--out",
-        str(runs["icl_rl"] / "c"),
+        str(trained["icl_rl"] / "c"),
     )
     _, err = run(*given, capsys=capsys, code=2)
     assert "Train it, and evaluate it on track C" in err
@@ -214,7 +205,7 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
         ("icl_then_lora:run={icl_rl},quantile=2", "quantile"),
     ],
 )
-def test_what_cannot_be_tuned_is_refused(runs, spec, said):
+def test_what_cannot_be_tuned_is_refused(trained, spec, said):
     with pytest.raises(UserError) as refusal:
-        methods.agent(spec.format(**runs), BANDIT, "id")
+        methods.agent(spec.format_map(trained), BANDIT, "id")
     assert said in str(refusal.value)

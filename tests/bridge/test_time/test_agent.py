@@ -117,6 +117,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name
 )
@@ -148,6 +149,7 @@ def test_what_an_agent_says_again_is_what_it_said(name, family):
     )
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_gradient_steps_it_plays_as_the_agent(name):
     family = make_family("gridnavi:episodes=3")
@@ -163,7 +165,7 @@ def test_without_gradient_steps_it_plays_as_the_agent(name):
 
 
 @pytest.mark.types_slow
-@pytest.mark.parametrize("signal", ["reward", "demos"])
+@pytest.mark.parametrize("signal", ["reward", pytest.param("demos", marks=pytest.mark.slow)])
 def test_keeps_the_contract(signal):
     family = Corridor()
     with seeded_init(0):
