@@ -30,7 +30,7 @@ def lines(
     method: str,
     family_spec: str,
     splits: tuple[str, ...],
-    settings: dict[str, Any],
+    plan: Plan,
     behaviour: str = "",
     decode: str = "",
     memory: int = MEMORY,
@@ -40,12 +40,12 @@ def lines(
     Raises:
         UserError: unknown names, or flags that have no effect.
     """
-    family, track = make_family(family_spec), settings["track"]
+    family, track = make_family(family_spec), plan.track
     source = agents.resolve(method, family)
     source.check_track(track)
-    _check_flags(source, settings, behaviour, decode)
+    _check_flags(source, plan, behaviour, decode)
     names = expand_splits(family, splits, with_context=track == "C")
-    plans, notices = source.new_tasks([Plan(split=name, **settings) for name in names])
+    plans, notices = source.new_tasks([dataclasses.replace(plan, split=name) for name in names])
     notices += _idle_flags(family, plans, behaviour)
     sources = {method: source} | (_anchors(family) if track == "O" else {})
     shown_by = agents.Behaviour.of(behaviour, family)
@@ -94,11 +94,9 @@ def _lines(read: Results, played: list[result_rows.Columns], plans: list[Plan]) 
     return lines
 
 
-def _check_flags(
-    source: agents.Source, settings: dict[str, Any], behaviour: str, decode: str
-) -> None:
+def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
     """Refuse flags that the track does not read, and rules of decoding that the agent does not follow."""
-    track = settings["track"]
+    track = plan.track
     if decode and track == "C":
         raise UserError(
             "Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out."
@@ -111,7 +109,7 @@ def _check_flags(
         raise UserError(
             f"--decode is for trained runs; {source.spec} has a rule of its own. Leave it out."
         )
-    if settings["shots"] and track == "O":
+    if plan.shots and track == "O":
         raise UserError(
             "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --track F."
         )

@@ -52,7 +52,7 @@ class OneEpisode(InContext):
         cache = memory.cache._replace(length=torch.zeros_like(memory.cache.length))
         return Memory(cache, self.policy.layout.nothing_yet(rng))
 
-    def policy_outputs(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, played: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """Every episode read as a trial."""
         apart = TrialBuffer(*(part.flatten(0, 1)[:, None] for part in lived))
         return super().policy_outputs(memory, apart).squeeze(1).unflatten(0, lived.live.shape[:2])

@@ -76,11 +76,10 @@ class Network(nn.Module):
 
     def factors(self, rows: Step | Transitions) -> Sums:
         """The factor of each transition."""
-        obs = spaces.features(rows.obs, self.observation)
-        next_obs = spaces.features(rows.next_obs, self.observation)
+        seen = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
         action = spaces.features(rows.action, self.action)
-        reward = scaled(rows.reward, self.largest)[..., None]
-        return self.encoder(torch.cat([obs, next_obs, action, reward], -1))
+        reward = scaled(rows.reward, self.largest)
+        return self.encoder(torch.cat([*seen, action, reward[..., None]], -1))
 
     def features(self, rows: Transitions) -> Transitions:
         """Transitions as inputs of actor and critics."""

@@ -61,8 +61,8 @@ def recorded(
         critic_reward: other rewards of these steps for critics; None: the task's own.
     """
     all_steps = stacked(steps)
-    reward = all_steps.reward if critic_reward is None else torch.stack(list(critic_reward), 1)
-    return Transitions(*all_steps[:5], reward), all_steps.live
+    rewards = [step.reward for step in steps] if critic_reward is None else list(critic_reward)
+    return Transitions(*all_steps[:5], torch.stack(rewards, 1)), all_steps.live
 
 
 def scaled(reward: Tensor, largest: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Old name of ``to_gymnasium``, kept for ids such as ``gymnasium.make("bridge.tasks.gym:metabridge/bandit-v0")``."""
+"""The old name of ``to_gymnasium``, for ids such as ``gymnasium.make("bridge.tasks.gym:metabridge/bandit-v0")``."""
 
 from bridge.tasks.to_gymnasium import FamilyEnv, FamilyVectorEnv
 

@@ -7,9 +7,9 @@
 An episode here is an episode of the family, and episodes follow one another on one task until the trial is over:
 
 * ``reset(seed=s)`` begins a new trial; its task and all its noise are a function of ``s`` alone.
-* ``reset()`` goes on: the next episode of the trial, or a new trial after the last one (its task and noise are again a
-  function of ``s``, and of how many trials there were since).
-* ``info`` has ``trial`` (since the seed) and ``trial_episode`` (since the trial began); nothing in it tells the task.
+* ``reset()`` begins the next episode of the trial, or a new trial after the last episode (its task and noise are a
+  function of ``s`` and the number of trials since).
+* ``info`` has ``trial`` (since the seed) and ``trial_episode`` (since the trial began), and nothing about the task.
   (``episode`` is the key under which RecordEpisodeStatistics and stable-baselines3's Monitor put a return.)
 
 The vector environment steps its B rows as one tensor batch. It does not reset by itself (``AutoresetMode.DISABLED``):
@@ -76,15 +76,14 @@ class FamilyEnv(gymnasium.Env):
     def reset(
         self, *, seed: SupportsIndex | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """The next episode of the trial, or with a seed (or at the very first) a new trial."""
+        """Begin the next episode of the trial; with a seed, or at the first call, a new trial."""
         gymnasium_inputs.check_options(options)
         seed = gymnasium_inputs.one_seed(seed)
         super().reset(seed=seed)
         if seed is None and not self._trials.seeded:
-            known = (
-                self.np_random_seed
-            )  # -1 if the caller put a generator of his own in place of the environment's
-            seed = known if known >= 0 else int(self.np_random.integers(SEED_LIMIT))
+            seed = self.np_random_seed
+            if seed < 0:  # the caller replaced the environment's generator
+                seed = int(self.np_random.integers(SEED_LIMIT))
         self._trials.reset(np.ones(1, dtype=np.bool_), [seed])
         return self._observation(), self._info()
 
@@ -95,7 +94,7 @@ class FamilyEnv(gymnasium.Env):
         return self._observation(), float(reward), bool(terminated), bool(truncated), self._info()
 
     def _observation(self) -> Any:
-        """A discrete observation as numpy's integer, a vector as an array of its own."""
+        """A discrete observation as numpy's integer, a vector as an array that shares no memory."""
         return self._trials.obs.numpy()[0].copy()
 
     def _info(self) -> dict[str, Any]:
@@ -123,7 +122,7 @@ class FamilyVectorEnv(VectorEnv):
     def reset(
         self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """All rows, or those of ``options["reset_mask"]``; row i gets ``seed + i``, or ``seed[i]`` of several."""
+        """Reset all rows, or those of ``options["reset_mask"]``; row i has ``seed + i``, or ``seed[i]`` of several."""
         mask = gymnasium_inputs.reset_mask(options, self.num_envs)
         seeds = gymnasium_inputs.row_seeds(seed, self.num_envs)
         super().reset(seed=None if isinstance(seed, Sequence | np.ndarray) else seeds[0])
@@ -138,20 +137,19 @@ class FamilyVectorEnv(VectorEnv):
         reward, terminated, truncated = self._trials.step(
             gymnasium_inputs.action_batch(self.family.action, actions, self.num_envs)
         )
-        every = np.ones(self.num_envs, dtype=np.bool_)
         return (
             self._observations(),
             reward.double().numpy(),
             terminated.numpy(),
             truncated.numpy(),
-            self._infos(every),
+            self._infos(np.ones(self.num_envs, dtype=np.bool_)),
         )
 
     def _observations(self) -> np.ndarray:
         return self._trials.obs.numpy().copy()
 
     def _infos(self, mask: Bool[np.ndarray, " B"]) -> dict[str, Any]:
-        """As Gymnasium batches infos: zeros where a row says nothing, and beside each entry the mask of who does."""
+        """Infos in Gymnasium's batched form: each entry 0 outside ``mask``, with a copy of the mask beside it."""
         infos: dict[str, Any] = {}
         for name, value in (("trial", self._trials.trial), ("trial_episode", self._trials.episode)):
             infos[name], infos[f"_{name}"] = np.where(mask, value.numpy(), 0), mask.copy()
@@ -164,22 +162,17 @@ class _Trials:
     def __init__(self, family: TaskFamily, split: str, rows: int) -> None:
         self.family, self.split, self.bounds = family, split, family.trial(split)
         self.seeded = False
-        self.seed = torch.zeros(rows, dtype=torch.int64)
-        self.trial, self.episode, self.steps = (
-            self.seed.clone(),
-            self.seed.clone(),
-            self.seed.clone(),
-        )
+        self.seed, self.trial, self.episode, self.steps = torch.zeros(4, rows, dtype=torch.int64)
         self.over = torch.ones(rows, dtype=torch.bool)
         self.state: Any = None
         self.obs: Tensor
 
     def reset(self, mask: Bool[np.ndarray, " B"], seeds: Sequence[int | None]) -> None:
-        """Rows of ``mask`` begin an episode: of a new trial where they got a seed or their trial is over."""
+        """Begin an episode of the rows of ``mask``: of a new trial if they have a seed or their trial is over."""
         chosen = torch.tensor(mask)
         if not self.seeded and not bool(chosen.all()):
             raise ResetNeeded(
-                "The first reset is of all rows. Call reset() without a mask before reset with one."
+                "The first reset must be of all rows. Call reset() without a mask before reset with one."
             )
         new_seed = torch.tensor([seed is not None for seed in seeds]) & chosen
         values = torch.tensor([gymnasium_inputs.seed_bits(seed or 0) for seed in seeds])
@@ -195,30 +188,31 @@ class _Trials:
                 self.split, self.noise.at("task").bits() & (SEED_LIMIT - 1)
             )
         begun = self.family.reset(self.tasks, self.noise.at("env", self.episode, "reset"))
-        self.state, self.obs = (
-            tree.where(chosen, begun, (self.state, self.obs)) if self.seeded else begun
-        )
+        if self.seeded:
+            begun = tree.where(chosen, begun, (self.state, self.obs))
+        self.state, self.obs = begun
         self.seeded = True
 
     def step(
         self, action: Tensor
     ) -> tuple[Float[Tensor, " B"], Bool[Tensor, " B"], Bool[Tensor, " B"]]:
-        """One step of every row: reward, terminated, truncated."""
+        """One step of every row; returns reward, terminated and truncated."""
         if bool(self.over.any()):
             rows = self.over.nonzero().flatten().tolist()
             raise ResetNeeded(
-                f"Rows {rows} have no running episode. Call reset() first; of a vector environment that has begun, "
-                'reset them alone through options={"reset_mask": terminated | truncated}.'
+                f"Rows {rows} have no running episode. Call reset() first; in a running vector environment reset them "
+                'alone through options={"reset_mask": terminated | truncated}.'
             )
         noise = self.noise.at("env", self.episode, "step", self.steps)
-        outcome = self.family.step(self.tasks, self.state, action, noise)
-        self.state, self.obs = outcome.state, outcome.obs
+        self.state, self.obs, reward, terminated = self.family.step(
+            self.tasks, self.state, action, noise
+        )
         self.steps = self.steps + 1
-        ended = outcome.terminated
-        terminated = torch.zeros_like(self.over) if ended is None else ended
+        if terminated is None:
+            terminated = torch.zeros_like(self.over)
         truncated = (self.steps == self.bounds.horizon) & ~terminated
         self.over = terminated | truncated
-        return outcome.reward, terminated, truncated
+        return reward, terminated, truncated
 
 
 def _space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:

@@ -9,6 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from bridge.config import Seed, Trials
+from bridge.evaluation.plan import Plan
 from experiments.commands.common import names_of, one_thread
 
 
@@ -49,10 +50,13 @@ class Evaluate:
         from experiments import evaluation
 
         one_thread()
-        plan = {
-            name: getattr(self, name)
-            for name in ("trials", "track", "shots", "trials_per_task", "eval_seed")
-        }
+        plan = Plan(
+            trials=self.trials,
+            track=self.track,
+            shots=self.shots,
+            trials_per_task=self.trials_per_task,
+            eval_seed=self.eval_seed,
+        )
         splits = names_of("splits", self.splits, ("id",))
         memory = parse_memory(self.memory)
         lines = evaluation.lines(

@@ -47,7 +47,7 @@ class Finetune:
     seed: Seed = 0
     """Seed of new weights, play and windows."""
     out: Path
-    """A new folder: the base, and what was learned as peft's adapter or a whole policy."""
+    """A new folder, for the base and the learned weights: peft's adapter, or a whole policy."""
     resume: bool = False
     """Go on with the tuning that the folder holds."""
     checkpoint_every: float = 300.0
@@ -63,12 +63,27 @@ class Finetune:
         from llm_adapt.finetuning import Config
 
         one_thread()
-        names = ("tuner", "rank", "alpha", "targets", "steps", "lr", "batch", "tasks", "seed")
-        config = Config(**{name: getattr(self, name) for name in names})
-        more = {
-            name: getattr(self, name) for name in ("split", "demos", "resume", "checkpoint_every")
-        }
-        about = finetuned.finetune(self.base, self.family, config, self.out, **more)
+        config = Config(
+            tuner=self.tuner,
+            rank=self.rank,
+            alpha=self.alpha,
+            targets=self.targets,
+            steps=self.steps,
+            lr=self.lr,
+            batch=self.batch,
+            tasks=self.tasks,
+            seed=self.seed,
+        )
+        about = finetuned.finetune(
+            self.base,
+            self.family,
+            config,
+            self.out,
+            split=self.split,
+            demos=self.demos,
+            resume=self.resume,
+            checkpoint_every=self.checkpoint_every,
+        )
         if about is None:
             print(
                 f"Stopped and saved. Go on with the same command and --resume: {self.out}",

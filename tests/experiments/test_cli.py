@@ -404,6 +404,7 @@ def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     """SIGKILL a real process between two cells; the second run finishes, and the rows equal an uninterrupted run's."""
     flags = ["--families", "gridnavi", "--trials", "2100", "--splits", "id,shift/slip"]

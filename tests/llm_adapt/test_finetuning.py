@@ -120,6 +120,7 @@ def test_who_forgets_with_every_episode_imitates_single_ones(split, horizon, tmp
     assert torch.equal(found.steps.obs[:, 0], torch.zeros(count, 2))
 
 
+@pytest.mark.slow
 def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
     """Two arms, rewards negated: a policy that knew nothing loses less than chance (-5) by 8 standard errors (one
     trial's standard deviation is at most 2.6: pulls', and that of the mean of two uniform arms) on other tasks."""

@@ -129,7 +129,7 @@ def test_histories_that_end_early_are_packed_and_padded():
 
 
 def test_who_is_told_the_task_is_no_source():
-    with pytest.raises(UserError, match="nobody can imitate"):
+    with pytest.raises(UserError, match="no policy can imitate"):
         histories(sources=("oracle",))
     with pytest.raises(UserError, match="does not play"):
         histories(sources=("ucb1",))

@@ -133,6 +133,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood():
     assert hits.item() == pytest.approx(sum(float(same) for _, same in kept) / 13)
 
 
+@pytest.mark.slow
 def test_actions_that_fill_a_box_are_imitated_by_what_can_lie_at_its_bounds():
     """An oracle's steps are as long as they may be; what a policy says of them is a probability, not a density."""
     made = learner("point_nav:episodes=2", sources="psrl", window=40, passes=20.0)
@@ -147,7 +148,7 @@ def test_sources_are_named_or_the_familys_own():
     assert learner().collection.definition.sources == ("skewed", "thompson")
     assert learner(kind=IclAdLearner).collection.definition.sources == ("thompson",)
     assert learner(sources="psrl+search").collection.definition.sources == ("psrl", "search")
-    with pytest.raises(UserError, match="nobody can imitate"):
+    with pytest.raises(UserError, match="no policy can imitate"):
         learner(sources="oracle").update()
 
 

@@ -29,10 +29,17 @@ def weights(made: MtrlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.table.parameters()])
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("split", ["train", "id"])
 @pytest.mark.parametrize(
     "family",
-    ["bandit:k=3,n=6,tasks=4", "gridnavi:tasks=3", "gridnavi", Corridor(tasks=3), Reach(tasks=3)],
+    [
+        "bandit:k=3,n=6,tasks=4",
+        Corridor(tasks=3),
+        Reach(tasks=3),
+        pytest.param("gridnavi:tasks=3", marks=pytest.mark.slow),
+        pytest.param("gridnavi", marks=pytest.mark.slow),
+    ],
 )
 def test_keeps_the_contract(family, split):
     made = learner(family)

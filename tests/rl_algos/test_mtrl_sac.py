@@ -36,9 +36,17 @@ def weights(made: MtrlSacLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.table.parameters()])
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("split", ["train", "id"])
 @pytest.mark.parametrize(
-    "family", ["bandit:k=3,n=6,tasks=4", "gridnavi", Corridor(tasks=3), Reach(tasks=3), Reach()]
+    "family",
+    [
+        "bandit:k=3,n=6,tasks=4",
+        Corridor(tasks=3),
+        Reach(tasks=3),
+        Reach(),
+        pytest.param("gridnavi", marks=pytest.mark.slow),
+    ],
 )
 def test_keeps_the_contract(family, split):
     made = learner(family)
@@ -223,6 +231,7 @@ def test_it_trains_in_one_process():
         MtrlSacLearner(make_family("gridnavi:tasks=3"), Config(), seed=0, workers=two)
 
 
+@pytest.mark.slow
 def test_one_policy_learns_tasks_that_contradict_each_other_if_told_which():
     """Told which bandit it plays, it pulls the best arm; untold, it earns what chance does (5 of 10 pulls)."""
     family = make_family("bandit:k=4,n=10,tasks=6")

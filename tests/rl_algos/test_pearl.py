@@ -121,7 +121,17 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.parametrize("spec", [*FAMILIES, Corridor(), Reach()], ids=str)
+@pytest.mark.types_slow
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FAMILIES[0],
+        Corridor(),
+        Reach(),
+        *(pytest.param(spec, marks=pytest.mark.slow) for spec in FAMILIES[1:]),
+    ],
+    ids=str,
+)
 def test_keeps_the_contract(spec):
     made = learner(spec, steps_per_grad=100.0)
     made.update()
@@ -427,6 +437,7 @@ def test_several_processes_are_refused():
         PearlLearner(make_family("gridnavi"), Config(), seed=0, workers=two)
 
 
+@pytest.mark.slow
 def test_learns_to_reach():
     """Where nearness to a hidden target is paid, the lower bound of the gain over random play is above 0.6 a trial.
 

@@ -45,11 +45,18 @@ def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
         return made._play(), seen
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("spec", "core"),
     [
-        *itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES),
-        ("point_nav", "gru"),
+        *itertools.product(["bandit:k=3,n=6", "corridor"], CORES),
+        *(
+            pytest.param(spec, core, marks=pytest.mark.slow)
+            for spec, core in [
+                *itertools.product(["gridnavi", "tabular_mdp:n=2"], CORES),
+                ("point_nav", "gru"),
+            ]
+        ),
     ],
 )
 def test_keeps_the_contract(spec, core):
@@ -262,6 +269,7 @@ def test_no_global_generator_moves():
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_learns_to_explore_a_bandit():
     """After 300,000 steps the lower bound of the paired gain over random play is above half of Bayes's gain.
 
@@ -305,6 +313,7 @@ def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
     assert abs(noise.std().item() - 1) < 0.2
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("core", CORES)
 def test_continuous_actions_keep_the_contract(core):
     family = Reach()
@@ -314,6 +323,7 @@ def test_continuous_actions_keep_the_contract(core):
         check(made.agent(), family)
 
 
+@pytest.mark.slow
 def test_learns_to_reach():
     """Where the target is hidden and only nearness is paid, the return rises by 10 standard errors."""
     made = Rl2Learner(Reach(), Config(hidden=32, steps_per_update=4000, gamma=0.9, lam=0.9), seed=0)
@@ -326,6 +336,7 @@ def test_learns_to_reach():
     )  # a trial's return has a standard deviation of about 5
 
 
+@pytest.mark.slow
 def test_learns_to_remember_the_side_that_paid():
     """Who searches a corridor anew in every episode needs 12 steps a trial or more (2 or 6 an episode, and slips).
 

@@ -1,6 +1,7 @@
 """Simulated studies whose truth is known: how often intervals hold it, and what CVaR is on average."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,15 +55,19 @@ SEED_DOMINATED, TASK_DOMINATED, BALANCED = (1.0, 0.3, 0.3), (0.1, 1.0, 0.3), (0.
 MODEST_CELL, CELL_ONLY = (0.3, 0.6, 1.0), (0.0, 0.0, 1.0)
 
 
+def in_slow(*cases: Any) -> list[Any]:
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.mark.parametrize(
-    "effects", [SEED_DOMINATED, TASK_DOMINATED, BALANCED, MODEST_CELL, CELL_ONLY]
+    "effects", [BALANCED, *in_slow(SEED_DOMINATED, TASK_DOMINATED, MODEST_CELL, CELL_ONLY)]
 )
-@pytest.mark.parametrize(("S", "T"), [(10, 40), (20, 60)])
+@pytest.mark.parametrize(("S", "T"), [(10, 40), pytest.param(20, 60, marks=pytest.mark.slow)])
 def test_coverage_of_the_mean(S: int, T: int, effects: tuple[float, float, float]) -> None:
     assert 92 <= coverage(Resampled.mean, lambda rng: ([study(rng, S, T, *effects)], 0.0)) <= 97
 
 
-@pytest.mark.parametrize("effects", [SEED_DOMINATED, TASK_DOMINATED, MODEST_CELL])
+@pytest.mark.parametrize("effects", [MODEST_CELL, *in_slow(SEED_DOMINATED, TASK_DOMINATED)])
 def test_coverage_of_the_normalised_score(effects: tuple[float, float, float]) -> None:
     def simulate(rng: np.random.Generator) -> tuple[list[np.ndarray], float]:
         hardness = rng.normal(size=40)
@@ -78,7 +83,7 @@ def two_methods(rng: np.random.Generator, effects: tuple[float, float, float]) -
     return [hardness + study(rng, 10, 40, *effects) for _ in range(2)]
 
 
-@pytest.mark.parametrize("effects", [SEED_DOMINATED, TASK_DOMINATED, MODEST_CELL])
+@pytest.mark.parametrize("effects", [MODEST_CELL, *in_slow(SEED_DOMINATED, TASK_DOMINATED)])
 def test_coverage_of_the_paired_difference(effects: tuple[float, float, float]) -> None:
     assert (
         92

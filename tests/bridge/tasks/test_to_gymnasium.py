@@ -201,6 +201,7 @@ def same(a: Any, b: Any) -> None:
     assert data_equivalence(a, b, exact=True), f"{a} is not {b}"
 
 
+@pytest.mark.types_slow
 @every_family
 @pytest.mark.parametrize(("split", "seed"), [("train", 0), ("shift/reward_scale/2", 12345)])
 def test_rows_are_single_environments_step_for_step(spec: str, split: str, seed: int) -> None:
@@ -507,7 +508,7 @@ def test_wrong_seeds_are_refused() -> None:
             gymnasium.error.Error, match="Seed must be greater or equal to zero, actual value: -1"
         ):
             env.reset(seed=seed)
-    with pytest.raises(ResetNeeded, match="first reset is of all rows"):
+    with pytest.raises(ResetNeeded, match="first reset must be of all rows"):
         env.reset(seed=1, options={"reset_mask": np.array([True, False])})
 
 

@@ -112,6 +112,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name
 )
@@ -143,11 +144,12 @@ def test_recomputed_outputs_are_those_that_played(name, family):
     )
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_gradient_steps_it_plays_as_the_agent(name):
-    family = make_family("gridnavi")
+    family = make_family("gridnavi:episodes=3")
     agent: Any = MAKERS[name](family)
-    plan = Plan(trials=20)
+    plan = Plan(trials=8)
     plain = evaluate(agent, family, plan)
     tuned = FineTuned(
         agent, PerTrialWeights(), dataclasses.replace(STEPS, inner_steps=0), Card(method="x")
@@ -157,7 +159,8 @@ def test_without_gradient_steps_it_plays_as_the_agent(name):
     assert played.cost["grad_steps"].max() == 0
 
 
-@pytest.mark.parametrize("signal", ["reward", "demos"])
+@pytest.mark.types_slow
+@pytest.mark.parametrize("signal", ["reward", pytest.param("demos", marks=pytest.mark.slow)])
 def test_keeps_the_contract(signal):
     family = Corridor()
     with seeded_init(0):
@@ -221,6 +224,7 @@ def test_it_makes_no_difference_how_many_are_tuned_at_once(monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_reward_learns_in_a_trial_and_cloning_becomes_who_was_shown():
     """Against the agent alone, on the same tasks under the same noise: by more than four standard errors."""
     family = make_family("bandit:k=3,n=20")
@@ -330,6 +334,7 @@ def test_two_budgets_of_one_agent_do_not_share_how_they_decode():
     ]
 
 
+@pytest.mark.types_slow
 def test_training_is_continued_for_who_remembers_or_takes_steps_and_no_other():
     family = make_family("bandit:k=3,n=12")
     tuned = FineTuned(

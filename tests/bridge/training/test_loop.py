@@ -23,6 +23,8 @@ from bridge.training import checkpoint, loop, run_folder
 from bridge.training.budget import Budget
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.types_slow  # thousands of updates
+
 FAMILY = make_family("bandit:k=2,n=3")
 SCHEDULE = loop.Schedule(
     budget=Budget(1000.0), checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10
@@ -86,6 +88,7 @@ sys.exit(0 if run(Path(sys.argv[1]), Counter(slow=0.008), resume=Path(sys.argv[1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_at_random_moments_a_run_ends_as_if_it_never_was(tmp_path, stop):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
