@@ -209,7 +209,7 @@ def _divergence_located(folder: Path, learner: Learner) -> Generator[None]:
 def _update(
     learner: Learner, spent: float, workers: Workers, asked: Callable[[], bool]
 ) -> tuple[dict[str, float], float, bool]:
-    """One update: metrics and wall time, averaged over workers, and True if any of them is asked to stop."""
+    """One update: metrics and wall time, averaged over workers, and True if any of them is to stop."""
     began = time.monotonic()
     metrics = dict(learner.update(spent))
     seconds = time.monotonic() - began
@@ -252,25 +252,22 @@ def _first_update(learner: Learner, workers: Workers) -> Cost:
     return Cost(env_steps=steps, flops=float(workers.count * counter.get_total_flops()))
 
 
+@dataclass
 class _Recorder:
     """The work of the first process after each update: evaluation if it is due, log, trackers, checkpoints."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        family: TaskFamily,
-        schedule: Schedule,
-        folder: Path,
-        workers: Workers,
-        flops_per_step: float,
-        notify: Callable[[str], None],
-        progress: Callable[[float], None] | None,
-    ) -> None:
-        self.learner, self.family, self.schedule = learner, family, schedule
-        self.folder, self.workers = folder, workers
-        self.flops_per_step, self.progress = flops_per_step, progress
-        self.log = train_log.Log(folder, learner.env_steps, notify=notify)
-        self.saved, self.saved_at = time.monotonic(), learner.env_steps
+    learner: Learner
+    family: TaskFamily
+    schedule: Schedule
+    folder: Path
+    workers: Workers
+    flops_per_step: float
+    notify: Callable[[str], None]
+    progress: Callable[[float], None] | None
+
+    def __post_init__(self) -> None:
+        self.log = train_log.Log(self.folder, self.learner.env_steps, notify=self.notify)
+        self.saved, self.saved_at = time.monotonic(), self.learner.env_steps
 
     def record(self, line: dict[str, float | int], cost: Cost, spent: float) -> None:
         """Called after an update that raised the share of the budget from ``spent`` to that of ``cost``."""
@@ -300,5 +297,5 @@ class _Recorder:
 
 
 def _never() -> bool:
-    """False: the first process is asked to stop, and the others learn it from its metrics."""
+    """False: only the first process handles signals, and the others learn of them from its metrics."""
     return False
