@@ -10,10 +10,9 @@ Shape letters: B trials, T steps of the longest trial.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import optree
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -44,6 +43,11 @@ class Histories(NamedTuple):
     """The oracle's action there, with as many steps left as at this step, ``[B, T, ...]``."""
     length: Int[Tensor, " B"]
     """Number of live steps."""
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Histories:
+        """The histories after a change of each tensor ``[B, T, ...]``."""
+        steps = Transition(*map(change, self.steps))
+        return Histories(steps, change(self.asked), change(self.best), self.length)
 
 
 class _Played(NamedTuple):
@@ -98,8 +102,8 @@ def one_episode(histories: Histories, noise: Rows) -> Histories:
     length = mine.sum(1)
     row, t = torch.arange(len(end))[:, None], torch.arange(int(length.max()))
     at = (mine.long().argmax(1, keepdim=True) + t).clamp(max=end.shape[1] - 1)
-    parts = optree.tree_map(lambda part: _zero_after(part[row, at], length), histories[:3])
-    return Histories(*parts, length)
+    found = histories.mapped(lambda part: _zero_after(part[row, at], length))
+    return found._replace(length=length)
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
@@ -141,9 +145,9 @@ def _labelled(
             known = oracle.observe(known, step)
     length, order = played.steps.live.sum(1), live_first(played.steps.live)
     row = torch.arange(len(length), device=length.device)[:, None]
-    columns = (Transition.of(played.steps), torch.stack(asked, 1), torch.stack(best, 1))
-    parts = optree.tree_map(lambda part: _zero_after(part[row, order], length), columns)
-    return Histories(*parts, length)
+    steps = Transition.of(played.steps)
+    found = Histories(steps, torch.stack(asked, 1), torch.stack(best, 1), length)
+    return found.mapped(lambda part: _zero_after(part[row, order], length))
 
 
 def _zero_after(part: Tensor, length: Int[Tensor, " B"]) -> Tensor:
@@ -159,4 +163,4 @@ def _padded(histories: Histories, longest: int) -> Histories:
         more = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
         return torch.cat([part, more], 1)
 
-    return Histories(*optree.tree_map(pad, histories[:3]), histories.length)
+    return histories.mapped(pad)

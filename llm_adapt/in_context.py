@@ -96,12 +96,12 @@ class InContext(nn.Module):
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
-    def policy_outputs(self, memory: Memory, played: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
-        steps, layout = Transition.of(played.packed()), self.policy.layout
+        steps, layout = Transition.of(buffer.packed()), self.policy.layout
         rows = Rows(torch.zeros_like(steps.end[:, 0], dtype=torch.int64))
         tokens = layout.trial(steps, layout.nothing_yet(rows))
-        return played.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
+        return buffer.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
 
 
 def _single(out: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:

@@ -126,7 +126,7 @@ class Pearl(nn.Module):
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
-    def policy_outputs(self, memory: Memory, played: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent of the last episode."""
-        z = memory.z[:, None, None].expand(*played.live.shape, -1)
-        return self.network.act(z, played.obs)
+        z = memory.z[:, None, None].expand(*buffer.live.shape, -1)
+        return self.network.act(z, buffer.obs)

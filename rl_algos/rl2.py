@@ -183,9 +183,9 @@ class Rl2(nn.Module):
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
-    def policy_outputs(self, memory: Memory, played: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""
-        steps, network = played.packed(), self.network
+        steps, network = buffer.packed(), self.network
         rows = Rows(torch.zeros_like(memory.reward, dtype=torch.int64))
         first = self.start(Clues(), Trial(1, 1), rows)
         end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
@@ -197,7 +197,7 @@ class Rl2(nn.Module):
         for token, obs in zip(tokens.unbind(1), steps.obs.unbind(1), strict=True):
             state = network.core.step(token, state)
             outputs.append(network.act(state, obs))
-        return played.unpacked(torch.stack(outputs, 1))
+        return buffer.unpacked(torch.stack(outputs, 1))
 
     def _read(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B S"]:
         """The state after one more token."""

@@ -59,10 +59,10 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
         (["psrl", "--shards", "0"], "--shards must be 1 or more, found 0"),
         (["nobody"], "Unknown method 'nobody'"),
         (["ucb1"], "does not play gridnavi"),
-        (["oracle"], "told the task"),
+        (["oracle"], "is given the task"),
         (
             ["psrl", "--split", "shift/context_quality/2"],
-            "shifts what is shown on track C, not tasks",
+            "shifts the context of track C, not tasks",
         ),
         (["psrl", "--split", "shift/nothing/2"], "Unknown axis"),
     ],

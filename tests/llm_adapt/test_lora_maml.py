@@ -154,7 +154,7 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
         )
     before, lived = (
         tree.detached(tree.fork(memory.own)),
-        TrialBuffer(*(part[:, :2].clone() for part in memory.lived)),
+        TrialBuffer(*(part[:, :2].clone() for part in memory.buffer)),
     )
     after = agent.adapt(memory, noise.agent, episode=1, last=False).own
     judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")

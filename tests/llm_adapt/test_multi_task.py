@@ -48,5 +48,5 @@ def test_an_episode_is_forgotten_with_its_end_and_remembered_until_then():
 
 
 def test_trials_of_several_episodes_are_for_another_method():
-    with pytest.raises(UserError, match=r"episodes is 1, found 3\. icl_rl learns across them"):
+    with pytest.raises(UserError, match=r"needs episodes=1, found 3\. Choose icl_rl"):
         Config(episodes=3)

@@ -246,7 +246,7 @@ def test_the_whole_batch_can_be_reset_at_any_time(spec: str) -> None:
 def test_real_valued_actions_are_taken_as_float32_within_their_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "reach", Reach)
+    monkeypatch.setitem(FAMILIES.builtin, "reach", Reach)
     rows, singles = FamilyVectorEnv(2, "reach"), [FamilyEnv("reach") for _ in range(2)]
     rows.reset(seed=4)
     for i, single in enumerate(singles):
