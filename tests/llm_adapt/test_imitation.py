@@ -158,8 +158,8 @@ def test_sources_are_named_or_the_familys_own():
         ({"batch": 0}, "batch"),
         ({"passes": 0.0}, "passes"),
         ({"warm_up": 1.5}, "warm_up"),
-        ({"data": "x", "sources": "psrl"}, "settles sources"),
-        ({"data": "x", "episodes": 2}, "settles sources"),
+        ({"data": "x", "sources": "psrl"}, "fixes sources"),
+        ({"data": "x", "episodes": 2}, "fixes sources"),
     ],
 )
 def test_impossible_settings_are_refused(settings, what):
