@@ -1,4 +1,4 @@
-"""Files that are whole or absent, folders that one process writes at a time, and what is said if storage fails.
+"""Files that are whole or absent, folders that one process writes at a time, and errors of storage.
 
 All text is UTF-8, whatever the locale.
 """
@@ -22,7 +22,7 @@ from bridge.errors import StorageError, UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
-"""What ``flock`` raises if another process has the lock; anything else means that there is no lock to be had."""
+"""Error codes of ``flock`` if another process has the lock; any other means that the file system has none."""
 _ROOM = 1 << 18
 """Bytes that ``probe`` writes."""
 _LONGEST = 160
@@ -182,7 +182,7 @@ def name_of(*parts: str) -> str:
 def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator[None]:
     """Hold a folder while working in it; the lock goes with the process, whatever ends it.
 
-    On file systems without locks nothing is held, and ``tell`` (standard error) hears of that.
+    On file systems without locks nothing is held, and ``tell`` (standard error) gets a warning.
 
     Raises:
         UserError: another process holds it.
@@ -300,5 +300,5 @@ def _sha256(file: Path) -> str:
 
 
 def say(text: str) -> None:
-    """What a user should know, where no progress is shown."""
+    """Print a notice to standard error, if there is no progress bar."""
     print(text, file=sys.stderr)

@@ -32,7 +32,7 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Generator[None]:
-    """Inside this context SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that every command says what is kept."""
+    """Inside this context SIGTERM raises KeyboardInterrupt, as Ctrl-C does: every command names what is kept."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -164,7 +164,8 @@ def play_trial(
     """Play the episodes of a trial in turn, with ``adapt(last=False)`` between them but not after the last one.
 
     Yields after each episode, with the memory that is not yet adapted to it. The next item is made from that memory:
-    a caller that uses it further (to adapt and score it, say) forks it first. Play begins with the first ``next``.
+    a caller that uses it further (to adapt and score it, for example) forks it first. Play begins with the first
+    ``next``.
 
     Args:
         agent: the agent.
@@ -244,7 +245,7 @@ def absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
 
 
 def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
-    """The clues that ``agent`` asks for, as far as ``split`` has them."""
+    """The clues of ``agent``'s card, as far as ``split`` has them."""
     kind = clue_given(agent.card, family, split)
     if kind == "task":
         return Clues(task=tasks)

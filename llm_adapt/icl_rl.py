@@ -8,8 +8,8 @@ is the mirror of ``rl_algos/rl2.py``: same trials, same judgement, same losses (
 Deviations from these papers:
  1. A plain causal decoder, with no convolutions between its attention and no memory of segments.
  2. PPO with clipped ratios on the trial's return; standardised advantages; the critic's targets are standard scores.
- 3. A token tells the whole last transition (``llm_adapt/tokens.py``), of which RL² reads action, reward and end.
- 4. The critic shares the decoder by default, and may be told the task in training (``critic="task"``), the policy not.
+ 3. A token holds the whole last transition (``llm_adapt/tokens.py``), of which RL² reads action, reward and end.
+ 4. The critic shares the decoder by default, and may be given the task in training (``critic="task"``), the policy not.
  5. The learning rate rises at first and then falls linearly to zero over the budget, as the entropy bonus does.
  6. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
 
@@ -89,7 +89,7 @@ def new_critic(policy: TransformerPolicy, task_features: int = 0) -> nn.Sequenti
 
 
 def tokens_of(batch: Batch, layout: Layout) -> Float[Tensor, "B T D"]:
-    """What the policy read in the trials that it played."""
+    """The policy's tokens in the trials that it played."""
     nothing = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
     steps = Transition(batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
     by_trial = Transition(*(part.transpose(0, 1) for part in steps))

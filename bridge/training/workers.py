@@ -146,7 +146,7 @@ def joined(
 def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]:
     """Run ``work(*args)`` in ``count - 1`` more processes. In ``joined`` they and this one find each other.
 
-    They end when ``work`` ends, and with this process, whatever ends it. Only this process handles signals that ask to
+    They end when ``work`` ends, and with this process, whatever ends it. Only this process handles signals to
     stop; the others learn of them from its metrics.
 
     Raises:

@@ -72,6 +72,7 @@ def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):
         "data", *arguments, "--family", "gridnavi", "--out", str(tmp_path), code=2, capsys=capsys
     )
     assert message in err
+    assert not list(tmp_path.rglob("*.json"))  # a later finetune --demos takes no empty collection
 
 
 def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, capsys):
