@@ -60,7 +60,7 @@ class Lora(lora.Config):
 
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the adapters that each trial has of its own."""
-        return self.tuner(agent.policy)
+        return self.trial_weights(agent.policy)
 
     def detector(self, agent: Any, family: TaskFamily) -> Detector | None:
         """Return the detector of trials that take gradient steps; None if all do."""

@@ -66,7 +66,7 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
     assert pulled[0] != pulled[1] == pulled[2] != pulled[3]
     assert pulled[2][: 200 * 4] == pulled[3][: 200 * 4]
     assert moving.card.params_trained == 2 * 2 * (8 + 8)
-    with pytest.raises(UserError, match="settles rank, alpha and targets"):
+    with pytest.raises(UserError, match="fixes rank, alpha and targets"):
         agents.load(f"{spec},rank=4", BANDIT, "id")
     other = (
         registry.LEARNERS["icl_rl"]
@@ -74,7 +74,7 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
         .agent()
     )
     with pytest.raises(UserError, match="Load the one it is of"):
-        lora.Config(adapter=str(tmp_path / "tuned")).tuner(other.policy)
+        lora.Config(adapter=str(tmp_path / "tuned")).trial_weights(other.policy)
 
 
 def test_who_takes_gradient_steps_anyway_takes_more_of_them(runs):

@@ -83,7 +83,7 @@ def loaders(name: str) -> dict:
     place = Path(name)
     return {
         "adapter of a trial": lambda: low_rank.load(policy(), place),
-        "adapter of a method": lambda: lora.Config(adapter=name).tuner(policy()),
+        "adapter of a method": lambda: lora.Config(adapter=name).trial_weights(policy()),
         "tuned policy": lambda: trainable.load(policy(), place),
         "prompt": lambda: soft_prompt.load(policy(), place),
         "policy": lambda: base_policy.read(place),

@@ -100,7 +100,7 @@ def test_the_input_embedding_can_be_a_trials_own_too():
 def test_what_cannot_be_adapted_is_refused_before_anything_is_trained():
     for settings, said in (
         ({"targets": "query"}, "no module 'query'"),
-        ({"rank": 17}, "Take one from 1 to 16"),
+        ({"rank": 17}, "Choose one from 1 to 16"),
     ):
         with pytest.raises(UserError, match=said):
             lora(base(), Config(**settings), "reward")
