@@ -90,23 +90,19 @@ def absorb_is_observe(probe: AgentProbe) -> None:
     for episodes in (probe.context, some_dead):
         longest = max(map(len, episodes))
         for cut in sorted({1, longest // 2 or 1, longest}):
-            one_by_one = _after(cut, Sitting(probe), episodes, absorb=False)
-            at_once = _after(cut, Sitting(probe), episodes, absorb=True)
+            one_by_one = follow(Sitting(probe), episodes)
+            decided = [moment for moment in one_by_one if moment.step == 0 or moment.step >= cut]
             remedy = f"absorb of {cut} steps must write the same as {cut} calls of observe."
-            alike(probe, at_once, one_by_one, remedy)
+            alike(probe, _absorbed(Sitting(probe), episodes, cut), decided, remedy)
 
 
-def _after(cut: int, sitting: Sitting, episodes: Episodes, *, absorb: bool) -> list[Moment]:
-    """Decide at the start of each episode, show its first ``cut`` steps, and go on step by step."""
+def _absorbed(sitting: Sitting, episodes: Episodes, cut: int) -> list[Moment]:
+    """As ``follow``, with the first ``cut`` steps of each episode absorbed at once, after the first decision."""
     moments = []
     for episode, steps in enumerate(episodes):
         sitting.begin(episode)
         moments.append(Moment(episode, 0, sitting.decide(episode, 0, steps[0].obs), None))
-        if absorb:
-            sitting.absorb(steps[:cut])
-        else:
-            for step in steps[:cut]:
-                sitting.observe(step)
+        sitting.absorb(steps[:cut])
         for t, step in enumerate(steps[cut:], start=cut):
             moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs), step.live))
             sitting.observe(step)

@@ -23,7 +23,10 @@ from bridge.tasks.base import Discrete, TaskFamily
 
 
 class Skewed(Reference):
-    """Random play from an action distribution of each trial's own. Its memory is pi, ``[B, A]``."""
+    """Random play from a different action distribution in each trial.
+
+    Its memory is pi, ``[B, A]``.
+    """
 
     card = reference_card("skewed", "heuristic", supervision="none")
 

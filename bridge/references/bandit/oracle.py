@@ -11,7 +11,10 @@ from bridge.tasks.bandit import Bandit
 
 
 class BanditOracle(Informed):
-    """The oracle on bandits. Its memory is the mean reward of each arm, ``[B, k]``."""
+    """The oracle, which is given the task and plays optimally: on bandits, the best arm.
+
+    Its memory is the mean reward of each arm, ``[B, k]``.
+    """
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:
         return Bandit.mean_rewards(clues.task)

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from jaxtyping import Int
-from torch import Tensor
-
 from bridge.protocol import Card
 from bridge.references.base import Reference, reference_card
 from bridge.references.grid.search_plan import Plan, best_plan, serpentine
-from bridge.references.grid.searchers import Memory, PermutedSearcher, Searcher, SignedSearcher
+from bridge.references.grid.searchers import (
+    Cells,
+    Memory,
+    PermutedSearcher,
+    Searcher,
+    SignedSearcher,
+)
 from bridge.references.grid.visiting_orders import SearchProblem, arrivals, toward_table
 from bridge.rng import Rows
 from bridge.tasks.goal_grid import GoalGrid, Grid
@@ -78,7 +81,7 @@ class Thompson(_PosteriorSampling):
         """A new random order: rank ``draw [B, C]``."""
         return memory | {"draw": rng.uniform(len(self.rank))}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         return self._first(memory, memory["draw"])
 
 
@@ -91,7 +94,7 @@ class Psrl(_PosteriorSampling):
         """A new draw: cell ``draw [B]``."""
         return memory | {"draw": self._first(memory, rng.uniform(len(self.rank)))}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         return memory["draw"]
 
 

@@ -25,6 +25,9 @@ from bridge.tasks.goal_grid import Grid, arrival_table
 Memory = dict[str, Tensor]
 """``possible [B, C]``: True for cells that may be the goal; ``goal [B]``: the goal once found, else -1; and more."""
 
+Cells = Int[Tensor, " B"]
+"""Cell numbers, or actions in such a cell."""
+
 
 class Searcher(Reference):
     """Walks to the first possible cell of an order until one pays; from then on walks there and stays."""
@@ -46,13 +49,11 @@ class Searcher(Reference):
         cell = self.grid.number(obs)
         return Decision(self._walk(memory, cell, self._target(memory, cell), rng))
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         """The cell to go to: the goal, else the first possible cell of the order."""
         return self._first(memory, self.rank.to(cell.device))
 
-    def _walk(
-        self, memory: Memory, cell: Int[Tensor, " B"], target: Int[Tensor, " B"], rng: Rows
-    ) -> Int[Tensor, " B"]:
+    def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
         """The action of a step from ``cell`` towards ``target``."""
         return _toward(self.grid, cell.device)[cell, target]
 
@@ -72,7 +73,7 @@ class Searcher(Reference):
         """True if the reward is nearer to that of the goal than to that of other cells."""
         return (reward - self.paid).abs() < (reward - self.unpaid).abs()
 
-    def _first(self, memory: Memory, rank: Tensor) -> Int[Tensor, " B"]:
+    def _first(self, memory: Memory, rank: Tensor) -> Cells:
         """The goal, else the possible cell of the lowest rank."""
         first = torch.where(memory["possible"], rank, len(self.rank) + 1).argmin(-1)
         return torch.where(memory["goal"] < 0, first, memory["goal"])
@@ -98,7 +99,7 @@ class SignedSearcher(Searcher):
         sign = torch.full((len(rng),), self.sign, device=rng.device)
         return super().start(clues, trial, rng) | {"sign": sign}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         """With negated rewards: leave the goal, else stay, as the current cell is the safest."""
         refuge = torch.where(cell == memory["goal"], self.neighbour.to(cell.device)[cell], cell)
         return torch.where(memory["sign"] < 0, refuge, super()._target(memory, cell))
@@ -134,9 +135,7 @@ class PermutedSearcher(Searcher):
         maps = torch.ones(len(rng), len(self.maps), dtype=torch.bool, device=rng.device)
         return super().start(clues, trial, rng) | {"maps": maps}
 
-    def _walk(
-        self, memory: Memory, cell: Int[Tensor, " B"], target: Int[Tensor, " B"], rng: Rows
-    ) -> Int[Tensor, " B"]:
+    def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
         nearer = _nearer(self.grid, cell.device)[cell, target]  # [B, A]
         count = torch.einsum("bm,mae->bae", memory["maps"].float(), self.moves.to(cell.device))
         return argmax_random_ties((count * nearer[:, None]).sum(-1), rng)

@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from bridge import memory as tree
+from bridge.maths.planning import Rewards, Transitions
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.tabular_mdp import PRIOR_MEAN
@@ -24,11 +23,11 @@ from bridge.tasks.tabular_mdp import PRIOR_MEAN
 class Counts(NamedTuple):
     """The count of each transition, and the sum of the rewards of each state and action."""
 
-    next_states: Float[Tensor, "B S A S"]
-    reward_sum: Float[Tensor, "B S A"]
+    next_states: Transitions
+    reward_sum: Rewards
 
     @property
-    def visits(self) -> Float[Tensor, "B S A"]:
+    def visits(self) -> Rewards:
         """The count of each state and action."""
         return self.next_states.sum(-1)
 
@@ -36,8 +35,8 @@ class Counts(NamedTuple):
 class Mdp(NamedTuple):
     """Transition probabilities and mean rewards."""
 
-    transition: Float[Tensor, "B S A S"]
-    reward: Float[Tensor, "B S A"]
+    transition: Transitions
+    reward: Rewards
 
 
 def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Counts:
@@ -73,7 +72,7 @@ def posterior_draw(counts: Counts, rng: Rows, prior_mean: float = PRIOR_MEAN) ->
     return Mdp(_draw_transition(counts.next_states, rng.at("transition")), reward)
 
 
-def _draw_transition(seen: Float[Tensor, "B S A S"], rng: Rows) -> Float[Tensor, "B S A S"]:
+def _draw_transition(seen: Transitions, rng: Rows) -> Transitions:
     """Dirichlet(1 + seen) as normalised gammas, by Gamma(1 + n) = Gamma(1) + Gamma(n).
 
     Gamma(1) is one uniform through the inverse CDF. The expensive Gamma(n) is drawn for transitions that were seen,

@@ -19,11 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from bridge.config import check_bound
-from bridge.maths.planning import extended_value_iteration, value_iteration
+from bridge.maths.planning import Values, extended_value_iteration, value_iteration
 from bridge.references.mdp.belief import Counts, posterior_mean
 from bridge.references.mdp.posterior import BayesianPlanner, Planner
 from bridge.rng import Rows
@@ -42,7 +40,7 @@ class Beb(BayesianPlanner):
         super().__post_init__()
         check_bound(self.name, "0 or more", beta=self.beta)
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         transition, reward = posterior_mean(counts, self.prior_mean)
         bonus = self.beta / (1 + self.family.observation.n + counts.visits)
         return value_iteration(transition, reward + bonus, horizon)
@@ -70,7 +68,7 @@ class Ucrl2(Planner):
         check_bound(self.name, "above 0", delta=self.delta)
         check_bound(self.name, "below 1", delta=self.delta)
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         _, states, actions = counts.reward_sum.shape
         visits = counts.visits
         n = visits.clamp(min=1)

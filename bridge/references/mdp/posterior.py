@@ -26,14 +26,14 @@ from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bridge import memory as tree
 from bridge.config import check_bound
 from bridge.errors import ContractError
 from bridge.maths.blocks import in_blocks
-from bridge.maths.planning import value_iteration
+from bridge.maths.planning import Values, value_iteration
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.base import (
     Informed,
@@ -50,11 +50,11 @@ from bridge.tasks.tabular_mdp import PRIOR_MEAN, TabularMdp
 class Plan(NamedTuple):
     """The action values to follow, and the time within the episode in steps. The horizon is a shape."""
 
-    q: Float[Tensor, "B H S A"]
+    q: Values
     t: Int[Tensor, " B"]
 
     @classmethod
-    def of(cls, q: Float[Tensor, "B H S A"]) -> Plan:
+    def of(cls, q: Values) -> Plan:
         """The plan of these values, before the first step."""
         return cls(q, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
@@ -109,7 +109,7 @@ class Planner(Reference):
         q = in_blocks(lambda counts, rows: self.plan(counts, rows, horizon), memory.counts, rng)
         return Memory(memory.counts, Plan.of(q))
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         """The action values to follow for one episode."""
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ class MdpGreedy(BayesianPlanner):
 
     name = "greedy"
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         return value_iteration(*posterior_mean(counts, self.prior_mean), horizon)
 
 
@@ -174,7 +174,7 @@ class Opsrl(BayesianPlanner):
         super().__post_init__()
         check_bound(self.name, "1 or more", samples=self.samples)
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         draws = (
             posterior_draw(counts, rng.at("draw", i), self.prior_mean) for i in range(self.samples)
         )

@@ -22,7 +22,7 @@ from bridge.protocol import Clues, Step, Trial
 from bridge.references.base import reference_card
 from bridge.references.plane.walkers import Walker
 from bridge.rng import Rows
-from bridge.tasks.goal_plane import shell
+from bridge.tasks.goal_plane import Points, shell
 from bridge.tasks.point_nav import PointNav
 
 _TRIES = 64
@@ -33,18 +33,21 @@ _SPREAD = 1e-8
 Memory = dict[str, Any]
 """``seen``: the ``Moments``; ``target [B, 2]``: the draw of this episode."""
 
+Bounds = tuple[float, float]
+"""The least and greatest ``max(|x|, |y|)`` of the prior's goals."""
+
 
 class Moments(NamedTuple):
     """Moments of the positions p and the numbers z of a trial, in float64."""
 
     count: Float[Tensor, " B"]
-    place: Float[Tensor, "B 2"]
+    place: Points
     """Mean position."""
     z: Float[Tensor, " B"]
     """Mean of z."""
     spread: Float[Tensor, "B 3"]
     """Sums of squares and products of centred positions: xx, xy, yy."""
-    pull: Float[Tensor, "B 2"]
+    pull: Points
     """Sums of products of centred positions with z."""
 
 
@@ -75,7 +78,7 @@ class NavPsrl(Walker):
         return memory | {"seen": add(memory["seen"], step.next_obs.double(), distance)}
 
 
-def add(seen: Moments, place: Float[Tensor, "B 2"], distance: Float[Tensor, " B"]) -> Moments:
+def add(seen: Moments, place: Points, distance: Float[Tensor, " B"]) -> Moments:
     """The moments with one more observation (Welford's update)."""
     count = seen.count + 1
     z = _dot(place, place) - distance * distance
@@ -87,11 +90,8 @@ def add(seen: Moments, place: Float[Tensor, "B 2"], distance: Float[Tensor, " B"
     return Moments(count, mean, seen.z + z_before / count, seen.spread + products, pull)
 
 
-def draw(seen: Moments, bounds: tuple[float, float], rng: Rows) -> Float[Tensor, "B 2"]:
-    """A goal that agrees with the observations: one of a point, two points or a circle, in the prior's support if any.
-
-    ``bounds``: the least and greatest ``max(|x|, |y|)`` of the prior's goals.
-    """
+def draw(seen: Moments, bounds: Bounds, rng: Rows) -> Points:
+    """A goal that agrees with the observations (one, one of two, or of a circle), in the prior's support if any."""
     radius2 = (_dot(seen.place, seen.place) - seen.z).clamp(min=0)
     xx, xy, yy = seen.spread.unbind(-1)
     half, mean = (xx - yy) / 2, (xx + yy) / 2
@@ -119,13 +119,13 @@ def draw(seen: Moments, bounds: tuple[float, float], rng: Rows) -> Float[Tensor,
     return torch.where(plane[:, None], one, drawn)
 
 
-def inside(goal: Float[Tensor, "*B 2"], bounds: tuple[float, float]) -> Tensor:
+def inside(goal: Float[Tensor, "*B 2"], bounds: Bounds) -> Tensor:
     """True if the goal is in the prior's support, up to rounding."""
     side = goal.abs().amax(-1)
     return (side >= bounds[0] - 1e-5) & (side <= bounds[1] + 1e-5)
 
 
-def within(goal: Float[Tensor, "B 2"], bounds: tuple[float, float]) -> Float[Tensor, "B 2"]:
+def within(goal: Points, bounds: Bounds) -> Points:
     """The goal, moved on the line through the origin into the prior's support."""
     side = goal.abs().amax(-1, keepdim=True).clamp(min=1e-9)
     return goal * (side.clamp(*bounds) / side)

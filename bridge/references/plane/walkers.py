@@ -15,7 +15,7 @@ from bridge.protocol import Clues, Decision, Trial
 from bridge.references.base import Informed, Reference, reference_card
 from bridge.rng import Rows
 from bridge.tasks.base import Tasks
-from bridge.tasks.goal_plane import STEP, WALL, GoalPlane, length
+from bridge.tasks.goal_plane import STEP, WALL, GoalPlane, Points, length
 
 _SPACING = 0.05
 """Distance between neighbouring candidate places."""
@@ -30,9 +30,7 @@ class Oracle(Informed):
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tasks:
         return clues.task
 
-    def act(
-        self, memory: Tasks, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool
-    ) -> Decision:
+    def act(self, memory: Tasks, obs: Points, rng: Rows, *, explore: bool) -> Decision:
         target = self.family.destination(memory.params)
         return Decision(self.family.towards(target, obs, memory.params))
 
@@ -40,7 +38,7 @@ class Oracle(Informed):
 class Walker(Reference):
     """An agent that walks to ``memory["target"]``, ``[B, 2]``, as if there were no wind and no turned actions."""
 
-    def act(self, memory: Any, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool) -> Decision:
+    def act(self, memory: Any, obs: Points, rng: Rows, *, explore: bool) -> Decision:
         """One step nearer to the target."""
         return Decision(self.family.towards(memory["target"], obs, {}))
 
@@ -57,7 +55,7 @@ class Blind(Reference):
         super().__init__(family)
         self.place = _best_place(family, split)
 
-    def act(self, memory: Any, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool) -> Decision:
+    def act(self, memory: Any, obs: Points, rng: Rows, *, explore: bool) -> Decision:
         """One step nearer to the place."""
         return Decision(self.family.towards(self.place.to(obs.device).expand_as(obs), obs, {}))
 
