@@ -50,7 +50,7 @@ def lines(
     sources = {method: source} | (_anchors(family) if track == "O" else {})
     shown_by = agents.Behaviour.of(behaviour, family)
     total = sum(steps_of(family, plan) for plan in plans) * len(sources)
-    tables: dict[tuple[str, str], Any] = {}
+    columns: dict[tuple[str, str], result_rows.Columns] = {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
         source.load(names[0])  # before anything is played
@@ -71,9 +71,9 @@ def lines(
                     progress=progress.advance,
                     memory_limit=memory,
                 )
-                tables[name, plan.split] = result_rows.table(evaluation, family, agent.card)
+                columns[name, plan.split] = result_rows.columns(evaluation, family, agent.card)
         return _lines(
-            Results(tables.values()), [tables[method, plan.split] for plan in plans], plans
+            Results(columns.values()), [columns[method, plan.split] for plan in plans], plans
         )
 
 
@@ -82,11 +82,11 @@ def _anchors(family: TaskFamily) -> dict[str, agents.Source]:
     return {name: agents.resolve(name, family) for name in ANCHORS if agents.plays(name, family)}
 
 
-def _lines(read: Results, played: list[Any], plans: list[Plan]) -> list[dict]:
+def _lines(read: Results, played: list[result_rows.Columns], plans: list[Plan]) -> list[dict]:
     """The lines of some keys in the results of several methods."""
     lines = []
-    for table, plan in zip(played, plans, strict=True):
-        key = Key(*(table[name][0].as_py() for name in Key._fields))
+    for columns, plan in zip(played, plans, strict=True):
+        key = Key(*(columns[name] for name in Key._fields))
         lines += [
             _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
             for line in read.lines_of(key)

@@ -33,8 +33,11 @@ from bridge.training.budget import Cost
 _SMALL = 16
 """Task parameters of up to this many numbers are written into rows."""
 
+Columns = dict[str, Any]
+"""Columns by name: an array with an entry a row, or the value that all rows share; None if it is not known."""
 
-def table(
+
+def columns(
     evaluation: Evaluation,
     family: TaskFamily,
     card: Card,
@@ -43,8 +46,8 @@ def table(
     cost: Cost | None = None,
     flops: Float[np.ndarray, " P"] | None = None,
     device: str = "cpu",
-) -> pa.Table:
-    """The rows of one evaluation.
+) -> Columns:
+    """The rows of one evaluation, by column.
 
     Args:
         evaluation: the evaluation.
@@ -64,7 +67,7 @@ def table(
     if assignment.tasks is not None:
         numbers = assignment.tasks.numpy()[: assignment.blocks]
     card_columns = {name: value for name, value in asdict(card).items() if name in COLUMNS}
-    values: dict[str, Any] = card_columns | {
+    values: Columns = card_columns | {
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
@@ -100,15 +103,23 @@ def table(
         for name, sums in zip(("n", "sum", "sum_sq"), evaluation.total[metric], strict=True):
             values[f"{metric}_{name}"] = sums.ravel()
     played = values["episode_return_n"] > 0
+    return {
+        name: value[played] if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+
+
+def table(evaluation: Evaluation, family: TaskFamily, card: Card, **about: Any) -> pa.Table:
+    """The rows of one evaluation as a table for a file; the arguments are those of ``columns``."""
+    values = columns(evaluation, family, card, **about)
     arrays = []
     for name, kind in COLUMNS.items():
         value = values.get(name)
         if isinstance(value, np.ndarray):
-            plain = kind.value_type if kind == TEXT else kind
-            array = pa.array(value[played], plain, from_pandas=True)
+            array = pa.array(value, kind.value_type if kind == TEXT else kind, from_pandas=True)
             arrays.append(array.dictionary_encode() if kind == TEXT else array)
         else:
-            arrays.append(_constant(value, kind, int(played.sum())))
+            arrays.append(_constant(value, kind, len(values["part"])))
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 

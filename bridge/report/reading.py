@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from bridge.errors import UserError
-from bridge.evaluation import results
+from bridge.evaluation import result_rows, results
 from bridge.evaluation.sums import METRICS
 
 _PLACE = ("seed", "curve_point", "task_id", "part")
@@ -28,11 +29,8 @@ _ABOUT = {
 }
 """Columns that are the same in all rows of a key, and their names in its description."""
 _SHARE = "train_task_share"
-_ALIKE = {
-    "family_hash": "of two versions of the family",
-    "config_hash": "played with different trials or seeds",
-}
-"""Columns that are the same in all rows of a family and track, and what is wrong otherwise."""
+_ALIKE = ("family_hash", "config_hash")
+"""Columns that are the same in all rows of a family and track."""
 
 
 class Key(NamedTuple):
@@ -59,17 +57,18 @@ class KeyRows(NamedTuple):
     """Share of each row's trials that play a training task; NaN if training tasks are a continuum."""
 
     @classmethod
-    def of(cls, table: pa.Table) -> KeyRows:
-        """The numbers of a table of rows of one key."""
+    def of(cls, column: Callable[[str, float | int], np.ndarray]) -> KeyRows:
+        """The numbers of the columns that ``column(name, value for missing entries)`` returns."""
 
         def stacked(names: Sequence[str]) -> np.ndarray:
-            return np.stack([table[name].fill_null(0).to_numpy() for name in names])
+            return np.stack([column(name, 0) for name in names])
 
-        place, share = stacked(_PLACE), table[_SHARE].fill_null(np.nan).to_numpy()
+        place = stacked(_PLACE)
         cost_place, first = np.unique(place[:2], axis=1, return_index=True)
-        sums = {metric: stacked(names) for metric, names in _SUMS.items()}
-        sums = {metric: values for metric, values in sums.items() if values[0].any()}
-        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], share)
+        sums = {
+            metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()
+        }
+        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], column(_SHARE, np.nan))
 
     @classmethod
     def joined(cls, several: Sequence[KeyRows]) -> KeyRows:
@@ -93,8 +92,19 @@ class KeyRows(NamedTuple):
         )
 
 
-def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
-    """The description and the numbers of each key, of a results folder or of tables of rows; keys are sorted.
+class Part(NamedTuple):
+    """Rows of one key from one file or evaluation."""
+
+    key: Key
+    about: dict[str, Any]
+    """Their description: values by the names in ``_ABOUT``, and ``tasks``: True if rows are of one task each."""
+    alike: tuple[set[str], ...]
+    """All values of the columns ``_ALIKE``."""
+    rows: KeyRows
+
+
+def read(source: Path | Iterable[result_rows.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
+    """The description and the numbers of each key, of a results folder or of rows at hand; keys are sorted.
 
     A description has the names in ``_ABOUT``, ``tasks`` (True if rows are of one task each) and ``seeds`` (their
     number).
@@ -104,28 +114,48 @@ def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], K
     """
     descriptions: dict[Key, dict[str, Any]] = {}
     numbers: defaultdict[Key, list[KeyRows]] = defaultdict(list)
-    values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for table in _tables(source) if isinstance(source, Path) else source:
-        for key, rows in _by_key(table):
-            numbers[key].append(KeyRows.of(rows))
-            about = {name: rows[column][0].as_py() for column, name in _ABOUT.items()}
-            about = descriptions.setdefault(key, about | {"tasks": False})
-            about["tasks"] |= rows["task_params"].null_count < len(rows)
-            for name in _ALIKE:
-                values[key.family, key.track, name].update(rows[name].unique().to_pylist())
+    alike: defaultdict[tuple[str, str], tuple[set[str], ...]] = defaultdict(lambda: (set(), set()))
+    for part in _of_folder(source) if isinstance(source, Path) else map(_of_columns, source):
+        numbers[part.key].append(part.rows)
+        descriptions.setdefault(part.key, part.about)["tasks"] |= part.about["tasks"]
+        for seen, values in zip(alike[part.key.family, part.key.track], part.alike, strict=True):
+            seen |= values
     if not descriptions:
         where = source if isinstance(source, Path) else "The tables"
         raise UserError(f"{where}: no file holds a row. Compare again.")
-    for (family, _, name), different in values.items():
-        if len(different) > 1:
-            raise UserError(
-                f"The rows of {family} were {_ALIKE[name]}. Compare into another --out."
-            )
+    _refuse_mixed(alike)
     by_key: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
     for key, about in sorted(descriptions.items()):
         rows = KeyRows.joined(numbers.pop(key))
         by_key[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
     return by_key
+
+
+def _of_columns(columns: result_rows.Columns) -> Part:
+    """The rows of one evaluation."""
+
+    def column(name: str, absent: float | int) -> np.ndarray:
+        value = columns.get(name)
+        return np.broadcast_to(absent if value is None else value, len(columns["part"]))
+
+    about = {ours: columns[theirs] for theirs, ours in _ABOUT.items()}
+    about["tasks"] = any(params is not None for params in columns["task_params"])
+    alike = tuple({columns[name]} for name in _ALIKE)
+    return Part(Key(*(columns[name] for name in Key._fields)), about, alike, KeyRows.of(column))
+
+
+def _of_folder(folder: Path) -> Iterator[Part]:
+    """The rows of each key of each file."""
+    for table in _tables(folder):
+        for key, rows in _by_key(table):
+            about = {ours: rows[theirs][0].as_py() for theirs, ours in _ABOUT.items()}
+            about["tasks"] = rows["task_params"].null_count < len(rows)
+            alike = tuple(set(rows[name].unique().to_pylist()) for name in _ALIKE)
+            yield Part(key, about, alike, KeyRows.of(functools.partial(_column, rows)))
+
+
+def _column(table: pa.Table, name: str, absent: float | int) -> np.ndarray:
+    return table[name].fill_null(absent).to_numpy()
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:
@@ -152,3 +182,19 @@ def _by_key(table: pa.Table) -> Iterator[tuple[Key, pa.Table]]:
     for i, row in enumerate(first):
         rows = table if len(first) == 1 else table.filter(pa.array(number == i))
         yield Key(*(column[row].as_py() for column in columns)), rows
+
+
+def _refuse_mixed(alike: dict[tuple[str, str], tuple[set[str], ...]]) -> None:
+    """Refuse rows that cannot be compared.
+
+    Raises:
+        UserError: rows of a family and track have several values of a column of ``_ALIKE``.
+    """
+    for (family, _), (families, plans) in alike.items():
+        if len(families) > 1:
+            difference = "of two versions of the family"
+        elif len(plans) > 1:
+            difference = "played with different trials or seeds"
+        else:
+            continue
+        raise UserError(f"The rows of {family} were {difference}. Compare into another --out.")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from bridge.errors import UserError
 from bridge.evaluation import stats
+from bridge.evaluation.result_rows import Columns
 from bridge.evaluation.stats import Interval, Resampled
 from bridge.evaluation.sums import METRICS
 from bridge.report import reading
@@ -44,7 +44,7 @@ class Results:
     """Results of a folder or of rows at hand, and the numbers that derive from them.
 
     Args:
-        source: a results folder, or tables of rows.
+        source: a results folder, or the columns of evaluations.
 
     Attributes:
         about: a description of each (family, split, method, track); see ``reading.read``.
@@ -53,7 +53,7 @@ class Results:
         UserError: there are no results, a file is damaged, or the rows were not played alike.
     """
 
-    def __init__(self, source: Path | Iterable[pa.Table]) -> None:
+    def __init__(self, source: Path | Iterable[Columns]) -> None:
         by_key = reading.read(source)
         self._lines: dict[Key, list[Line]] = {}
         self._curves: dict[Key, Curve] = {}

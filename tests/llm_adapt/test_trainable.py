@@ -145,7 +145,7 @@ def test_new_weights_are_a_function_of_the_seed_and_no_generator_moves(tmp_path)
     [
         ({"targets": "query"}, r"no module 'query'.*There are: down_proj, gate_proj, k_proj"),
         ({"targets": "query", "tuner": "ia3"}, r"no module 'query'.*There are: down_proj"),
-        ({"rank": 17}, "rank=17 does not fit .* 16 x 16. Take one from 1 to 16"),
+        ({"rank": 17}, "rank=17 does not fit .* 16 x 16. Choose one from 1 to 16"),
         ({"rank": 0}, "rank must be 1 or more; found 0"),
         ({"rank": 16, "tuner": "prompt"}, "of 1 to 15 vectors here"),
         (

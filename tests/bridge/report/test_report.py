@@ -196,8 +196,8 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
     at_hand = []
     for agent in (Random(family), reference("oracle", family, "id")):
         played = evaluate(agent, family, Plan(trials=50))
+        at_hand.append(result_rows.columns(played, family, agent.card))
         table = result_rows.table(played, family, agent.card)
-        at_hand.append(table)
         parquet.write(results.cell_path(tmp_path, table), table)
     lines = list(Results(at_hand).lines(family.id, "id"))
     assert len(lines) >= 10
