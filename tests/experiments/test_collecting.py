@@ -62,7 +62,7 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
         (["oracle"], "told the task"),
         (
             ["psrl", "--split", "shift/context_quality/2"],
-            "shifts what is shown on track C, not tasks",
+            "shifts the context of track C, not tasks",
         ),
         (["psrl", "--split", "shift/nothing/2"], "Unknown axis"),
     ],

@@ -8,9 +8,8 @@ import torch
 
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import Plan, evaluate
-from bridge.references.bandit.arm_beliefs import Moments
+from bridge.references.bandit.arm_beliefs import Moments, gaussian_posterior
 from bridge.references.bandit.index_rules import UCB1, EpsilonGreedy, Greedy
-from bridge.references.bandit.arm_beliefs import gaussian_posterior
 from bridge.references.bandit.thompson import thompson
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit

@@ -8,8 +8,8 @@ import pytest
 
 from bridge.references.grid.search_plan import beam_search, best_plan, rings, serpentine
 from bridge.references.grid.visiting_orders import (
-    SearchProblem,
     Order,
+    SearchProblem,
     arrivals,
     order_value,
     search_bound,
