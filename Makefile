@@ -22,11 +22,12 @@ compare: $(INSTALLED) ## compare all methods (SIZE=quick) and write the report t
 	@echo "Comparing all methods at size '$(SIZE)' on in-distribution and shifted tasks; results go to $(OUT)."
 	@$(BIN)/metabridge compare --size $(SIZE) --out $(OUT)
 
+# A file's tests go to one worker, so that what they share is trained once.
 test: $(INSTALLED) ## run the fast tests (ARGS=... goes to pytest)
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 $(ARGS)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-test-slow: $(INSTALLED) ## run the slow tests (ARGS=... goes to pytest)
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'slow and not gpu' $(ARGS)
+test-slow: $(INSTALLED) ## run the slow tests, and check types in the others (ARGS=... goes to pytest)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 -m '(slow or types_slow) and not gpu' $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/ruff check

@@ -17,7 +17,8 @@ import time
 import numpy as np
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.bandit.bayes import bayes
 from bridge.references.bandit.thompson import thompson
 from bridge.references.random import Random

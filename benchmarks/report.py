@@ -38,8 +38,10 @@ def make(folder: Path, rows: int) -> int:
     import numpy as np
 
     from bridge import parquet
-    from bridge.evaluation import results
-    from bridge.evaluation.evaluator import METRICS, Evaluation, Plan, task_blocks, trial_parts
+    from bridge.evaluation import result_rows, results
+    from bridge.evaluation.assignment import Assignment
+    from bridge.evaluation.plan import Plan
+    from bridge.evaluation.sums import Evaluation
     from bridge.protocol import Card
     from bridge.tasks import family as make_family
 
@@ -49,7 +51,8 @@ def make(folder: Path, rows: int) -> int:
         for split in ("id", *(name for name in family.splits if name.startswith("shift"))):
             plan, trial = Plan(split=split, trials=TRIALS), family.trial(split)
             points = family.curve_points(trial)
-            shape = (task_blocks(family, plan), trial_parts(family, plan), len(points))
+            assignment = Assignment.of(family, plan)
+            shape = (assignment.blocks, assignment.parts, len(points))
             for place, method in enumerate((*REFERENCES, *LEARNED)):
                 reference = method in REFERENCES
                 card = Card(
@@ -59,18 +62,13 @@ def make(folder: Path, rows: int) -> int:
                     supervision="none" if reference else "reward",
                 )
                 for seed in range(1 if reference else 3):
-                    total = {metric: np.zeros((3, *shape)) for metric in METRICS}
+                    evaluation = Evaluation.empty(plan, trial, points, *shape[:2])
                     n = TRIALS / shape[0] / shape[1]
                     for metric in ("episode_return", "trial_return", "regret"):
                         mean = place % 8 + random.normal(size=shape)
-                        total[metric][:] = np.full(shape, n), n * mean, n * (mean**2 + 1)
-                    cost = {
-                        name: np.zeros(len(points))
-                        for name in ("transitions", "grad_steps", "refused_steps", "clock")
-                    }
-                    table = results.rows(
-                        Evaluation(plan, trial, points, total, cost), family, card, seed=seed
-                    )
+                        sums = evaluation.total[metric]
+                        sums[:] = np.full(shape, n), n * mean, n * (mean**2 + 1)
+                    table = result_rows.table(evaluation, family, card, seed=seed)
                     parquet.write(results.cell_path(folder, table), table)
                     made += len(table)
                     if made >= rows:
@@ -93,7 +91,7 @@ def naive(folder: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from bridge.evaluation.evaluator import METRICS
+    from bridge.evaluation.sums import METRICS
 
     tables = [parquet.read_table(path) for path in (folder / "rows").iterdir()]
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
@@ -112,7 +110,7 @@ def naive(folder: Path) -> None:
 
 def whole(folder: Path) -> None:
     """The command ``metabridge report``."""
-    from experiments.reporting import report
+    from experiments.commands.report import report
 
     with contextlib.redirect_stdout(io.StringIO()):
         report(folder)
@@ -123,7 +121,7 @@ WHAT = {"read": read, "naive": naive, "report": whole}
 
 def child(what: str, folder: Path) -> None:
     """One measurement, printed as JSON."""
-    import experiments.reporting  # noqa: F401 (what every command imports)
+    import experiments.cli  # noqa: F401 (what every command imports)
 
     try:
         from bridge.evaluation import results

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from bridge.training.budget import Budget
-from experiments import training
+from experiments import runs
 from rl_algos import nets
 
 FAMILY, METHOD = "bandit:k=5,n=100", "rl2:steps_per_update=51200,minibatches=4"
@@ -37,7 +37,7 @@ class PlainGru(nets.Gru):
 def measure(steps: float, processes: int) -> tuple[float, float]:
     """Environment steps a second over a whole training, and in its median update."""
     with tempfile.TemporaryDirectory() as place:
-        run = training.Run(
+        run = runs.Run(
             method=METHOD,
             family=FAMILY,
             seed=0,
@@ -45,7 +45,7 @@ def measure(steps: float, processes: int) -> tuple[float, float]:
             out=Path(place),
             processes=processes,
         )
-        training.train_quietly(run, resume=False)
+        runs.train_quietly(run, resume=False)
         lines = [
             json.loads(text)
             for text in (Path(place) / "train.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""What anyone may do with an agent's memory without knowing what is in it: copy rows, pick rows, keep rows.
+"""Operations on any agent's memory: copy, select, join and replace rows.
 
 A memory is a tree (NamedTuples, dicts, tuples) of tensors that all lead with the trial axis B.
 """
@@ -19,14 +19,14 @@ def leaves(memory: Any) -> list[Tensor]:
 
 
 def fork(memory: Any, copies: int = 1) -> Any:
-    """Each row ``copies`` times, side by side: the only copy of a memory that anyone makes."""
+    """Each row ``copies`` times, side by side. Memories are copied by this function only."""
     return optree.tree_map(
         lambda leaf: leaf.repeat_interleave(copies, 0) if copies > 1 else leaf.clone(), memory
     )
 
 
 def select(memory: Any, index: Int[Tensor, " n"] | slice) -> Any:
-    """Some of the rows."""
+    """The rows at ``index``."""
     return optree.tree_map(lambda leaf: leaf[index], memory)
 
 
@@ -37,7 +37,7 @@ def joined(memories: list[Any]) -> Any:
 
 
 def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
-    """``new`` where a row is live, ``old`` where it is not: dead rows change nothing."""
+    """``new`` in live rows, ``old`` in the others. None: all rows are live."""
     if live is None:
         return new
     return optree.tree_map(
@@ -46,11 +46,11 @@ def where(live: Bool[Tensor, " B"] | None, new: Any, old: Any) -> Any:
 
 
 def detached(memory: Any) -> Any:
-    """Without a past that gradients could flow to."""
+    """The memory, detached from the graph of gradients."""
     return optree.tree_map(Tensor.detach, memory)
 
 
 def put(memory: Any, index: Int[Tensor, " n"], rows: Any) -> None:
-    """Rows in the place of others, in place."""
+    """Overwrite the rows at ``index`` with ``rows``, in place."""
     for leaf, new in zip(leaves(memory), leaves(rows), strict=True):
         leaf[index] = new

@@ -1,9 +1,9 @@
-"""The noise of trials: what the environment draws from, and what an agent draws from, by roots of their own.
+"""The noise of trials: separate streams of random numbers for the environment and for the agent.
 
-An agent is given ``Rows`` to draw from, and whoever holds ``Rows`` can name any place in their stream. So the agent's
-root is hashed from the seed one way (``Rows.of(seed, ids, "agent")``): nothing that an agent is given leads to what its
-environment will draw, or to the number of its task. Seeds are no secrets, though: who knows or guesses the seed and the
-trial's number can make both roots, as anybody can who repeats an evaluation. ``conformance`` looks for agents that do.
+An agent draws from ``Rows``, by which any place of their stream can be read. So the agent's root is a one-way hash of
+the seed (``Rows.of(seed, ids, "agent")``): it leads neither to the environment's draws nor to the number of the task.
+Seeds are no secrets, though: code that knows or guesses the seed and the trial's number can make both roots, as every
+repetition of an evaluation does. ``bridge.conformance`` looks for agents that do.
 
 Shape letters: B trials.
 """
@@ -24,8 +24,8 @@ class TrialNoise:
     """The noise of B trials.
 
     Attributes:
-        env: what the environment draws from, and what numbers tasks; no agent sees it.
-        agent: what whoever plays draws from.
+        env: noise of the environment and of the tasks' numbers; no agent sees it.
+        agent: noise of the agent that plays.
     """
 
     env: Rows
@@ -41,7 +41,7 @@ class TrialNoise:
 
     @property
     def device(self) -> torch.device:
-        """Where draws appear."""
+        """Device of the draws."""
         return self.env.device
 
     def __getitem__(self, index: slice | Tensor) -> TrialNoise:
@@ -49,7 +49,7 @@ class TrialNoise:
         return TrialNoise(self.env[index], self.agent[index])
 
     def at(self, *names: str | int | Int[Tensor, " B"]) -> TrialNoise:
-        """The same place in both streams."""
+        """The place called ``names`` in both streams."""
         return TrialNoise(self.env.at(*names), self.agent.at(*names))
 
     def fork(self, copies: int) -> TrialNoise:

@@ -1,13 +1,14 @@
-"""One episode, played: the only loop over steps, and the boundary where a broken agent or family is caught.
+"""Playing: one episode, which is the only loop over steps, and one trial, which is the only loop over episodes.
 
 Every row plays whole episodes; a row that ends early idles until all have ended. Noise is named by episode and step.
 
-Shape letters: B trials, H steps.
+Shape letters: B trials, K episodes, H steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,24 +16,44 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.errors import ContractError
+from bridge.contract_checks import check_decision, check_step
 from bridge.noise import TrialNoise
-from bridge.protocol import Agent, Card, ClueKind, Clues, Decision, Step, Trial
+from bridge.protocol import Agent, Card, ClueKind, Clues, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
 
 
 class EpisodeTotals(NamedTuple):
-    """What one episode gave each row."""
+    """Sums over the steps of one episode, for each row."""
 
     reward: Float[Tensor, " B"]
     expected: Float[Tensor, " B"]
+    """Sum of mean rewards (``TaskFamily.expected_reward``)."""
     success: Bool[Tensor, " B"] | None
+    """True if any step succeeded; None if the family does not define success."""
     steps: Int[Tensor, " B"]
-    """Steps that were lived."""
+    """Number of steps until the row's episode ended."""
 
+    @classmethod
+    def zeros(cls, rows: int, device: torch.device) -> EpisodeTotals:
+        """The totals before the first step."""
+        zero = torch.zeros(rows, device=device)
+        return cls(zero, zero, None, torch.zeros(rows, dtype=torch.int64, device=device))
 
-Visit = Callable[[int, Step], None]
+    def plus(self, family: TaskFamily, tasks: Tasks, step: Step) -> EpisodeTotals:
+        """The totals with one more step. A row that has ended adds nothing."""
+        expected, success = family.expected_reward(tasks, step), family.success(tasks, step)
+        if step.live is not None:
+            expected = torch.where(step.live, expected, 0.0)
+            success = None if success is None else success & step.live
+        if success is not None and self.success is not None:
+            success = success | self.success
+        return EpisodeTotals(
+            self.reward + step.reward,
+            self.expected + expected,
+            success,
+            self.steps + (1 if step.live is None else step.live),
+        )
 
 
 def play_episode(
@@ -45,44 +66,48 @@ def play_episode(
     episode: int,
     horizon: int,
     explore: bool = True,
-    visit: Visit | None = None,
+    visit: Callable[[int, Step], None] | None = None,
 ) -> tuple[Any, EpisodeTotals]:
-    """One episode of B rows, from ``begin`` to the last ``observe``; rows that end early idle until all have ended.
+    """Play one episode of B rows, from ``begin`` to the last ``observe``. Returns the memory and the totals.
 
-    ``visit(t, step)`` sees every transition. Noise is named by episode and step under ``noise``'s own name.
+    Noise is named by episode and step below the name of ``noise`` itself.
+
+    Args:
+        agent: the agent.
+        family: the simulator.
+        tasks: one task a row.
+        memory: the agent's memory, which is consumed.
+        noise: the noise of the trials.
+        episode: number of the episode in its trial.
+        horizon: most steps of an episode.
+        explore: passed to ``act``; False in frozen scoring.
+        visit: called with the number of each step and its transition.
+
+    Raises:
+        ContractError: the agent or the family returned a wrong shape, a wrong type or a number that is not finite.
     """
     env, own = noise.env.at("env", episode), noise.agent.at(episode)
     memory = agent.begin(memory, own.at("begin"), episode=episode)
     state, obs = family.reset(tasks, env.at("reset"))
-    reward = torch.zeros(len(noise), device=noise.device)
-    expected = torch.zeros_like(reward)
-    steps = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
-    success: Tensor | None = None
-    live = torch.ones_like(reward, dtype=torch.bool) if family.ends_early else None
+    totals = EpisodeTotals.zeros(len(noise), noise.device)
+    live = torch.ones_like(totals.steps, dtype=torch.bool) if family.ends_early else None
     for t in range(horizon):
         decision = agent.act(memory, obs, own.at("act", t), explore=explore)
-        _check_decision(decision, family, len(noise), episode, t)
+        check_decision(decision, family, len(noise), episode, t)
         state, step = transition(
             family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live
         )
-        _check_step(step, family, episode, t)
+        check_step(step, family, episode, t)
         memory = agent.observe(memory, step, decision.carry)
         obs = step.next_obs
-        reward += step.reward
-        steps += 1 if live is None else live
-        mean = family.expected_reward(tasks, step)
-        expected += mean if live is None else torch.where(live, mean, 0.0)
-        won = family.success(tasks, step)
-        if won is not None:
-            won = won if live is None else won & live
-            success = won if success is None else success | won
+        totals = totals.plus(family, tasks, step)
         if visit:
             visit(t, step)
         if live is not None:
             live = live & ~step.terminated & ~step.truncated
             if not bool(live.any()):
                 break
-    return memory, EpisodeTotals(reward, expected, success, steps)
+    return memory, totals
 
 
 def transition(
@@ -95,18 +120,94 @@ def transition(
     out_of_time: bool,
     live: Bool[Tensor, " B"] | None = None,
 ) -> tuple[Any, Step]:
-    """One step of the simulator as the contract wants it: time-outs marked, dead rows standing still."""
+    """One step of the simulator: the next state and the transition.
+
+    Rows that are not ``live`` keep their state and observation and get no reward. If ``out_of_time``, rows that do not
+    terminate are truncated.
+    """
     outcome = family.step(tasks, state, action, noise)
     never = torch.zeros(len(action), dtype=torch.bool, device=action.device)
     terminated = never if outcome.terminated is None else outcome.terminated
     truncated = ~terminated if out_of_time else never
-    step = Step(obs, action, outcome.reward, outcome.obs, terminated, truncated, live)
+    step = Step(obs, action, outcome.reward, outcome.obs, terminated, truncated)
     if live is None:
         return outcome.state, step
-    stood = Step(obs, action, torch.zeros_like(outcome.reward), obs, never, never, live, None)
-    return tree.where(live, outcome.state, state), Step(
-        *tree.where(live, step[:6], stood[:6]), live
-    )
+    idle = Step(obs, action, torch.zeros_like(outcome.reward), obs, never, never)
+    state, step = tree.where(live, (outcome.state, step), (state, idle))
+    return state, step._replace(live=live)
+
+
+class Played(NamedTuple):
+    """An episode of a trial, at the moment before the agent adapts to it."""
+
+    episode: int
+    memory: Any
+    totals: EpisodeTotals
+
+
+Adapt = Callable[[Any, int, bool], Any]
+"""``Agent.adapt`` with its noise: called with the memory (which is consumed), the episode's number and ``last``."""
+
+
+def play_trial(
+    agent: Agent,
+    family: TaskFamily,
+    tasks: Tasks,
+    memory: Any,
+    noise: TrialNoise,
+    trial: Trial,
+    *,
+    context: Sequence[list[Step]] | None = None,
+    adapt: Adapt | None = None,
+    on_step: Callable[[int, int, Step], None] | None = None,
+) -> Iterator[Played]:
+    """Play the episodes of a trial in turn, with ``adapt(last=False)`` between them but not after the last one.
+
+    Yields after each episode, with the memory that is not yet adapted to it. The next item is made from that memory:
+    a caller that uses it further (to adapt and score it, for example) forks it first. Play begins with the first
+    ``next``.
+
+    Args:
+        agent: the agent.
+        family: the simulator.
+        tasks: one task a row.
+        memory: the agent's memory at the start of the trial, which is consumed.
+        noise: the noise of the trials.
+        trial: number of episodes, and most steps of each.
+        context: the transitions of each episode. If given, the agent observes them instead of playing; totals are
+            those of the context.
+        adapt: adapts the memory to an episode. None: ``agent.adapt`` with the noise ``at(episode, "adapt")``.
+        on_step: called with the numbers of episode and step and the transition, for each step that is played.
+
+    Raises:
+        ContractError: as ``play_episode``.
+    """
+
+    def agent_adapt(memory: Any, episode: int, last: bool) -> Any:
+        return agent.adapt(memory, noise.agent.at(episode, "adapt"), episode=episode, last=last)
+
+    adapt = adapt or agent_adapt
+    for episode in range(trial.episodes):
+        if episode:
+            memory = adapt(memory, episode - 1, False)
+        if context is None:
+            memory, totals = play_episode(
+                agent,
+                family,
+                tasks,
+                memory,
+                noise,
+                episode=episode,
+                horizon=trial.horizon,
+                visit=partial(on_step, episode) if on_step else None,
+            )
+        else:
+            rng = noise.agent.at(episode, "begin")
+            memory = show(agent, memory, context[episode], rng, episode=episode)
+            totals = EpisodeTotals.zeros(len(noise), noise.device)
+            for step in context[episode]:
+                totals = totals.plus(family, tasks, step)
+        yield Played(episode, memory, totals)
 
 
 def record_context(
@@ -114,33 +215,27 @@ def record_context(
 ) -> list[list[Step]]:
     """The transitions of a whole trial of ``behaviour``, one list of steps an episode."""
     memory = behaviour.start(clues(behaviour, family, split, tasks), trial, noise.agent.at("start"))
-    episodes = []
-    for episode in range(trial.episodes):
-        steps: list[Step] = []
-        memory, _ = play_episode(
-            behaviour,
-            family,
-            tasks,
-            memory,
-            noise,
-            episode=episode,
-            horizon=trial.horizon,
-            visit=lambda _t, step, steps=steps: steps.append(step),
-        )
-        memory = behaviour.adapt(
-            memory, noise.agent.at(episode, "adapt"), episode=episode, last=False
-        )
-        episodes.append(steps)
+    episodes: list[list[Step]] = [[] for _ in range(trial.episodes)]
+    for _ in play_trial(
+        behaviour,
+        family,
+        tasks,
+        memory,
+        noise,
+        trial,
+        on_step=lambda episode, _t, step: episodes[episode].append(step),
+    ):
+        pass
     return episodes
 
 
 def show(agent: Agent, memory: Any, steps: list[Step], rng: Rows, *, episode: int) -> Any:
-    """Show an agent one episode that it did not play: ``begin``, then ``absorb`` where it has one, else ``observe``."""
+    """The memory after an episode that the agent observes instead of playing: ``begin``, then ``absorbed``."""
     return absorbed(agent, agent.begin(memory, rng, episode=episode), steps)
 
 
 def absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
-    """The memory after some steps of one episode: by ``absorb`` where an agent has one, else by ``observe``."""
+    """The memory after some steps of one episode: by ``absorb`` if the agent has it, else by ``observe``."""
     absorb = getattr(agent, "absorb", None)
     if absorb is not None:
         return absorb(memory, steps)
@@ -150,7 +245,7 @@ def absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
 
 
 def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
-    """What ``agent`` asks to be told, where it can be."""
+    """The clues of ``agent``'s card, as far as ``split`` has them."""
     kind = clue_given(agent.card, family, split)
     if kind == "task":
         return Clues(task=tasks)
@@ -160,54 +255,6 @@ def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
 
 
 def clue_given(card: Card, family: TaskFamily, split: str) -> ClueKind:
-    """The kind of clue that an agent gets on ``split``: an id only on a fixed set of training tasks."""
-    known = split == "train" and family.tasks > 0
-    return "nothing" if card.clue == "id" and not known else card.clue
-
-
-# --- the boundary: a broken agent or family is named, with its row and step -------------------------------------------
-
-
-def _check_decision(
-    decision: Decision, family: TaskFamily, rows: int, episode: int, t: int
-) -> None:
-    action, space = decision.action, family.action
-    want = (rows,) if isinstance(space, Discrete) else (rows, len(space.low))
-    if tuple(action.shape) != want:
-        raise ContractError(
-            f"act returned actions of shape {tuple(action.shape)} at episode {episode}, step {t}; {family.id} "
-            f"expects {want}: one action a trial."
-        )
-    if isinstance(space, Discrete):
-        if action.dtype != torch.int64:
-            raise ContractError(
-                f"act returned {action.dtype} actions; {family.id} expects int64 in 0..{space.n - 1}."
-            )
-        low, high = (int(v) for v in torch.aminmax(action))
-        if low < 0 or high >= space.n:
-            row = int(((action < 0) | (action >= space.n)).nonzero()[0])
-            raise ContractError(
-                f"act returned action {int(action[row])} in row {row} at episode {episode}, step {t}; {family.id} has "
-                f"actions 0..{space.n - 1}."
-            )
-    elif not bool(torch.isfinite(action).all()):
-        row = int((~torch.isfinite(action).all(-1)).nonzero()[0])
-        raise ContractError(
-            f"act returned a NaN or infinite action in row {row} at episode {episode}, step {t}."
-        )
-
-
-def _check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
-    if step.reward.shape != step.terminated.shape:
-        raise ContractError(
-            f"{family.id} returned rewards of shape {tuple(step.reward.shape)} at episode {episode}, step {t}; "
-            f"expected {tuple(step.terminated.shape)}: one reward a trial."
-        )
-    if not bool(torch.isfinite(step.reward.sum())) and len(
-        bad := (~torch.isfinite(step.reward)).nonzero()
-    ):
-        row = int(bad[0])
-        raise ContractError(
-            f"{family.id} returned reward {float(step.reward[row])} in row {row} at episode {episode}, step {t}; "
-            "rewards must be finite numbers."
-        )
+    """The kind of clue that an agent gets on ``split``. There are task ids only on a fixed set of training tasks."""
+    has_ids = split == "train" and family.tasks > 0
+    return "nothing" if card.clue == "id" and not has_ids else card.clue

@@ -1,8 +1,8 @@
-"""The contract between agents, learners and whoever plays them: adaptation is memory.
+"""The contract between agents, learners and the code that plays them: adaptation is memory.
 
-Whatever a method does when it meets a new task (move a hidden state, sharpen a posterior, take gradient steps, fill a
-cache), it does to one value, its *memory*, through five verbs. So one evaluator plays them all. This module holds the
-types only; the rules are checks in ``bridge.conformance`` and are told in ``docs/architecture.md``.
+Whatever a method does on a new task (update a hidden state or a posterior, take gradient steps, fill a cache), it does
+to one value, its *memory*, through five verbs. So one evaluator plays all methods. This module holds the types only;
+``docs/architecture.md`` has the rules, and ``bridge.conformance`` checks them.
 
 Shape letters: B trials, K episodes, H steps, A actions, D features. Every leaf of a memory leads with B.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -24,14 +25,14 @@ ClueKind = Literal["nothing", "id", "text", "task"]
 
 
 class Trial(NamedTuple):
-    """Upper bounds of one trial, as python integers: caches and planners need them before play."""
+    """Upper bounds of one trial, as Python integers: caches and planners need them before play."""
 
     episodes: int
     horizon: int
 
 
 class Clues(NamedTuple):
-    """What an agent is told about its task before play; the fields that its card does not ask for stay None."""
+    """Information on the task that an agent gets before play. Fields that its card does not name stay None."""
 
     task_id: Int[Tensor, " B"] | None = None
     text: tuple[str, ...] | None = None
@@ -48,55 +49,62 @@ class Step(NamedTuple):
     terminated: Bool[Tensor, " B"]
     truncated: Bool[Tensor, " B"]
     live: Bool[Tensor, " B"] | None = None
-    """This row acted in this step (True on the step that ends its episode); None where no episode can end early."""
-    log_prob: Float[Tensor, " B"] | None = None
-    """The behaviour's log-probability of the action, where known."""
+    """True for rows that acted in this step, also if it ended their episode; None if no episode can end early."""
+
+    @property
+    def acted(self) -> Bool[Tensor, " B"]:
+        """``live``; True everywhere if that is None."""
+        return torch.ones_like(self.terminated) if self.live is None else self.live
 
 
 class Decision(NamedTuple):
-    """What ``act`` decides: an action, the distribution that it came from, and a cache for ``observe``."""
+    """The output of ``act``."""
 
     action: Tensor
     logits: Float[Tensor, "B A"] | None = None
+    """Logits of the distribution of discrete actions."""
     params: Tensor | None = None
+    """Parameters of the distribution of real-valued actions."""
     carry: Any = None
+    """Intermediate results that ``observe`` may reuse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What every result says of the agent that made it; a column each."""
+    """The description of an agent. Each field but ``reference`` is a column of its results."""
 
     method: str
     clue: ClueKind = "nothing"
+    """The clue that the agent needs."""
     supervision: str = "none"
-    """What training saw: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
+    """Input of training: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
     task distribution itself)."""
     decode_rule: str = "sample"
-    """How a distribution became an action: sample, argmax, a temperature (0.5), or rule (a reference's own)."""
+    """Decoding of the distribution of actions: sample, argmax, a temperature (0.5), or rule (a reference's own)."""
     exact_reference: str = ""
     """References only: exact (proved optimal for its model), near (an approximation) or heuristic."""
     reference: bool = False
-    """A reference may see the task; a learned agent may not."""
+    """True for references, which may see the task; learned agents may not."""
     selection_rule: str = "none"
+    """Rule by which the weights were selected, such as "last checkpoint"."""
     tuning_configs: int = 1
+    """Number of configurations of the hyperparameter search."""
     params_total: int = 0
     params_trained: int = 0
 
     @property
     def temperature(self) -> float:
-        """Of the draws: 1 where a distribution is sampled as it is, 0 for its likeliest action."""
-        return (
-            _TEMPERATURES[self.decode_rule]
-            if self.decode_rule in _TEMPERATURES
-            else float(self.decode_rule)
-        )
+        """Temperature of the draws: 1 for the distribution as it is, 0 for its likeliest action."""
+        if self.decode_rule in _TEMPERATURES:
+            return _TEMPERATURES[self.decode_rule]
+        return float(self.decode_rule)
 
 
 _TEMPERATURES = {"sample": 1.0, "argmax": 0.0}
 
 
 def decodes(rule: str) -> bool:
-    """Whether ``rule`` says how to decode a distribution: by one of its names, or by a temperature of 0 or more."""
+    """True if ``rule`` decodes a distribution: sample, argmax, or a temperature of 0 or more."""
     try:
         return rule in _TEMPERATURES or 0 <= float(rule) < math.inf
     except ValueError:
@@ -105,42 +113,42 @@ def decodes(rule: str) -> bool:
 
 @runtime_checkable
 class Agent(Protocol[Memory]):
-    """A frozen, trained method that can play. Its state about a task is the memory, never a field of its own."""
+    """A frozen, trained method that can play. Its state on a task is the memory, never a field of the agent."""
 
     card: Card
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """Nothing known yet but the clues; ``len(rng)`` trials begin."""
+        """The memory at the start of ``len(rng)`` trials, given the clues."""
         ...
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """Before each episode, the first too: redraw a latent, plan. Consumes ``memory``."""
+        """Called before each episode, the first too: redraw a latent, plan. Consumes ``memory``."""
         ...
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        """Decide; reads only. ``explore`` is False in frozen scoring."""
+        """Choose actions; only reads ``memory``. ``explore`` is False in frozen scoring."""
         ...
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """The only writer within an episode. With ``act``'s carry or without it the result is the same."""
+        """Add a transition, the only update within an episode. Consumes ``memory``. ``carry`` changes no result."""
         ...
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        """After an episode: learning. ``last``: scoring follows, so use what is left. Consumes ``memory``."""
+        """Learn between episodes. ``last``: scoring follows, so take all steps that are left. Consumes ``memory``."""
         ...
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """What trains an agent: one readable ``update``, and a state that saves and restores exactly."""
+    """The training of an agent: updates, and a state that is saved and restored exactly."""
 
     env_steps: int
-    """Every environment step paid for so far, inner loops included."""
+    """Environment steps so far, inner loops included."""
     grad_steps: int
-    """Every step of an optimiser so far."""
+    """Optimiser steps so far."""
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """One meta-iteration; returns its metrics. ``spent``: the share of the budget used so far, for schedules."""
+        """One meta-iteration; returns its metrics. ``spent``: share of the budget used so far, for schedules."""
         ...
 
     def agent(self) -> Agent:
@@ -148,9 +156,9 @@ class Learner(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs, bit for bit: weights, optimisers, counters."""
+        """The state that a bitwise equal restart needs: weights, optimisers, counters."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         ...

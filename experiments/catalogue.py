@@ -1,4 +1,4 @@
-"""What there is, computed from the code: families, methods, splits and axes as plain objects with a ``name``.
+"""The catalogue of families, methods, splits and axes, computed from the code: plain objects with a ``name``.
 
     python -m experiments.catalogue
 
@@ -21,7 +21,7 @@ from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.tasks.overlap import count_training_tasks
-from experiments import methods
+from experiments import agents
 from experiments.registry import LEARNERS, TEST_TIME_METHODS
 
 Entry = dict[str, Any]
@@ -45,6 +45,12 @@ def entries(what: str, families: tuple[str, ...] = ()) -> list[Entry]:
         for family in made
         for entry in (_splits(family) if what == "splits" else _axes(family))
     ]
+
+
+def added(what: str) -> list[Entry]:
+    """Return the objects that entry points of other packages add."""
+    ours = json.loads(FILE.read_text(encoding="utf-8"))[what]
+    return [entry for entry in entries(what) if entry not in ours]
 
 
 def _family(family: TaskFamily) -> Entry:
@@ -71,7 +77,7 @@ def _method(name: str, families: list[TaskFamily]) -> Entry:
     return {
         "name": name,
         "kind": "reference",
-        "families": [family.name for family in families if methods.applies(name, family)],
+        "families": [family.name for family in families if agents.plays(name, family)],
         "keys": keys,
         "summary": _first_sentence(makes[0]),
     }

@@ -6,19 +6,18 @@ from typing import Any
 
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
 from bridge.errors import UserError, unknown
+from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from bridge.test_time.agent import FineTuned
-from experiments import methods, registry, user_code
-from rl_algos.inner_loop import GradientAgent
+from experiments import agents, registry, runs, user_code
 
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
     family = make_family(family_spec or "bandit:k=5,n=10")
     with user_code.importable(target):
-        subject, kind = resolve(target, family)
+        subject, kind = _subject(target, family)
         if kind == "family" and family_spec:
             raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
         found = list(
@@ -41,23 +40,22 @@ def check(target: str, family_spec: str) -> int:
     return 1 if broken else 0
 
 
-def resolve(target: str, family: TaskFamily) -> tuple[Any, str]:
-    """What ``target`` names, and whether it is a family or an agent."""
-    name = registry.bare(target)
-    if name not in {*FAMILIES, *methods.REFERENCES, *registry.LEARNERS} and ":" in target:
-        name = ""  # a user's own: module:name, whatever the path is called
+def _subject(target: str, family: TaskFamily) -> tuple[Any, str]:
+    """The family or agent that ``target`` names, and which of the two it is."""
+    name = registry.name_of(target)
     if name in FAMILIES:
         return make_family(target), "family"
-    if methods.is_run(target) or registry.is_way(target):
-        agent = methods.agent(target, family, "id")
-        steps = isinstance(agent, GradientAgent | FineTuned)
-        return (agent.double() if steps else agent), "agent"  # steps enlarge rounding errors
-    if name in methods.REFERENCES or name in registry.LEARNERS:
-        return methods.agent(target, family, "id"), "agent"
-    if ":" not in target or name:
-        raise unknown(
-            "family or method", name or target, [*FAMILIES, *methods.REFERENCES, *registry.LEARNERS]
-        )
+    if agents.is_name(target) or runs.is_folder(target):
+        source = agents.resolve(target, family)
+        agent: Any = source.load("id")
+        return (agent.double() if source.takes_steps else agent), "agent"  # steps enlarge rounding
+    if ":" not in target:
+        raise unknown("family or method", target, [*FAMILIES, *REFERENCES, *registry.LEARNERS])
+    return _users_own(target, family)
+
+
+def _users_own(target: str, family: TaskFamily) -> tuple[Any, str]:
+    """The family or agent that a user's ``module:name`` or ``path/to/file.py:name`` is or makes."""
     made = thing = user_code.load(target)
     if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
         is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)

@@ -1,4 +1,4 @@
-"""``metabridge data``: histories of references and trained runs as a Parquet dataset, to imitate or to look at."""
+"""Histories of references and trained runs as a Parquet dataset, to imitate or to look at."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bridge.protocol import Agent
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training.run_folder import read_config
-from experiments import methods
+from experiments import agents
 from experiments.progress import Progress
 from llm_adapt.data import Collection
 
 _STEPS = 20_000
-"""Of a shard, unless told: as many as learners ask for at a time."""
+"""Environment steps of a shard by default: as many as learners read at a time."""
 
 
 def collect(
     sources: str,
-    family_spec: str,
+    family: str,
     *,
     split: str,
     shards: int,
@@ -32,23 +32,23 @@ def collect(
     seed: int,
     out: Path,
 ) -> Path:
-    """Make the first ``shards`` shards that are not there yet; returns the collection's folder.
+    """Make the first ``shards`` shards that are missing; return the collection's folder.
 
     Raises:
-        UserError: a source that is unknown, told the task or of another family; an unknown split; a count below its
-            least.
+        UserError: a source that is unknown, given the task or of another family; an unknown split; a count that is too
+            small.
     """
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
-    family = make_family(family_spec)
-    family.split_of_tasks(split)
-    whole = family.trial(split)
+    played = make_family(family)
+    played.split_of_tasks(split)
+    whole = played.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
-    named = [_named(source, family, split) for source in sources.split("+")]
+    named = [_named(source, played, split) for source in sources.split("+")]
     names = tuple(name for name, _ in named)
     settings = {"split": split, "seed": seed, "episodes": episodes, "rows": rows}
-    made = Collection(family, names, **settings, folder=out, agents=dict(named))
+    made = Collection(played, names, **settings, folder=out, agents=dict(named))
     with Progress(shards * rows, "histories") as progress:
         for number in range(shards):
             made.shard(number)
@@ -57,8 +57,8 @@ def collect(
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
-    """A source and its name: a run's tells its weights."""
-    agent = methods.agent(source, family, split)
+    """The name of a source and its agent. A run's name holds a digest of its weights."""
+    agent = agents.load(source, family, split)
     if not isinstance(agent, nn.Module):
         return source, agent
     digest = hashlib.sha256()

@@ -4,141 +4,99 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate, shot_points
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
+from bridge.evaluation.plan import Plan
 from bridge.evaluation.stats import Interval
-from bridge.protocol import Agent, decodes
+from bridge.protocol import decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
-from bridge.test_time.agent import FineTuned, Periodic
-from experiments import methods, registry, training
-from experiments.compare import expand_splits
+from experiments import agents
+from experiments.cells import expand_splits, steps_of
 from experiments.progress import Progress
 from experiments.terminal import console
 
 ANCHORS = ("random", "oracle", "bayes")
-"""What 0 and 1 mean; played beside the method where they exist."""
+"""References that define 0 and 1 of scores; they are played beside the method if the family has them."""
 
 
 def lines(
     method: str,
     family_spec: str,
     splits: tuple[str, ...],
-    settings: dict[str, Any],
+    plan: Plan,
     behaviour: str = "",
     decode: str = "",
     memory: int = MEMORY,
 ) -> list[dict]:
-    """Every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ..."""
-    family = make_family(family_spec)
-    _refuse_other_folders(method)
-    _refuse_decoding(method, decode, settings["track"])
-    _refuse_idle(settings, behaviour)
-    names = expand_splits(family, splits, shown=settings["track"] == "C")
-    plans = [Plan(split=name, **settings) for name in names]
-    said: list[str] = []
-    if methods.is_run(method) and training.is_tuned(method):
-        from experiments import finetuning
+    """Return every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ...
 
-        plans = [finetuning.on_others(method, family, plan) for plan in plans]
-        said += finetuning.shared(method, family, plans)
-    said += _idle_flags(family, plans, behaviour)
-    anchors = (
-        [m for m in ANCHORS if m != method and methods.applies(m, family)]
-        if settings["track"] == "O"
-        else []
-    )
-    total = sum(p.trials * _steps(family, p) for p in plans) * (1 + len(anchors))
-    columns: dict[tuple[str, str], Any] = {}
-    make, called = _made_once(family), {}
+    Raises:
+        UserError: unknown names, or flags that have no effect.
+    """
+    family, track = make_family(family_spec), plan.track
+    source = agents.resolve(method, family)
+    source.check_track(track)
+    _check_flags(source, plan, behaviour, decode)
+    names = expand_splits(family, splits, with_context=track == "C")
+    plans, notices = source.new_tasks([dataclasses.replace(plan, split=name) for name in names])
+    notices += _idle_flags(family, plans, behaviour)
+    sources = {method: source} | (_anchors(family) if track == "O" else {})
+    shown_by = agents.Behaviour.of(behaviour, family)
+    total = sum(steps_of(family, plan) for plan in plans) * len(sources)
+    tables: dict[tuple[str, str], Any] = {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
-        agent = make(method, names[0])  # before anything is played
-        _refuse_track(agent, settings["track"])
-        said += _idle_steps(agent, family, plans, strict=registry.is_way(method))
-        for sentence in said:
-            progress.print(sentence)
-        for name in (method, *anchors):
+        source.load(names[0])  # before anything is played
+        notices += _idle_steps(source, plans)
+        for notice in notices:
+            progress.print(notice)
+        for name, played in sources.items():
             for plan in plans:
                 progress.describe(f"{name} on {plan.split}")
-                agent = make(name, plan.split)
-                called[name, plan.split] = agent.card.method
-                if decode and name == method:
+                agent = played.load(plan.split)
+                if decode and played is source:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
-                maker = (
-                    _shows(behaviour or "random", family, plan.split, make)
-                    if plan.track == "C"
-                    else None
-                )
-                played = evaluate(
+                evaluation = evaluate(
                     agent,
                     family,
                     plan,
-                    behaviour=maker,
+                    behaviour=shown_by.load(plan.split) if track == "C" else None,
                     progress=progress.advance,
                     memory_limit=memory,
                 )
-                columns[agent.card.method, plan.split] = results.columns(played, family, agent.card)
-        read = Results(columns.values())
-        found = []
-        for plan in plans:
-            key = Key(family.id, plan.split, called[method, plan.split], plan.track)
-            found += [
-                _line(read, key, line.metric, line.interval)
-                | {"tasks_left_out": len(plan.left_out)}
-                for line in read.lines_of(key)
-            ]
-        return found
-
-
-def _made_once(family: TaskFamily) -> Callable[[str, str], Agent]:
-    """``methods.agent`` by spec and split, which makes what was trained once: that looks at no split."""
-    made: dict[str, Agent] = {}
-
-    def make(spec: str, split: str) -> Agent:
-        if not (methods.is_run(spec) or registry.is_way(spec)):
-            return methods.agent(spec, family, split)
-        if spec not in made:
-            made[spec] = methods.agent(spec, family, split)
-        return made[spec]
-
-    return make
-
-
-def _shows(
-    behaviour: str, family: TaskFamily, split: str, make: Callable[[str, str], Agent]
-) -> Agent:
-    """Who makes the context: the one who was named, unless the split says how good it is."""
-    parsed = family.split(split)
-    graded = parsed.axis == "context_quality"
-    return make(f"graded:noise={parsed.value}" if graded else behaviour, split)
-
-
-def _refuse_other_folders(method: str) -> None:
-    """A folder, or what looks like one, must be a run's."""
-    if methods.is_search(method):
-        raise UserError(
-            f"{method} is a tuning folder. Train what it chose: metabridge train {method} --out RUN"
-        )
-    if methods.is_name(method):
-        return
-    if (os.sep in method or Path(method).is_dir()) and not training.is_run(method):
-        raise UserError(
-            f"{method} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
+                tables[name, plan.split] = result_rows.table(evaluation, family, agent.card)
+        return _lines(
+            Results(tables.values()), [tables[method, plan.split] for plan in plans], plans
         )
 
 
-def _refuse_decoding(method: str, decode: str, track: str) -> None:
-    """Only what a run has learned is decoded, only by a rule that there is, and only where it explores."""
+def _anchors(family: TaskFamily) -> dict[str, agents.Source]:
+    """The references that scores are measured by, if the family has them."""
+    return {name: agents.resolve(name, family) for name in ANCHORS if agents.plays(name, family)}
+
+
+def _lines(read: Results, played: list[Any], plans: list[Plan]) -> list[dict]:
+    """The lines of some keys in the results of several methods."""
+    lines = []
+    for table, plan in zip(played, plans, strict=True):
+        key = Key(*(table[name][0].as_py() for name in Key._fields))
+        lines += [
+            _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
+            for line in read.lines_of(key)
+        ]
+    return lines
+
+
+def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
+    """Refuse flags that the track does not read, and rules of decoding that the agent does not follow."""
+    track = plan.track
     if decode and track == "C":
         raise UserError(
             "Track C scores frozen episodes, in which the likeliest actions are taken. Leave --decode out."
@@ -147,16 +105,11 @@ def _refuse_decoding(method: str, decode: str, track: str) -> None:
         raise UserError(
             f"--decode is sample, argmax or a temperature of 0 or more, such as 0.5; found {decode!r}."
         )
-    if decode and not (methods.is_run(method) or registry.is_way(method)):
+    if decode and not source.trained:
         raise UserError(
-            f"--decode is for trained runs; {method} has a rule of its own. Leave it out."
+            f"--decode is for trained runs; {source.spec} has a rule of its own. Leave it out."
         )
-
-
-def _refuse_idle(settings: dict[str, Any], behaviour: str) -> None:
-    """Refuse flags that the track does not read."""
-    track = settings["track"]
-    if settings["shots"] and track == "O":
+    if plan.shots and track == "O":
         raise UserError(
             "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --track F."
         )
@@ -187,53 +140,30 @@ def _idle_flags(family: TaskFamily, plans: list[Plan], behaviour: str) -> list[s
     return said
 
 
-def _idle_steps(agent: Agent, family: TaskFamily, plans: list[Plan], *, strict: bool) -> list[str]:
+def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
     """A sentence if an agent that takes gradient steps takes none on some splits, since its trials are too short.
 
     Raises:
-        UserError: it takes none on any of them, and ``strict``.
+        UserError: it takes none on any of them, although the spec names gradient steps.
     """
-    if plans[0].track != "O" or not isinstance(agent, Periodic):
+    if plans[0].track != "O":
         return []
-    trials = {plan.split: family.trial(plan.split) for plan in plans}
-    apart = {split: agent.interval(trial) for split, trial in trials.items()}
-    still = [split for split, trial in trials.items() if apart[split] >= trial.episodes]
+    trials = {plan.split: source.family.trial(plan.split) for plan in plans}
+    every = {split: source.steps_every(trial) for split, trial in trials.items()}
+    still = [split for split, count in every.items() if count and count >= trials[split].episodes]
     if not still:
         return []
-    why = f"it takes one every {apart[still[0]]:,} episodes but not after a trial's last, here number "
+    why = f"it takes one every {every[still[0]]:,} episodes but not after a trial's last, here number "
     why += f"{trials[still[0]].episodes:,}"
-    return _idle(
-        f"{agent.card.method} takes no gradient step on", still, plans if strict else [], why
-    )
+    asked = source.kind == "test-time"
+    what = f"{source.load(still[0]).card.method} takes no gradient step on"
+    return _idle(what, still, plans if asked else [], why)
 
 
 def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:
     if splits and len(splits) == len(plans):
         raise UserError(f"{what} {', '.join(splits)}: {why}. Leave it out.")
     return [f"{what} {', '.join(splits)}: {why}."] if splits else []
-
-
-def _refuse_track(agent: Agent, track: str) -> None:
-    """What clones is shown something, and what judges itself by its own trial plays it."""
-    if not isinstance(agent, FineTuned):
-        return
-    name = agent.card.method
-    if agent.signal == "demos" and track != "C":
-        raise UserError(
-            f"{name} clones what it is shown, and only track C shows anything. Ask for --track C."
-        )
-    if agent.rows_to_adapt is not None and track == "C":
-        raise UserError(
-            f"{name} judges its own play, and track C shows another's. Ask for --track O or F."
-        )
-
-
-def _steps(family: TaskFamily, plan: Plan) -> int:
-    trial = family.trial(plan.split)
-    if plan.track == "O":
-        return trial.episodes * trial.horizon
-    shots = plan.shots or trial.episodes
-    return (shots + len(shot_points(shots))) * trial.horizon
 
 
 def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:

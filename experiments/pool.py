@@ -1,4 +1,4 @@
-"""Independent jobs, one process a core where the work is worth starting them."""
+"""Independent jobs, in a process for each core if there is enough work."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from bridge.training.workers import end_with_parent
 from experiments.progress import Progress
 
 _WORTH_PROCESSES = 20_000_000
-"""Environment steps of play from which on starting a process a core (two seconds each) pays."""
+"""Environment steps of play that are worth a process for each core (two seconds each)."""
 _TRAINING = 20
-"""How many steps of play a step of training takes the time of."""
+"""Time of a training step, in steps of play."""
 
 
 class Job(Protocol):
-    """Something to do that can be sent to a process."""
+    """Work that can be sent to a process."""
 
     @property
     def name(self) -> str:
-        """How progress and errors call it."""
+        """The name in progress and errors."""
         ...
 
     @property
     def env_steps(self) -> int:
-        """How much work it is."""
+        """Environment steps of its work."""
         ...
 
     @property
     def learns(self) -> bool:
-        """Whether it trains something."""
+        """True if it trains something."""
         ...
 
     def run(self, advance: Callable[[int], None]) -> None:
-        """Do it, telling how many environment steps were taken on the way."""
+        """Do it; call ``advance`` with environment steps as they are taken."""
         ...
 
 
@@ -48,10 +48,10 @@ J = TypeVar("J", bound=Job)
 
 
 def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception | None]]:
-    """Each job as it ends, with its error if it failed (the traceback is a note of it).
+    """Yield each job as it ends, with its error if it failed (the traceback is a note of it).
 
     Raises:
-        KeyboardInterrupt: this process or one of the workers was asked to stop; then all do.
+        KeyboardInterrupt: this process or one of the workers was interrupted; then all stop.
         UserError: a worker is gone.
     """
     workers = min(os.cpu_count() or 1, len(jobs))
@@ -101,7 +101,7 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
-    """Do a job; its error as a value, with the traceback as a note (which outlives pickling)."""
+    """Do a job; return its error, with the traceback as a note (which outlives pickling)."""
     try:
         job.run(advance)
     except Exception as error:
@@ -111,7 +111,7 @@ def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
 
 
 def _start_worker(count: Any, stop: Any) -> None:
-    """Prepare a worker process: one torch thread, a counter of steps and a word to stop."""
+    """Prepare a worker process: one torch thread, a counter of steps and an event to stop."""
     import torch
 
     global _count, _stop
@@ -124,7 +124,7 @@ def _start_worker(count: Any, stop: Any) -> None:
 _count: Any = None
 _stop: Any = None
 _asked = False
-"""Whether this worker has heard an interrupt itself. The parent hears the same one, but perhaps later."""
+"""True once this worker has had an interrupt itself. The parent has the same one, but perhaps later."""
 
 
 def _hear(_number: int = 0, _frame: Any = None) -> None:

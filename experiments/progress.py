@@ -48,7 +48,7 @@ class Progress:
                 self._bar.stop()
 
     def describe(self, what: str) -> None:
-        """Say what is being done now."""
+        """Describe the current work."""
         self.what = what
         self.advance(0)
 
@@ -59,7 +59,7 @@ class Progress:
             self._speak()
 
     def _speak(self) -> None:
-        """Say how far this is, if it is time to."""
+        """Print the progress if it is time to."""
         now = time.monotonic()
         with self._speaking:
             if self.ended:
@@ -80,7 +80,7 @@ class Progress:
         )
 
     def reach(self, count: int) -> None:
-        """Say how much is done so far; what the first call says was done before, and counts for no rate."""
+        """Set the work done so far. The first call sets what was done before, which counts for no rate."""
         if self.skipped is None:
             self.skipped = count
         self.advance(count - self.count)

@@ -1,7 +1,11 @@
-"""Every method that is trained, or tuned at test, by name.
+"""Every method that is trained, and every method of fine-tuning at test, by name.
 
-An entry says where a method's parts are; they are imported when they are first asked for. So names are known without
-torch, and a bandit is played without transformers.
+An entry holds the place of a method's parts, and how its agents adapt. The parts are imported at first use, so that
+names are known without torch, and bandits are played without transformers. Another package adds a method by an entry
+point:
+
+    [project.entry-points."metabridge.methods"]
+    my_method = "my_package.registration:MY_METHOD"    # a Method
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bridge import config
 from bridge.errors import UserError
+from bridge.plugins import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,18 +26,33 @@ if TYPE_CHECKING:
     from bridge.training.search_space import Space
 
 TUNING_SEED = 1000
-"""Training seed of every configuration while tuning: what is reported is trained with others."""
+"""Training seed of every configuration of a search: reported runs are trained with other seeds."""
 Signal = Literal["reward", "demos"]
 SIGNALS: tuple[Signal, ...] = ("reward", "demos")
-"""What gradient steps at test can learn from."""
+"""Signals of gradient steps at test: a policy gradient, or behaviour cloning."""
+Reads = Literal["trial", "episode", "nothing"]
+"""Scope of the context that decisions depend on: all of the trial so far, the episode so far, or neither."""
+Adapts = Literal["context", "gradient", "both", "not"]
+"""Means of adaptation within a trial: memory, gradient steps, both or neither."""
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A method that is trained: a module with a ``Config`` and a ``SPACE``, and the name of the learner in it."""
+class Method:
+    """A method that is trained."""
 
     module: str
+    """The module that holds ``Config``, ``SPACE`` and the learner."""
     learner_name: str
+    reads: Reads = "trial"
+    adapts: Adapts = "context"
+    transformer: bool = False
+    """True if its policy is a transformer, which adapters fit."""
+    budget_share: float = 1.0
+    """Share of a size's budget of environment steps: less for methods that take longer over each of them."""
+    signal: Signal = "reward"
+    """Signal of its gradient steps at test."""
+    base: str = ""
+    """The method that pretrains its policy, if its adapters start from zero in every trial."""
 
     @cached_property
     def _module(self) -> Any:
@@ -45,12 +65,12 @@ class Learned:
 
     @property
     def space(self) -> Space:
-        """The parameters that a search draws."""
+        """The search space of its parameters."""
         return self._module.SPACE
 
     @property
     def learner(self) -> Callable[..., Learner]:
-        """The class that trains it."""
+        """The class that trains it: ``learner(family, config, seed=, workers=)``."""
         return getattr(self._module, self.learner_name)
 
     @property
@@ -58,71 +78,107 @@ class Learned:
         """The docstring that describes it."""
         return self._module.__doc__ or ""
 
+    @property
+    def takes_steps(self) -> bool:
+        """True if its agents take gradient steps within a trial."""
+        return self.adapts in ("gradient", "both")
+
+    @property
+    def can_be_tuned(self) -> bool:
+        """True if test-time methods can move the weights of its agents: these take no gradient steps of their own, and
+        the outputs of their network over a trial can be computed again."""
+        return self.reads != "nothing" and not self.takes_steps
+
 
 @dataclass(frozen=True)
-class LearnedWithLora:
-    """A base that is trained, and adapters that are tuned in every trial."""
-
-    base: Learned
-    signal: Signal
-
-    @cached_property
-    def config(self) -> type[Any]:
-        """The dataclass of the base's parameters and the adapters'."""
-        return self._lora.with_base(self.base.config)
-
-    @property
-    def space(self) -> Space:
-        """The parameters that a search draws: the base's."""
-        return self.base.space
-
-    @property
-    def learner(self) -> Callable[..., Learner]:
-        """What trains it."""
-        return partial(self._lora.LoraLearner, base=self.base.learner, signal=self.signal)
-
-    @property
-    def about(self) -> str:
-        """The docstring that describes it."""
-        return self._lora.__doc__ or ""
+class LoraMethod(Method):
+    """A base that is trained, with adapters that take gradient steps in every trial."""
 
     @cached_property
     def _lora(self) -> Any:
         return importlib.import_module("llm_adapt.lora")
 
+    @cached_property
+    def config(self) -> type[Any]:
+        """The dataclass of the base's parameters and the adapters'."""
+        return self._lora.with_base(super().config)
 
-_LEARNED = {
-    "icl_ad": Learned("llm_adapt.icl_ad", "IclAdLearner"),
-    "icl_dpt": Learned("llm_adapt.icl_dpt", "IclDptLearner"),
-    "icl_rl": Learned("llm_adapt.icl_rl", "IclRlLearner"),
-    "lora_maml": Learned("llm_adapt.lora_maml", "LoraMamlLearner"),
-    "maml": Learned("rl_algos.maml", "MamlLearner"),
-    "mt": Learned("llm_adapt.multi_task", "MtLearner"),
-    "mtrl": Learned("rl_algos.mtrl", "MtrlLearner"),
-    "mtrl_finetune": Learned("rl_algos.mtrl_finetune", "MtrlFinetuneLearner"),
-    "mtrl_sac": Learned("rl_algos.mtrl_sac", "MtrlSacLearner"),
-    "pearl": Learned("rl_algos.pearl", "PearlLearner"),
-    "rl2": Learned("rl_algos.rl2", "Rl2Learner"),
+    @property
+    def learner(self) -> Callable[..., Learner]:
+        """The base's learner, whose agent is given adapters."""
+        return partial(self._lora.LoraLearner, base=super().learner, signal=self.signal)
+
+    @property
+    def about(self) -> str:
+        """The docstring that describes the adapters."""
+        return self._lora.__doc__ or ""
+
+
+def _transformer(module: str, learner: str, **about: Any) -> Method:
+    return Method(f"llm_adapt.{module}", learner, transformer=True, **about)
+
+
+def _with_lora(name: str, signal: Signal) -> LoraMethod:
+    base = _METHODS[name]
+    return LoraMethod(
+        base.module,
+        base.learner_name,
+        reads=base.reads,
+        adapts=with_steps(base.reads),
+        transformer=True,
+        signal=signal,
+        base=name,
+    )
+
+
+def with_steps(reads: Reads) -> Adapts:
+    """Return how an agent adapts that reads so much, and takes gradient steps as well."""
+    return "both" if reads == "trial" else "gradient"
+
+
+_METHODS: dict[str, Method] = {
+    "icl_ad": _transformer("icl_ad", "IclAdLearner", budget_share=0.2),
+    "icl_dpt": _transformer("icl_dpt", "IclDptLearner", budget_share=0.2),
+    "icl_rl": _transformer("icl_rl", "IclRlLearner", budget_share=0.2),
+    "lora_maml": _transformer("lora_maml", "LoraMamlLearner", reads="episode", adapts="gradient"),
+    "maml": Method("rl_algos.maml", "MamlLearner", reads="nothing", adapts="gradient"),
+    "mt": _transformer("multi_task", "MtLearner", reads="episode", adapts="not"),
+    "mtrl": Method("rl_algos.mtrl", "MtrlLearner", reads="nothing", adapts="not"),
+    "mtrl_finetune": Method(
+        "rl_algos.mtrl_finetune", "MtrlFinetuneLearner", reads="nothing", adapts="gradient"
+    ),
+    "mtrl_sac": Method(
+        "rl_algos.mtrl_sac",
+        "MtrlSacLearner",
+        reads="nothing",
+        adapts="not",
+        budget_share=0.04,
+    ),
+    "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),
+    "rl2": Method("rl_algos.rl2", "Rl2Learner"),
 }
-LEARNERS: dict[str, Learned | LearnedWithLora] = _LEARNED | {
-    f"lora_{signal}_{base}": LearnedWithLora(_LEARNED[base], signal)
+_LORA = {
+    f"lora_{signal}_{base}": _with_lora(base, signal)
     for signal in SIGNALS
     for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
 }
-"""Learned methods by name."""
+LEARNERS: Registry[Method] = Registry(_METHODS | _LORA, "metabridge.methods", Method)
+"""Learned methods by name: ours, then those of the entry points ``metabridge.methods``."""
 
 
 @dataclass(frozen=True)
 class TestTimeMethod:
-    """A way to tune a trained run at test: the name of its settings in ``experiments.in_trial``, and the signal."""
+    """A method of fine-tuning a trained run at test: the name of its settings in ``experiments.test_time``."""
 
     settings: str
     signal: Signal
+    detects: bool = False
+    """True if it takes steps only in trials that a detector calls failing."""
 
     @property
     def config(self) -> type[Any]:
         """The dataclass of its parameters."""
-        return getattr(importlib.import_module("experiments.in_trial"), self.settings)
+        return getattr(importlib.import_module("experiments.test_time"), self.settings)
 
 
 TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
@@ -132,37 +188,26 @@ TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
     "head_demos": TestTimeMethod("Head", "demos"),
     "full_reward": TestTimeMethod("Full", "reward"),
     "full_demos": TestTimeMethod("Full", "demos"),
-    "icl_then_lora": TestTimeMethod("Switch", "reward"),
+    "icl_then_lora": TestTimeMethod("Switch", "reward", detects=True),
 }
-"""Ways to tune a run, by name."""
+"""Methods of fine-tuning a run at test, by name."""
 
 
-def settings(spec: str, method: Learned | LearnedWithLora | TestTimeMethod) -> Any:
-    """The configuration of ``method`` that ``spec`` describes.
+def configure(spec: str, method: Method | TestTimeMethod) -> Any:
+    """Return the configuration of ``method`` that ``spec`` describes.
 
     Raises:
         UserError: an unknown key, an impossible value, or one that is not read.
     """
     values = config.split_spec(spec)[1]
-    if getattr(method, "signal", "reward") == "demos" and (
-        idle := values.keys() & set(method.config.by_reward)
-    ):
+    for_reward = set(getattr(method.config, "by_reward", ()))
+    if method.signal == "demos" and (idle := values.keys() & for_reward):
         raise UserError(
-            f"{spec!r} clones what it is shown; {', '.join(sorted(idle))}: for rewards. Leave it out."
+            f"{spec!r} clones demonstrations; {', '.join(sorted(idle))}: for rewards. Leave it out."
         )
     return config.build(method.config, spec, values)
 
 
-def bare(spec: str) -> str:
-    """The name in ``name:key=value``."""
+def name_of(spec: str) -> str:
+    """Return the name in ``name:key=value``."""
     return spec.partition(":")[0].strip()
-
-
-def is_learned(spec: str) -> bool:
-    """Whether ``spec`` names a method that is trained."""
-    return bare(spec) in LEARNERS
-
-
-def is_way(spec: str) -> bool:
-    """Whether ``spec`` names a way to tune a run."""
-    return bare(spec) in TEST_TIME_METHODS

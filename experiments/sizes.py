@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from experiments import registry
+
 _REFERENCES = (
     "random",
     "oracle",
@@ -30,27 +32,24 @@ _REFERENCES = (
     "beb",
     "search",
 )
-_LEARNED = ("maml", "mtrl_finetune", "pearl", "rl2")  # fmt: skip
+_LEARNED = ("maml", "mtrl_finetune", "pearl", "rl2")
 _QUICK = (*(name for name in _REFERENCES if name != "blind"), "rl2")
-
-SHARES = {"icl_ad": 0.2, "icl_dpt": 0.2, "icl_rl": 0.2, "mtrl_sac": 0.04, "pearl": 0.04}
-"""What part of a budget in environment steps is given to methods that take longer over each of them: those that learn
-many times from it, and transformers."""
 
 
 def share(method: str) -> float:
-    """Of a learned method (``pearl:latent=4``)."""
-    return SHARES.get(method.partition(":")[0], 1.0)
+    """Return the share of a budget in environment steps that a learned method gets (``pearl:latent=4``)."""
+    entry = registry.LEARNERS.get(registry.name_of(method))
+    return entry.budget_share if entry else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a comparison of this size plays."""
+    """The contents of a comparison of one size."""
 
     families: tuple[str, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Split names or patterns; a pattern that a family has no split for is passed over."""
+    """Split names or patterns; a pattern without a split in a family is passed over there."""
     trials: dict[str, int]
     """Trials of a split by family name."""
     seeds: tuple[int, ...]
@@ -61,12 +60,16 @@ class Size:
     """Configurations of every learned method that are trained for as long and scored on id_val; 1: the defaults."""
 
     def steps(self, family: str, method: str) -> int:
-        """The budget of a learned method on a family (its name), the smallest for one that is not listed.
+        """Return the budget of a learned method on a family: the smallest if the family is not listed.
 
-        Slower methods have a share of it: about as much time.
+        Slower methods have a share of it, so that all take about as long.
         """
         steps = self.budget.get(family, min(self.budget.values()))
         return round(share(method) * steps)
+
+    def trials_of(self, family: str) -> int:
+        """Return the trials of a split of a family: the fewest if the family is not listed."""
+        return self.trials.get(family, min(self.trials.values()))
 
 
 SIZES: dict[str, Size] = {

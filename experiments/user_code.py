@@ -1,4 +1,4 @@
-"""A user's own code: a file or a module is imported, its neighbours can be, and its errors are told as its own.
+"""A user's own code: a file or a module is imported, its neighbours can be, and its errors name its own lines.
 
 The folder is on ``sys.path`` for the time of a ``with``, after all others: ``random.py`` beside a user's file is no
 random for anybody else, nor is a file of that name. Modules that came from the folder are forgotten afterwards.
@@ -44,15 +44,15 @@ def importable(target: str) -> Generator[None, None, None]:
 
 
 def _is_found(package: str) -> bool:
-    """Whether it can be imported as things are; a module that has been imported says nothing of that."""
+    """True if it can be imported with the present ``sys.path``, whether or not it has been imported before."""
     return any(finder.find_spec(package, None) for finder in sys.meta_path)
 
 
 def load(target: str) -> Any:
-    """What ``path/to/file.py:name`` or ``module:name`` names, while it is ``importable``.
+    """Return the object that ``path/to/file.py:name`` or ``module:name`` names, while it is ``importable``.
 
     Raises:
-        UserError: there is no such file or name, or the import fails; says in which file and line.
+        UserError: there is no such file or name, or the import fails (with the file and line).
     """
     place, _, attribute = target.rpartition(":")
     with as_user_errors(f"{place} cannot be imported"):
@@ -82,7 +82,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextmanager
 def as_user_errors(what: str) -> Generator[None, None, None]:
-    """Turn what a user's code raises into a ``UserError`` that begins with ``what`` and says where it was raised."""
+    """Turn errors of a user's code into a ``UserError`` that begins with ``what`` and names the file and line."""
     try:
         yield
     except UserError:
@@ -112,7 +112,7 @@ _OTHERS = (
     *_OURS,
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
 )
-"""How the names of files begin that are not the user's."""
+"""Prefixes of the names of files that are not the user's."""
 
 
 def _root(file: Path) -> Path:

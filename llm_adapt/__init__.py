@@ -1,1 +1,1 @@
-"""Transformer track: in-context adaptation, LoRA few-shot fine-tuning and a text-prompted small language model."""
+"""Transformer track: in-context adaptation, and fine-tuning with adapters, per task or per family."""

@@ -1,9 +1,9 @@
-"""Adapters in peft's files: read if every setting is one that is computed alike here, refused by name otherwise.
+"""Adapters in peft's files: read if every setting is computed here as in peft, otherwise refused by the setting's name.
 
-An adapter is plain if its output is that of the base that we hold, changed by the adapter's own weights alone. Many
-settings of peft's say otherwise: an initialisation that takes something out of the base (PiSSA, OLoRA, CorDA, LoftQ,
-LoRA-GA), another formula (DoRA, rsLoRA), an update that is switched on by tokens (aLoRA). Later versions will add more.
-So the settings that pass are listed, and all others must be off.
+An adapter is plain if its output is that of our base, changed only by the adapter's own weights. Many settings of peft
+make adapters that are not: initialisations that also change the base (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA), other
+formulas (DoRA, rsLoRA), updates that tokens switch on (aLoRA). Later versions will add more. So the settings that pass
+are listed here, and all others must be off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _READ = {
     "IA3": {"target_modules", "exclude_modules", "feedforward_modules"},
     "PROMPT_TUNING": {"num_virtual_tokens"},
 }
-"""Settings that say what is computed."""
+"""Settings that define the computation."""
 _ABOUT = {"peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode"}
 _NOTES = {"peft_version", "auto_mapping", "runtime_config"}
 _IDLE = {
@@ -48,8 +48,8 @@ _IDLE = {
         "num_layers",
     },
 }
-"""Settings that change no output of a trained adapter, whatever they say."""
-_FIRST_WEIGHTS = {
+"""Settings that change no output of a trained adapter, whatever their value."""
+_INITIAL = {
     "LORA": {"megatron_core", "qalora_group_size", "eva_config"},
     "IA3": set(),
     "PROMPT_TUNING": {
@@ -59,24 +59,24 @@ _FIRST_WEIGHTS = {
         "tokenizer_kwargs",
     },
 }
-"""Likewise, and not to be given to peft, which may read other files for them or ask for more."""
+"""Settings of the initialisation, which change no output either. peft does not get them: it could read other files."""
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
     "bias": ("none",),
 }
-"""Values that pass, of settings with others that do not: initialisations after which the base is as it was."""
+"""Values that pass, of settings of which not all values do. These initialisations leave the base unchanged."""
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
-    """The settings of a plain adapter in a local folder, as a config of peft's, and its weights by name.
+    """The settings of a plain adapter in a local folder, as peft's config, and its weights by name.
 
     Raises:
-        UserError: there is none, it cannot be read, or it has a setting that is not computed alike here.
+        UserError: there is none, it cannot be read, or one of its settings is not computed in the same way here.
     """
     if not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(
             f"{str(folder)!r} holds no adapter of peft: it is no local folder with an {ADAPTER_CONFIG}. Give the "
-            "folder that it was saved in."
+            "folder in which the adapter was saved."
         )
     check_safetensors(folder, ADAPTER_WEIGHTS)
     files.verify(folder)
@@ -100,35 +100,34 @@ def read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _config(settings: dict[str, Any], folder: Path) -> Any:
-    """Settings as peft has them.
+    """The settings as peft's config.
 
     Raises:
-        UserError: they are of a kind that is not read here, or not plain.
+        UserError: the adapter is of a kind that is not read here, or not plain.
+        ValueError: a setting is not of its type.
     """
     kind = settings.get("peft_type")
     if kind not in _KINDS:
         raise UserError(
-            f"{folder} holds an adapter of kind {kind}; those that are read here: {', '.join(_KINDS)}."
+            f"{folder} holds an adapter of kind {kind}; expected one of {', '.join(_KINDS)}. Train one of these."
         )
     for name in _ABOUT & settings.keys():
         if not isinstance(settings[name], str | bool | None):
-            raise ValueError(f"{name} is {settings[name]!r}, where text is expected")
-    given = _READ[kind] | _ABOUT | _IDLE[kind]
-    rest = settings.keys() - given - _NOTES - _FIRST_WEIGHTS[kind]
-    if odd := sorted(name for name in rest if not _plain(name, settings[name])):
-        said = ", ".join(f"{name}={settings[name]!r}" for name in odd)
+            raise ValueError(f"{name} is {settings[name]!r}, expected text")
+    read = _READ[kind] | _ABOUT | _IDLE[kind]
+    others = settings.keys() - read - _NOTES - _INITIAL[kind]
+    if odd := sorted(name for name in others if not _is_plain(name, settings[name])):
+        listed = ", ".join(f"{name}={settings[name]!r}" for name in odd)
         raise UserError(
-            f"{folder} holds an adapter with {said}, which is not read here: its outputs would not be the same. Make "
-            "one without."
+            f"{folder} holds an adapter with {listed}, which is not read here: its outputs would not be the same. "
+            "Train one without."
         )
-    known = {field.name for field in dataclasses.fields(_KINDS[kind])}
-    return _KINDS[kind](
-        **{name: value for name, value in settings.items() if name in given & known}
-    )
+    known = read & {field.name for field in dataclasses.fields(_KINDS[kind])}
+    return _KINDS[kind](**{name: value for name, value in settings.items() if name in known})
 
 
-def _plain(name: str, value: Any) -> bool:
-    """Whether a setting has a value that is known to change nothing: off, unless others are listed."""
+def _is_plain(name: str, value: Any) -> bool:
+    """True if this value of a setting is known to change nothing: off, unless others are listed."""
     if name in _PLAIN:
         return value in _PLAIN[name]
     return value is None or value is False or (isinstance(value, dict | list | str) and not value)

@@ -1,11 +1,11 @@
-"""Attention of new tokens to one another and to a cache, as an attention function that transformers' decoders call.
+"""Attention of new tokens to one another and to a cache, as an attention function of transformers.
 
-A decoder's own layers stay as they are, so that adapters fit them; they pass ``past=`` on to the function that
-``AttentionInterface`` knows as ``ATTENTION``. The caches of transformers hold one length for all rows, and copy or
-write before they attend; here one new token attends to a cache where it lies, and nothing is written.
+A decoder's own layers do not change, so that adapters fit them; they pass ``past=`` on to the function that
+``AttentionInterface`` knows as ``ATTENTION``. The caches of transformers have one length for all rows, and copy or
+write before they attend. Here one new token attends to a cache in place, and nothing is written.
 
-Shape letters: B trials, T new tokens, C cached tokens attended to, S = C + T, H heads, G key-value heads, E numbers of
-a head; b is B, or 1 where all rows are alike.
+Shape letters: B trials, T new tokens, C cached tokens attended to, S = C + T, H heads, G key-value heads, E size of a
+head; b is B, or 1 if all rows are alike.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from bridge.errors import UserError
 from llm_adapt.cache import Cache, Entry, held
 
 ATTENTION = "metabridge"
-"""The name by which decoders find ``attend``."""
+"""The name of ``attend`` in the configs of decoders."""
 
 
 class Past:
-    """What the tokens of one call can attend to besides one another, and what they leave for the cache."""
+    """The cached keys and values of one call, and the new ones of its tokens, layer by layer."""
 
     def __init__(self, cache: Cache) -> None:
         self.shortest, self.longest = (int(length) for length in cache.length.aminmax())
@@ -38,44 +38,44 @@ class Past:
             (keys[:, :, : self.filled], values[:, :, : self.filled])
             for keys, values in zip(cache.keys, cache.values, strict=True)
         ]
-        self._left: list[tuple[Tensor, Tensor]] = []
+        self._new: list[tuple[Tensor, Tensor]] = []
 
     def swap(
         self, key: Tensor, value: Tensor
     ) -> tuple[Float[Tensor, "B G C E"], Float[Tensor, "B G C E"]]:
-        """Take the next layer's new keys and values ``[B, G, T, E]``, and give its cached ones."""
-        self._left.append((key, value))
-        return self._cached[len(self._left) - 1]
+        """Store the next layer's new keys and values ``[B, G, T, E]``, and return its cached ones."""
+        self._new.append((key, value))
+        return self._cached[len(self._new) - 1]
 
     @property
     def entry(self) -> Entry:
-        """Keys and values of the new tokens, ``[B, G, T, E]`` a layer."""
-        return Entry(*zip(*self._left, strict=True))
+        """Keys and values of the new tokens, ``[B, G, T, E]`` for each layer."""
+        return Entry(*zip(*self._new, strict=True))
 
 
 def visible(
     tokens: int, window: int, past: Past | None, device: torch.device
 ) -> Bool[Tensor, "b T S"] | None:
-    """Which tokens each new one attends to: the last ``window``, itself included. None: all that are there."""
+    """True where a new token attends to another: to the last ``window``, itself included. None: to all of them."""
     if past is None or not past.filled:
         if tokens <= window:
             return None
     elif tokens == 1 and past.shortest >= past.filled:
         return None
-    at = torch.arange(tokens, device=device)[None]
-    there = at
+    number = torch.arange(tokens, device=device)[None]
+    others = number
     if past is not None:
-        at = past.start[:, None] + at
-        there = torch.cat([held(past.start, past.capacity)[:, : past.filled], at], 1)
-    back = at[:, :, None] - there[:, None]
-    return (back >= 0) & (back < window) & (there >= 0)[:, None]
+        number = past.start[:, None] + number
+        others = torch.cat([held(past.start, past.capacity)[:, : past.filled], number], 1)
+    distance = number[:, :, None] - others[:, None]
+    return (distance >= 0) & (distance < window) & (others >= 0)[:, None]
 
 
 def check_attention(name: object) -> None:
-    """Refuse all attention functions but ours: the others ignore a policy's cache, and some its window.
+    """Refuse other attention functions than ours: they ignore a policy's cache, and some of them its window.
 
     Raises:
-        UserError: ``name`` is another one.
+        UserError: ``name`` is not ``ATTENTION``.
     """
     if name != ATTENTION:
         raise UserError(
@@ -95,7 +95,7 @@ def attend(
     past: Past | None = None,
     **options: Any,
 ) -> tuple[Float[Tensor, "B T H E"], None]:
-    """A token attends where the mask is true; without one to all of ``past``, and to the new tokens up to itself."""
+    """Attention where the mask is True; without a mask to all of ``past``, and to new tokens up to the token itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
     if not keys.shape[2]:
         return sdpa_attention_forward(
@@ -118,7 +118,7 @@ def _attend_from_one(
     mask: Bool[Tensor, "b 1 1 S"] | None,
     scaling: float,
 ) -> Float[Tensor, "B 1 H E"]:
-    """One softmax over the cached tokens and the new one, not laid side by side: that would copy them all."""
+    """One softmax over the cached tokens and the new one, without concatenation, which would copy the cache."""
     rows, heads, _, size = query.shape
     query = query.reshape(rows, key.shape[1], -1, size) * scaling
     score = torch.cat([query @ keys.transpose(2, 3), query @ key.transpose(2, 3)], -1)

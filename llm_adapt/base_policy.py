@@ -1,4 +1,4 @@
-"""The frozen policies that adapters are made for: read from files, and told from one another by their weights."""
+"""The frozen policies that adapters are made for: read from files, and identified by their weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llm_adapt.policy import TransformerPolicy
 
 
 def fingerprint(policy: TransformerPolicy) -> str:
-    """Sixteen hex digits that say which weights these are."""
+    """A name with sixteen hex digits of a hash of all weights."""
     digest = hashlib.sha256()
     for name, weights in sorted(policy.state_dict().items()):
         digest.update(name.encode() + raw_bytes(weights))
@@ -35,46 +35,48 @@ def read(folder: Path) -> TransformerPolicy:
     """
     try:
         check_model(folder)
-        with seeded_init(0), quiet():  # new weights are replaced at once
+        with seeded_init(0), quiet():  # initial weights are replaced at once
             found: Any = TransformerPolicy.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         policy, report = found
         for fault, kind in (
             ("it lacks", "missing_keys"),
-            ("its config.json says nothing of", "unexpected_keys"),
+            ("its config.json has no place for", "unexpected_keys"),
         ):
             if report[kind]:
                 raise ValueError(f"{fault} {', '.join(sorted(report[kind]))}")
         return policy
-    except Exception as error:  # of any of the libraries that take part
+    except Exception as error:  # from any of the libraries involved
         raise UserError(
             f"{folder} holds no policy that can be read ({error}). Fine-tune it again."
         ) from error
 
 
 def check_base(config: peft.PeftConfig, policy: TransformerPolicy, folder: Path) -> None:
-    """Whether an adapter in ``folder`` was made for this policy: by its fingerprint, or by the folder that peft names.
+    """Make sure that the adapter in ``folder`` was made for this policy, by its fingerprint or the folder it names.
 
     Raises:
-        UserError: it was made for another, or does not say for which.
+        UserError: it was made for another policy, or names none.
     """
-    named, own = config.base_model_name_or_path, fingerprint(policy)
-    base = fingerprint(read(Path(named))) if named and Path(named).is_dir() else named
+    base, own = config.base_model_name_or_path, fingerprint(policy)
+    if base and Path(base).is_dir():
+        base = fingerprint(read(Path(base)))
     if not base:
         raise UserError(
-            f"{folder} holds an adapter that does not say of which policy it is. If it is this one, write "
+            f"{folder} holds an adapter that names no policy as its base. If it is this one, write "
             f'"base_model_name_or_path": "{own}" into its adapter_config.json.'
         )
     if base != own:
         raise UserError(
-            f"{folder} holds an adapter of the policy {base}, and this one is {own}. Load the one it is of."
+            f"{folder} holds an adapter of the policy {base}; expected {own}. Load the adapter's own base."
         )
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """No bars for files of a moment, and no word on an attribute that peft 0.21 reads and transformers has renamed."""
+    """Inside this context there are no progress bars of transformers, and no warning about an attribute that peft 0.21
+    reads and transformers has renamed."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

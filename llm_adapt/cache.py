@@ -1,8 +1,8 @@
-"""What a transformer has read of B trials: keys and values, each row at a length of its own.
+"""A cache of keys and values for B trials, each row with a length of its own.
 
-A row's tokens stand in a ring: token i in slot i modulo the capacity, over token i - capacity. So a row that has read
-more than the capacity keeps the newest, and a row that has stood still keeps all that it had. Reading writes nothing;
-``write`` and ``extend`` write in place.
+A row is a ring: token i is in slot i modulo the capacity, where it replaces token i - capacity. So a row that has read
+more than the capacity keeps the newest tokens, and a row that does not move keeps what it had. Reading does not change
+a cache; ``write`` and ``extend`` write in place.
 
 Shape letters: B trials, T tokens, C capacity, H key-value heads, D sizes of a head.
 """
@@ -17,34 +17,34 @@ from torch import Tensor
 
 
 class Entry(NamedTuple):
-    """Keys and values of one token of each row, a tensor a layer."""
+    """Keys and values of one token of each row, one tensor for each layer."""
 
     keys: tuple[Float[Tensor, "B H D"], ...]
     values: tuple[Float[Tensor, "B H D"], ...]
 
 
 class Cache(NamedTuple):
-    """Keys and values of the newest tokens, a tensor a layer; a slot that holds no token yet holds zeros."""
+    """Keys and values of the newest tokens, one tensor for each layer. Slots without a token yet are zero."""
 
     keys: tuple[Float[Tensor, "B H C D"], ...]
     values: tuple[Float[Tensor, "B H C D"], ...]
     length: Int[Tensor, " B"]
-    """How many tokens have been read, those that were pushed out included."""
+    """Number of tokens read so far, including those that have been replaced."""
 
     @property
     def capacity(self) -> int:
-        """C."""
+        """C, the number of slots of a row."""
         return self.keys[0].shape[2]
 
 
 def held(length: Int[Tensor, " B"], capacity: int) -> Int[Tensor, "B C"]:
-    """Which token each slot of a row holds that has read ``length`` tokens, by number; negative: none yet."""
+    """The number of the token in each slot after ``length`` tokens; negative if there is none yet."""
     newest = length[:, None] - 1
     return newest - (newest - torch.arange(capacity, device=length.device)) % capacity
 
 
 def write(cache: Cache, entry: Entry, live: Bool[Tensor, " B"] | None = None) -> Cache:
-    """One more token in every live row (None: in all), in place."""
+    """Write one more token into every live row (None: all), in place."""
     slot = cache.length % cache.capacity
     rows = torch.arange(len(slot), device=slot.device) if live is None else live.nonzero()[:, 0]
     for ring, new in zip(cache.keys + cache.values, entry.keys + entry.values, strict=True):
@@ -53,9 +53,9 @@ def write(cache: Cache, entry: Entry, live: Bool[Tensor, " B"] | None = None) ->
 
 
 def extend(cache: Cache, entry: Entry, count: Int[Tensor, " B"]) -> Cache:
-    """As many more tokens in each row as ``count`` says, in place: equal to so many times ``write``.
+    """Write ``count`` more tokens into each row, in place: equal to ``count`` times ``write``.
 
-    ``entry`` holds T tokens, ``[B, H, T, D]``, of which the first ``count`` are written.
+    ``entry`` has T tokens, ``[B, H, T, D]``, of which the first ``count`` are written.
     """
     t = torch.arange(entry.keys[0].shape[2], device=count.device)
     rows, t = ((t < count[:, None]) & (t >= count[:, None] - cache.capacity)).nonzero().unbind(1)

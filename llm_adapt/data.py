@@ -2,7 +2,7 @@
 
 A collection is an endless row of shards. What is in a shard is a function of its number and of the collection's
 definition alone: family (by hash), split, sources, seed, trial, rows of a shard. It lies in a folder that is named by
-the hash of the definition, beside a card that says what it is; a shard that is there is not made again. A row is one
+the hash of the definition, beside a card that describes it; a shard that is there is not made again. A row is one
 history, so that nothing that is cut from a row crosses a task's boundary.
 
 The folder is a dataset like any other: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
@@ -49,13 +49,13 @@ CACHE = "METABRIDGE_CACHE"
 
 @dataclass(frozen=True)
 class Definition:
-    """All that decides what a collection holds."""
+    """Everything that the contents of a collection depend on."""
 
     family: str
     """Canonical name."""
     family_hash: str
     split: str
-    """Whose tasks are played."""
+    """The split of the tasks."""
     sources: tuple[str, ...]
     seed: int
     episodes: int
@@ -72,20 +72,20 @@ class Definition:
 
 
 def cache_folder() -> Path:
-    """Where collections are kept unless told."""
+    """Return the folder of collections without a folder of their own."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
 
 
 class Stored(NamedTuple):
-    """Histories that somebody has made."""
+    """Histories from files."""
 
     rows: datasets.Dataset
     split: str
-    """Whose tasks were played."""
+    """The split of the tasks."""
     tasks: Int[Tensor, " n"]
-    """Which of them, in the order of rows."""
+    """Numbers of the tasks, in the order of rows."""
     name: str
-    """What they are, wherever they lie: the collection's hash, and the numbers of its shards."""
+    """Identity, whatever the place: the collection's hash, and the numbers of its shards."""
 
 
 def stored(place: Path, family: TaskFamily) -> Stored:
@@ -109,7 +109,7 @@ def stored(place: Path, family: TaskFamily) -> Stored:
 
 
 class Collection:
-    """The shards of one definition, made as they are asked for.
+    """The shards of one definition, each made when it is first read.
 
     Args:
         family: whose tasks are played.
@@ -143,7 +143,7 @@ class Collection:
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
         self.agents = agents
         self.steps: int | None = None
-        """How many there are, where no more can be made."""
+        """Number of steps, if no more can be made."""
 
     @classmethod
     def opened(cls, folder: Path, family: TaskFamily) -> Collection:
@@ -179,7 +179,7 @@ class Collection:
         return made
 
     def steps_of(self, path: Path) -> int:
-        """How many a shard holds.
+        """Return the number of steps in a shard.
 
         Raises:
             UserError: it cannot be read, or has not as many rows as a shard of this collection.
@@ -204,7 +204,7 @@ class Collection:
         )
 
     def path(self, shard: int) -> Path:
-        """Where a shard lies, or will."""
+        """Return the path of a shard, whether or not it exists."""
         return self.folder / f"shard-{shard:05d}.parquet"
 
     def shard(self, number: int) -> datasets.Dataset:
@@ -245,11 +245,6 @@ class Collection:
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
-        if not (self.folder / _DEFINITION).exists():
-            files.write_text(self.folder / "README.md", self._card())
-            files.write_text(
-                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
-            )
         agents = [
             self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources
         ]
@@ -263,6 +258,11 @@ class Collection:
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
+        if not (self.folder / _DEFINITION).exists():
+            files.write_text(self.folder / "README.md", self._card())
+            files.write_text(
+                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
+            )
         parquet.write(path, made.data.table)
 
     def _card(self) -> str:
@@ -289,7 +289,7 @@ _SAYS = {
     "episodes": int,
     "rows": int,
 }
-"""What it says, and in which types; and versions, which are compared first."""
+"""Keys of a definition file, and their types; versions are compared first."""
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
 _SPACED = ("obs", "action", "next_obs", "asked", "best")
 

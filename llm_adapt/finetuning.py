@@ -26,16 +26,17 @@ from torch import Tensor, nn
 
 from bridge.errors import DivergenceError, UserError
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import PpoTargets, losses, ppo_targets
+from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import seeded_init
 from bridge.training.rollouts import Batch, play_trials
+from bridge.training.trial_ppo import Evaluation, targets_of
 from llm_adapt import data, icl_rl
 from llm_adapt.histories import one_episode
-from llm_adapt.icl_rl import tokens_of
-from llm_adapt.imitation import surprise
+from llm_adapt.icl_rl import new_critic, tokens_of
+from llm_adapt.imitation import nll_and_accuracy
 from llm_adapt.in_context import InContext
 from llm_adapt.trainable import Finetuned, Kind, Trainable
 from llm_adapt.windows import cut
@@ -194,7 +195,7 @@ class Demonstrations:
         asked, did = found.steps.obs, found.steps.action
         windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
         out = self.policy(windows.tokens).out.float()
-        nats, hits = surprise(self.policy.actions, out, windows.label, windows.inside)
+        nats, hits = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
         return nats, {"hits": hits.item()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -206,90 +207,76 @@ class Demonstrations:
 
 
 class Returns:
-    """Raise the return of trials on k tasks of a split."""
+    """PPO on whole trials of k tasks of a split, with a new critic."""
 
     def __init__(self, agent: InContext, family: TaskFamily, split: str, config: Config) -> None:
         self.agent, self.policy, self.family, self.split = agent, agent.policy, family, split
-        self.trial, self.numbers = (
-            agent.past(family.trial(split)),
-            tuned_tasks(family, split, config.tasks),
-        )
-        span = self.trial.episodes * self.trial.horizon
-        self.trials, self.played, self.env_steps = max(_PPO.minibatches, config.batch // span), 0, 0
-        self.scale, width, self.seed = (
-            ReturnScale(span),
-            self.policy.config.backbone_config.hidden_size,
-            config.seed,
-        )
+        self.trial = agent.past(family.trial(split))
+        self.numbers = tuned_tasks(family, split, config.tasks)
+        steps = self.trial.episodes * self.trial.horizon
+        self.trials = max(_PPO.minibatches, config.batch // steps)
+        self.played, self.env_steps, self.seed = 0, 0, config.seed
+        self.scale = ReturnScale(steps)
         with seeded_init(config.seed):
-            self.critic = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+            self.critic = new_critic(self.policy)
         self.learned = list(self.critic.parameters())
 
     def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """PPO's on a batch of trials, which serves as many gradient steps as an epoch of pretraining has passes."""
+        """PPO's loss on a batch of trials. A new batch is played every ``icl_rl.Config.epochs`` gradient steps."""
         if step % _PPO.epochs == 0:
             self._play()
-        out, score = self._read(self.batch)
-        log_prob, entropy = self.policy.actions.log_prob_and_entropy(out, self.batch.action)
-        found = losses(log_prob, entropy, score, self.targets, clip=_PPO.clip)
-        loss = (
-            found.loss_policy
-            + _PPO.value_weight * found.loss_value
-            - left * _PPO.entropy * found.entropy
-        )
+        evaluation = self._evaluate(self.batch)
+        found = losses(*evaluation, self.targets, clip=_PPO.clip)
+        loss = found.total(value_weight=_PPO.value_weight, bonus=left * _PPO.entropy)
         return loss, {
             "trial_return": self.batch.reward.sum(0).mean().item(),
             "entropy": found.entropy.item(),
+            "approx_kl": found.approx_kl.item(),
+            "explained_variance": explained_variance(evaluation.score, self.targets),
         }
 
     @torch.no_grad()
     def _play(self) -> None:
-        """A trial a row by the policy as it is, on the k tasks in turn, and what its steps were worth."""
+        """Play a batch of trials by the current policy, on the k tasks in turn, and compute its targets."""
         row = self.played + torch.arange(self.trials)
         tasks = self.family.sample(self.split, self.numbers[row % len(self.numbers)])
         noise = TrialNoise.of(f"finetune/play/{self.seed}", row)
-        self.batch = batch = play_trials(
+        self.batch = play_trials(
             self.agent, self.family, self.trial, noise, means=False, tasks=tasks
         )
-        steps = int(batch.live.sum())
-        self.played, self.env_steps = self.played + self.trials, self.env_steps + steps
-        self.scale.update(batch.critic_reward, batch.live, gamma=_PPO.gamma)
-        out, score = self._read(batch)
-        behaviour, _ = self.policy.actions.log_prob_and_entropy(out, batch.action)
-        self.targets = ppo_targets(
-            behaviour,
-            score,
-            batch.critic_reward,
-            batch.live,
-            self.scale,
-            length=steps / self.trials,
-            gamma=_PPO.gamma,
-            lam=_PPO.lam,
-        )
+        steps = int(self.batch.live.sum())
+        self.played += self.trials
+        self.env_steps += steps
+        before = self._evaluate(self.batch)
+        length = steps / self.trials
+        self.targets = targets_of(self.batch, before, self.scale, _PPO, length=length)
+
+    def _evaluate(self, batch: Batch) -> Evaluation:
+        hidden = self.policy.hidden(tokens_of(batch, self.policy.layout)).transpose(0, 1)
+        out, score = self.policy.actor(hidden), self.critic(hidden.float()).squeeze(-1)
+        log_prob, entropy = self.policy.actions.log_prob_and_entropy(out.float(), batch.action)
+        return Evaluation(log_prob, entropy, score)
 
     def state_dict(self) -> dict[str, Any]:
-        """The critic, and the batch that the next gradient steps may still be on."""
-        state: dict[str, Any] = {name: getattr(self, name) for name in ("played", "env_steps")}
-        state |= {name: getattr(self, name).state_dict() for name in ("critic", "scale")}
+        """The critic, and the batch that the next gradient steps may still use."""
+        state = {
+            "played": self.played,
+            "env_steps": self.env_steps,
+            "critic": self.critic.state_dict(),
+            "scale": self.scale.state_dict(),
+        }
         if self.played:
-            state |= {
-                "batch": self.batch,
-                "targets": self.targets._replace(live=self.batch.live.clone()),
-            }
+            live = self.batch.live.clone()  # a tensor is saved under one name only
+            state |= {"batch": self.batch, "targets": self.targets._replace(live=live)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         self.played, self.env_steps = state["played"], state["env_steps"]
         self.critic.load_state_dict(state["critic"])
         self.scale.load_state_dict(state["scale"])
         if self.played:
             self.batch, self.targets = Batch(*state["batch"]), PpoTargets(*state["targets"])
-
-    def _read(self, batch: Batch) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "T B"]]:
-        """What the policy and the critic say before every step."""
-        hidden = self.policy.hidden(tokens_of(batch, self.policy.layout)).transpose(0, 1)
-        return self.policy.actor(hidden).float(), self.critic(hidden.float()).squeeze(-1)
 
 
 def tuned_tasks(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:

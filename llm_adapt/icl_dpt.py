@@ -1,14 +1,14 @@
 """Decision-pretrained transformer (Lee et al. 2023, arXiv 2306.14892): name the best action, given a history.
 
-Trained to say what the informed oracle would do in a state drawn at random, a policy that sees only the history says
-how probable each action is to be the best one. To draw from that is posterior sampling, and it explores.
+A policy that reads only a history and is trained to predict the informed oracle's action in a random state outputs the
+probability of each action that it is the best one. To sample from this is posterior sampling, which explores.
 
 Deviations from the paper:
- 1. A context is a history in its order, and a state is asked about at every step of it. (The original: a set of
- transitions, in any order, and one state.)
- 2. Histories come from several learners and from random play, which know no more than the history shows.
- 3. A token tells a transition and asks about a state at once (``llm_adapt/tokens.py``).
- 4. At play the context grows with every step and slides beyond its window. (The original: whole episodes.)
+ 1. A context is a history in its order, with a query state at every step. (The paper: a set of transitions in any
+    order, and one query state.)
+ 2. Histories come from several learners and from random play, which know no more than the history contains.
+ 3. A token holds both a transition and a query state (``llm_adapt/tokens.py``).
+ 4. At play the context grows with every step and slides beyond its window. (The paper: whole episodes.)
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["SPACE", "Config", "IclDptLearner"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(imitation.Config):
-    """As for every imitation."""
+    """Policy and training, as for every imitation."""
 
     display_name: ClassVar[str] = "DPT"
 
 
 class IclDptLearner(ImitationLearner):
-    """The oracle's actions are the labels."""
+    """Labels are the oracle's actions."""
 
     method = "icl_dpt"
     supervision = "optimal_actions"
 
     def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """What is best in a state that may be any?"""
+        """The query state of each step, and the oracle's action in it."""
         return histories.asked, histories.best

@@ -1,7 +1,7 @@
-"""The in-context agent: a transformer policy that adapts by what it has read. No weight moves at test.
+"""The in-context agent: a transformer policy that adapts by reading its trial. No weight moves at test.
 
-Its memory is the cache of its policy and the last transition, which the next token tells. Beyond the policy's window
-the oldest transitions are forgotten.
+Its memory is the policy's cache and the last transition, which is part of the next token. The oldest transitions slide
+out of the policy's window.
 
 Shape letters: B trials, T steps.
 """
@@ -18,15 +18,15 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
+from bridge.transitions import stacked
 from llm_adapt.cache import Cache, write
 from llm_adapt.policy import TransformerPolicy
 from llm_adapt.tokens import Transition
 
 
 class Memory(NamedTuple):
-    """Everything the agent knows of its task."""
+    """The cache of what was read, and the transition that the next token holds."""
 
     cache: Cache
     last: Transition
@@ -37,19 +37,31 @@ class InContext(nn.Module):
 
     policy_modules: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
     reads: ClassVar[Literal["trial", "episode"]] = "trial"
-    """Of what it keeps its past; with the end of that it forgets."""
+    """Scope of the context: cleared at the end of each trial or each episode."""
 
     def __init__(self, policy: TransformerPolicy, card: Card) -> None:
         super().__init__()
         self.policy, self.card = policy, card
+        self.observation, self.action = policy.layout.observation, policy.layout.action
+
+    @property
+    def network(self) -> TransformerPolicy:
+        """The network that decides."""
+        return self.policy
+
+    @property
+    def actions(self) -> spaces.Actions:
+        """The distributions of actions."""
+        return self.policy.actions
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        span = self.past(trial).episodes * trial.horizon + 1  # one may ask what it would do next
+        context = self.past(trial)
+        span = context.episodes * context.horizon + 1  # a query after the last step is a token, too
         return Memory(self.policy.new_cache(len(rng), span), self.policy.layout.nothing_yet(rng))
 
     @classmethod
     def past(cls, trial: Trial) -> Trial:
-        """What of ``trial`` it can remember at most."""
+        """The part of ``trial`` that the context can hold."""
         return trial if cls.reads == "trial" else Trial(1, trial.horizon)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
@@ -58,71 +70,40 @@ class InContext(nn.Module):
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
         out, noise = _single(reading.out), rng if explore else None
-        return self.policy.actions.decide(out, noise, self.card.temperature)._replace(
-            carry=reading.entry
-        )
+        decision = self.actions.decide(out, noise, self.card.temperature)
+        return decision._replace(carry=reading.entry)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """One more token in the cache, that of this step's observation; the transition is for the next one."""
+        """Write this step's token into the cache. The step's transition is part of the next token."""
         entry = carry
         if entry is None:
-            entry = self.policy.read(
-                self.policy.layout.token(step.obs, memory.last), memory.cache
-            ).entry
+            token = self.policy.layout.token(step.obs, memory.last)
+            entry = self.policy.read(token, memory.cache).entry
         cache = write(memory.cache, entry, step.live)
         return Memory(cache, tree.where(step.live, Transition.of(step), memory.last))
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
-        """Steps read in one pass, those that a row lived."""
-        columns = zip(*(Transition.of(step) for step in steps), strict=True)
-        everyone = torch.ones_like(steps[0].terminated)
-        live = torch.stack([everyone if step.live is None else step.live for step in steps], 1)
-        count, row, order = (
-            live.sum(1),
-            torch.arange(len(live), device=live.device)[:, None],
-            live_first(live),
-        )
-        lived = Transition(*(torch.stack(column, 1)[row, order] for column in columns))
-        cache = self.policy.absorb(
-            self.policy.layout.trial(lived, memory.last), memory.cache, count
-        )
-        newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in lived))
+        """Read many steps in one pass, of each row those in which it acted."""
+        recorded = stacked(steps)
+        count, order = recorded.live.sum(1), live_first(recorded.live)
+        row = torch.arange(len(order), device=order.device)[:, None]
+        played = Transition(*(part[row, order] for part in Transition.of(recorded)))
+        tokens = self.policy.layout.trial(played, memory.last)
+        cache = self.policy.absorb(tokens, memory.cache, count)
+        newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in played))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         return memory
 
-    @property
-    def network(self) -> TransformerPolicy:
-        """What decides."""
-        return self.policy
-
-    @property
-    def observation(self) -> Discrete | Box:
-        """The space of observations."""
-        return self.policy.layout.observation
-
-    @property
-    def action(self) -> Discrete | Box:
-        """The space of actions."""
-        return self.policy.layout.action
-
-    @property
-    def actions(self) -> spaces.Actions:
-        """The distributions of actions."""
-        return self.policy.actions
-
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
-        steps, layout = lived.packed(), self.policy.layout
-        end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
-        read = Transition(steps.obs, steps.action, steps.reward, steps.next_obs, end)
-        tokens = layout.trial(
-            read, layout.nothing_yet(Rows(torch.zeros_like(end[:, 0], dtype=torch.int64)))
-        )
-        return lived.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
+        steps, layout = Transition.of(buffer.packed()), self.policy.layout
+        rows = Rows(torch.zeros_like(steps.end[:, 0], dtype=torch.int64))
+        tokens = layout.trial(steps, layout.nothing_yet(rows))
+        return buffer.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
 
 
 def _single(out: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
-    """Outputs in half precision as float32, in which distributions are computed; others as they are."""
+    """Half-precision outputs as float32, in which distributions are computed; others unchanged."""
     return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out

@@ -1,7 +1,7 @@
-"""Weights are read from local folders, and from safetensors alone: nothing that is loaded can execute code.
+"""Checks of local folders: weights are read from safetensors only, so that nothing that is loaded can execute code.
 
-The loaders of transformers and peft take a name that is no folder for one on a model hub, and read pickles where there
-is nothing else. So every folder is checked here before it is given to them.
+The loaders of transformers and peft look for a name that is no folder on a model hub, and read pickles if there is
+nothing else. So every folder is checked here before they get it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 def check_model(folder: Path) -> None:
-    """Refuse a folder from which more or less would be read than a model's config and its safetensors.
+    """Make sure that exactly a model's config and its safetensors would be read from a folder.
 
     Raises:
         UserError: it is no local folder with a config.json, it has no safetensors, or it is also an adapter's, for
@@ -32,19 +32,18 @@ def check_model(folder: Path) -> None:
 
 
 def check_safetensors(folder: Path, pattern: str) -> None:
-    """Refuse a folder without the safetensors that are looked for.
+    """Make sure that a folder has safetensors whose names match ``pattern``.
 
     Raises:
-        UserError: it has none; files of other kinds that it has are named.
+        UserError: it has none; its files of other kinds are named.
     """
-    if not any(folder.glob(pattern)):
-        others = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-        found = (
-            f" It has {', '.join(others)}, which is not read: such a file can execute code."
-            if others
-            else ""
-        )
-        raise UserError(
-            f"{folder} has no {pattern}.{found} Load the weights where you trust them, and save them again with "
-            "save_pretrained."
-        )
+    if any(folder.glob(pattern)):
+        return
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    found = ""
+    if pickles:
+        found = f" It has {', '.join(pickles)}, which is not read: such a file can execute code."
+    raise UserError(
+        f"{folder} has no {pattern}.{found} Load the weights where you trust them, and save them again with "
+        "save_pretrained."
+    )

@@ -1,15 +1,14 @@
 """LoRA few-shot fine-tuning (Hu et al. 2021, arXiv 2106.09685) in a trial: the transformer track's mirror of MAML.
 
-A pretrained transformer policy plays, and takes gradient steps at test in low-rank adapters that each trial has of its
-own; the base stays as it is. The signal is MAML's, the trial's own rewards (``reward``), or demonstrations that are
-shown (``demos``). What the policy reads it goes on reading: a base that adapts in context does so, too, and what is
-tuned is how it reads.
+A pretrained transformer policy plays and takes gradient steps at test in low-rank adapters, of which each trial has its
+own; the base does not change. The signal is MAML's, the trial's own rewards (``reward``), or demonstrations given as
+context (``demos``). The policy keeps its context: a base that adapts in context continues to do so.
 
 Deviations from the paper, which fine-tunes large language models on a task's training set:
- 1. Every trial has adapters of its own, and all of them are tuned in one pass (``llm_adapt/low_rank.py``).
- 2. The data are a trial's few episodes, in their order, with policy gradients or cloning as losses
+ 1. Every trial has adapters of its own, and all of them are trained in one pass (``llm_adapt/low_rank.py``).
+ 2. The data are a trial's few episodes in their order, with a policy gradient or cloning as loss
     (``bridge/test_time/agent.py``).
- 3. No dropout, and no warm-up of the learning rate: there are a few steps only.
+ 3. No dropout, and no warm-up of the learning rate, since there are few steps.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from bridge.config import Width
 from bridge.errors import UserError
 from bridge.protocol import Learner
 from bridge.tasks.base import TaskFamily
-from bridge.test_time.agent import FineTuned, GradientSteps, Signal, card_of
+from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.settings import GradientSteps, Signal
 from bridge.test_time.weights import Combined, PerTrialWeights, TrialWeights
 from bridge.training.workers import Workers
 from llm_adapt.in_context import InContext
@@ -34,56 +34,52 @@ from llm_adapt.policy import TransformerPolicy
 
 @dataclass(frozen=True, kw_only=True)
 class Config(GradientSteps):
-    """Which adapters, and how they are moved."""
+    """Adapters and their gradient steps."""
 
     rank: Width = 8
     """r of each adapter."""
     alpha: int = 16
-    """What updates are multiplied by, times r."""
+    """Scale of the low-rank updates, times r."""
     targets: str = ""
     """Ends of the names of adapted modules, joined by +; empty: queries and values of attention."""
     embedding: bool = False
-    """Whether the input embedding is a trial's own, too: without it a base reads rewards as it always did."""
+    """Train the input embedding of each trial as well; otherwise a base reads rewards as in pretraining."""
     adapter: str = ""
-    """Where every trial's adapter begins: a folder of peft's, as ``metabridge finetune`` writes, with a rank, alpha and
-    targets of its own. Empty: from one that changes nothing."""
+    """Initial adapter of every trial: a folder of peft's, as ``metabridge finetune`` writes, with a rank, alpha and
+    targets of its own. Empty: an adapter that changes nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_numbers("1 or more", "rank", "alpha")
-        if self.adapter and (self.rank, self.alpha, self.targets) != (
-            Config.rank,
-            Config.alpha,
-            Config.targets,
-        ):
+        defaults = (Config.rank, Config.alpha, Config.targets)
+        if self.adapter and (self.rank, self.alpha, self.targets) != defaults:
             raise UserError(
-                f"adapter={self.adapter} settles rank, alpha and targets. Leave these out."
+                f"adapter={self.adapter} fixes rank, alpha and targets. Leave these out."
             )
 
-    def tuner(self, policy: TransformerPolicy) -> TrialWeights:
-        """What each trial has of its own.
+    def trial_weights(self, policy: TransformerPolicy) -> TrialWeights:
+        """The weights that each trial has of its own.
 
         Raises:
-            UserError: a module that the policy does not have, a rank that one has no room for, or an adapter of another
-                policy.
+            UserError: the policy has no such module, the rank does not fit it, or the adapter is of another policy.
         """
         if self.adapter:
             adapters: TrialWeights = PretrainedLora(*load(policy, Path(self.adapter)))
         else:
             targets = tuple(self.targets.split("+")) if self.targets else targets_of(policy)
             adapters = BatchedLora(rank=self.rank, alpha=self.alpha, targets=targets)
-            adapters.modules(policy)  # refused now rather than in a trial
+            adapters.modules(policy)  # raises now rather than in a trial
         return Combined((adapters, PerTrialWeights(("embed",)))) if self.embedding else adapters
 
 
 def lora(agent: InContext, config: Config, signal: Signal) -> FineTuned:
     """An in-context agent with adapters."""
-    tuner = config.tuner(agent.policy)
-    return FineTuned(agent, tuner, config, card_of(agent, tuner, f"lora_{signal}"), signal)
+    weights = config.trial_weights(agent.policy)
+    return FineTuned(agent, weights, config, card_of(agent, weights, f"lora_{signal}"), signal)
 
 
 class LoraLearner:
-    """Pretrains the base, by the base's own learner; its agent is tuned at test."""
+    """The learner of the base, whose agent gets adapters: all that is saved and counted is the base's."""
 
     def __init__(
         self,
@@ -95,11 +91,8 @@ class LoraLearner:
         base: Callable[..., Learner],
         signal: Signal,
     ) -> None:
-        self.base, self.config, self.signal = (
-            base(family, config, seed=seed, workers=workers),
-            config,
-            signal,
-        )
+        self.base = base(family, config, seed=seed, workers=workers)
+        self.config, self.signal = config, signal
         self.agent()  # adapters that do not fit are refused before anything is trained
 
     @property
@@ -109,29 +102,29 @@ class LoraLearner:
 
     @property
     def grad_steps(self) -> int:
-        """Steps of the optimiser in pretraining."""
+        """Optimiser steps of pretraining."""
         return self.base.grad_steps
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """The base's."""
+        """One update of the base."""
         return self.base.update(spent)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's."""
+        """The state of the base."""
         return self.base.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Into the base."""
+        """Restore the state of the base."""
         self.base.load_state_dict(state)
 
     def agent(self) -> FineTuned:
-        """The policy as trained so far, and how it is tuned."""
+        """The base as trained so far, with adapters."""
         agent: Any = self.base.agent()
         return lora(agent, self.config, self.signal)
 
 
 def with_base(base: type[Any]) -> type[Any]:
-    """The configuration of a base, and of how it is tuned."""
+    """A configuration class with the fields of a base's and those of its adapters."""
 
     def check(self: Any) -> None:
         base.__post_init__(self)

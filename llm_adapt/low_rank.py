@@ -2,9 +2,9 @@
 
     y = W x + alpha / r * B_n A_n x,    for the rows of task n
 
-peft has a model a task. Here the N adapters of a module are two tensors, and a pass of N tasks is one pass of the base
-and two small products a module. The decoder's layers stay as they are: the update is added where a layer's output comes
-out. Files are peft's own, an adapter each.
+peft has one model a task. Here the N adapters of a module are two tensors, and a pass of N tasks is one pass of the
+base and two small products a module. The decoder's layers do not change: hooks add the update to a layer's output.
+Files are peft's own, one adapter each.
 
 Shape letters: N adapters, T tokens, r rank, I inputs and O outputs of a module.
 """
@@ -37,64 +37,64 @@ from llm_adapt.policy import TransformerPolicy
 
 Linear = nn.Linear | Conv1D
 _LARGEST = 1 << 24
-"""Ranks and alphas up to this are told apart in float32."""
+"""Largest rank and alpha: float32 represents all integers up to this."""
 _PREFIX = "base_model.model."
-"""Before the names of modules in peft's files."""
+"""Prefix of the names of modules in peft's files."""
 
 
 class Adapters(NamedTuple):
-    """What N tasks add to each adapted module, by its name; every tensor leads with the tasks, as a memory's do."""
+    """The adapters of N tasks, by the name of the adapted module; every tensor leads with N, as a memory's do."""
 
     down: dict[str, Float[Tensor, "N r I"]]
-    """A of the paper."""
+    """A in the paper."""
     up: dict[str, Float[Tensor, "N O r"]]
-    """B of the paper; zeros at first."""
+    """B in the paper; initially zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchedLora:
-    """Which modules of a policy are adapted, and how far."""
+    """Rank, scale and modules of adapters."""
 
     rank: int = 8
     """r, no larger than the smaller side of each module."""
     alpha: int = 16
-    """What updates are multiplied by, times r."""
+    """Scale of the updates, times r."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Names of linear modules of the decoder, or their ends: ``v_proj``, or ``mlp.c_proj`` if an end is not enough."""
+    """Names of linear modules of the decoder, or their ends: ``v_proj``, or ``mlp.c_proj`` if an end is ambiguous."""
 
     def modules(self, policy: TransformerPolicy) -> dict[str, Linear]:
         """The adapted modules by name.
 
         Raises:
-            UserError: a target that the decoder does not have, or a rank that a module has no room for.
+            UserError: the decoder has no such target, or the rank is too large for a module.
         """
         linear = {
             name: module
             for name, module in policy.named_modules()
             if name.startswith("backbone.") and isinstance(module, Linear)
         }
-        ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
         for target in self.targets:
-            if not any(_named(name, target) for name in linear):
+            if not any(_matches(name, target) for name in linear):
+                ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
                 raise UserError(
                     f"There is no module {target!r} to adapt in this backbone. There are: {', '.join(ends)}."
                 )
-        found = {
+        adapted = {
             name: module
             for name, module in linear.items()
-            if any(_named(name, target) for target in self.targets)
+            if any(_matches(name, target) for target in self.targets)
         }
-        for name, module in found.items():
+        for name, module in adapted.items():
             inputs, outputs = _sides(module)
             most = min(inputs, outputs)
             if not 1 <= self.rank <= most:
                 raise UserError(
-                    f"rank={self.rank} does not fit {name}, which is {inputs} x {outputs}. Take one from 1 to {most}."
+                    f"rank={self.rank} does not fit {name}, which is {inputs} x {outputs}. Choose one from 1 to {most}."
                 )
-        return found
+        return adapted
 
     def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
-        """An adapter for each row of ``rng`` that changes nothing yet; ``down`` is drawn as peft draws it."""
+        """An adapter for each row of ``rng`` that changes nothing yet; ``down`` has peft's initial distribution."""
         down, up = {}, {}
         for name, module in self.modules(policy).items():
             inputs, outputs = _sides(module)
@@ -107,10 +107,10 @@ class BatchedLora:
 
     @contextmanager
     def on(self, policy: TransformerPolicy, adapters: Adapters) -> Generator[TransformerPolicy]:
-        """The policy with an adapter a task, for the time of a ``with``.
+        """A context in which the policy has an adapter for each task.
 
-        A call is on N k rows, the first k of them the first task's. Gradients flow to the adapters, and to the policy's
-        own weights where these ask for any.
+        A call is on N k rows, of which the first k are the first task's. Gradients flow to the adapters, and to those
+        of the policy's own weights that require them.
         """
         scale = self.alpha / self.rank
         hooks = [
@@ -126,7 +126,7 @@ class BatchedLora:
                 hook.remove()
 
     def save(self, policy: TransformerPolicy, adapters: Adapters, row: int, folder: Path) -> None:
-        """One task's adapter as peft writes it: ``peft.PeftModel.from_pretrained(policy, folder)`` reads it."""
+        """Write one task's adapter in peft's files, for ``peft.PeftModel.from_pretrained(policy, folder)``."""
         wrapped = peft.get_peft_model(copy.deepcopy(policy), self.in_peft(policy))
         weights = {
             f"{_PREFIX}{name}.lora_A.weight": down[row] for name, down in adapters.down.items()
@@ -136,12 +136,11 @@ class BatchedLora:
             wrapped, {name: value.detach() for name, value in weights.items()}
         )
         wrapped.peft_config["default"].base_model_name_or_path = fingerprint(policy)
-        wrapped.save_pretrained(
-            str(folder), save_embedding_layers=False
-        )  # "auto" asks the hub for the base
+        # save_embedding_layers="auto" would look the base up on the hub
+        wrapped.save_pretrained(str(folder), save_embedding_layers=False)
 
     def in_peft(self, policy: TransformerPolicy) -> peft.LoraConfig:
-        """The same as peft says it."""
+        """The same settings as peft's config."""
         transposed = any(isinstance(module, Conv1D) for module in self.modules(policy).values())
         return peft.LoraConfig(
             r=self.rank,
@@ -153,60 +152,54 @@ class BatchedLora:
 
 
 def load(policy: TransformerPolicy, folder: Path) -> tuple[BatchedLora, Adapters]:
-    """A plain LoRA adapter in peft's files, as one of N = 1; its targets are full names.
+    """A plain LoRA adapter in peft's files, as adapters of N = 1 task; its targets are full names.
 
     Raises:
-        UserError: there is none, it is of another kind, it has a setting that is not computed alike, or it was made for
-            another policy.
+        UserError: there is none, it is of another kind, one of its settings is not computed in the same way here, or it
+            was made for another policy.
     """
     config, weights = adapter_files.read(folder)
     if not isinstance(config, peft.LoraConfig):
         raise UserError(
-            f"{folder} holds an adapter of kind {config.peft_type}; only LORA can be taken in."
+            f"{folder} holds an adapter of kind {config.peft_type}; expected LORA. Choose another folder."
         )
     check_base(config, policy, folder)
-    sizes = {name: getattr(config, name) for name in ("r", "lora_alpha")}
-    if odd := {
-        name: value for name, value in sizes.items() if type(value) is not int or value > _LARGEST
-    }:
-        raise UserError(
-            f"{folder} holds an adapter with {odd}, where whole numbers are needed. Make one with these."
-        )
-    found = BatchedLora(
-        rank=config.r, alpha=config.lora_alpha, targets=_targets(config, policy, folder)
-    )
-    sides = {name: _sides(module) for name, module in found.modules(policy).items()}
-    shapes = {
-        f"{_PREFIX}{name}.lora_A.weight": (found.rank, inputs)
-        for name, (inputs, _) in sides.items()
-    }
-    shapes |= {
-        f"{_PREFIX}{name}.lora_B.weight": (outputs, found.rank)
-        for name, (_, outputs) in sides.items()
-    }
-    has = {name: tuple(value.shape) for name, value in weights.items()}
-    if odd := sorted(
-        name for name in shapes.keys() | has.keys() if shapes.get(name) != has.get(name)
-    ):
-        raise UserError(
-            f"{folder} holds other weights than its {ADAPTER_CONFIG} says: {odd[0]} is of shape {has.get(odd[0])}, not "
-            f"{shapes.get(odd[0])}. Save the adapter again."
-        )
+    for name in ("r", "lora_alpha"):
+        value = getattr(config, name)
+        if type(value) is not int or value > _LARGEST:
+            raise UserError(
+                f"{folder} holds an adapter with {name}={value!r}; expected a whole number up to {_LARGEST}. Train an "
+                "adapter with one."
+            )
+    targets = _targets(config, policy, folder)
+    lora = BatchedLora(rank=config.r, alpha=config.lora_alpha, targets=targets)
+    expected = {}
+    for name, module in lora.modules(policy).items():
+        inputs, outputs = _sides(module)
+        expected[f"{_PREFIX}{name}.lora_A.weight"] = (lora.rank, inputs)
+        expected[f"{_PREFIX}{name}.lora_B.weight"] = (outputs, lora.rank)
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise UserError(
+                f"{folder} holds other weights than its {ADAPTER_CONFIG} says: {name} has shape {found.get(name)}, "
+                f"expected {expected.get(name)}. Save the adapter again."
+            )
 
-    def rows(side: str) -> dict[str, Tensor]:
+    def side(letter: str) -> dict[str, Tensor]:
         return {
-            name: weights[f"{_PREFIX}{name}.lora_{side}.weight"][None].to(policy.dtype)
-            for name in sides
+            name: weights[f"{_PREFIX}{name}.lora_{letter}.weight"][None].to(policy.dtype)
+            for name in targets
         }
 
-    return found, Adapters(rows("A"), rows("B"))
+    return lora, Adapters(side("A"), side("B"))
 
 
 def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -> tuple[str, ...]:
-    """The full names of the modules that peft adapts: by their names or ends, a pattern, some layers alone.
+    """The full names of the modules that peft would adapt, by names, ends of names, a pattern or layers.
 
     Raises:
-        UserError: none, or others than linear modules of the decoder.
+        UserError: there are none, or not all are linear modules of the decoder.
     """
     try:
         names = [
@@ -214,40 +207,37 @@ def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -
         ]
     except (re.error, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{folder} names modules in a way that cannot be read ({error})."
+            f"{folder} holds an adapter whose modules cannot be matched ({error}). Save it again."
         ) from error
     linear = {
         name
         for name, module in policy.backbone.named_modules(prefix="backbone")
         if isinstance(module, Linear)
     }
-    if not names or (odd := sorted(set(names) - linear)):
-        said = (
-            f"{', '.join(map(repr, odd))}, outside of the decoder's linear modules"
-            if names
-            else "no module"
-        )
+    others = sorted(set(names) - linear)
+    if others or not names:
+        found = ", ".join(map(repr, others)) if others else "no module"
         raise UserError(
-            f"{folder} holds an adapter of {said}. Make one of linear modules of the backbone."
+            f"{folder} holds an adapter of {found}; expected linear modules of the backbone. Train one of these."
         )
     return tuple(names)
 
 
-def _named(name: str, target: str) -> bool:
-    """Whether peft takes a target for this module."""
+def _matches(name: str, target: str) -> bool:
+    """True if peft would apply a target to this module."""
     return name == target or name.endswith(f".{target}")
 
 
 @dataclass(frozen=True)
 class PretrainedLora:
-    """Adapters that begin where somebody else ended, rather than from nothing."""
+    """Adapters that start from trained values."""
 
     low_rank: BatchedLora
     start: Adapters
-    """One, N = 1."""
+    """The trained values, N = 1."""
 
     def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
-        """A copy for each row; gradients flow back to where they begin."""
+        """A copy for each row; gradients flow back to ``start``."""
         rows = (
             {name: x.to(policy.dtype).expand(len(rng), -1, -1) for name, x in side.items()}
             for side in self.start
@@ -257,32 +247,31 @@ class PretrainedLora:
     def on(
         self, policy: TransformerPolicy, adapters: Adapters
     ) -> AbstractContextManager[TransformerPolicy]:
-        """As ``BatchedLora.on``."""
+        """A context in which the policy has an adapter for each task, as ``BatchedLora.on``."""
         return self.low_rank.on(policy, adapters)
 
 
 def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
-    """What is adapted unless told: queries and values of attention, where a backbone keeps them apart."""
-    return (
-        ("c_attn",) if policy.config.backbone_config.model_type == "gpt2" else ("q_proj", "v_proj")
-    )
+    """Default targets: queries and values of attention; in GPT-2, whose keys are in the same module, these too."""
+    gpt2 = policy.config.backbone_config.model_type == "gpt2"
+    return ("c_attn",) if gpt2 else ("q_proj", "v_proj")
 
 
 def _sides(module: Linear) -> tuple[int, int]:
-    """Inputs and outputs of a linear module; GPT-2 keeps its weights transposed."""
-    one, two = module.weight.size()
-    return (int(one), int(two)) if isinstance(module, Conv1D) else (int(two), int(one))
+    """Numbers of inputs and outputs of a linear module; GPT-2 keeps its weights transposed."""
+    rows, columns = module.weight.shape
+    return (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
 
 
 def _add(
     module: nn.Module,
-    given: tuple[Float[Tensor, "Nk T I"], ...],
+    inputs: tuple[Float[Tensor, "Nk T I"], ...],
     output: Float[Tensor, "Nk T O"],
     *,
     down: Float[Tensor, "N r I"],
     up: Float[Tensor, "N O r"],
     scale: float,
 ) -> Float[Tensor, "Nk T O"]:
-    """A module's output with every task's update."""
-    x, said = (part.reshape(len(down), -1, part.shape[-1]) for part in (given[0], output))
-    return torch.baddbmm(said, torch.bmm(x, down.mT), up.mT, alpha=scale).view_as(output)
+    """A module's output with each task's update, as a forward hook."""
+    x, y = (part.reshape(len(down), -1, part.shape[-1]) for part in (inputs[0], output))
+    return torch.baddbmm(y, torch.bmm(x, down.mT), up.mT, alpha=scale).view_as(output)

@@ -1,10 +1,11 @@
-"""Multi-task transformer: one policy for all tasks, which reads its episode and forgets it with the episode.
+"""Multi-task transformer: one policy for all tasks, whose context is the current episode only.
 
-Trained by PPO on single episodes of training tasks, as ``llm_adapt/icl_rl.py`` is on whole trials. It does not adapt
-from episode to episode: it is the base on which fine-tuning alone adapts (``lora_reward_mt``), as multi-task
+It is trained by PPO on single episodes of training tasks, as ``llm_adapt/icl_rl.py`` is on whole trials. It does not
+adapt from episode to episode: it is the base for adaptation by fine-tuning alone (``lora_reward_mt``), as multi-task
 pretraining is for Mandi et al. 2022 (arXiv 2206.03271).
 
-Deviation from multi-task RL as a rule: no task is named to it, so that it can be played on unknown ones.
+Deviation from usual multi-task RL: the policy does not get the id of its task, so that it can be played on unknown
+tasks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["SPACE", "Config", "MtLearner", "OneEpisode"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(icl_rl.Config):
-    """As for in-context RL, on one episode."""
+    """Policy and training of in-context RL, on trials of one episode."""
 
     display_name: ClassVar[str] = "Multi-task RL"
 
@@ -39,12 +40,13 @@ class Config(icl_rl.Config):
         super().__post_init__()
         if self.episodes != 1:
             raise UserError(
-                f"mt forgets at the end of an episode: episodes is 1, found {self.episodes}. icl_rl learns across them."
+                f"mt clears its context after each episode: it needs episodes=1, found {self.episodes}. Choose icl_rl, "
+                "which learns across episodes."
             )
 
 
 class OneEpisode(InContext):
-    """Begins every episode as if it were the first."""
+    """An in-context agent that starts every episode with an empty context."""
 
     reads: ClassVar[Literal["trial", "episode"]] = "episode"
 
@@ -52,16 +54,15 @@ class OneEpisode(InContext):
         cache = memory.cache._replace(length=torch.zeros_like(memory.cache.length))
         return Memory(cache, self.policy.layout.nothing_yet(rng))
 
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
-        """Every episode read as a trial."""
-        apart = TrialBuffer(*(part.flatten(0, 1)[:, None] for part in lived))
-        return super().says(memory, apart).squeeze(1).unflatten(0, lived.live.shape[:2])
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
+        """The policy's output at every step, with each episode read as a trial of its own."""
+        trials = TrialBuffer(*(part.flatten(0, 1)[:, None] for part in buffer))
+        outputs = super().policy_outputs(memory, trials)
+        return outputs.squeeze(1).unflatten(0, buffer.live.shape[:2])
 
 
 class MtLearner(IclRlLearner):
-    """PPO on episodes."""
+    """PPO on single episodes."""
 
     def agent(self) -> OneEpisode:
-        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        made = super().agent()
-        return OneEpisode(made.policy, dataclasses.replace(made.card, method="mt"))
+        return OneEpisode(self.policy, dataclasses.replace(super().agent().card, method="mt"))

@@ -1,7 +1,7 @@
-"""Windows of histories: what a transformer reads in training, as it would read it at play.
+"""Windows of histories: the tokens of a training sequence, equal to those that the same steps have at play.
 
-A window begins anywhere in a history and never goes beyond its ends. One that would begin before its history begins
-with it, so that beginnings, where nothing is known yet, are seen as often as the rest.
+A window starts anywhere in a history and never extends beyond its ends. One that would start before its history starts
+with it, so that the first steps, at which nothing is known yet, are as frequent as the others.
 
 Shape letters: b windows, W steps of a window, T steps of the longest history, D features of a token.
 """
@@ -20,45 +20,46 @@ from llm_adapt.tokens import Layout, Transition
 
 
 class Windows(NamedTuple):
-    """Tokens and what is to be said at them."""
+    """Tokens, and the actions to be predicted."""
 
     tokens: Float[Tensor, "b W D"]
     label: Tensor
     """``[b, W, ...]``"""
     inside: Float[Tensor, "b W"]
-    """1, and 0 beyond the end of a history."""
+    """1 within a history, 0 beyond its end."""
 
 
 def cut(
     histories: Histories, state: Tensor, label: Tensor, width: int, layout: Layout, noise: Rows
 ) -> Windows:
-    """A window of each history.
+    """Cut a window from each of b histories.
 
     Args:
         histories: b of them.
-        state: which one each step asks about, ``[b, T, ...]``.
-        label: what is to be said there, ``[b, T, ...]``.
+        state: the query state of each step, ``[b, T, ...]``.
+        label: the action to be predicted there, ``[b, T, ...]``.
         width: W.
         layout: of tokens.
-        noise: of b rows; says where windows begin.
+        noise: of b rows, for the starts of windows.
     """
     first = _first(histories.length, width, noise.uniform())
     at = first[:, None] + torch.arange(width)
     inside = at < histories.length[:, None]
-    at, b = at.clamp(max=state.shape[1] - 1), torch.arange(len(first))[:, None]
-    before = Transition(*(part[b, (at - 1).clamp(min=0)] for part in histories.steps))
-    none = layout.nothing_yet(Rows(torch.zeros(len(first), dtype=torch.int64)))
+    at, row = at.clamp(max=state.shape[1] - 1), torch.arange(len(first))[:, None]
+    before = Transition(*(part[row, (at - 1).clamp(min=0)] for part in histories.steps))
+    nothing = layout.nothing_yet(Rows(torch.zeros(len(first), dtype=torch.int64)))
     last = Transition(
-        *(_where(at == 0, new[:, None], old) for new, old in zip(none, before, strict=True))
+        *(_where(at == 0, new[:, None], old) for new, old in zip(nothing, before, strict=True))
     )
-    return Windows(layout.token(state[b, at], last), label[b, at], inside.float())
+    return Windows(layout.token(state[row, at], last), label[row, at], inside.float())
 
 
 def _first(length: Int[Tensor, " b"], width: int, u: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """Where windows begin: evenly anywhere from half a window before the history to a window before its end."""
+    """The starts of windows, uniformly from half a window before the history to a window before its end."""
     places = (length - width + width // 2 + 1).clamp(min=1).float()
     return (places * u - width // 2).floor().long().clamp(min=0)
 
 
-def _where(here: Bool[Tensor, "b W"], new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(here.view(*here.shape, *[1] * (old.dim() - 2)), new, old)
+def _where(mask: Bool[Tensor, "b W"], new: Tensor, old: Tensor) -> Tensor:
+    """``new`` where ``mask`` is True, else ``old``, with any further dimensions."""
+    return torch.where(mask.view(*mask.shape, *[1] * (old.dim() - 2)), new, old)

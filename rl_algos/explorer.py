@@ -1,7 +1,7 @@
-"""Who goes far without knowing anything: finds goals that no trained policy leads to.
+"""Exploration far from the start without any knowledge, to find goals that no trained policy leads to yet.
 
-It repeats a random action for some ten steps, then another one. Actions that are drawn anew at every step undo each
-other.
+A random action is repeated for about ten steps, then another one is drawn. Actions drawn anew at every step would undo
+each other.
 
 Shape letters: B trials.
 """
@@ -22,8 +22,8 @@ _REPEAT = 0.9
 """Probability of repeating the action."""
 
 
-class Scout:
-    """Its memory is its last action, ``[B]`` or ``[B, D]``."""
+class Explorer:
+    """Repeats random actions. Its memory is its last action, ``[B]`` or ``[B, D]``."""
 
     card = Card(method="scout")
 
@@ -37,7 +37,8 @@ class Scout:
         return self._any(rng)
 
     def act(self, memory: Tensor, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        return Decision(tree.where(rng.at("repeat").uniform() > _REPEAT, self._any(rng), memory))
+        changed = rng.at("repeat").uniform() > _REPEAT
+        return Decision(tree.where(changed, self._any(rng), memory))
 
     def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
         return step.action
@@ -46,9 +47,8 @@ class Scout:
         return memory
 
     def _any(self, rng: Rows) -> Tensor:
+        """A uniformly random action."""
         if isinstance(self.space, Discrete):
             return rng.integers(self.space.n)
-        low, high = (
-            torch.tensor(side, device=rng.device) for side in (self.space.low, self.space.high)
-        )
+        low, high = torch.tensor([self.space.low, self.space.high], device=rng.device)
         return low + (high - low) * rng.uniform(len(low))

@@ -1,10 +1,10 @@
-"""Adaptation by policy gradient: many tasks at once, each from and to parameters of its own.
+"""Adaptation by policy gradient: many tasks at once, each with parameters of its own.
 
-A step goes up the gradient of a surrogate (``bridge.maths.surrogates``) on a task's own episodes, for all tasks in one
-call of ``torch.func``. Learners differentiate through it; ``GradientAgent`` takes it between the episodes of a trial.
+A step follows the gradient of a surrogate (``bridge/maths/surrogates.py``) on a task's own episodes, for all tasks in
+one call of ``torch.func``. Learners differentiate through it; ``GradientAgent`` takes it between episodes of a trial.
 
-A step that is not a number, or longer than ``max_step``, is refused: that task keeps the parameters that it had, and
-the refusal is counted.
+A step that is not a number, or longer than ``max_step``, is refused: the task keeps its parameters, and the refusal is
+counted.
 
 Shape letters: N tasks (or B trials), E episodes of each, H steps.
 """
@@ -23,7 +23,7 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.evaluation.footprint import gradient_step_bytes
-from bridge.maths.baselines import Baseline, centred, episode_advantages
+from bridge.maths.baselines import Baseline, centred
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -34,33 +34,32 @@ from rl_algos.per_task import Episodes, Parameters
 from rl_algos.policies import MlpPolicy
 
 _STEPS_AT_ONCE = 1 << 18
-"""Environment steps that first-order gradients are taken on at once: it bounds memory."""
+"""Environment steps that first-order gradients are computed on at once, to bound memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerConfig(Bounded):
-    """How parameters are adapted to a task."""
+    """Gradient steps on a task."""
 
     episodes_per_step: int = 0
-    """Episodes that a gradient step is taken on; their successors are played with what it gave. 0: a quarter of a
-    trial's, from 2 to 20."""
+    """Episodes of each gradient step; the next ones are played with the new parameters. 0: a quarter of a trial's,
+    from 2 to 20."""
     inner_lr: float = 0.1
     """Step size along the gradient of the mean over steps."""
     inner_decay: float = 1.0
-    """How long each further step of a trial is, as a share of the one before."""
+    """Factor by which each further step of a trial is shorter than the one before."""
     adapted: Literal["all", "head"] = "all"
-    """Which parameters are adapted: all, or those of the last layer."""
+    """Parameters that are adapted: all, or those of the last layer."""
     gamma: float = 0.99
     """Discount a step."""
     lam: float = 0.9
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
-    """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
     standardise: bool = True
-    """Whether advantages are divided by their standard deviation on the task: steps of the same length whatever unit
-    rewards are in."""
+    """Divide advantages by their standard deviation on the task, so that steps do not depend on the unit of rewards."""
     max_step: float = 100.0
-    """Steps longer than this (Euclidean, over all parameters) are refused."""
+    """Longer steps (Euclidean, over all parameters) are refused."""
 
     def __post_init__(self) -> None:
         self.check_numbers("0 or more", "episodes_per_step", "inner_lr")
@@ -71,7 +70,7 @@ class InnerConfig(Bounded):
         """Episodes between gradient steps.
 
         Raises:
-            UserError: episodes of one step, one at a time: no advantage can be told from a single reward.
+            UserError: one episode of one step, from whose single reward no advantage can be computed.
         """
         return episodes_apart(self.episodes_per_step, trial, "episodes_per_step")
 
@@ -82,59 +81,58 @@ class InnerLoop(nn.Module):
     def __init__(self, policy: MlpPolicy, config: InnerConfig) -> None:
         super().__init__()
         self.policy, self.config = policy, config
-        self.adapted = [
-            n
-            for n, _ in policy.named_parameters()
-            if config.adapted == "all" or n.startswith("head.")
-        ]
+        prefix = "head." if config.adapted == "head" else ""
         own = dict(policy.named_parameters())
+        self.adapted = [name for name in own if name.startswith(prefix)]
+        """Names of the adapted parameters."""
         self.rates = nn.ParameterList(
             torch.full_like(own[name], config.inner_lr) for name in self.adapted
         )
         self.rates.requires_grad_(False)
 
     def start(self, tasks: int) -> Parameters:
-        """What ``tasks`` tasks start from: the policy's own parameters, as views."""
+        """The parameters of ``tasks`` tasks before any step: views of the policy's own."""
         own = dict(self.policy.named_parameters())
         return {name: own[name].expand(tasks, *own[name].shape) for name in self.adapted}
 
     def with_advantages(self, episodes: Episodes) -> Episodes:
-        """The same with advantages."""
-        obs = spaces.features(episodes.obs, self.policy.observation)
-        gamma, lam, baseline = self.config.gamma, self.config.lam, self.config.baseline
-        return episodes._replace(
-            advantage=episode_advantages(
-                episodes.reward, obs, episodes.live, gamma=gamma, lam=lam, baseline=baseline
-            )
+        """The same episodes with advantages."""
+        config = self.config
+        return episodes.with_advantages(
+            self.policy.observation, gamma=config.gamma, lam=config.lam, baseline=config.baseline
         )
 
     def gradient(self, params: Parameters, episodes: Episodes, estimator: Estimator) -> Parameters:
-        """Of the mean surrogate over a task's steps, on episodes that were judged, in units of their ``spread``.
+        """Gradient of the mean surrogate over a task's steps, with advantages in units of their ``spread``.
 
         It can be differentiated again unless the estimator is ``fomaml``.
+
+        Args:
+            params: each task's parameters.
+            episodes: each task's episodes, with advantages.
+            estimator: of second derivatives.
         """
         first_order = estimator == "fomaml"
         if self.config.standardise:
-            episodes = episodes._replace(
-                advantage=centred(episodes.advantage, episodes.live, (1, 2))
-            )
+            advantage = centred(episodes.advantage, episodes.live, (1, 2))
+            episodes = episodes._replace(advantage=advantage)
         chunk = max(1, _STEPS_AT_ONCE // episodes.reward[0].numel()) if first_order else None
 
         def objective(
-            own: Parameters, seen: Episodes
+            own: Parameters, played: Episodes
         ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-            out = functional_call(self.policy, own, (seen.obs,))
-            log_prob, _ = self.policy.actions.log_prob_and_entropy(out, seen.action)
-            known = (torch.where(seen.live, log_prob, 0.0), seen.behaviour, seen.advantage)
-            unit = (
-                spread(*known, seen.live, estimator)
-                if self.config.standardise
-                else torch.ones_like(log_prob[0, 0])
-            )
-            return surrogate(*known, estimator).sum() / seen.live.sum().clamp(min=1), unit
+            outputs = functional_call(self.policy, own, (played.obs,))
+            log_prob, _ = self.policy.actions.log_prob_and_entropy(outputs, played.action)
+            log_prob = torch.where(played.live, log_prob, 0.0)
+            constants = (played.behaviour, played.advantage)
+            unit = torch.ones_like(log_prob[0, 0])
+            if self.config.standardise:
+                unit = spread(log_prob, *constants, played.live, estimator)
+            steps = played.live.sum().clamp(min=1)
+            return surrogate(log_prob, *constants, estimator).sum() / steps, unit
 
-        def slope(own: Parameters, seen: Episodes) -> Parameters:
-            gradient, unit = grad(objective, has_aux=True)(own, seen)
+        def slope(own: Parameters, played: Episodes) -> Parameters:
+            gradient, unit = grad(objective, has_aux=True)(own, played)
             return {name: g / unit for name, g in gradient.items()}
 
         gradient = vmap(slope, chunk_size=chunk)(params, episodes)
@@ -143,29 +141,35 @@ class InnerLoop(nn.Module):
     def step(
         self, params: Parameters, episodes: Episodes, estimator: Estimator, number: int = 0
     ) -> tuple[Parameters, Bool[Tensor, " N"]]:
-        """Parameters after step ``number`` (from 0) on episodes that were judged, and whose steps were not refused."""
+        """Parameters after a gradient step, and True for tasks whose step was not refused.
+
+        Args:
+            params: each task's parameters.
+            episodes: each task's episodes, with advantages.
+            estimator: of second derivatives.
+            number: of steps taken in the trial before this one.
+        """
         gradient = self.gradient(params, episodes, estimator)
         share = self.config.inner_decay**number
         change = {
             name: share * rate * gradient[name]
             for name, rate in zip(self.adapted, self.rates, strict=True)
         }
-        squares = torch.stack([c.detach().square().flatten(1).sum(1) for c in change.values()]).sum(
-            0
-        )
-        taken = squares <= self.config.max_step**2  # a number that is none is not less than any
+        squares = [c.detach().square().flatten(1).sum(1) for c in change.values()]
+        # NaN is not less than anything
+        taken = torch.stack(squares).sum(0) <= self.config.max_step**2
         return {name: tree.where(taken, p + change[name], p) for name, p in params.items()}, taken
 
 
 class Memory(NamedTuple):
-    """The adapted parameters of each trial, and its episodes since the last step."""
+    """The adapted parameters of each trial, and its episodes since the last gradient step."""
 
     params: Parameters
     episodes: Episodes
     slot: Int[Tensor, " B"]
-    """Which of the kept episodes is being played."""
+    """Place in ``episodes`` of the episode that is being played."""
     time: Int[Tensor, " B"]
-    """Its next step."""
+    """The number of its next step."""
     grad_steps: Int[Tensor, " B"]
     """Gradient steps taken in this trial."""
     refused: Int[Tensor, " B"]
@@ -173,10 +177,10 @@ class Memory(NamedTuple):
 
 
 class GradientAgent(nn.Module):
-    """Plays, and takes a gradient step after every ``episodes_per_step`` episodes.
+    """Plays, and takes ``steps`` gradient steps after every ``episodes_per_step`` episodes, all on these episodes.
 
-    Episodes of another player that it is shown are used like its own: the plain score function, without weights. With
-    a larger budget (``with_steps``) it takes several steps on the same episodes.
+    Episodes of another player that it is shown are used like its own: the plain score function, without importance
+    weights.
     """
 
     def __init__(self, inner: InnerLoop, card: Card, steps: int = 1) -> None:
@@ -189,7 +193,7 @@ class GradientAgent(nn.Module):
         return self.inner.policy.actions
 
     def with_steps(self, steps: int) -> GradientAgent:
-        """The same agent, with so many gradient steps each time."""
+        """The same agent, with another number of gradient steps at a time."""
         return GradientAgent(self.inner, self.card, steps)
 
     def interval(self, trial: Trial) -> int:
@@ -199,13 +203,11 @@ class GradientAgent(nn.Module):
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         policy, kept = self.inner.policy, min(self.interval(trial), trial.episodes)
         reward = torch.zeros(len(rng), kept, trial.horizon, device=rng.device)
-        obs, action = (_room(space, reward) for space in (policy.observation, policy.action))
+        obs, action = (_zeros(space, reward) for space in (policy.observation, policy.action))
         params = {name: p.detach().clone() for name, p in self.inner.start(len(rng)).items()}
         counts = (torch.zeros(len(rng), dtype=torch.int64, device=rng.device) for _ in range(4))
-        nothing = torch.zeros_like(reward)
-        return Memory(
-            params, Episodes(obs, action, reward, reward.bool(), nothing, nothing), *counts
-        )
+        unused = torch.zeros_like(reward)  # both behaviour and advantage
+        return Memory(params, Episodes(obs, action, reward, reward.bool(), unused, unused), *counts)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         slot = episode % memory.episodes.live.shape[1]
@@ -216,30 +218,26 @@ class GradientAgent(nn.Module):
         )
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        policy = self.inner.policy
-        return policy.actions.decide(
-            per_task.out(policy, memory.params, obs),
-            rng if explore else None,
-            self.card.temperature,
-        )
+        outputs = per_task.out(self.inner.policy, memory.params, obs)
+        return self.actions.decide(outputs, rng if explore else None, self.card.temperature)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        lived = torch.ones_like(memory.slot, dtype=torch.bool) if step.live is None else step.live
-        row = lived.nonzero().squeeze(-1)
+        live = torch.ones_like(memory.slot, dtype=torch.bool) if step.live is None else step.live
+        row = live.nonzero().squeeze(-1)
         place, kept = (row, memory.slot[row], memory.time[row]), memory.episodes
         kept.obs[place], kept.action[place] = step.obs[row], step.action[row]
         kept.reward[place], kept.live[place] = step.reward[row], True
-        return memory._replace(time=memory.time + lived.long())
+        return memory._replace(time=memory.time + live.long())
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        due = (episode + 1) % memory.episodes.live.shape[1] == 0
+        interval = memory.episodes.live.shape[1]
+        due = (episode + 1) % interval == 0
         if not (due or last):
             return memory
-        number = episode // memory.episodes.live.shape[1]
-        params, judged = memory.params, self.inner.with_advantages(memory.episodes)
+        params, episodes = memory.params, self.inner.with_advantages(memory.episodes)
         count = torch.zeros_like(memory.grad_steps)
         for _ in range(self.steps):
-            params, taken = self.inner.step(params, judged, "fomaml", number)
+            params, taken = self.inner.step(params, episodes, "fomaml", episode // interval)
             count += taken
         none = memory.episodes._replace(
             reward=torch.zeros_like(memory.episodes.reward),
@@ -253,17 +251,17 @@ class GradientAgent(nn.Module):
         )
 
     def adapt_bytes(self, trial: Trial) -> int:
-        """Bytes that a row needs at most in ``adapt``: those of a gradient step on as many episodes as are kept."""
+        """Bytes that ``adapt`` needs for a row at most: a gradient step on as many episodes as are kept."""
         device = next(self.inner.parameters()).device
         return gradient_step_bytes(self, trial, device, lambda memory: memory.episodes.live)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
-        """What adaptation has cost each trial so far."""
+        """Gradient steps that each trial has taken and refused so far."""
         return {"grad_steps": memory.grad_steps, "refused_steps": memory.refused}
 
 
-def _room(space: Discrete | Box, like: Float[Tensor, "B E H"]) -> Tensor:
-    """Zeros for a value of ``space`` at every step."""
+def _zeros(space: Discrete | Box, like: Float[Tensor, "B E H"]) -> Tensor:
+    """A value of ``space`` for every step, all zeros."""
     if isinstance(space, Discrete):
         return torch.zeros_like(like, dtype=torch.int64)
     return like[..., None].repeat(1, 1, 1, len(space.low))

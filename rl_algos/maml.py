@@ -5,15 +5,15 @@
 
 The meta-gradient is the gradient *through* the inner steps. In a trial the agent plays, and takes a step after every
 ``episodes_per_step`` episodes (``rl_algos/inner_loop.py``). Deviations from the paper:
- 1. Inner steps are differentiated with an estimator that keeps the term of the sampling distribution (``lvc``; Rothfuss
+ 1. Inner steps are differentiated by an estimator that keeps the term of the sampling distribution (``lvc``; Rothfuss
     et al. 2019, "ProMP"); the paper's code loses it (``estimator="maml"``). See ``bridge/maths/surrogates.py``.
- 2. The outer step is PPO's clipped surrogate for some epochs, with Adam (ProMP, without its penalty on how far inner
-    policies move); ``outer="trpo"`` is the paper's, ``"pg"`` a plain policy gradient.
- 3. Advantages are generalised, and standardised: within each task inside, over the meta-batch outside, so that a task
-    with large returns does not take longer inner steps.
+ 2. The outer step is PPO's clipped surrogate for some epochs, with Adam (ProMP, without its penalty on the divergence
+    of inner policies); ``outer="trpo"`` is the paper's, ``"pg"`` a plain policy gradient.
+ 3. Advantages are generalised, and standardised: within each task for inner steps, over the meta-batch for outer ones,
+    so that a task with large returns does not take longer inner steps.
  4. ``inner_decay`` shortens each further inner step, in training as in play; the paper halves them after the first, at
-    test alone.
- 5. An entropy bonus on the policies whose return counts.
+    test only.
+ 5. An entropy bonus on the policies in the objective.
  6. The learning rate falls linearly to zero over the budget, and so does the bonus.
 Variants: ``adapted="head"`` is ANIL (Raghu et al. 2020), ``rates="learned"`` is Meta-SGD (Li et al. 2017), and
 ``outer="reptile"`` moves towards the adapted parameters (Nichol et al. 2018).
@@ -38,9 +38,13 @@ from bridge.errors import DivergenceError, UserError
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.protocol import Card
 from bridge.tasks.base import TaskFamily
-from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.learner import (
+    CheckpointedLearner,
+    seeded_init,
+    set_learning_rate,
+    trained_card,
+)
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
@@ -53,7 +57,7 @@ from rl_algos.trust_region import trust_region_step
 
 @dataclass(frozen=True, kw_only=True)
 class Config(InnerConfig):
-    """How MAML is built and trained."""
+    """Network and training of MAML."""
 
     read_if: ClassVar[ReadIf] = {
         "epochs": ("outer", ("ppo",)),
@@ -68,27 +72,27 @@ class Config(InnerConfig):
     hidden: Width = 64
     """Units of each of two hidden layers."""
     inner_steps: int = 3
-    """Inner steps that training looks ahead; a trial takes as many as there are episodes for. 0: multi-task PPO."""
+    """Inner steps that training differentiates; a trial takes as many as its episodes allow. 0: multi-task PPO."""
     estimator: Estimator = "lvc"
-    """How inner steps are differentiated."""
+    """Estimator of the second derivatives of inner steps."""
     rates: Literal["fixed", "learned"] = "fixed"
-    """Whether step sizes are learned too, one for each parameter."""
+    """Step sizes: all equal, or learned, one for each parameter."""
     outer: Literal["ppo", "trpo", "pg", "reptile"] = "ppo"
     """The outer step."""
     score: Literal["last", "every"] = "last"
-    """Whose return counts: that after the last inner step, or the mean over all stages, the first one included."""
+    """Objective: the return after the last inner step, or the mean over all stages, the first included."""
     tasks_per_update: int = 0
-    """Tasks of a meta-batch (of each process); 0: 20, or more where trials are short."""
+    """Tasks of a meta-batch (of each process); 0: 20, or more if trials are short."""
     epochs: int = 2
     """Outer steps on each meta-batch (ppo)."""
     lr: float = 3e-3
     """Learning rate of Adam at the start (all but trpo)."""
     clip: float = 0.3
-    """How far a probability ratio may move before its gradient stops (ppo)."""
+    """Largest change of a ratio of probabilities before its gradient stops (ppo)."""
     entropy: float = 0.01
-    """Weight of the entropy bonus at the start, in nats, on the policies whose return counts (all but reptile)."""
+    """Weight of the entropy bonus at the start, in nats, on the policies in the objective (all but reptile)."""
     max_kl: float = 0.01
-    """Bound on how far an outer step moves the adapted policies, in nats (trpo)."""
+    """Bound on the mean divergence of the adapted policies in an outer step, in nats (trpo)."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm (all but trpo)."""
 
@@ -111,63 +115,65 @@ SPACE: Space = {
     "lam": Choice((0.5, 0.9, 1.0)),
     "epochs": Choice((1, 2, 4)),
 }
-"""What is tuned."""
+"""Search space."""
 
 
 class MamlLearner(CheckpointedLearner):
     """Meta-batches of tasks, each played, adapted to, and played again."""
 
     checkpointed = ("inner", "optimizer")
+    config: Config
 
     def __init__(
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
-        self.family, self.config, self.seed, self.workers = (
-            family,
-            config,
-            seed,
-            workers or Workers(),
-        )
+        super().__init__(family, config, seed=seed, workers=workers)
         self.trial = family.trial("train")
         self.tasks = per_task.enough_tasks(
             config.tasks_per_update, self.trial.episodes * self.trial.horizon
         )
         with seeded_init(seed):
-            self.inner = InnerLoop(
-                MlpPolicy(family.observation, family.action, config.hidden), config
-            )
+            policy = MlpPolicy(family.observation, family.action, config.hidden)
+            self.inner = InnerLoop(policy, config)
         self.inner.to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
         self.learned = [p for p in self.inner.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play a meta-batch at every stage of adaptation, then improve what adaptation starts from."""
+        """Play a meta-batch at every stage of adaptation, then improve the parameters before adaptation."""
+        config, left = self.config, max(0.0, 1 - spent)
         stages, metrics = self._play()
-        bonus = self.config.entropy * max(0.0, 1 - spent)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * max(0.0, 1 - spent)
-        if self.config.outer == "trpo":
-            mean = self.workers.mean
+        bonus = config.entropy * left
+        set_learning_rate(self.optimizer, config.lr * left)
+        if config.outer == "trpo":
             metrics["step_share"] = trust_region_step(
-                self.learned, lambda: self._after_adapting(stages, bonus), self.config.max_kl, mean
+                self.learned,
+                lambda: self._after_adapting(stages, bonus),
+                config.max_kl,
+                self.workers.mean,
             )
             self.grad_steps += 1
-        elif self.config.outer == "reptile":
+        elif config.outer == "reptile":
             metrics["skipped"] = self._descend(self._distance(stages))
         else:
-            epochs = self.config.epochs if self.config.outer == "ppo" else 1
+            epochs = config.epochs if config.outer == "ppo" else 1
             losses = (-self._after_adapting(stages, bonus)[0] for _ in range(epochs))
             metrics["skipped"] = sum(self._descend(loss) for loss in losses) / epochs
         self.updates += 1
         return metrics
 
     def _play(self) -> tuple[list[Episodes], dict[str, float]]:
-        """Episodes of a meta-batch before any inner step and after each, with their advantages."""
+        """Episodes of a meta-batch before any inner step and after each, with their advantages.
+
+        Tasks that refused an inner step are left out.
+
+        Raises:
+            DivergenceError: every task did.
+        """
         config = self.config
-        noise = TrialNoise.of(
-            f"train/maml/{self.seed}", self.workers.rows(self.updates, self.tasks)
-        )
+        rows = self.workers.rows(self.updates, self.tasks)
+        noise = TrialNoise.of(f"train/maml/{self.seed}", rows)
         tasks = self.family.sample("train", task_numbers(noise))
         params, kept = self.inner.start(self.tasks), torch.ones_like(tasks.index, dtype=torch.bool)
         stages = []
@@ -193,20 +199,19 @@ class MamlLearner(CheckpointedLearner):
             raise DivergenceError(
                 "Every inner step of a meta-batch was refused. Lower inner_lr, or raise max_step."
             )
-        returns = {
+        metrics = {
             f"return_{k}": stage.reward.sum(-1).mean().item() for k, stage in enumerate(stages)
         }
-        return tree.select(stages, kept.nonzero().squeeze(-1)), returns | {
-            "refused": 1 - kept.float().mean().item()
-        }
+        metrics["refused"] = 1 - kept.float().mean().item()
+        return tree.select(stages, kept.nonzero().squeeze(-1)), metrics
 
     def _after_adapting(
         self, stages: list[Episodes], bonus: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """What is maximised, and how far the scored policies are from those that played, in nats.
+        """The objective, and the mean divergence of its policies from those that played, in nats.
 
-        The divergence of each step is r - 1 - log r with r the ratio of probabilities: never negative, right on
-        average, and its second derivative is the Fisher matrix.
+        The divergence of each step is r - 1 - log r with r the ratio of probabilities: never negative, unbiased, and
+        its second derivative is the Fisher matrix.
         """
         config, params = self.config, self.inner.start(len(stages[0].reward))
         clip = config.clip if config.outer == "ppo" else math.inf
@@ -214,38 +219,30 @@ class MamlLearner(CheckpointedLearner):
         for k, stage in enumerate(stages):
             if k == config.inner_steps or config.score == "every":
                 log_prob, entropy = per_task.log_prob_and_entropy(self.inner.policy, params, stage)
-                advantage, steps = (
-                    standardised(stage.advantage, stage.live, (0, 1, 2)),
-                    stage.live.sum(),
-                )
-                gain = (
-                    clipped_surrogate(log_prob, stage.behaviour, advantage, clip) + bonus * entropy
-                )
+                advantage = standardised(stage.advantage, stage.live, (0, 1, 2))
+                gain = clipped_surrogate(log_prob, stage.behaviour, advantage, clip)
+                gain = gain + bonus * entropy
+                log_ratio = log_prob - stage.behaviour
+                divergence = log_ratio.exp() - 1 - log_ratio
+                steps = stage.live.sum()
                 gains.append(gain.sum() / steps)
-                change = log_prob - stage.behaviour
-                divergences.append((change.exp() - 1 - change).sum() / steps)
+                divergences.append(divergence.sum() / steps)
             if k < config.inner_steps:
                 params, _ = self.inner.step(params, stage, config.estimator, k)
         return torch.stack(gains).mean(), torch.stack(divergences).mean()
 
     def _distance(self, stages: list[Episodes]) -> Float[Tensor, ""]:
-        """Half the squared distance to the adapted parameters, which are held fixed: its gradient is Reptile's."""
+        """Half the squared distance to the adapted parameters, which are constants: its gradient is Reptile's."""
         start = params = self.inner.start(len(stages[0].reward))
         with torch.no_grad():
             for k, stage in enumerate(stages):
                 params, _ = self.inner.step(params, stage, "fomaml", k)
-        return (
-            torch.stack(
-                [(start[name] - p).square().flatten(1).sum(1).mean() for name, p in params.items()]
-            ).sum()
-            / 2
-        )
+        squares = [(start[n] - p).square().flatten(1).sum(1).mean() for n, p in params.items()]
+        return torch.stack(squares).sum() / 2
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
-        """One step of Adam; True where the gradient is not a number, and the step is skipped."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.workers.average_gradients(self.learned)
+        """One step of Adam. True if it was skipped, because the gradient is not a number."""
+        self._backward(loss)
         norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
         if not bool(torch.isfinite(norm)):
             return True
@@ -253,14 +250,12 @@ class MamlLearner(CheckpointedLearner):
         self.grad_steps += 1
         return False
 
+    def _backward(self, loss: Float[Tensor, ""]) -> None:
+        """Replace every gradient by that of ``loss``, averaged over the processes."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.workers.average_gradients(self.learned)
+
     def agent(self) -> GradientAgent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        count = sum(p.numel() for p in self.learned)
-        card = Card(
-            method="maml",
-            supervision="reward",
-            selection_rule="last",
-            params_total=count,
-            params_trained=count,
-        )
-        return GradientAgent(self.inner, card)
+        return GradientAgent(self.inner, trained_card("maml", self.learned))

@@ -1,14 +1,14 @@
-"""Multi-task RL: one policy for N known tasks, told which of them it plays; trained by PPO (Schulman et al. 2017).
+"""Multi-task RL: one policy for N known tasks, given the id of the task that it plays; trained by PPO.
 
-Known tasks are those of ``--family F:tasks=N``. There the agent's clue is the task's id; on any other task it plays as
-on an ``unknown`` one, which training knows by hiding the id now and then. Without known tasks every id is hidden: one
-policy for the whole distribution, blind to the task.
+Known tasks are those of ``--family F:tasks=N``. On them the agent's clue is the task's id. Any other task is played as
+the *unknown* task, which training learns by hiding the id now and then. Without known tasks every id is hidden: one
+policy for the whole distribution, which cannot tell tasks apart.
 
-What a task owns is in ``rl_algos/task_table.py``.
+PPO is that of Schulman et al. 2017 (arXiv 1707.06347). The weights that a task owns are in ``rl_algos/task_table.py``.
 
 Deviations from PPO as it is used for multi-task RL:
- 1. Advantages are judged by a linear baseline of each task's own (``bridge/maths/baselines.py``), not by a critic.
- 2. They are standardised within each task, so that a task with large returns does not drown the others.
+ 1. Advantages come from a linear baseline of each task's own (``bridge/maths/baselines.py``), not from a critic.
+ 2. They are standardised within each task, so that a task with large returns does not dominate the others.
  3. Each epoch is one step on the whole batch.
  4. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
 
@@ -27,13 +27,18 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
-from bridge.maths.baselines import Baseline, episode_advantages, standardised
+from bridge.maths.baselines import Baseline, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.learner import (
+    CheckpointedLearner,
+    seeded_init,
+    set_learning_rate,
+    trained_card,
+)
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
@@ -45,7 +50,7 @@ from rl_algos.task_table import Shared, TaskTable
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Bounded):
-    """How the multi-task policy is built and trained."""
+    """Network and training of the multi-task policy."""
 
     display_name: ClassVar[str] = "Multi-task RL"
     read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
@@ -53,11 +58,11 @@ class Config(Bounded):
     hidden: Width = 64
     """Units of each of two hidden layers."""
     shared: Shared = "all"
-    """What tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
+    """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: float = 0.1
-    """Share of slots that are played and learned from as an unknown task's."""
+    """Share of slots that are played and learned from as an unknown task."""
     tasks_per_update: int = 0
-    """Slots of a batch (of each process); 0: 20, or more where episodes are short."""
+    """Slots of a batch (of each process); 0: 20, or more if episodes are short."""
     episodes_per_task: int = 10
     """Episodes of each slot."""
     epochs: int = 8
@@ -65,17 +70,17 @@ class Config(Bounded):
     lr: float = 3e-3
     """Learning rate of Adam at the start."""
     clip: float = 0.2
-    """How far a probability ratio may move before its gradient stops."""
+    """Largest change of a ratio of probabilities before its gradient stops."""
     gamma: float = 0.99
     """Discount a step."""
     lam: float = 0.95
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
-    """What is subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
     entropy: float = 0.01
     """Weight of the entropy bonus at the start, in nats."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; those of specialists one by one."""
+    """Gradients are scaled down to this norm, those of each specialist separately."""
 
     def __post_init__(self) -> None:
         self.check_numbers("1 or more", "hidden", "episodes_per_task", "epochs")
@@ -91,14 +96,14 @@ SPACE: Space = {
     "entropy": LogUniform(1e-4, 0.1),
     "epochs": Choice((4, 8, 16)),
 }
-"""What is tuned."""
+"""Search space."""
 
 
 class Memory(NamedTuple):
-    """All that a multi-task policy knows of its task."""
+    """The memory of a multi-task policy."""
 
     task: Int[Tensor, " B"]
-    """Its number; that of the unknown task where it was not told."""
+    """The id of the task, or that of the unknown task."""
 
 
 class Mtrl(nn.Module):
@@ -122,7 +127,7 @@ class Mtrl(nn.Module):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
-        return self.table.net.actions.decide(out, rng if explore else None, self.card.temperature)
+        return self.actions.decide(out, rng if explore else None, self.card.temperature)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         return memory
@@ -139,12 +144,7 @@ class MtrlLearner(CheckpointedLearner):
     def __init__(
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
-        self.family, self.config, self.seed, self.workers = (
-            family,
-            config,
-            seed,
-            workers or Workers(),
-        )
+        super().__init__(family, config, seed=seed, workers=workers)
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
         with seeded_init(seed):
@@ -161,13 +161,10 @@ class MtrlLearner(CheckpointedLearner):
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
         config, left = self.config, max(0.0, 1 - spent)
         task, episodes = self._play()
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * left
+        set_learning_rate(self.optimizer, config.lr * left)
         for _ in range(config.epochs):
             losses, entropy = self._losses(task, episodes, config.entropy * left)
-            self.optimizer.zero_grad(set_to_none=True)
-            self._combined(losses).backward()
-            self.workers.average_gradients(self.table.parameters())
+            self._backward(losses)
             self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
@@ -176,23 +173,13 @@ class MtrlLearner(CheckpointedLearner):
         return {"episode_return": episodes.reward.sum(-1).mean().item(), "entropy": entropy.item()}
 
     def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
-        """Which task each slot plays (the unknown one where its id is hidden), and its episodes."""
+        """The id in each slot (that of the unknown task if the slot's own is hidden), and the slot's episodes."""
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
-        noise, own = (
-            TrialNoise.of(f"train/mtrl/{self.seed}", slot),
-            Rows.of(f"learn/mtrl/{self.seed}", slot),
-        )
+        noise = TrialNoise.of(f"train/mtrl/{self.seed}", slot)
         tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
-        hidden = own.at("hidden").uniform() < (
-            config.hidden_ids if config.shared != "nothing" else 0.0
-        )
-        task = (
-            torch.where(hidden, family.tasks, tasks.index)
-            if family.tasks
-            else torch.zeros_like(slot)
-        )
-        horizon = family.trial("train").horizon
+        hidden_noise = Rows.of(f"learn/mtrl/{self.seed}", slot).at("hidden").uniform()
+        task = self.table.with_hidden(tasks.index, hidden_noise, config.hidden_ids)
         episodes = per_task.roll_out(
             self.table.net,
             self.table.rows(task),
@@ -200,46 +187,30 @@ class MtrlLearner(CheckpointedLearner):
             tasks,
             noise,
             config.episodes_per_task,
-            horizon,
+            family.trial("train").horizon,
         )
-        obs = spaces.features(episodes.obs, family.observation)
-        advantage = episode_advantages(
-            episodes.reward,
-            obs,
-            episodes.live,
-            gamma=config.gamma,
-            lam=config.lam,
-            baseline=config.baseline,
-        )
+        advantage = episodes.with_advantages(
+            family.observation, gamma=config.gamma, lam=config.lam, baseline=config.baseline
+        ).advantage
         return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
 
     def _losses(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
         """Each slot's loss, and the mean entropy."""
-        policy = self.table.net
-        out = per_task.out(policy, self.table.rows(task), episodes.obs)
-        log_prob, entropy = policy.actions.log_prob_and_entropy(out, episodes.action)
-        log_prob = torch.where(episodes.live, log_prob, 0.0)
+        own = self.table.rows(task)
+        log_prob, entropy = per_task.log_prob_and_entropy(self.table.net, own, episodes)
         gain = clipped_surrogate(log_prob, episodes.behaviour, episodes.advantage, self.config.clip)
-        gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum(
-            (1, 2)
-        ) / episodes.live.sum((1, 2))
+        steps = episodes.live.sum((1, 2))
+        gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / steps
         return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
 
-    def _combined(self, losses: Float[Tensor, " N"]) -> Float[Tensor, ""]:
-        """One loss of all tasks': their mean."""
-        return losses.mean()
+    def _backward(self, losses: Float[Tensor, " N"]) -> None:
+        """Replace every gradient by that of the tasks' mean loss, averaged over the processes."""
+        self.optimizer.zero_grad()
+        losses.mean().backward()
+        self.workers.average_gradients(self.table.parameters())
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        count = sum(p.numel() for p in self.table.named())
-        card = Card(
-            method="mtrl",
-            clue="id",
-            supervision="reward",
-            selection_rule="last",
-            params_total=count,
-            params_trained=count,
-        )
-        return Mtrl(self.table, card)
+        return Mtrl(self.table, trained_card("mtrl", self.table.named(), clue="id"))

@@ -1,8 +1,8 @@
 """Multi-task pretraining, then fine-tuning at test: the baseline that meta-learning has to beat.
 
 Mandi et al. 2022 (arXiv 2206.03271, "On the Effectiveness of Fine-tuning Versus Meta-reinforcement Learning") find that
-it often does not. Pretrained as ``mtrl``; in a trial every task starts from the policy for an unknown task, and takes
-MAML's gradient steps (``rl_algos/inner_loop.py``) after every ``episodes_per_step`` episodes.
+it often does not. Pretraining is that of ``mtrl``. In a trial every task starts from the policy for an unknown task and
+takes MAML's gradient steps (``rl_algos/inner_loop.py``) after every ``episodes_per_step`` episodes.
 
 Deviation from the paper: on-policy PPO and policy gradients instead of off-policy learning from images.
 """
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from bridge.errors import UserError
-from bridge.protocol import Agent, Card
+from bridge.protocol import Agent
+from bridge.training.learner import trained_card
 from bridge.training.search_space import LogUniform, Space
 from rl_algos import mtrl
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
@@ -23,7 +24,7 @@ from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 
 @dataclass(frozen=True, kw_only=True)
 class Config(mtrl.Config, InnerConfig):
-    """How the policy is pretrained, and how it is adapted; both judge alike."""
+    """Pretraining and adaptation; advantages are computed in the same way in both."""
 
     def __post_init__(self) -> None:
         mtrl.Config.__post_init__(self)
@@ -35,26 +36,18 @@ class Config(mtrl.Config, InnerConfig):
 
 
 SPACE: Space = {**mtrl.SPACE, "inner_lr": LogUniform(0.01, 3.0)}
-"""What is tuned."""
+"""Search space."""
 
 
 class MtrlFinetuneLearner(mtrl.MtrlLearner):
-    """Learns as ``mtrl`` does; its agent adapts."""
+    """The learner of ``mtrl``, whose agent adapts."""
 
     config: Config
 
     def agent(self) -> Agent:
-        """A copy of the policy for an unknown task, and how it is adapted."""
+        """A copy of the policy for an unknown task, with MAML's gradient steps."""
         policy = copy.deepcopy(self.table.net)
         unknown = self.table.rows(torch.tensor([self.table.known], device=self.workers.device))
         policy.load_state_dict({name: row[0] for name, row in unknown.items()}, strict=False)
         inner = InnerLoop(policy, self.config).requires_grad_(False)
-        count = sum(p.numel() for p in policy.parameters())
-        card = Card(
-            method="mtrl_finetune",
-            supervision="reward",
-            selection_rule="last",
-            params_total=count,
-            params_trained=count,
-        )
-        return GradientAgent(inner, card)
+        return GradientAgent(inner, trained_card("mtrl_finetune", policy.parameters()))

@@ -1,11 +1,11 @@
-"""Recurrences for policies that remember: one step at a time at play, a whole trial at once in training.
+"""Recurrences: one step at a time at play, a whole trial at once in training.
 
-Each core has ``step(x, state)`` and ``unroll(x, state)``; a state is one tensor ``[B, S]``, so that it can be a leaf of
-a memory. ``unroll`` equals repeated ``step`` (tested for every core).
+Each core has ``step(x, state)`` and ``unroll(x, state)``, which equals repeated ``step``. A state is one tensor
+``[B, S]``, so that it can be a leaf of a memory.
 
-Weights start orthogonal (Saxe et al. 2014), and the gates that forget start with time constants spread from one step to
-``span`` steps (Tallec & Ollivier 2018, section 2): what was seen early in a trial is then not lost before learning has
-found a use for it.
+Weights start orthogonal (Saxe et al. 2014). Forget gates start with time constants from one step to ``span`` steps
+(Tallec & Ollivier 2018, section 2), so that early observations of a trial are not lost before learning has found a use
+for them.
 
 Shape letters: T steps, B trials, D input features, H hidden units, S state size.
 """
@@ -37,9 +37,9 @@ class Core(Protocol):
 
 
 class Gru(nn.Module):
-    """Gated recurrent unit (Cho et al. 2014, as in ``torch.nn.GRU``), unrolled by a hand-written backward pass.
+    """Gated recurrent unit (Cho et al. 2014, as in ``torch.nn.GRU``) with a hand-written backward pass.
 
-    ``nn.GRU`` on a CPU spends its backward pass in small products, one for each step and parameter. Here parameter
+    On a CPU the backward pass of ``nn.GRU`` is many small products, one for each step and parameter. Here parameter
     gradients are a few large products, and only the recurrence itself loops over time, on tensors that stay in cache.
     """
 
@@ -65,8 +65,8 @@ class Gru(nn.Module):
 class _GruUnroll(torch.autograd.Function):
     """h_t = n + z (h_{t-1} - n), where r, z = sigmoid(V x + W h_{t-1}) and n = tanh(V x + r q), q = W h_{t-1}.
 
-    Biases are left out above. Rows of the weights are those of r, z and n, one below the other; r and z are kept side
-    by side. Sequences are unbound before the loops: an index costs as much as a product here.
+    (without biases). The rows of the weights are those of r, z and n in this order; r and z stand side by side in one
+    tensor. Sequences are unbound before the loops: an index costs as much as a product here.
     """
 
     @staticmethod
@@ -90,9 +90,8 @@ class _GruUnroll(torch.autograd.Function):
         for before, after, rz_t, r, z, n_t, q_t in each:
             torch.addmm(rz_t, before, to_rz, out=rz_t).sigmoid_()
             torch.addmm(bias_h[gates:], before, to_q, out=q_t)
-            n_t.addcmul_(r, q_t).mul_(2).sigmoid_().mul_(2).sub_(
-                1
-            )  # tanh(a) = 2 sigmoid(2 a) - 1: four times as fast
+            # tanh(a) = 2 sigmoid(2 a) - 1, which is four times as fast
+            n_t.addcmul_(r, q_t).mul_(2).sigmoid_().mul_(2).sub_(1)
             torch.lerp(n_t, before, z, out=after)
         ctx.save_for_backward(x, h, rz, n, q, weight_x, weight_h)
         return h[1:]
@@ -103,9 +102,8 @@ class _GruUnroll(torch.autograd.Function):
         x, h, rz, n, q, weight_x, weight_h = ctx.saved_tensors
         hidden = n.shape[-1]
         gates = 2 * hidden
-        d_rz, d_n, d_q = (
-            torch.empty_like(part) for part in (rz, n, n)
-        )  # of what is inside the sigmoids, tanh, and q
+        # gradients of the arguments of the sigmoids and of tanh, and of q
+        d_rz, d_n, d_q = torch.empty_like(rz), torch.empty_like(n), torch.empty_like(n)
         d_r, d_z = d_rz[..., :hidden], d_rz[..., hidden:]
         each = _by_time(
             grad, h[:-1], rz, rz[..., :hidden], rz[..., hidden:], n, q, d_rz, d_r, d_z, d_n, d_q
@@ -126,17 +124,15 @@ class _GruUnroll(torch.autograd.Function):
         x_flat, h_flat, d_rz, d_n, d_q = (
             part.flatten(0, 1) for part in (x, h[:-1], d_rz, d_n, d_q)
         )
-        d_x = (
-            (d_rz @ weight_x[:gates] + d_n @ weight_x[gates:]).view_as(x)
-            if ctx.needs_input_grad[0]
-            else None
-        )
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = (d_rz @ weight_x[:gates] + d_n @ weight_x[gates:]).view_as(x)
+        # this transposed product takes a fifth of the time of the direct one
+        d_weight_x = torch.cat([x_flat.t() @ d_rz, x_flat.t() @ d_n], 1).t()
         return (
             d_x,
             d_h,
-            torch.cat(
-                [x_flat.t() @ d_rz, x_flat.t() @ d_n], 1
-            ).t(),  # this way round it is a fifth of the time
+            d_weight_x,
             torch.cat([d_rz.t() @ h_flat, d_q.t() @ h_flat]),
             torch.cat([d_rz.sum(0), d_n.sum(0)]),
             torch.cat([d_rz.sum(0), d_q.sum(0)]),
@@ -144,7 +140,7 @@ class _GruUnroll(torch.autograd.Function):
 
 
 def _by_time(*sequences: Tensor) -> list[tuple[Tensor, ...]]:
-    """Views of every step."""
+    """Views of every step, of all sequences side by side."""
     return list(zip(*(sequence.unbind() for sequence in sequences), strict=True))
 
 
@@ -176,7 +172,7 @@ class Lstm(nn.Module):
 class LinearRecurrence(nn.Module):
     """h_t = (1 - z_t) h_{t-1} + z_t c_t with z, c from the input alone (minGRU; Feng et al. 2024, section 3.1).
 
-    Nothing of h_{t-1} enters the gates, so a whole trial is computed in log2(T) batched passes instead of T steps.
+    The gates do not depend on h_{t-1}, so a whole trial is computed in log2(T) batched passes instead of T steps.
     """
 
     def __init__(self, inputs: int, hidden: int, span: int) -> None:
@@ -197,9 +193,8 @@ class LinearRecurrence(nn.Module):
         keep, add = 1 - z, z * c
         add = torch.cat([(add[0] + keep[0] * state)[None], add[1:]])
         reach = 1
-        while reach < len(
-            x
-        ):  # Hillis & Steele 1986: after each pass a step knows twice as many steps before it
+        # Hillis & Steele 1986: each pass doubles the number of earlier steps that a step includes
+        while reach < len(x):
             add = torch.cat([add[:reach], add[reach:] + keep[reach:] * add[:-reach]])
             keep = torch.cat([keep[:reach], keep[reach:] * keep[:-reach]])
             reach *= 2
@@ -211,7 +206,7 @@ class LinearRecurrence(nn.Module):
 
 
 def _orthogonal(layer: nn.Module, hidden: int) -> None:
-    """Every gate's weights orthogonal, every bias zero."""
+    """Make every gate's weights orthogonal and every bias zero."""
     for weight in layer.parameters():
         if weight.ndim == 1:
             nn.init.zeros_(weight)
@@ -221,7 +216,7 @@ def _orthogonal(layer: nn.Module, hidden: int) -> None:
 
 
 def _log_spans(hidden: int, span: int) -> Float[Tensor, " H"]:
-    """Biases with which a gate keeps what it holds for 1 to ``span`` steps."""
+    """Biases with which gates keep their content for 1 to ``span`` steps."""
     return torch.log(torch.empty(hidden).uniform_(1, max(2, span)))
 
 

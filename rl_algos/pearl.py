@@ -2,76 +2,83 @@
 
     q(z | context) = N(0, I) * product over transitions of N(mu(s, a, r, s'), sigma(s, a, r, s')^2),    a ~ pi(a | s, z)
 
-A latent is drawn once an episode and kept for all of it, so that exploring is posterior sampling: act as if the task
-were the one that was drawn, and see. A memory is two running sums (``rl_algos/posterior.py``).
+A latent is drawn at the start of an episode and kept until its end, so that exploration is posterior sampling: the
+agent acts as if the task were the one that it has drawn. Its memory is two running sums (``rl_algos/pearl_agent.py``,
+``rl_algos/posterior.py``).
 
 Deviations from the paper:
- 1. The prior is one factor of the product, so that the posterior without a context is the prior and a factor can only
- sharpen it. (The original has no such factor: its first posterior is the first transition's factor alone.)
- 2. A factor is made of its mean and its precision (the original: variance), which starts small: hundreds of factors
- must not drown the prior before anything is learned.
- 3. s' is always part of a factor: where tasks differ in their dynamics nothing else tells them apart.
- 4. Contexts in training are the first episodes, from none to all, of what the agent recently played on the task: those
- are the contexts that it will draw latents from. (The original: a fixed number of recent transitions.) A product of too
- many factors is overconfident unless it was trained as long as it is used.
- 5. The weight of the divergence is that of the mean over tasks, and the critic's errors are divided by the variance of
- their targets. (The original: a sum over tasks beside a mean, so that the weight's meaning depends on the number of
- tasks in a step and on the size of returns.)
+ 1. The prior is one factor of the product. So the posterior without a context is the prior, and a factor can only
+    sharpen it. (The paper has no such factor: its first posterior is the first transition's factor alone.)
+ 2. A factor is parameterised by its mean and its precision (the paper: variance), which starts small: hundreds of
+    factors must not outweigh the prior before anything is learned.
+ 3. s' is always an input of a factor: nothing else distinguishes tasks that differ in their dynamics alone.
+ 4. Contexts in training are the first episodes, from none to all, of recent rollouts on the task, as the contexts at
+    play are. (The paper: a fixed number of recent transitions.) A product of many factors is overconfident unless it
+    was trained at that length.
+ 5. The weight of the divergence is that of a mean over tasks, and the critics' errors are divided by the variance of
+    their targets. (The paper adds a sum over tasks to a mean, so that the meaning of the weight depends on the number
+    of tasks in a gradient step and on the size of returns.)
  6. Several contexts of a task, each with a latent and transitions of its own, share one pass of the encoder.
- 7. Target critics, not a target value network; the temperature is learned; gradients are clipped; the learning rate
- falls to zero over the second half of the budget.
- 8. Rewards are divided by the largest size of a reward that training has seen on any task.
- 9. Scouts, who repeat random actions, play some more episodes on each task, which no context holds; and some of the
- transitions that are learned from may be drawn from those that paid (``good_share``). Goals that no latent leads to are
- found by the one and spread by the other.
+ 7. Target critics replace the target value network; the temperature is learned; gradients are clipped; the learning
+    rate falls to zero over the second half of the budget.
+ 8. Rewards are divided by the size of the largest reward that training has seen on any task.
+ 9. An agent that repeats random actions (``rl_algos/explorer.py``) plays further episodes on each task, which enter no
+    context; and a share of the transitions to learn from may be drawn from those with good rewards (``good_share``).
+    The first finds goals that no latent leads to yet, the second spreads them.
  10. Actions may be discrete: the expectation over them is a sum.
- 11. The frozen agent draws its actions, as in training (the original evaluates means).
+ 11. The frozen agent samples its actions, as in training (the paper evaluates means).
 
-The critic's loss and the divergence from the prior train the encoder, the actor does not: it is given z as a number.
-Where rewards are sparse the authors' critic learns from dense ones (``critic_reward="dense"``); contexts hold the
-task's own rewards always.
+The encoder learns from the critics' loss and from the divergence from the prior, not from the actor's loss, which has z
+as a constant. On sparse rewards the authors' critics learn from dense ones (``critic_reward="dense"``); contexts always
+hold the task's own rewards.
 
-Shape letters: B trials, D size of the latent, T transitions, n tasks of one step of learning, c contexts of each, b
-transitions for each context, F action features.
+Shape letters: D size of the latent, T transitions, n tasks of one gradient step, c contexts of each, b transitions for
+each context, F action features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded, Width
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
-from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
-from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.tasks.base import TaskFamily, Tasks
+from bridge.training.learner import (
+    CheckpointedLearner,
+    mean_metrics,
+    seeded_init,
+    set_learning_rate,
+    trained_card,
+)
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
-from rl_algos.explorer import Scout
-from rl_algos.posterior import Encoder, Posterior, Sums
-from rl_algos.replay import Replay, Stored, stored
-from rl_algos.soft_actor_critic import SoftActorCritic, Transitions, target_entropy
+from rl_algos.explorer import Explorer
+from rl_algos.pearl_agent import Network, Pearl
+from rl_algos.posterior import Posterior
+from rl_algos.replay import Replay, check_one_process
+from rl_algos.soft_actor_critic import target_entropy
+from rl_algos.transitions import Transitions, recorded
 
-_FORGET = 0.01
-"""Share of a running variance that each step renews."""
+_VARIANCE_SHARE = 0.01
+"""Weight of the newest value in a running variance."""
 _LEAST_VARIANCE = 1e-6
-"""Of scaled returns: below it they are all the same."""
+"""Scaled returns of a smaller variance count as equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Bounded):
-    """How PEARL is built and trained."""
+    """Networks and training of PEARL."""
 
     display_name: ClassVar[str] = "PEARL"
 
@@ -82,70 +89,60 @@ class Config(Bounded):
     encoder_hidden: Width = 64
     """Units of each of two hidden layers of the encoder."""
     critic_reward: Literal["own", "dense"] = "own"
-    """What the critic learns from: the task's own reward, or the family's dense one (in training only)."""
+    """Reward that critics learn from: the task's own, or the family's dense one (in training only)."""
     train_tasks: int = 100
-    """Training tasks where the family has a continuum of them; where it has a list, all of that are used."""
+    """Number of training tasks if the family has a continuum of them; of a finite list all are used."""
     collect_tasks: int = 24
-    """Tasks that are played between updates, in turn."""
+    """Tasks played between updates, in turn."""
     episodes: int = 12
-    """Episodes played on each of them, of those that a trial has."""
+    """Episodes played on each of them, at most as many as a trial has."""
     prior_episodes: int = 1
-    """How many of these are played with a latent from the prior; the others with one from the posterior."""
+    """Number of these that are played with a latent from the prior; the others have one from the posterior."""
     scout_episodes: int = 4
-    """Episodes more on each of them by a scout, who repeats random actions: for actor and critics, no contexts."""
+    """Further episodes on each of them, by an agent that repeats random actions: for actor and critics, no context."""
     steps_per_grad: float = 10.0
-    """Environment steps for each step of the optimisers."""
+    """Environment steps for each gradient step."""
     meta_batch: int = 12
-    """Tasks of each step."""
+    """Tasks of each gradient step."""
     recent: int = 8
-    """Times that a task was last played whose contexts are kept: fewer are nearer to what the agent now does, and
-    sooner known by heart."""
+    """Recent rollouts of each task that are kept as encoder context. Fewer: closer to on-policy, but the encoder
+    overfits sooner."""
     contexts: int = 4
-    """Contexts of each of these tasks: what was once played on it is encoded once, and cut at so many places."""
+    """Contexts of each of these tasks: beginnings of one rollout, which is encoded once."""
     batch: int = 16
-    """Transitions of the task that actor and critics learn from, for each context."""
+    """Transitions of the task for actor and critics, for each context."""
     good_share: float = 0.0
-    """Share of these that are drawn from transitions paid above the task's mean. Where rewards are sparse it spreads
-    what is rarely met; where they are noise it takes luck for value."""
+    """Share of these that are drawn from transitions with a reward above the task's mean. It helps if rewards are
+    sparse; if they are noisy, it mistakes luck for value."""
     capacity: int = 5_000
-    """Transitions of each task that are kept."""
+    """Most transitions of each task in the replay buffer."""
     lr: float = 1e-3
-    """Learning rate of Adam; over the second half of the budget it falls linearly to zero."""
+    """Learning rate of Adam; it falls linearly to zero over the second half of the budget."""
     gamma: float = 0.95
     """Discount a step."""
     kl_weight: float = 0.0003
-    """What one nat of divergence of q(z | context) from the prior costs (mean over tasks), as a share of the variance
-    of the critics' targets: squared errors (mean over tasks and transitions) are divided by that."""
+    """Weight of the divergence of q(z | context) from the prior, in nats (mean over tasks), beside the critics' squared
+    errors (mean over tasks and transitions) in units of the variance of their targets."""
     target_share: float = 0.01
-    """How far the target critics move towards the critics at each step."""
+    """Share of the way to the critics that the target critics move at each gradient step."""
     temperature: float = 0.01
     """Weight of the entropy at the start, beside scaled rewards."""
     entropy_share: float = 0.2
-    """Discrete actions: the entropy aimed at, as a share of that of random play."""
+    """Discrete actions: target of the entropy, as a share of the entropy of random play."""
     entropy_per_side: float = -0.5
-    """Continuous actions: the entropy aimed at, in nats for each side of an action space that is scaled to [-1, 1]."""
+    """Continuous actions: target of the entropy, in nats a dimension, for an action space scaled to [-1, 1]."""
     actor_gain: float = 3.0
-    """Scale of the actor's last layer at the start; above 0.1, say, first policies differ from latent to latent."""
+    """Scale of the actor's last layer at the start; from about 0.1 on, initial policies differ between latents."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        whole = (
-            "latent",
-            "hidden",
-            "encoder_hidden",
-            "train_tasks",
-            "collect_tasks",
-            "episodes",
-            "prior_episodes",
-        )
-        self.check_numbers(
-            "1 or more", *whole, "meta_batch", "recent", "contexts", "batch", "capacity"
-        )
+        sizes = ("latent", "hidden", "encoder_hidden", "meta_batch", "contexts", "batch")
+        counts = ("train_tasks", "collect_tasks", "episodes", "prior_episodes", "recent")
+        self.check_numbers("1 or more", *sizes, *counts, "capacity")
         self.check_numbers("0 or more", "kl_weight", "actor_gain", "scout_episodes")
-        self.check_numbers(
-            "above 0", "steps_per_grad", "lr", "temperature", "max_grad_norm", "target_share"
-        )
+        rates = ("lr", "target_share", "temperature", "max_grad_norm")
+        self.check_numbers("above 0", *rates, "steps_per_grad")
         self.check_numbers("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
@@ -158,207 +155,86 @@ SPACE: Space = {
     "entropy_per_side": Choice((-2.0, -1.0, -0.5)),
     "steps_per_grad": Choice((5.0, 10.0, 20.0)),
 }
-"""What is tuned: not the sizes of the networks nor what the critic sees, which are other methods."""
-
-
-class Memory(NamedTuple):
-    """Everything PEARL knows of its task: the sums over all transitions, and the latent of this episode."""
-
-    sums: Sums
-    z: Float[Tensor, "B D"]
-
-
-class Network(nn.Module):
-    """Encoder, actor and critics."""
-
-    largest: Tensor
-    largest_judged: Tensor
-    variance: Tensor
-
-    def __init__(self, family: TaskFamily, config: Config) -> None:
-        super().__init__()
-        self.observation, self.space, self.latent = family.observation, family.action, config.latent
-        inputs = 2 * spaces.width(self.observation) + spaces.width(self.space) + 1
-        self.encoder = Encoder(inputs, config.latent, config.encoder_hidden)
-        self.soft = SoftActorCritic(
-            self.observation,
-            self.space,
-            condition=config.latent,
-            hidden=config.hidden,
-            temperature=config.temperature,
-            actor_gain=config.actor_gain,
-        )
-        self.register_buffer("largest", torch.zeros(()))
-        self.register_buffer("largest_judged", torch.zeros(()))
-        self.register_buffer("variance", torch.zeros(()))
-
-    def factors(self, rows: Step | Stored) -> Sums:
-        """The factor of each transition."""
-        seen = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
-        done, paid = spaces.features(rows.action, self.space), _scaled(rows.reward, self.largest)
-        return self.encoder(torch.cat([*seen, done, paid[..., None]], -1))
-
-    def transitions(self, rows: Stored) -> Transitions:
-        """What actor and critics learn from."""
-        obs, next_obs = (
-            spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs)
-        )
-        reward = _scaled(rows.critic_reward, self.largest_judged)
-        return Transitions(
-            obs, spaces.features(rows.action, self.space), reward, next_obs, rows.terminated.float()
-        )
-
-    def act(self, z: Float[Tensor, "*batch D"], obs: Tensor) -> Float[Tensor, "*batch A"]:
-        """What the distribution of the next action is made of."""
-        return self.soft.policy(spaces.features(obs, self.observation), z)
-
-
-class Pearl(nn.Module):
-    """The frozen agent."""
-
-    policy_modules: ClassVar[tuple[str, ...]] = ("soft.actor",)
-
-    def __init__(self, network: Network, card: Card) -> None:
-        super().__init__()
-        self.network, self.card = network, card
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        precision, weighted, z = torch.zeros(
-            3, len(rng), self.network.latent, device=rng.device
-        ).unbind()
-        return Memory(Sums(precision, weighted), z)
-
-    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """A new draw from the posterior."""
-        return memory._replace(z=memory.sums.posterior().draw(rng.normal(self.network.latent)))
-
-    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        out = self.network.act(memory.z, obs)
-        return self.network.soft.actions.decide(
-            out, rng if explore else None, self.card.temperature
-        )
-
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """One more factor."""
-        sums = memory.sums.plus(self.network.factors(step))
-        return tree.where(step.live, memory._replace(sums=sums), memory)
-
-    def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
-        """A factor for each of many transitions, in one pass."""
-        rows, live = stored(steps)
-        return memory._replace(sums=memory.sums.plus(self.network.factors(rows).total(live)))
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
-
-    @property
-    def observation(self) -> Discrete | Box:
-        """The space of observations."""
-        return self.network.observation
-
-    @property
-    def action(self) -> Discrete | Box:
-        """The space of actions."""
-        return self.network.space
-
-    @property
-    def actions(self) -> spaces.Actions:
-        """The distributions of actions."""
-        return self.network.soft.actions
-
-    def says(self, memory: Memory, lived: TrialBuffer) -> Float[Tensor, "B E H A"]:
-        """The actor's output at every step, at the latent that the last episode was played with."""
-        return self.network.act(memory.z[:, None, None].expand(*lived.live.shape, -1), lived.obs)
+"""Search space: neither the sizes of the networks nor the critics' reward, which make other methods."""
 
 
 class PearlLearner(CheckpointedLearner):
-    """Soft actor-critic on replayed transitions, and an encoder of recent ones."""
+    """Soft actor-critic on replayed transitions, with an encoder of recent ones."""
 
     checkpointed = ("network", "replay", "recent")
+    config: Config
 
     def __init__(
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
-        self.workers = workers or Workers()
-        if self.workers.count > 1:
-            raise UserError(
-                "PEARL trains in one process: a checkpoint holds what that one has played. Use --processes 1."
-            )
-        self.family, self.config, self.seed = family, config, seed
+        super().__init__(family, config, seed=seed, workers=workers)
+        check_one_process(self.workers, "PEARL")
+        if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
+            raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
         whole, device = family.trial("train"), self.workers.device
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
-        if config.critic_reward == "dense" and not _has_dense_reward(family):
-            raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
         with seeded_init(seed):
-            self.network = Network(family, config).to(device)
-        steps = self.trial.episodes * self.trial.horizon
+            self.network = Network(
+                family,
+                latent=config.latent,
+                hidden=config.hidden,
+                encoder_hidden=config.encoder_hidden,
+                temperature=config.temperature,
+                actor_gain=config.actor_gain,
+            ).to(device)
 
-        def ring(tasks: int, capacity: int) -> Replay:
+        def buffer(tasks: int, capacity: int) -> Replay:
             return Replay(
                 family.observation, family.action, tasks=tasks, capacity=capacity, device=device
             )
 
-        self.replay = ring(self.tasks, config.capacity)
-        self.recent = ring(
-            self.tasks * config.recent, steps
-        )  # a ring for each time that a task was played
-        self.ends = torch.zeros(
-            len(self.recent.written), self.trial.episodes + 1, dtype=torch.int64, device=device
-        )
+        steps, rollouts = self.trial.episodes * self.trial.horizon, self.tasks * config.recent
+        self.replay = buffer(self.tasks, config.capacity)
+        self.recent = buffer(rollouts, steps)
+        """The recent rollouts of each task, a ring each."""
+        self.ends = torch.zeros(rollouts, self.trial.episodes + 1, dtype=torch.int64, device=device)
+        """Transitions in each recent rollout after 0, 1, ... episodes."""
         soft = self.network.soft
-        self._judges = [*soft.critic.parameters(), *self.network.encoder.parameters()]
-        self._actors, self._temperatures = list(soft.actor.parameters()), [soft.log_temperature]
-        groups = (self._judges, self._actors, self._temperatures)
-        self.optimizers = [torch.optim.Adam(group, lr=config.lr, fused=True) for group in groups]
-        self.aim = target_entropy(
+        self._critic_side = [*soft.critic.parameters(), *self.network.encoder.parameters()]
+        self._actor_side, self._temperature = list(soft.actor.parameters()), [soft.log_temperature]
+        self.optimizers = [
+            torch.optim.Adam(group, lr=config.lr, fused=True)
+            for group in (self._critic_side, self._actor_side, self._temperature)
+        ]
+        self.entropy_target = target_entropy(
             family.action, share=config.entropy_share, per_side=config.entropy_per_side
         )
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play some of the tasks, then learn from all that were played so far."""
+        """Play the next tasks, then learn from all that were played so far."""
         config = self.config
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * min(1.0, 2 * max(0.0, 1 - spent))
-        metrics = self._play()
+            set_learning_rate(optimizer, config.lr * min(1.0, 2 * max(0.0, 1 - spent)))
+        returns = self._play()
         steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        noise = Rows.of(
-            f"learn/pearl/{self.seed}", torch.arange(config.meta_batch, device=self.workers.device)
-        )
+        rows = torch.arange(config.meta_batch, device=self.workers.device)
+        noise = Rows.of(f"learn/pearl/{self.seed}", rows)
         met = min(self.tasks, (self.updates + 1) * self.together)
-        sums: dict[str, float] = {}
-        for _ in range(steps):
-            for name, value in self._learn(met, noise.at(self.grad_steps)).items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.grad_steps += 1
+        metrics = [self._learn(met, noise.at(self.grad_steps)) for _ in range(steps)]
         self.updates += 1
-        return metrics | {name: total / steps for name, total in sums.items()}
+        return returns | mean_metrics(metrics)
 
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
-        soft = self.network.soft
-        count = sum(
-            p.numel() for part in (self.network.encoder, soft.actor) for p in part.parameters()
-        )
-        supervision = "reward" if self.config.critic_reward == "own" else "reward, dense in critic"
-        card = Card(
-            method="pearl",
-            supervision=supervision,
-            selection_rule="last",
-            params_total=count,
-            params_trained=count,
-        )
-        return Pearl(self.network, card)
+        trained = [*self.network.encoder.parameters(), *self.network.soft.actor.parameters()]
+        own = self.config.critic_reward == "own"
+        supervision = "reward" if own else "reward, dense in critic"
+        return Pearl(self.network, trained_card("pearl", trained, supervision=supervision))
 
     def state_dict(self) -> dict[str, Any]:
-        """What was played is part of it."""
+        """Everything that a restart needs, the replay buffers included."""
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
         return super().state_dict() | {"optimizers": optimizers, "ends": self.ends}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         super().load_state_dict(state)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -374,7 +250,7 @@ class PearlLearner(CheckpointedLearner):
         recent = turn * self.config.recent + before % self.config.recent
         noise = TrialNoise.of(f"train/pearl/{self.seed}", turn).at(self.updates)
         tasks = family.sample("train", self._task_index(turn))
-        agent, scout = self.agent(), Scout(family.action)
+        agent, scout = self.agent(), Explorer(family.action)
         own = noise.agent.at("start")
         known = agent.start(Clues(), self.trial, own)
         self.recent.clear(recent)
@@ -395,10 +271,10 @@ class PearlLearner(CheckpointedLearner):
         return {"first_return": returns[0], "last_return": returns[-1]}
 
     def _episode(
-        self, agent: Pearl | Scout, tasks: Tasks, memory: Any, noise: TrialNoise, episode: int
-    ) -> tuple[Any, list[Step], Stored, Bool[Tensor, "n T"]]:
-        """One episode, counted: the memory after it, its steps, and the same steps as they are stored."""
-        family, dense, network = self.family, self.config.critic_reward == "dense", self.network
+        self, agent: Pearl | Explorer, tasks: Tasks, memory: Any, noise: TrialNoise, episode: int
+    ) -> tuple[Any, list[Step], Transitions, Bool[Tensor, "n T"]]:
+        """Play one episode and count its steps; returns the memory, the steps, and these as transitions for replay."""
+        family, network = self.family, self.network
         steps: list[Step] = []
         memory, _ = play_episode(
             agent,
@@ -410,18 +286,21 @@ class PearlLearner(CheckpointedLearner):
             horizon=self.trial.horizon,
             visit=lambda _t, step: steps.append(step),
         )
-        told = [family.dense_reward(tasks, step) for step in steps] if dense else []
-        critic_reward = [reward for reward in told if reward is not None]
-        rows, live = stored(steps, critic_reward or None)
+        dense = None
+        if self.config.critic_reward == "dense":
+            rewards = (family.dense_reward(tasks, step) for step in steps)
+            dense = [reward for reward in rewards if reward is not None]
+        rows, live = recorded(steps, dense)
         self.env_steps += int(live.sum())
-        network.largest.copy_(torch.maximum(network.largest, rows.reward[live].abs().max()))
-        network.largest_judged.copy_(
-            torch.maximum(network.largest_judged, rows.critic_reward[live].abs().max())
-        )
+        for largest, reward in (
+            (network.largest, rows.reward),
+            (network.largest_judged, rows.critic_reward),
+        ):
+            largest.copy_(torch.maximum(largest, reward[live].abs().max()))
         return memory, steps, rows, live
 
     def _task_index(self, turn: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """Of a list of tasks that one itself; of a continuum, tasks that depend on the seed."""
+        """Task numbers: those of the finite list, or numbers of a continuum that depend on the seed."""
         if self.family.support("train"):
             return turn
         return Rows.of(f"train/pearl/{self.seed}/tasks", turn).bits() & ((1 << 62) - 1)
@@ -431,89 +310,76 @@ class PearlLearner(CheckpointedLearner):
         """One step of every optimiser, on some of the first ``met`` tasks."""
         config, soft = self.config, self.network.soft
         noise = noise[: min(met, config.meta_batch)]
-        order = Rows.of(self.seed, torch.arange(met, device=noise.device)).at(
-            "order", self.grad_steps
-        )
-        task = order.uniform().argsort()[: len(noise)]
+        order = Rows.of(self.seed, torch.arange(met, device=noise.device))
+        order = order.at("order", self.grad_steps).uniform().argsort()
+        task = order[: len(noise)]
         batch = self._batch(task, noise.at("batch"))
         with self.workers.autocast():
             posterior = self._posteriors(task, noise.at("context"))
             z = posterior.draw(noise.at("z").normal(config.contexts, config.latent))
             condition = z[:, :, None].expand(-1, -1, config.batch, -1)
-            given, alpha = condition.detach(), soft.temperature()
-            target = soft.targets(
-                batch, given, self._draws(noise.at("target")), alpha, config.gamma
+            constant, alpha = condition.detach(), soft.temperature()
+            next_noise, actor_noise = (
+                self._action_noise(noise.at(name)) for name in ("target", "actor")
             )
+            target = soft.targets(batch, constant, next_noise, alpha, config.gamma)
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
-            norm = self._step(0, error + config.kl_weight * kl, self._judges)
-            loss, entropy = soft.actor_loss(batch.obs, given, self._draws(noise.at("actor")), alpha)
-            actor_norm = self._step(1, loss.mean(), self._actors)
-            self._step(2, soft.temperature_loss(entropy, self.aim).mean(), self._temperatures)
+            critic_norm = self._step(0, error + config.kl_weight * kl, self._critic_side)
+            loss, entropy = soft.actor_loss(batch.obs, constant, actor_noise, alpha)
+            actor_norm = self._step(1, loss.mean(), self._actor_side)
+            temperature_loss = soft.temperature_loss(entropy, self.entropy_target).mean()
+            self._step(2, temperature_loss, self._temperature)
         soft.follow(config.target_share)
-        numbers = {"loss_critic": error, "kl": kl, "value": -loss.mean(), "entropy": entropy.mean()}
-        numbers |= {"temperature": alpha, "grad_norm": norm + actor_norm}
-        values = torch.stack([number.detach().float() for number in numbers.values()]).tolist()
-        return dict(zip(numbers, values, strict=True))
+        self.grad_steps += 1
+        metrics = {
+            "loss_critic": error,
+            "kl": kl,
+            "value": -loss.mean(),
+            "entropy": entropy.mean(),
+            "temperature": alpha,
+            "grad_norm": critic_norm + actor_norm,
+        }
+        values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+        return dict(zip(metrics, values, strict=True))
 
     def _batch(self, task: Int[Tensor, " n"], noise: Rows) -> Transitions:
-        """Transitions of each task, others for each of its contexts: ``[n, c, b, ...]``."""
-        config = self.config
-        count = config.contexts * config.batch
-        rows = self.replay.draw(task, count, noise, good=round(config.good_share * count))
-        parts = self.network.transitions(rows)
-        return Transitions(
-            *(part.unflatten(1, (config.batch, config.contexts)).transpose(1, 2) for part in parts)
-        )
+        """Transitions of each task as features, others for each of its contexts: ``[n, c, b, ...]``."""
+        contexts, batch = self.config.contexts, self.config.batch
+        count = contexts * batch
+        good = round(self.config.good_share * count)
+        rows = self.network.features(self.replay.draw(task, count, noise, good=good))
+        by_context = (part.unflatten(1, (batch, contexts)).transpose(1, 2) for part in rows)
+        return Transitions(*by_context)
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
-        """Given several beginnings, of any number of episodes, of what was recently played on a task: ``[n, c, D]``."""
-        times = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
-        drawn = (noise.at("time").uniform() * times.clamp(max=self.config.recent)).to(torch.int64)
-        ring = task * self.config.recent + drawn
+        """Posteriors given beginnings, of any number of episodes, of a recent rollout of each task: ``[n, c, D]``."""
+        rollouts = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
+        rollouts = rollouts.clamp(max=self.config.recent)
+        ring = task * self.config.recent + (noise.at("time").uniform() * rollouts).to(torch.int64)
         rows, _ = self.recent.first(ring)
         count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
         return self.network.factors(rows).beginnings(count).posterior()
 
-    def _draws(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
-        """Noise that continuous actions are made of."""
+    def _action_noise(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
+        """Standard normal noise from which continuous actions are made; None if actions are discrete."""
         if self.network.soft.discrete:
             return None
-        return noise.normal(
-            self.config.contexts, self.config.batch, spaces.width(self.family.action)
-        )
+        config = self.config
+        return noise.normal(config.contexts, config.batch, spaces.width(self.family.action))
 
     @torch.no_grad()
     def _variance(self, target: Float[Tensor, "n c b"]) -> Float[Tensor, ""]:
-        """The running variance of targets, this one included."""
-        share = max(_FORGET, 1 / (self.grad_steps + 1))
+        """The running variance of the critics' targets, these included."""
+        share = max(_VARIANCE_SHARE, 1 / (self.grad_steps + 1))
         self.network.variance.lerp_(target.var(correction=0), share)
         return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
     def _step(self, which: int, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-        """One step of one optimiser, on its own parameters alone; the gradient's norm."""
+        """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         optimizer = self.optimizers[which]
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward(inputs=parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         optimizer.step()
         return norm
-
-
-def _scaled(reward: Tensor, largest: Tensor) -> Tensor:
-    """Between -1 and 1 in training; as they are where no reward but 0 was ever seen."""
-    return reward / torch.where(largest > 0, largest, 1.0)
-
-
-def _has_dense_reward(family: TaskFamily) -> bool:
-    """Whether the family gives one, found by a step of one task."""
-    tasks = family.sample("train", torch.arange(1))
-    noise = Rows.of("dense", torch.arange(1))
-    state, obs = family.reset(tasks, noise)
-    action = spaces.soft_actions(family.action).decide(
-        torch.zeros(1, spaces.soft_actions(family.action).outputs), None
-    )
-    out = family.step(tasks, state, action.action, noise)
-    never = torch.zeros(1, dtype=torch.bool)
-    step = Step(obs, action.action, out.reward, out.obs, never, never)
-    return family.dense_reward(tasks, step) is not None

@@ -1,6 +1,6 @@
-"""Policies that differ by task: one architecture, for each of N tasks parameters of its own, all run in one call.
+"""Policies that differ by task: one architecture with parameters of each task's own, all tasks run in one call.
 
-``Parameters`` names the tensors that are a task's own; a policy's other parameters are shared by all.
+``Parameters`` holds the tensors that are a task's own; all tasks share a policy's other parameters.
 
 Shape letters: N tasks, E episodes of each, H steps, A distribution parameters.
 """
@@ -15,47 +15,72 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bridge import memory as tree
+from bridge import spaces
+from bridge.maths.baselines import Baseline, episode_advantages
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.transitions import by_task, stacked
 from rl_algos.policies import MlpPolicy, Policy
 
 Parameters = dict[str, Tensor]
-"""By name; every tensor leads with N."""
+"""Parameters by name; every tensor leads with N."""
 
 
-def enough_tasks(asked: int, steps: int) -> int:
-    """As many tasks as were asked for; where that is 0, as many as play 2,000 steps at ``steps`` each, and 20 at least.
+def enough_tasks(count: int, steps: int) -> int:
+    """The number of tasks of a batch: ``count``; if that is 0, enough to play 2,000 steps, and at least 20.
 
-    Where trials are a few steps, a batch of twenty is noise, and the time of an update is all overhead.
+    With trials of a few steps, a batch of 20 tasks is mostly noise, and the time of an update mostly overhead.
+
+    Args:
+        count: a number of tasks, or 0.
+        steps: environment steps of each task.
     """
-    return asked or max(20, -(-2_000 // steps))
+    return count or max(20, -(-2_000 // steps))
 
 
 class Episodes(NamedTuple):
-    """Episodes of N tasks; what was not lived has reward, log-probability and advantage 0."""
+    """Episodes of N tasks. Reward, log-probability and advantage are 0 at steps that were not played."""
 
     obs: Tensor
     action: Tensor
     reward: Float[Tensor, "N E H"]
     live: Bool[Tensor, "N E H"]
+    """True at steps that were played."""
     behaviour: Float[Tensor, "N E H"]
-    """Log-probability of the action by the policy that took it, in nats."""
+    """Log-probability of the action under the policy that took it, in nats."""
     advantage: Float[Tensor, "N E H"]
-    """How much better than expected the step was; 0 until somebody has judged it."""
+    """Advantage of the action, in units of reward; 0 until it is computed (``with_advantages``)."""
+
+    def with_advantages(
+        self, observation: Discrete | Box, *, gamma: float, lam: float, baseline: Baseline
+    ) -> Episodes:
+        """The same episodes with generalised advantages.
+
+        Args:
+            observation: the space of observations.
+            gamma: discount a step, in [0, 1].
+            lam: trace of the generalised advantage, in [0, 1].
+            baseline: subtracted from returns.
+        """
+        features = spaces.features(self.obs, observation)
+        advantage = episode_advantages(
+            self.reward, features, self.live, gamma=gamma, lam=lam, baseline=baseline
+        )
+        return self._replace(advantage=advantage)
 
 
 def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
-    """Each task's policy on that task's observations ``[N, *E, ...]``."""
-    return vmap(lambda own, seen: functional_call(policy, own, (seen,)))(params, obs)
+    """Outputs of each task's policy on that task's observations ``[N, *E, ...]``."""
+    return vmap(lambda own, own_obs: functional_call(policy, own, (own_obs,)))(params, obs)
 
 
 def log_prob_and_entropy(
     policy: MlpPolicy, params: Parameters, episodes: Episodes
 ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
-    """Of the actions taken by each task's policy, and of the policy there, in nats; 0 where not lived."""
+    """Log-probabilities of the actions taken and entropies of each task's policy, in nats; 0 if not played."""
     log_prob, entropy = policy.actions.log_prob_and_entropy(
         out(policy, params, episodes.obs), episodes.action
     )
@@ -72,13 +97,13 @@ def play(
     episodes: int,
     horizon: int,
 ) -> list[Step]:
-    """The steps of ``episodes`` episodes on each task, side by side: no episode waits for another.
+    """The steps of ``episodes`` episodes on each task, all side by side: no episode waits for another.
 
-    Rows of the same task stand one after another: N E of them.
+    Steps have N E rows; those of the same task stand one after another.
     """
-    player, steps = _SideBySide(policy, params), []
+    steps: list[Step] = []
     play_episode(
-        player,
+        _SideBySide(policy, params),
         family,
         tree.fork(tasks, episodes),
         (),
@@ -100,25 +125,16 @@ def roll_out(
     episodes: int,
     horizon: int,
 ) -> Episodes:
-    """``play``, as episodes of each task."""
-    steps = play(policy, params, family, tasks, noise, episodes, horizon)
-
-    def by_task(name: str) -> Tensor:
-        return torch.stack([getattr(step, name) for step in steps], 1).unflatten(
-            0, (len(tasks.index), episodes)
-        )
-
-    reward = by_task("reward")
-    live = by_task("live") if family.ends_early else torch.ones_like(reward, dtype=torch.bool)
-    nothing = torch.zeros_like(reward)
-    played = Episodes(
-        by_task("obs"), by_task("action"), reward, live, behaviour=nothing, advantage=nothing
-    )
+    """``play``, with steps by task and episode and the log-probabilities of their actions."""
+    steps = stacked(play(policy, params, family, tasks, noise, episodes, horizon))
+    steps = by_task(steps, len(tasks.index))
+    zeros = torch.zeros_like(steps.reward)
+    played = Episodes(steps.obs, steps.action, steps.reward, steps.live, zeros, zeros)
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 
 class _SideBySide:
-    """Plays E episodes of each task at once, rows of the same task one after another; it remembers nothing."""
+    """Plays E episodes of each task at once, rows of the same task one after another; it has no memory."""
 
     card = Card(method="side_by_side")
 
@@ -133,8 +149,8 @@ class _SideBySide:
         return memory
 
     def act(self, memory: tuple[()], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        said = out(self.policy, self.params, obs.unflatten(0, (self.tasks, -1))).flatten(0, 1)
-        return self.policy.actions.decide(said, rng)
+        outputs = out(self.policy, self.params, obs.unflatten(0, (self.tasks, -1)))
+        return self.policy.actions.decide(outputs.flatten(0, 1), rng)
 
     def observe(self, memory: tuple[()], step: Step, carry: Any = None) -> tuple[()]:
         return memory

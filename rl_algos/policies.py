@@ -1,4 +1,4 @@
-"""Policies without memory: an observation in, what an action distribution is made of out.
+"""Policies without memory: from an observation to the parameters of an action distribution.
 
 Shape letters: D observation features, A distribution parameters.
 """
@@ -15,16 +15,17 @@ from bridge.tasks.base import Box, Discrete
 
 
 class Policy(nn.Module):
-    """Called with observations ``[*batch, ...]``, it gives what ``actions`` reads."""
+    """A module from observations ``[*batch, ...]`` to distribution parameters ``[*batch, A]``."""
 
     actions: spaces.Actions
+    """The distributions of actions."""
 
 
 class MlpPolicy(Policy):
     """A multilayer perceptron, small at the last layer so that play starts out random.
 
-    On boxes the distribution is Gaussian and on finite sets categorical: families whose log-probabilities have simple
-    second derivatives.
+    Distributions are Gaussian on boxes and categorical on finite sets, whose log-probabilities have simple second
+    derivatives.
     """
 
     def __init__(
@@ -44,6 +45,5 @@ class MlpPolicy(Policy):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, obs: Tensor) -> Float[Tensor, "*batch A"]:
-        return self.head(
-            self.body(spaces.features(obs, self.observation).to(self.head.weight.dtype))
-        )
+        features = spaces.features(obs, self.observation)
+        return self.head(self.body(features.to(self.head.weight.dtype)))

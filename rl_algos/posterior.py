@@ -1,11 +1,11 @@
-"""A posterior over a latent that is a product of Gaussian factors, one a transition, and the prior N(0, I).
+"""A posterior over a latent: the product of the prior N(0, I) and of Gaussian factors, one for each transition.
 
     q(z | context) = N(0, I) * product over transitions of N(mean, 1 / precision)
 
-A product of Gaussians is one, whose precision and precision * mean are the sums of the factors'. So the order of
-transitions does not matter, and all that is known of a context is two running sums.
+A product of Gaussians is a Gaussian whose precision and precision * mean are the sums of the factors'. So the order of
+transitions does not matter, and two running sums represent a context.
 
-Source: Rakelly et al. 2019, arXiv 1903.08254, section 4.1; how this differs is told in ``pearl.py``.
+Source: Rakelly et al. 2019, arXiv 1903.08254, section 4.1; ``rl_algos/pearl.py`` lists the differences.
 
 Shape letters: D size of the latent, T transitions, n contexts, c beginnings of each.
 """
@@ -26,13 +26,13 @@ _PRECISION = (1e-7, 1e7)
 
 
 class Posterior(NamedTuple):
-    """N(mean, 1 / precision), each dimension apart."""
+    """Independent normal distributions N(mean, 1 / precision), one for each dimension."""
 
     mean: Float[Tensor, "*batch D"]
     precision: Float[Tensor, "*batch D"]
 
     def draw(self, noise: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """z made of standard normal ``noise``."""
+        """A sample z, from standard normal ``noise``."""
         return self.mean + noise * self.precision.rsqrt()
 
     def divergence(self) -> Float[Tensor, "*batch"]:
@@ -42,10 +42,11 @@ class Posterior(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over factors of their precision, and of their precision * mean."""
+    """Sums over factors."""
 
     precision: Float[Tensor, "*batch D"]
     weighted: Float[Tensor, "*batch D"]
+    """Of precision * mean."""
 
     def posterior(self) -> Posterior:
         """The product of the prior N(0, I) and the factors."""
@@ -53,24 +54,24 @@ class Sums(NamedTuple):
         return Posterior(self.weighted / precision, precision)
 
     def plus(self, more: Sums) -> Sums:
-        """Over the factors of both."""
+        """Sums over the factors of both."""
         return Sums(*(a + b for a, b in zip(self, more, strict=True)))
 
-    def total(self, known: Bool[Tensor, "*batch T"]) -> Sums:
-        """Over those of T factors ``[*batch, T, D]`` that count."""
-        return Sums(*(torch.where(known[..., None], part, 0.0).sum(-2) for part in self))
+    def total(self, live: Bool[Tensor, "*batch T"]) -> Sums:
+        """Sums over the live ones of T factors ``[*batch, T, D]``."""
+        return Sums(*(torch.where(live[..., None], part, 0.0).sum(-2) for part in self))
 
     def beginnings(self, count: Int[Tensor, "n c"]) -> Sums:
-        """Over the first ``count`` of T factors ``[n, T, D]``, for several counts of each row: ``[n, c, D]``."""
+        """Sums over the first ``count`` of T factors ``[n, T, D]``, for c counts of each row: ``[n, c, D]``."""
         index = count[..., None].expand(-1, -1, self.precision.shape[-1])
         return Sums(*(pad(part.cumsum(1), (0, 0, 1, 0)).gather(1, index) for part in self))
 
 
 class Encoder(nn.Module):
-    """A transition to a Gaussian factor.
+    """From a transition to a Gaussian factor.
 
     Args:
-        inputs: numbers that describe a transition.
+        inputs: number of features of a transition.
         latent: D.
         hidden: units of each of two hidden layers.
     """
@@ -78,12 +79,11 @@ class Encoder(nn.Module):
     def __init__(self, inputs: int, latent: int, hidden: int) -> None:
         super().__init__()
         self.layers = Ensemble((inputs, hidden, hidden, 2 * latent))
-        self.layers.biases[-1].data[
-            ..., latent:
-        ] = -4.0  # softplus(-4): a precision of about 1 / 50
+        # precisions start near softplus(-4), about 1 / 50
+        self.layers.biases[-1].data[..., latent:] = -4.0
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Sums:
-        """The sums of one factor each."""
+        """The factors, each as sums over itself alone."""
         mean, raw = self.layers(x)[0].chunk(2, -1)
         precision = softplus(raw).clamp(*_PRECISION)
         return Sums(precision, precision * mean)

@@ -1,4 +1,4 @@
-"""What was played, by task: rings of transitions as a few large tensors, written and read for many tasks at once.
+"""A replay buffer for each task: rings in a few large tensors, written and read for many tasks at once.
 
 Shape letters: N tasks, C capacity, n tasks of one call, T transitions offered of each, b transitions drawn of each.
 """
@@ -6,43 +6,21 @@ Shape letters: N tasks, C capacity, n tasks of one call, T transitions offered o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bridge.protocol import Step
+from bridge.errors import UserError
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-
-
-class Stored(NamedTuple):
-    """Transitions as they were played. Whether time ran out after one is not kept: a time-out is no end."""
-
-    obs: Tensor
-    action: Tensor
-    reward: Float[Tensor, "*batch"]
-    next_obs: Tensor
-    terminated: Bool[Tensor, "*batch"]
-    critic_reward: Float[Tensor, "*batch"]
-    """The reward that critics learn from, where it is another one."""
-
-
-def stored(
-    steps: list[Step], critic_reward: list[Tensor] | None = None
-) -> tuple[Stored, Bool[Tensor, "n T"]]:
-    """Played steps side by side, ``[n, T, ...]``, and which of them were acted in."""
-    rows = Stored(
-        *(torch.stack([getattr(step, name) for step in steps], 1) for name in Stored._fields[:-1]),
-        torch.stack([step.reward for step in steps] if critic_reward is None else critic_reward, 1),
-    )
-    everyone = torch.ones_like(steps[0].terminated)
-    return rows, torch.stack([everyone if step.live is None else step.live for step in steps], 1)
+from bridge.training.workers import Workers
+from rl_algos.transitions import Transitions
 
 
 class Replay:
-    """A ring of ``capacity`` transitions for each of ``tasks`` tasks; the oldest are overwritten."""
+    """The last ``capacity`` transitions of each of ``tasks`` tasks."""
 
     def __init__(
         self,
@@ -55,43 +33,46 @@ class Replay:
     ) -> None:
         self.capacity = capacity
 
-        def room(space: Discrete | Box | None) -> Tensor:
+        def zeros(space: Discrete | Box) -> Tensor:
             if isinstance(space, Discrete):
                 return torch.zeros(tasks, capacity, dtype=torch.int64, device=device)
-            return torch.zeros(
-                tasks, capacity, *([] if space is None else [len(space.low)]), device=device
-            )
+            return torch.zeros(tasks, capacity, len(space.low), device=device)
 
-        ended = torch.zeros(tasks, capacity, dtype=torch.bool, device=device)
-        self.rows = Stored(
-            room(observation), room(action), room(None), room(observation), ended, room(None)
+        reward = torch.zeros(tasks, capacity, device=device)
+        self.rows = Transitions(
+            obs=zeros(observation),
+            action=zeros(action),
+            reward=reward,
+            next_obs=zeros(observation),
+            terminated=torch.zeros_like(reward, dtype=torch.bool),
+            critic_reward=reward.clone(),
         )
         self.written = torch.zeros(tasks, dtype=torch.int64, device=device)
-        """Transitions that each task was ever given since it was cleared."""
+        """Number of transitions of each task written since it was cleared."""
 
     @property
     def size(self) -> Int[Tensor, " N"]:
-        """Transitions that each task holds."""
+        """Number of transitions held of each task."""
         return self.written.clamp(max=self.capacity)
 
-    def add(self, task: Int[Tensor, " n"], rows: Stored, live: Bool[Tensor, "n T"]) -> None:
-        """Write the live transitions of ``n`` distinct tasks, in order; of more than the capacity the last ones."""
+    def add(self, task: Int[Tensor, " n"], rows: Transitions, live: Bool[Tensor, "n T"]) -> None:
+        """Write the live transitions of ``n`` distinct tasks, in order. If they exceed the capacity, the last stay."""
         rank = live.cumsum(1) - 1
         count = live.sum(1)
         place = (self.written[task][:, None] + rank) % self.capacity
         row, at = (live & (rank >= (count - self.capacity)[:, None])).nonzero(as_tuple=True)
-        for room, values in zip(self.rows, rows, strict=True):
-            room[task[row], place[row, at]] = values[row, at]
+        for ring, values in zip(self.rows, rows, strict=True):
+            ring[task[row], place[row, at]] = values[row, at]
         self.written[task] += count
 
     def clear(self, task: Int[Tensor, " n"]) -> None:
-        """Forget all of some tasks."""
+        """Remove all transitions of some tasks."""
         self.written[task] = 0
 
-    def draw(self, task: Int[Tensor, " n"], count: int, rng: Rows, *, good: int = 0) -> Stored:
-        """``count`` transitions of each task, with replacement, all that it holds alike: ``[n, b, ...]``.
+    def draw(self, task: Int[Tensor, " n"], count: int, rng: Rows, *, good: int = 0) -> Transitions:
+        """``count`` transitions of each task, uniformly with replacement: ``[n, b, ...]``.
 
-        The first ``good`` of them are drawn from those that were paid more than the task's mean, where there are any.
+        The first ``good`` of them are drawn from transitions with a reward above the task's mean, if there are any.
 
         Raises:
             ValueError: one of the tasks holds none.
@@ -102,30 +83,43 @@ class Replay:
         at = (rng.uniform(count) * size[:, None]).to(torch.int64)
         if good:
             held = torch.arange(self.capacity, device=task.device) < size[:, None]
-            paid = torch.where(held, self.rows.reward[task], 0.0)
-            rank = (held & (paid > (paid.sum(1) / size)[:, None])).cumsum(1)
-            wanted = (rng.at("good").uniform(good) * rank[:, -1:]).to(torch.int64) + 1
-            found = torch.searchsorted(rank, wanted)
-            at[:, :good] = torch.where(rank[:, -1:] > 0, found, at[:, :good])
-        return Stored(*(room[task[:, None], at] for room in self.rows))
+            reward = torch.where(held, self.rows.reward[task], 0.0)
+            above = held & (reward > (reward.sum(1) / size)[:, None])
+            rank = above.cumsum(1)  # the place of the k-th good one is the first of rank k
+            chosen = (rng.at("good").uniform(good) * rank[:, -1:]).to(torch.int64) + 1
+            place = torch.searchsorted(rank, chosen)
+            at[:, :good] = torch.where(rank[:, -1:] > 0, place, at[:, :good])
+        return Transitions(*(ring[task[:, None], at] for ring in self.rows))
 
-    def first(self, task: Int[Tensor, " n"]) -> tuple[Stored, Int[Tensor, " n"]]:
-        """What each task holds, in the order of writing as long as none was overwritten, and how much that is.
+    def first(self, task: Int[Tensor, " n"]) -> tuple[Transitions, Int[Tensor, " n"]]:
+        """The transitions ``[n, T, ...]`` of some tasks in the order of the ring, and their numbers.
 
-        T is the largest of these numbers (at least 1); rows of tasks with fewer end in rows without meaning.
+        That is the order of writing as long as none was overwritten. T is the largest of the numbers (at least 1); what
+        follows a task's own transitions has no meaning.
         """
         size = self.size[task]
         longest = max(1, int(size.max()))
-        return Stored(*(room[task, :longest] for room in self.rows)), size
+        return Transitions(*(ring[task, :longest] for ring in self.rows)), size
 
     def state_dict(self) -> dict[str, Any]:
-        """The transitions that are held, and how many there were."""
+        """All rings, and how much was written."""
         return {"rows": self.rows._asdict(), "written": self.written}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
-        for room, stored in zip(
-            self.rows, state["rows"].values(), strict=True
-        ):  # by place: names have changed
-            room.copy_(stored)
+        """Restore a ``state_dict``. Rings are matched by their order: earlier versions had other names."""
+        for ring, saved in zip(self.rows, state["rows"].values(), strict=True):
+            ring.copy_(saved)
         self.written.copy_(state["written"])
+
+
+def check_one_process(workers: Workers, method: str) -> None:
+    """Refuse training in several processes: each would have a replay buffer of its own.
+
+    Raises:
+        UserError: there are several.
+    """
+    if workers.count > 1:
+        raise UserError(
+            f"{method} trains in one process, whose replay buffer its checkpoints hold; found {workers.count}. Use "
+            "--processes 1."
+        )

@@ -1,17 +1,17 @@
-"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) given a condition: a latent, or which task it is.
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) with a condition as a further input, such as a latent.
 
     target    y = r + gamma (1 - terminated) V'(s', c),    V(s, c) = E_a[min_i Q_i(s, a, c)] + alpha H(pi(. | s, c))
     critics   (Q_i(s, a, c) - y)^2
     actor     alpha E_a[log pi(a | s, c)] - E_a[min_i Q_i(s, a, c)]
 
-V' is made of target networks that follow the critics slowly. Of continuous actions one is drawn, and gradients flow
-through the draw; over discrete ones the expectation is a sum (Christodoulou 2019, arXiv 1910.07207). The temperature
-alpha is learned so that the entropy comes to a target.
+V' is computed by target networks that follow the critics slowly. The expectation over continuous actions is one sample,
+through which gradients flow; over discrete ones it is a sum (Christodoulou 2019, arXiv 1910.07207). The temperature
+alpha is learned so that the entropy reaches a target.
 
-Losses are left unreduced, one number a transition, because what is averaged over what is the method's business. Who
-trains which networks is, too: a loss that must not reach the condition is given a detached one.
+Losses are not reduced, one number a transition: methods average them in different ways. Methods also decide which
+networks a loss trains: a loss that must not reach the condition is given a detached one.
 
-A time-out is no end: only ``terminated`` cuts the value of what follows.
+Only ``terminated`` cuts the value of the next state; a time-out does not.
 
 Shape letters: O observation features, F action features, C size of the condition, A outputs of the actor, D dimensions
 of a continuous action, N rows.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -29,18 +29,7 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.tasks.base import Box, Discrete
-
-
-class Transitions(NamedTuple):
-    """What the losses read, as features: see ``spaces.features``."""
-
-    obs: Float[Tensor, "*batch O"]
-    action: Float[Tensor, "*batch F"]
-    """The features of continuous actions; a one-hot vector of discrete ones."""
-    reward: Float[Tensor, "*batch"]
-    next_obs: Float[Tensor, "*batch O"]
-    terminated: Float[Tensor, "*batch"]
-    """1 where the MDP ended, 0 elsewhere: where time ran out, too."""
+from rl_algos.transitions import Transitions
 
 
 class Ensemble(nn.Module):
@@ -48,12 +37,12 @@ class Ensemble(nn.Module):
 
     Args:
         sizes: of inputs, hidden layers and outputs.
-        count: how many networks.
-        last_gain: of the last layer's orthogonal weights; the others have the square root of two.
+        count: number of networks.
+        last_gain: gain of the last layer's orthogonal weights; that of the others is the square root of two.
     """
 
     rows_at: ClassVar[int] = 1
-    """Which dimension of the output has the rows that it was given."""
+    """Dimension of the output that corresponds to the rows of the input."""
 
     def __init__(self, sizes: tuple[int, ...], *, count: int = 1, last_gain: float = 1.0) -> None:
         super().__init__()
@@ -83,11 +72,11 @@ class SoftActorCritic(nn.Module):
     Args:
         observation: the space of observations.
         action: the space of actions.
-        condition: C, numbers that actor and critics are given beside the observation (0: none).
+        condition: C, size of the condition beside the observation (0: none).
         hidden: units of each hidden layer.
         layers: hidden layers of each network.
-        temperature: where it starts.
-        actor_gain: of the actor's last layer: how much its first means differ between conditions.
+        temperature: its value at the start.
+        actor_gain: gain of the actor's last layer. The larger, the more its initial means differ between conditions.
     """
 
     def __init__(
@@ -104,23 +93,22 @@ class SoftActorCritic(nn.Module):
         super().__init__()
         self.actions = spaces.soft_actions(action)
         self.discrete = isinstance(action, Discrete)
-        seen = spaces.width(observation) + condition
+        inputs = spaces.width(observation) + condition
         between = (hidden,) * layers
-        judged = (
-            (seen, *between, spaces.width(action))
-            if self.discrete
-            else (seen + spaces.width(action), *between, 1)
-        )
-        self.actor = Ensemble((seen, *between, self.actions.outputs), last_gain=actor_gain)
-        self.critic = Ensemble(judged, count=2)
-        self.target = Ensemble(judged, count=2).requires_grad_(False)
+        if self.discrete:
+            critic_sizes = (inputs, *between, spaces.width(action))
+        else:
+            critic_sizes = (inputs + spaces.width(action), *between, 1)
+        self.actor = Ensemble((inputs, *between, self.actions.outputs), last_gain=actor_gain)
+        self.critic = Ensemble(critic_sizes, count=2)
+        self.target = Ensemble(critic_sizes, count=2).requires_grad_(False)
         self.target.load_state_dict(self.critic.state_dict())
         self.log_temperature = nn.Parameter(torch.tensor([math.log(temperature)]))
 
     def policy(
         self, obs: Float[Tensor, "*batch O"], condition: Float[Tensor, "*batch C"]
     ) -> Float[Tensor, "*batch A"]:
-        """What the distribution of actions is made of."""
+        """The parameters of the distribution of actions."""
         return self.actor(torch.cat([obs, condition], -1))[0]
 
     def temperature(self) -> Float[Tensor, ""]:
@@ -135,10 +123,10 @@ class SoftActorCritic(nn.Module):
         noise: Float[Tensor, "*batch D"] | None,
         alpha: Float[Tensor, "*#batch"],
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        """E_a[min_i Q_i] + alpha H and the entropy H, both by one draw where actions are continuous.
+        """E_a[min_i Q_i] + alpha H and the entropy H, both estimated by one sample if actions are continuous.
 
-        The entropy is in nats, relative to the box [-1, 1] where actions are continuous. Gradients flow into the actor,
-        the critic and the condition. ``noise``: standard normal; None where actions are discrete.
+        The entropy is in nats; that of continuous actions is relative to the box [-1, 1]. Gradients flow into the
+        actor, the critic and the condition. ``noise``: standard normal; None if actions are discrete.
         """
         out = self.policy(obs, condition)
         if isinstance(self.actions, spaces.Categorical):
@@ -148,7 +136,7 @@ class SoftActorCritic(nn.Module):
             entropy = -(p * log_p).sum(-1)
             return (p * q).sum(-1) + alpha * entropy, entropy
         if noise is None:
-            raise ValueError("Continuous actions are drawn from noise; found None.")
+            raise ValueError("Continuous actions need noise to be drawn from; found None.")
         action, log_p = self.actions.draw(out, noise)
         features = spaces.features(action, self.actions.space)
         q = critic(torch.cat([obs, condition, features], -1)).squeeze(-1).amin(0)
@@ -164,9 +152,9 @@ class SoftActorCritic(nn.Module):
         alpha: Float[Tensor, "*#batch"],
         gamma: float,
     ) -> Float[Tensor, "*batch"]:
-        """y, which the critics are moved to."""
+        """y, the critics' targets."""
         value, _ = self.soft_value(self.target, batch.next_obs, condition, noise, alpha)
-        return batch.reward + gamma * (1 - batch.terminated) * value
+        return batch.critic_reward + gamma * (1 - batch.terminated) * value
 
     def critic_loss(
         self,
@@ -198,16 +186,16 @@ class SoftActorCritic(nn.Module):
     def temperature_loss(
         self, entropy: Float[Tensor, "*batch"], target: float
     ) -> Float[Tensor, "*batch"]:
-        """Falls with the temperature where the entropy is above its target, and rises where it is below."""
+        """A loss that decreases the temperature if the entropy is above its target, and increases it if below."""
         return self.log_temperature[0] * (entropy - target)
 
     @torch.no_grad()
     def follow(self, share: float) -> None:
         """Move the targets ``share`` of the way to the critics."""
-        for slow, fast in zip(self.target.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, share)
+        for target, critic in zip(self.target.parameters(), self.critic.parameters(), strict=True):
+            target.lerp_(critic, share)
 
 
 def target_entropy(space: Discrete | Box, *, share: float, per_side: float) -> float:
-    """What the entropy is brought to: ``share`` of log A where actions are discrete, ``per_side`` nats a dimension."""
+    """Target of the entropy: ``share`` of log A if actions are discrete, else ``per_side`` nats a dimension."""
     return share * math.log(space.n) if isinstance(space, Discrete) else per_side * len(space.low)

@@ -1,12 +1,12 @@
-"""A network for N known tasks and an unknown one: what of it all tasks share, and what each has of its own.
+"""A network for N known tasks and an unknown one: the weights that tasks share, and those that each task owns.
 
-What a task owns (``Shared``):
+Weights that a task owns, by what tasks share (``Shared``):
 
-* ``all``: the first layer's biases, which is what a network makes of a one-hot id beside the observation.
+* ``all``: the first layer's biases, which are equivalent to a one-hot id as an input beside the observation.
 * ``trunk``: its head, too.
-* ``nothing``: everything. These are N specialists that learn side by side, for measuring transfer.
+* ``nothing``: everything. These are N specialists that learn side by side, to measure transfer.
 
-Shape letters: N rows asked for, a task each.
+Shape letters: N rows, a task each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge.errors import UserError
@@ -23,24 +23,24 @@ from bridge.tasks.base import TaskFamily
 from rl_algos.per_task import Parameters
 
 Shared = Literal["all", "trunk", "nothing"]
-"""What tasks share; see above."""
+"""Weights that tasks share; see above."""
 
 Net = TypeVar("Net", bound=nn.Module)
 
 
 class TaskTable(nn.Module, Generic[Net]):
-    """A network, and what each of N known tasks and the unknown one (number N) has of its own.
+    """A network, with a row of each owned parameter for each of N known tasks and for the unknown one (number N).
 
     Args:
-        family: whose known tasks; only its unknown task has a row where there are none.
+        family: for its known tasks. If there are none, only the unknown task has a row.
         make: makes a network.
-        shared: what tasks share.
+        shared: weights that tasks share.
         ids: names of the first layer's biases, which start out different for each task.
-        heads: how the names of the parameters of heads begin.
-        always: names of what every task owns whatever is shared.
+        heads: prefixes of the names of the heads' parameters.
+        always: names of parameters that every task owns, whatever is shared.
 
     Raises:
-        UserError: specialists, where no tasks are known.
+        UserError: ``shared`` is "nothing", and no tasks are known.
     """
 
     def __init__(
@@ -75,27 +75,36 @@ class TaskTable(nn.Module, Generic[Net]):
                 nn.init.normal_(self.parameter(name))
 
     def rows(self, task: Int[Tensor, " N"]) -> Parameters:
-        """What tasks number ``task`` have of their own."""
+        """The parameters that these tasks own."""
         return {name: table[task] for name, table in zip(self.names, self.tables, strict=True)}
 
+    def with_hidden(
+        self, task: Int[Tensor, " N"], u: Float[Tensor, " N"], share: float
+    ) -> Int[Tensor, " N"]:
+        """The ids of tasks, a share of them replaced by that of the unknown task; specialists' ids are never hidden.
+
+        Args:
+            task: numbers of known tasks; if none are known, all are the unknown task.
+            u: uniform noise in [0, 1): ids are hidden where it is below ``share``.
+            share: probability that an id is hidden.
+        """
+        if not self.known:
+            return torch.zeros_like(task)
+        return torch.where(u < (share if self.shared != "nothing" else 0.0), self.known, task)
+
     def parameter(self, name: str) -> nn.Parameter:
-        """The parameter of that name: all tasks' rows of it, or the one that all share."""
-        return (
-            self.tables[self.names.index(name)]
-            if name in self.names
-            else self.net.get_parameter(name)
-        )
+        """The parameter of that name: the rows of all tasks, or the one that all share."""
+        if name in self.names:
+            return self.tables[self.names.index(name)]
+        return self.net.get_parameter(name)
 
     def named(self, prefix: str = "") -> list[nn.Parameter]:
-        """The parameters whose names begin so."""
-        return [
-            self.parameter(name)
-            for name, _ in self.net.named_parameters()
-            if name.startswith(prefix)
-        ]
+        """The parameters whose names begin with ``prefix``."""
+        names = (name for name, _ in self.net.named_parameters())
+        return [self.parameter(name) for name in names if name.startswith(prefix)]
 
     def clip_gradients(self, prefix: str, max_norm: float) -> None:
-        """Scale down the gradient of these parameters to that norm, or each specialist's own."""
+        """Scale the gradient of these parameters down to ``max_norm``; of specialists, each one's separately."""
         if self.shared != "nothing":
             nn.utils.clip_grad_norm_(self.named(prefix), max_norm)
             return

@@ -1,7 +1,7 @@
 """One step of trust region policy optimisation (Schulman et al. 2015, TRPO, section 6 and appendix C).
 
-The natural gradient direction comes from conjugate gradients, which need the Fisher matrix only as a product with a
-vector; a line search then makes sure that the surrogate rises and the divergence stays within its bound.
+Conjugate gradients give the natural gradient direction; they need the Fisher matrix only as a product with a vector. A
+line search then ensures that the surrogate rises and the divergence stays within its bound.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 _ITERATIONS = 10
-"""Of conjugate gradients."""
+"""Iterations of conjugate gradients."""
 _DAMPING = 1e-4
-"""Added to the Fisher matrix, relative to nothing: surrogates are of order 1."""
+"""Multiple of the identity that is added to the Fisher matrix. (Surrogates are of order 1.)"""
 _BACKTRACKS = 10
-"""Times the step is halved before it is given up."""
+"""Most halvings of the step."""
 
 
 def trust_region_step(
@@ -27,14 +27,14 @@ def trust_region_step(
     max_kl: float,
     average: Callable[[Tensor], Tensor] = lambda mine: mine,
 ) -> float:
-    """Move ``parameters`` in place; returns the share of the full step that was taken, 0 where none was good.
+    """Move ``parameters`` in place. Returns the share of the full step that was taken, 0 if no share was good.
 
     Args:
-        parameters: what is learned.
-        objective: the surrogate, and the mean divergence from the policy that played, as functions of ``parameters``;
-            at the present parameters the divergence is a minimum.
+        parameters: changed in place.
+        objective: returns the surrogate and the mean divergence from the policy that played, as functions of
+            ``parameters``. At their present values the divergence is at its minimum.
         max_kl: bound on the divergence, in nats.
-        average: over processes.
+        average: mean of a tensor over the processes.
     """
     gain, kl = objective()
     gradient = average(_flat(torch.autograd.grad(gain, parameters, retain_graph=True)))
@@ -79,6 +79,7 @@ def _line_search(
     max_kl: float,
     average: Callable[[Tensor], Tensor],
 ) -> float:
+    """Take the largest share 1, 1/2, ... of ``step`` with a surrogate above ``before`` and a divergence in bounds."""
     start, share = parameters_to_vector(parameters), 1.0
     for _ in range(_BACKTRACKS):
         vector_to_parameters(start + share * step, parameters)
@@ -91,4 +92,5 @@ def _line_search(
 
 
 def _flat(tensors: Sequence[Tensor]) -> Float[Tensor, " P"]:
+    """All entries as one vector."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])

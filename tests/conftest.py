@@ -7,6 +7,7 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -24,6 +25,10 @@ def pytest_report_header() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run-time type checks take half of the time: tests marked ``types_slow`` have them in the slow suite alone."""
+    fast = "not slow" in item.config.getoption("markexpr")
+    unchecked = fast and item.get_closest_marker("types_slow") is not None
+    jaxtyping.config.update("jaxtyping_disable", unchecked)
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
 

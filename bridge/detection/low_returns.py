@@ -1,8 +1,8 @@
-"""When to tune: only where a trial's own evidence says that the agent, as it is, fails.
+"""Detection of trials whose returns are lower than in training.
 
-The evidence after an episode is the mean return of the trial so far. What is usual is measured on ``id_val``, where the
-agent is at home: below a low quantile of that, something is not as in training. The share of trials at home that are
-tuned without need is then that quantile at most, at each number of episodes (where returns cannot fall, nobody is).
+The statistic is the mean return of a trial's episodes so far. Its threshold is a low quantile over trials of
+``id_val``, whose tasks are distributed as in training. So the false-alarm rate on such tasks is at most that quantile
+at each number of episodes (and 0 if returns have no lower values).
 
 Shape letters: B trials, K episodes of a trial.
 """
@@ -16,50 +16,46 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
+from bridge.play import play_trial
 from bridge.protocol import Agent, Clues
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
+
+Detector = Callable[[TrialBuffer, int], Bool[Tensor, " B"]]
+"""True for detected trials, given their transitions and the number of the last episode."""
 
 
 @torch.no_grad()
 def return_quantile(
     agent: Agent, family: TaskFamily, *, quantile: float, trials: int, seed: int = 0
 ) -> Float[Tensor, " K"]:
-    """The quantile of the mean return so far after each episode, over trials of ``id_val``.
+    """The quantile of the mean return of the first 1, 2, ..., K episodes, over trials of ``id_val``.
 
     Args:
-        agent: who plays, as it is.
-        family: where it is at home.
-        quantile: in [0, 1]; 0.05: one trial in twenty is below.
-        trials: how many are played; these are environment steps on top of training.
-        seed: of tasks' noise and play.
+        agent: the agent, without a clue.
+        family: the family that it was trained on.
+        quantile: in [0, 1].
+        trials: number of trials; their environment steps come on top of training.
+        seed: seed of tasks' noise and of play.
     """
     trial, ids = family.trial("id_val"), torch.arange(trials)
     noise, tasks = TrialNoise.of(f"switch/{seed}", ids), family.sample("id_val", ids)
-    memory, returns = agent.start(Clues(), trial, noise.agent.at("start")), []
-    for episode in range(trial.episodes):
-        if episode:
-            memory = agent.adapt(
-                memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False
-            )
-        memory, totals = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-        )
-        returns.append(totals.reward)
-    return _so_far(torch.stack(returns, 1)).quantile(quantile, dim=0)
+    memory = agent.start(Clues(), trial, noise.agent.at("start"))
+    episodes = play_trial(agent, family, tasks, memory, noise, trial)
+    returns = torch.stack([totals.reward for _, _, totals in episodes], 1)
+    return _running_mean(returns).quantile(quantile, dim=0)
 
 
-def below(threshold: Float[Tensor, " K"]) -> Callable[[TrialBuffer, int], Bool[Tensor, " B"]]:
-    """Which trials are worse than usual after an episode; beyond the last known one that counts."""
+def below(threshold: Float[Tensor, " K"]) -> Detector:
+    """A detector of trials whose mean return is below the threshold of so many episodes, or else of the last one."""
 
-    def worse(lived: TrialBuffer, episode: int) -> Bool[Tensor, " B"]:
-        mean = _so_far(lived.reward.sum(2))[:, episode]
+    def detect(buffer: TrialBuffer, episode: int) -> Bool[Tensor, " B"]:
+        mean = _running_mean(buffer.reward.sum(2))[:, episode]
         return mean < threshold[min(episode, len(threshold) - 1)]
 
-    return worse
+    return detect
 
 
-def _so_far(returns: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def _running_mean(returns: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """The mean return of the first episode, of the first two, ..."""
     return returns.cumsum(1) / torch.arange(1, returns.shape[1] + 1, device=returns.device)

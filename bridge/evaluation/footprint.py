@@ -1,11 +1,11 @@
-"""How many trials fit into memory: measured on a few rows, so that large evaluations are played in chunks.
+"""The number of trials that fit into memory, so that large evaluations are played in chunks.
 
-What a trial needs is more than what its memory holds: a step makes copies, gradient steps need activations and an
-optimiser's state for every row. So the peak of live tensors is measured while one row, and then three, play a step of
-a trial; half of the difference is what a row needs. An agent whose ``adapt`` needs more than that shows, because it
-depends on a whole trial, has ``adapt_bytes(trial)``, and the rows of a chunk then adapt a few at a time.
+A trial needs more bytes than the agent's memory of it: a step makes copies, gradient steps need activations and an
+optimiser's state for every row. So the peak of live tensors is measured while one row, and then three, play a step of a
+trial; half of the difference is the need of a row. The need of ``adapt`` may depend on a whole trial, which this does
+not measure: such an agent has ``adapt_bytes(trial)``, and the rows of a chunk then adapt a few at a time.
 
-Which rows are played together changes no number: row b alone equals row b in any batch (``docs/architecture.md``).
+The size of chunks changes no number: row b alone equals row b in any batch (``docs/architecture.md``).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 
 MEMORY = 10**9
-"""Bytes that playing may need on top of what a process needs anyway, unless another limit is given."""
+"""Default limit in bytes, on top of the process's other needs."""
 _LEAST = 64 * 10**6
-"""A limit below this is refused: a process's own noise is as large."""
+"""Smallest limit in bytes: a process's memory varies by as much anyway."""
 _MOST_ROWS = 1 << 15
 _MEASURED = 3
-"""Rows that are measured at most; so few trials are played without measuring."""
+"""Most rows of a measurement. So few trials are played without one."""
 _SLACK = 2.0
-"""Resident bytes per byte of live tensors, at most (measured: 0.8 to 1.7): allocators keep pages that they cannot use,
-and later steps of a trial read a longer past than the first."""
-_BOOKS = 1 << 10
+"""Most resident bytes per byte of live tensors (measured: 0.8 to 1.7): allocators keep pages that they cannot use, and
+later steps of a trial read a longer past than the first."""
+_BOOKKEEPING = 1 << 10
 """Bytes of a row's own sums, keys and metrics in the evaluator."""
 _UNITS = {"mb": 1e6, "gb": 1e9, "tb": 1e12, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40}
 
 
 class Fit(NamedTuple):
-    """How many trials are played at a time, and how many of these adapt at a time."""
+    """Number of trials that are played at a time, and number of these that adapt at a time."""
 
     rows: int
     adapting: int
@@ -56,18 +56,18 @@ class Heavy(Protocol):
     """An agent that needs more memory in ``adapt`` than it holds."""
 
     def adapt_bytes(self, trial: Trial) -> int:
-        """Bytes that one row needs at most in ``adapt``, beyond its memory."""
+        """Most bytes that one row needs in ``adapt``, beyond its memory."""
         ...
 
 
 def parse_memory(text: str) -> int:
-    """``2GB``, ``500MB``, ``1.5GiB`` in bytes.
+    """An amount of memory such as ``2GB``, ``500MB`` or ``1.5GiB``, in bytes.
 
     Raises:
         UserError: anything else, less than 64 MB, or more than this machine has.
     """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([mgt]i?b)\s*", text.lower())
-    amount = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([mgt]i?b)\s*", text.lower())
+    amount = float(match[1]) * _UNITS[match[2]] if match else 0.0
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if not _LEAST <= amount <= most:
         raise UserError(
@@ -89,18 +89,18 @@ def fit(
     shown_by: Agent | None = None,
     device: str | torch.device = "cpu",
 ) -> Fit:
-    """How many trials fit into ``limit`` bytes; at least one, whatever it needs.
+    """The number of trials that fit into ``limit`` bytes, at least one.
 
     Args:
         agent: the agent that plays.
-        family: its simulator.
-        split: whose tasks.
-        trial: as ``agent`` is told it.
-        trials: how many are to be played.
+        family: the simulator.
+        split: the split of the tasks.
+        trial: the trial that the agent starts with.
+        trials: number of trials of the evaluation.
         limit: bytes.
-        frozen: whether forks of memories are scored beside the memories.
-        shown_by: who makes a context that is kept for the whole trial; None if nothing is shown.
-        device: where the tasks live.
+        frozen: True if forks of memories are scored beside the memories.
+        shown_by: the agent that makes the context, which is kept for the whole trial; None if there is no context.
+        device: device of the tasks.
     """
     if trials <= _MEASURED:
         return Fit(trials, trials)
@@ -120,26 +120,22 @@ def fit(
                 memory = show(agent, memory, steps, noise.agent.at("shown"), episode=0)
             scorer = tree.fork(memory) if frozen else memory
             play_episode(agent, family, tasks, scorer, noise, episode=0, horizon=1)
-            kept += (
-                _bytes(memory) if isinstance(agent, Heavy) else 0
-            )  # adapted a few at a time, then joined
+            if isinstance(agent, Heavy):  # its rows adapt a few at a time and are then joined
+                kept += _bytes(memory)
             held.append(kept // rows)
 
         return play
 
     try:
-        row = row_bytes(step) + held[-1] + _BOOKS
-    except (
-        ContractError,
-        DivergenceError,
-    ):  # the evaluation meets the same fault, and names its own row
+        row = row_bytes(step) + held[-1] + _BOOKKEEPING
+    except (ContractError, DivergenceError):  # the evaluation fails alike, and names its own row
         return Fit(min(trials, _MOST_ROWS), trials)
     adapting = agent.adapt_bytes(trial) if isinstance(agent, Heavy) else 0
     return _divided(int(limit / _SLACK), trials, row, adapting)
 
 
 def _divided(room: int, trials: int, row: int, adapting: int) -> Fit:
-    """All trials at once if they fit; else half of ``room`` for the rows, and what they leave for those that adapt."""
+    """All trials at once if they fit; else half of ``room`` for the rows, and the rest for rows that adapt."""
     most = min(trials, _MOST_ROWS)
     if most * (row + adapting) <= room:
         return Fit(most, most)
@@ -148,7 +144,7 @@ def _divided(room: int, trials: int, row: int, adapting: int) -> Fit:
 
 
 def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int, last: bool) -> Any:
-    """``agent.adapt`` for all rows of a memory, ``at_once`` at a time."""
+    """The memory after ``agent.adapt`` of all rows, ``at_once`` at a time."""
     if len(rng) <= at_once:
         return agent.adapt(memory, rng, episode=episode, last=last)
     parts = [slice(first, first + at_once) for first in range(0, len(rng), at_once)]
@@ -160,13 +156,13 @@ def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int,
 def gradient_step_bytes(
     agent: Agent, trial: Trial, device: torch.device, live: Callable[[Any], Tensor]
 ) -> int:
-    """Bytes that each row needs in ``agent.adapt`` if its buffer is full.
+    """Bytes that each row needs in ``agent.adapt`` with a full buffer.
 
     Args:
-        agent: takes one gradient step in ``adapt``.
+        agent: an agent that takes one gradient step in ``adapt``.
         trial: the trial after which it adapts.
-        device: where the agent's weights are.
-        live: the mask of filled steps in the buffer of a memory; it is set to True.
+        device: device of the agent's weights.
+        live: returns the mask of filled places in a memory's buffer; all are set to True.
     """
 
     def full(rows: int) -> Callable[[], object]:
@@ -180,9 +176,12 @@ def gradient_step_bytes(
 
 @torch.no_grad()
 def row_bytes(prepare: Callable[[int], Callable[[], object]]) -> int:
-    """Bytes of tensors that each row adds to the peak of what ``prepare(rows)`` returns, called for one row and for 3.
+    """Bytes of tensors that each row adds to the peak of a run.
 
-    What is made once for all rows, such as a table that is kept, is no part of it.
+    Tensors that are made once for all rows, such as a cached table, do not count.
+
+    Args:
+        prepare: returns the run for so many rows.
     """
     prepare(1)()
     few, many = (_peak(prepare(rows)) for rows in (1, _MEASURED))
@@ -196,7 +195,11 @@ def _peak(run: Callable[[], object]) -> int:
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of all storages that are made within, while they are alive."""
+    """Counts the bytes of storages that are made in this context, while they are alive.
+
+    Attributes:
+        most: bytes at the peak.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,26 +208,23 @@ class _Live(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """False: torch need not import its compiler, which costs a second, to keep it off this class."""
+        """False, so that torch does not import its compiler for this class, which takes a second."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         inputs: Any = (args, kwargs)
-        given = {_identity(leaf) for leaf in optree.tree_leaves(inputs) if isinstance(leaf, Tensor)}
-        for leaf in optree.tree_leaves(out):
-            if (
-                not isinstance(leaf, Tensor)
-                or (identity := _identity(leaf)) in given
-                or identity in self.known
-            ):
-                continue  # a view of something, or something that was written in place
-            storage = leaf.untyped_storage()
-            self.known.add(identity)
-            self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._freed, identity, storage.nbytes())
+        old = {_identity(leaf) for leaf in _tensors(inputs)}
+        for leaf in _tensors(out):
+            if _identity(leaf) not in old and _identity(leaf) not in self.known:
+                self._made(leaf.untyped_storage())
         return out
+
+    def _made(self, storage: torch.UntypedStorage) -> None:
+        self.known.add(storage._cdata)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
 
     def _freed(self, identity: int, size: int) -> None:
         self.known.discard(identity)
@@ -235,5 +235,9 @@ def _identity(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in optree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
 def _bytes(value: Any) -> int:
-    return sum(leaf.nbytes for leaf in tree.leaves(value) if isinstance(leaf, Tensor))
+    return sum(leaf.nbytes for leaf in _tensors(value))

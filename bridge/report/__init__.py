@@ -1,1 +1,1 @@
-"""From rows to what people read: summaries, tables, figures."""
+"""Summaries, tables and figures of a results folder, derived from its rows."""

@@ -1,16 +1,18 @@
-"""Two pictures that a reader expects first: adaptation curves, and score against the level of shift.
+"""Two figures of every results folder: adaptation curves, and the score at each level of each shift axis.
 
-A method keeps its colour, marker and dash in every figure (Okabe & Ito's palette, so that colour is never the only
-carrier). Every panel states its n.
+A method keeps its colour, marker and dash in every figure. The colours are Okabe and Ito's, which colour-blind readers
+can tell apart; markers and dashes separate the methods that share one. Every panel states its n.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bridge.evaluation.stats import Interval
 from bridge.files import name_of, write_whole
 from bridge.report import escape
 from bridge.report.summary import Key, Results
@@ -20,66 +22,85 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#5D3A9B")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_FLOOR = -2.0
-"""Scores below this are cut off, and the panel says so."""
-_LABEL = 40
-"""Characters of a method that a legend has room for."""
-_FIXED = {
+Look = dict[str, Any]
+"""Colour, marker and dash of a line, as matplotlib's keyword arguments."""
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+_LOOKS: tuple[Look, ...] = tuple(
+    {
+        "color": _COLOURS[place % 6],
+        "marker": _MARKERS[place % 7],
+        "linestyle": _DASHES[place // 6 % 5],
+    }
+    for place in range(6 * 7 * 5)
+)
+"""All different; the first 42 differ in colour or marker already, whatever their dash."""
+_BOUNDS: dict[str, Look] = {
     "random": {"color": "0.45", "linestyle": ":", "marker": "x"},
     "oracle": {"color": "0.15", "linestyle": (0, (1, 1)), "marker": None},
     "bayes": {"color": "black", "linestyle": "--", "marker": None},
-    "bayes_train": {"color": "#D55E00", "linestyle": "--", "marker": None},
+    "bayes_train": {"color": "#8C6D1F", "linestyle": "--", "marker": None},
 }
-_ORDER = (
-    "thompson",
-    "ucb1",
-    "gittins",
-    "psrl",
-    "greedy",
-    "epsilon_greedy",
-    "opsrl",
-    "search",
-    "beb",
-    "ucrl2",
-    "rl2",
-    "maml",
-    "pearl",
-    "mtrl",
-    "mtrl_finetune",
-    "icl_rl",
-    "icl_ad",
-    "icl_dpt",
-    "lora_reward_mt",
-    "lora_demos_mt",
-    "mt",
-    "lora_maml",
-)
+"""The references that scores are measured by."""
+_FLOOR = -2.0
+"""The lowest score that a panel shows; a note in the panel marks a cut axis."""
+_LABEL = 40
+"""The longest method name in a legend, in characters."""
 
 
-def style(method: str) -> dict:
-    """Colour, marker and dash of a method, the same in every figure."""
-    if method in _FIXED:
-        return dict(_FIXED[method])
-    base = method.partition(":")[0]
-    place = _ORDER.index(base) if base in _ORDER else sum(map(ord, base))
-    dash = ("-", "-.", (0, (5, 1)))[place // len(_PALETTE) % 3]
-    return {"color": _PALETTE[place % 8], "marker": _MARKERS[place % 8], "linestyle": dash}
+def looks(registered: Iterable[str], drawn: Iterable[str] = ()) -> dict[str, Look]:
+    """Colour, marker and dash of every method, by name; no two methods look alike.
+
+    Args:
+        registered: the names that the project knows. Each has its look by its place, whatever is drawn.
+        drawn: the names in a figure. Those that are not registered get a free look, chosen by a digest of the name.
+    """
+    known = [name for name in dict.fromkeys(registered) if name not in _BOUNDS]
+    found = _BOUNDS | dict(zip(known, _LOOKS, strict=False))
+    spare = _LOOKS[len(known) :]
+    free = list(range(len(spare)))
+    for name in sorted(set(drawn) - found.keys()):
+        first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(spare)
+        place = next((place for place in free if place >= first), free[0])
+        found[name] = spare[place]
+        free.remove(place)
+        free = free or list(range(len(spare)))
+    return found
 
 
-def _label(method: str) -> str:
-    """A method in a legend; a long one is cut, and ends with a digest that no other has."""
-    if len(method) <= _LABEL:
-        return escape.figure(method)
-    return escape.figure(f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}")
+def legend(figure: Figure) -> None:
+    """Add one legend of all panels below them."""
+    lines = {}
+    for panel in figure.axes:
+        handles, labels = panel.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    inches = 0.6 + 0.07 * max(map(len, lines), default=0)
+    figure.legend(
+        lines.values(),
+        lines,
+        loc="outside lower center",
+        ncols=max(1, int(figure.get_figwidth() / inches)),
+        fontsize=8,
+        frameon=False,
+        handlelength=4.2,
+    )
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw every figure of a results folder as PNG and SVG; returns the PNG paths."""
+def draw(results: Results, folder: Path, registered: Iterable[str] = ()) -> list[Path]:
+    """Draw every figure of a results folder as PNG and SVG; returns the PNG paths.
+
+    Args:
+        results: the results to draw.
+        folder: the folder to write into.
+        registered: the methods that the project knows, in the order of ``looks``.
+    """
+    methods = (method for family in results.families for method in results.methods(family))
+    look = looks(registered, methods)
     made = []
     for family in results.families:
-        for name, figure in _figures(results, family):
+        for name, figure in _figures(results, family, look):
             made.append(save(figure, folder / f"{name_of(family)}-{name}"))
     return made
 
@@ -95,39 +116,38 @@ def save(figure: Figure, stem: Path) -> Path:
     return png
 
 
-def _figures(results: Results, family: str):
+def _figures(results: Results, family: str, look: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
+    """The name and the figure of each kind for which the family has results."""
     from matplotlib.figure import Figure
 
-    axes = sorted({a["axis"] for k, a in results.about.items() if k.family == family and a["axis"]})
     if "id" in results.splits(family):
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-        curves(results, family, "id", figure.subplots())
+        figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+        curves(results, family, "id", figure.subplots(), look)
+        legend(figure)
         yield "curves", figure
+    axes = sorted({a["axis"] for k, a in results.about.items() if k.family == family and a["axis"]})
     if axes:
         columns = min(3, len(axes))
         rows = math.ceil(len(axes) / columns)
-        figure = Figure(figsize=(4.3 * columns, 3.4 * rows + 0.7), layout="constrained")
+        figure = Figure(figsize=(4.3 * columns, 3.4 * rows + 0.9), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, axis in zip(panels, axes, strict=False):
-            shift_response(results, family, axis, panel)
+            shift_response(results, family, axis, panel, look)
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.suptitle(escape.figure(f"{family}: score against the level of shift"))
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=min(7, len(labels)),
-            fontsize=8,
-            frameon=False,
-        )
+        figure.suptitle(escape.figure(f"{family}: score by level of shift"))
+        legend(figure)
         yield "shift", figure
 
 
-def curves(results: Results, family: str, split: str, panel: Axes) -> None:
-    """Adaptation curves: the return of each episode, or the mean reward a pull so far where episodes have one step."""
-    one_step = all(p[0] == p[1] for p in _points(results, family, split))
+def curves(results: Results, family: str, split: str, panel: Axes, look: dict[str, Look]) -> None:
+    """Draw adaptation curves: the return of each episode.
+
+    If episodes have one step, the curves are the mean reward a pull so far, over a logarithmic axis.
+    """
+    key = Key(family, split, results.methods(family, split)[0])
+    ends = [(episodes, transitions) for episodes, transitions, _ in results.curve(key)]
+    one_step = all(episodes == transitions for episodes, transitions in ends)
     metric = "trial_return" if one_step else "episode_return"
     n = 0
     for method in results.methods(family, split):
@@ -136,59 +156,51 @@ def curves(results: Results, family: str, split: str, panel: Axes) -> None:
         if not points:
             continue
         x = [episodes for episodes, _, _ in points]
-        share = x if one_step else [1] * len(x)
-        mean, low, high = (
-            [getattr(i, part) / s for (_, _, i), s in zip(points, share, strict=True)]
-            for part in ("mean", "low", "high")
-        )
-        panel.plot(x, mean, label=_label(method), lw=1.6, ms=4, **style(method))
-        panel.fill_between(x, low, high, color=style(method)["color"], alpha=0.15, lw=0)
+        unit = x if one_step else [1] * len(x)
+        intervals = [interval for _, _, interval in points]
+        _line(panel, x, intervals, unit, method, look[method])
         sums = results.sums(key, metric)
         n = max(n, sums.trials if sums else 0)
     if one_step:
+        ticks = [episodes for episodes, _ in ends]
         panel.set_xscale("log")
-        ticks = [p[0] for p in _points(results, family, split)]
-        panel.set_xticks(ticks, [str(t) for t in ticks])
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
+    else:
+        panel.locator_params(axis="x", integer=True)
     panel.set_xlabel("pulls" if one_step else "episode of the trial")
     panel.set_ylabel("mean reward a pull so far" if one_step else "return of the episode")
     panel.set_title(
         escape.figure(f"{family} · {split} · n ≤ {n:,} trials a method, 95% bands"), fontsize=10
     )
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=8, frameon=False)
 
 
-def shift_response(results: Results, family: str, axis: str, panel: Axes) -> None:
-    """Score (0 random, 1 oracle) against the axis's own value, level 0 included."""
-    levels = {0: ("id", None)}
+def shift_response(
+    results: Results, family: str, axis: str, panel: Axes, look: dict[str, Look]
+) -> None:
+    """Draw the score (0 random, 1 the ceiling) at each level of a shift axis, ordered by value; level 0 is marked."""
+    splits, values = {0: "id"}, {0: make_family(family).axes[axis].values[0]}
     for key, about in results.about.items():
         if key.family == family and about["axis"] == axis:
-            levels[about["level"]] = (key.split, about["value"])
-    value = {level: v for level, (_, v) in levels.items() if v is not None}
-    value[0] = make_family(family).axes[axis].values[0]
-    order = sorted(levels, key=lambda level: value[level])
+            splits[about["level"]], values[about["level"]] = key.split, about["value"]
+    levels = sorted(splits, key=lambda level: values[level])
     ceiling = "oracle" if any(k.method == "oracle" for k in results.about) else "bayes"
     for method in results.methods(family):
-        scored = [
-            (level, results.score(Key(family, levels[level][0], method), ceiling))
-            for level in order
-        ]
-        scored = [(level, s) for level, s in scored if s is not None]
-        if not scored or method == ceiling == "oracle":
+        if method == ceiling == "oracle":
             continue
-        place = [order.index(level) for level, _ in scored]
-        mean, low, high = (
-            [getattr(s, part) for _, s in scored] for part in ("mean", "low", "high")
-        )
-        panel.plot(place, mean, label=_label(method), lw=1.5, ms=4, **style(method))
-        panel.fill_between(place, low, high, color=style(method)["color"], alpha=0.15, lw=0)
+        scores = [results.score(Key(family, splits[level], method), ceiling) for level in levels]
+        scored = {place: score for place, score in enumerate(scores) if score is not None}
+        if scored:
+            unit = [1] * len(scored)
+            _line(panel, list(scored), list(scored.values()), unit, method, look[method])
     panel.set_xticks(
-        range(len(order)),
-        [f"{value[level]:g}" + ("\n(trained)" if level == 0 else "") for level in order],
+        range(len(levels)),
+        [f"{values[level]:g}" + ("" if level else "\nlevel 0") for level in levels],
     )
+    panel.axvline(levels.index(0), color="0.7", lw=0.8, linestyle="--", zorder=0)
     panel.axhline(1, color="0.8", lw=0.8, zorder=0)
-    sums = results.sums(Key(family, levels[0][0], results.methods(family)[0]), "trial_return")
+    sums = results.sums(Key(family, splits[0], results.methods(family)[0]), "trial_return")
     panel.set_title(f"{axis} · n = {sums.trials:,} trials a level" if sums else axis, fontsize=9)
     panel.set_xlabel(make_family(family).axes[axis].unit, fontsize=8)
     panel.set_ylabel(f"score ({ceiling} = 1)", fontsize=8)
@@ -198,6 +210,25 @@ def shift_response(results: Results, family: str, axis: str, panel: Axes) -> Non
     panel.grid(alpha=0.25)
 
 
-def _points(results: Results, family: str, split: str) -> list[tuple[int, int]]:
-    key = Key(family, split, results.methods(family, split)[0])
-    return [(episodes, transitions) for episodes, transitions, _ in results.curve(key)]
+def _line(
+    panel: Axes,
+    x: Sequence[int],
+    intervals: Sequence[Interval],
+    unit: Sequence[int],
+    method: str,
+    look: Look,
+) -> None:
+    """Draw means over ``x`` with a band from the low to the high end, all divided by ``unit``."""
+    mean, low, high = (
+        [getattr(interval, part) / size for interval, size in zip(intervals, unit, strict=True)]
+        for part in ("mean", "low", "high")
+    )
+    panel.plot(x, mean, label=_label(method), lw=1.6, ms=4, **look)
+    panel.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
+
+
+def _label(method: str) -> str:
+    """A method in a legend; the end of a long name is replaced by a digest, which no other name has."""
+    if len(method) <= _LABEL:
+        return escape.figure(method)
+    return escape.figure(f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}")

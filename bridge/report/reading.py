@@ -1,10 +1,9 @@
-"""From rows to arrays: those of each method on each split. Files are read one by one, so little is held at once."""
+"""Result rows as arrays, for each method and split. Files are read one by one, so that few rows are held at a time."""
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from bridge.errors import UserError
 from bridge.evaluation import results
-from bridge.evaluation.evaluator import METRICS
+from bridge.evaluation.sums import METRICS
 
 _PLACE = ("seed", "curve_point", "task_id", "part")
 _SUMS = {metric: tuple(f"{metric}_{part}" for part in ("n", "sum", "sum_sq")) for metric in METRICS}
@@ -27,14 +26,17 @@ _ABOUT = {
     "supervision": "supervision",
     "exact_reference": "exact",
 }
-"""Columns that are the same in all rows of a key, and what they are called in what is known of it."""
+"""Columns that are the same in all rows of a key, and their names in its description."""
 _SHARE = "train_task_share"
-_ALIKE = ("family_hash", "config_hash")
-"""Columns that are the same in all rows of a family and track."""
+_ALIKE = {
+    "family_hash": "of two versions of the family",
+    "config_hash": "played with different trials or seeds",
+}
+"""Columns that are the same in all rows of a family and track, and what is wrong otherwise."""
 
 
 class Key(NamedTuple):
-    """What a table of results is about."""
+    """Identifies a table of results."""
 
     family: str
     split: str
@@ -46,119 +48,88 @@ class KeyRows(NamedTuple):
     """The numbers in the rows of a key."""
 
     place: np.ndarray
-    """Seed, curve point, task and part of each row: four lines of integers."""
+    """Seed, curve point, task and part of each row, as integers, ``[4, rows]``."""
     sums: dict[str, np.ndarray]
-    """n, sum and sum of squares of each metric that some trial has: three lines each."""
+    """n, sum and sum of squares of each metric that some trial has, ``[3, rows]``."""
     cost_place: np.ndarray
-    """Each pair of a seed and a curve point: two lines."""
+    """All pairs of a seed and a curve point, ``[2, pairs]``."""
     costs: np.ndarray
-    """Of each pair: episodes, transitions, refused and taken gradient steps."""
+    """Episodes, transitions, refused and taken gradient steps of each pair, ``[4, pairs]``."""
     train_task_share: np.ndarray
-    """Of each row, the share of its trials that play a training task; NaN if training tasks are a continuum."""
+    """Share of each row's trials that play a training task; NaN if training tasks are a continuum."""
 
     @classmethod
-    def of(cls, column: Callable[[str, float | int], np.ndarray]) -> KeyRows:
-        """The numbers that ``column(name, value if there is none)`` returns."""
+    def of(cls, table: pa.Table) -> KeyRows:
+        """The numbers of a table of rows of one key."""
 
         def stacked(names: Sequence[str]) -> np.ndarray:
-            return np.stack([column(name, 0) for name in names])
+            return np.stack([table[name].fill_null(0).to_numpy() for name in names])
 
-        place = stacked(_PLACE)
+        place, share = stacked(_PLACE), table[_SHARE].fill_null(np.nan).to_numpy()
         cost_place, first = np.unique(place[:2], axis=1, return_index=True)
-        sums = {
-            metric: stacked(names) for metric, names in _SUMS.items() if stacked(names[:1]).any()
-        }
-        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], column(_SHARE, np.nan))
+        sums = {metric: stacked(names) for metric, names in _SUMS.items()}
+        sums = {metric: values for metric, values in sums.items() if values[0].any()}
+        return cls(place, sums, cost_place, stacked(_COSTS)[:, first], share)
 
     @classmethod
     def joined(cls, several: Sequence[KeyRows]) -> KeyRows:
-        """All of several; a metric that only some of them have is zero in the others."""
+        """The rows of several; a metric that only some of them have is zero in the others."""
 
-        def line(name: str) -> np.ndarray:
+        def joined(name: str) -> np.ndarray:
             return np.concatenate([getattr(rows, name) for rows in several], axis=-1)
 
         def sums(metric: str) -> np.ndarray:
-            absent = (np.zeros((3, rows.place.shape[1])) for rows in several)
-            return np.concatenate(
-                [rows.sums.get(metric, zero) for rows, zero in zip(several, absent, strict=True)], 1
-            )
+            zeros = [np.zeros((3, rows.place.shape[1])) for rows in several]
+            pairs = zip(several, zeros, strict=True)
+            return np.concatenate([rows.sums.get(metric, zero) for rows, zero in pairs], 1)
 
         metrics = dict.fromkeys(metric for rows in several for metric in rows.sums)
         return cls(
-            line("place"),
+            joined("place"),
             {metric: sums(metric) for metric in metrics},
-            line("cost_place"),
-            line("costs"),
-            line(_SHARE),
+            joined("cost_place"),
+            joined("costs"),
+            joined(_SHARE),
         )
 
 
-class Part(NamedTuple):
-    """Rows of one key, as they come from one place."""
+def read(source: Path | Iterable[pa.Table]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
+    """The description and the numbers of each key, of a results folder or of tables of rows; keys are sorted.
 
-    key: Key
-    about: dict[str, Any]
-    """What is known of them by name (``_ABOUT``), and whether each is of one task (``tasks``)."""
-    alike: tuple[set[str], ...]
-    """All values of the columns ``_ALIKE``."""
-    rows: KeyRows
-
-
-def read(source: Path | Iterable[results.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
-    """Return what is known of each key, and its numbers, of a results folder or of rows at hand; keys are sorted.
+    A description has the names in ``_ABOUT``, ``tasks`` (True if rows are of one task each) and ``seeds`` (their
+    number).
 
     Raises:
-        UserError: there are none, a file is damaged (it is named), or rows were not played alike.
+        UserError: there are no rows, a file is damaged (the message names it), or rows were not played alike.
     """
-    found: dict[Key, dict[str, Any]] = {}
-    gathered: defaultdict[Key, list[KeyRows]] = defaultdict(list)
-    alike: defaultdict[tuple[str, str], tuple[set[str], ...]] = defaultdict(lambda: (set(), set()))
-    for part in _of_folder(source) if isinstance(source, Path) else map(_of_columns, source):
-        gathered[part.key].append(part.rows)
-        found.setdefault(part.key, part.about)["tasks"] |= part.about["tasks"]
-        for seen, values in zip(alike[part.key.family, part.key.track], part.alike, strict=True):
-            seen |= values
-    if not found:
-        raise UserError(
-            f"{source if isinstance(source, Path) else 'The tables'}: no file holds a row. Compare again."
-        )
-    _refuse_mixed(alike)
-    made: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
-    for key, about in sorted(found.items()):
-        rows = KeyRows.joined(gathered.pop(key))
-        made[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
-    return made
-
-
-def _of_columns(columns: results.Columns) -> Part:
-    """The rows of one evaluation."""
-
-    def column(name: str, absent: float | int) -> np.ndarray:
-        value = columns.get(name)
-        return np.broadcast_to(absent if value is None else value, len(columns["part"]))
-
-    about = {ours: columns[theirs] for theirs, ours in _ABOUT.items()}
-    about["tasks"] = any(params is not None for params in columns["task_params"])
-    alike = tuple({columns[name]} for name in _ALIKE)
-    return Part(Key(*(columns[name] for name in Key._fields)), about, alike, KeyRows.of(column))
-
-
-def _of_folder(folder: Path) -> Iterator[Part]:
-    """The rows of each key of each file."""
-    for table in _tables(folder):
+    descriptions: dict[Key, dict[str, Any]] = {}
+    numbers: defaultdict[Key, list[KeyRows]] = defaultdict(list)
+    values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for table in _tables(source) if isinstance(source, Path) else source:
         for key, rows in _by_key(table):
-            about = {ours: rows[theirs][0].as_py() for theirs, ours in _ABOUT.items()}
-            about["tasks"] = rows["task_params"].null_count < len(rows)
-            alike = tuple(set(rows[name].unique().to_pylist()) for name in _ALIKE)
-            yield Part(key, about, alike, KeyRows.of(functools.partial(_column, rows)))
-
-
-def _column(table: pa.Table, name: str, absent: float | int) -> np.ndarray:
-    return table[name].fill_null(absent).to_numpy()
+            numbers[key].append(KeyRows.of(rows))
+            about = {name: rows[column][0].as_py() for column, name in _ABOUT.items()}
+            about = descriptions.setdefault(key, about | {"tasks": False})
+            about["tasks"] |= rows["task_params"].null_count < len(rows)
+            for name in _ALIKE:
+                values[key.family, key.track, name].update(rows[name].unique().to_pylist())
+    if not descriptions:
+        where = source if isinstance(source, Path) else "The tables"
+        raise UserError(f"{where}: no file holds a row. Compare again.")
+    for (family, _, name), different in values.items():
+        if len(different) > 1:
+            raise UserError(
+                f"The rows of {family} were {_ALIKE[name]}. Compare into another --out."
+            )
+    by_key: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
+    for key, about in sorted(descriptions.items()):
+        rows = KeyRows.joined(numbers.pop(key))
+        by_key[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
+    return by_key
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:
-    """The columns that are read of the row files of a folder, a file at a time."""
+    """The columns that a report needs of the row files of a folder, a file at a time."""
     results.check_folder(folder)
     paths = results.files(folder)
     if not paths:
@@ -177,19 +148,7 @@ def _by_key(table: pa.Table) -> Iterator[tuple[Key, pa.Table]]:
     code = np.zeros(len(table), np.int64)
     for column in columns:
         code = code * len(column.dictionary) + column.indices.to_numpy()
-    _, first, which = np.unique(code, return_index=True, return_inverse=True)
-    for number, row in enumerate(first):
-        rows = table if len(first) == 1 else table.filter(pa.array(which == number))
+    _, first, number = np.unique(code, return_index=True, return_inverse=True)
+    for i, row in enumerate(first):
+        rows = table if len(first) == 1 else table.filter(pa.array(number == i))
         yield Key(*(column[row].as_py() for column in columns)), rows
-
-
-def _refuse_mixed(alike: dict[tuple[str, str], tuple[set[str], ...]]) -> None:
-    """What is compared must have been played alike."""
-    for (family, _), (families, plans) in alike.items():
-        if len(families) > 1 or len(plans) > 1:
-            what = (
-                "of two versions of the family"
-                if len(families) > 1
-                else "played with different trials or seeds"
-            )
-            raise UserError(f"The rows of {family} were {what}. Compare into another --out.")

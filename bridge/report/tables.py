@@ -1,4 +1,4 @@
-"""The side-by-side tables, in three dresses: terminal (rich), Markdown and CSV, all from the same lines."""
+"""Side-by-side tables of methods for the terminal (rich), as Markdown and as CSV, all from the same lines."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ HEADINGS = {
     "score_oracle_train_tasks": "oracle=1, training tasks ↑",
     "score_oracle_new_tasks": "oracle=1, new tasks ↑",
 }
-"""The columns of the table that people read; the CSV has every metric."""
+"""Columns of the terminal and Markdown tables; the CSV has every metric."""
 NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
-"""Those that fit a terminal of 80 columns."""
+"""Columns that fit a terminal of 80 characters."""
 _NAMED = 4
-"""Splits named where steps were refused on many."""
+"""The most splits that a note lists by name."""
 _MARKS = {"exact": "=", "near": "≈"}
+"""Marks for how exact a reference is."""
+_CLUES = {"task": "task", "id": "task id", "text": "text"}
+"""Clues about the task, as the wide table names them."""
 _LETTERS = {
     "task": "T",
     "id": "I",
@@ -40,15 +43,20 @@ _LETTERS = {
     "histories": "h",
     "optimal_actions": "a",
 }
+"""Marks for what a method is given or trained on."""
 LEGEND = (
-    "± is half of a 95% interval; = exact reference, ≈ near. Told: T the task, I its number, W its words, "
-    "p the task distribution; trained on: "
-    "r reward (rt: with the task in the critic), h histories, a optimal actions."
+    "± is half of a 95% interval; = exact reference, ≈ near-exact reference. Given at test: T the task, I its index, "
+    "W a text, p the task distribution. Trained on: r rewards (rt: with the task in the critic), h histories, "
+    "a optimal actions."
 )
+"""The meaning of the marks in the terminal tables."""
 
 
 def number(interval: Interval | None) -> str:
-    """``6.66 ±0.01``: a mean and half of its 95% interval, to two digits of that and four of the mean at most."""
+    """A mean and half of its 95% interval: ``6.66 ±0.01``.
+
+    Both are rounded to two significant digits of the half, or to four of the mean if that is coarser.
+    """
     if interval is None:
         return "–"
     half = (interval.high - interval.low) / 2
@@ -64,53 +72,49 @@ def number(interval: Interval | None) -> str:
 def grid(
     results: Results, family: str, split: str, *, wide: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    """Heading and cells of one split's table, methods in order of trial return; ``wide`` has every column."""
+    """Heading and cells of one split's table, best trial return first; all columns if ``wide``, else ``NARROW``."""
     by_method: dict[str, dict[str, Interval]] = {}
     for line in results.lines(family, split):
         by_method.setdefault(line.key.method, {})[line.metric] = line.interval
-    shown = [
-        metric
-        for metric in (HEADINGS if wide else NARROW)
-        if any(metric in numbers for numbers in by_method.values())
-    ]
-    order = sorted(
-        by_method,
-        key=lambda method: (
-            -numbers.mean if (numbers := by_method[method].get("trial_return")) else math.inf
-        ),
-    )
+    measured = {metric for intervals in by_method.values() for metric in intervals}
+    metrics = [metric for metric in (HEADINGS if wide else NARROW) if metric in measured]
+
+    def worst_last(method: str) -> float:
+        trial_return = by_method[method].get("trial_return")
+        return -trial_return.mean if trial_return else math.inf
+
     several = wide and any(about["seeds"] > 1 for about in results.about.values())
+    heading = ["method", *(HEADINGS[metric] for metric in metrics)]
+    heading += ["seeds"] if several else []
+    heading += ["kind, given" if wide else ""]
     rows = []
-    for method in order:
+    for method in sorted(by_method, key=worst_last):
         about = results.about[Key(family, split, method)]
-        marks = ", ".join(filter(None, (about["exact"], _told(about)))) if wide else _mark(about)
-        seeds = [str(about["seeds"])] if several else []
-        rows.append(
-            [method, *(number(by_method[method].get(metric)) for metric in shown), *seeds, marks]
-        )
-    return [
-        "method",
-        *(HEADINGS[m] for m in shown),
-        *(["seeds"] if several else []),
-        "kind, told" if wide else "",
-    ], rows
+        row = [method, *(number(by_method[method].get(metric)) for metric in metrics)]
+        row += [str(about["seeds"])] if several else []
+        row += [_kind_and_given(about) if wide else _mark(about)]
+        rows.append(row)
+    return heading, rows
 
 
-def _told(about: dict) -> str:
-    clue = {"task": "task", "id": "task id", "text": "text"}.get(about["clue"], "")
-    return clue or {"none": ""}.get(about["supervision"], about["supervision"])
+def _kind_and_given(about: dict) -> str:
+    """``exact, task``: how exact a reference is, and what the method is given or trained on."""
+    supervision = "" if about["supervision"] == "none" else about["supervision"]
+    return ", ".join(filter(None, (about["exact"], _CLUES.get(about["clue"], supervision))))
 
 
 def _mark(about: dict) -> str:
-    """``=p``: kind and what the method was told or trained on, in two letters at most."""
+    """``=p``: the same as ``_kind_and_given`` in three characters at most, explained by ``LEGEND``."""
     first, _, also = about["supervision"].partition(", ")
     letter = _LETTERS.get(about["clue"]) or _LETTERS.get(first, "") + ("t" if also else "")
     return _MARKS.get(about["exact"], "") + letter
 
 
 def title(results: Results, family: str, split: str) -> str:
-    """``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``, the unavoidable harm of the shift, and how many of
-    the tasks are training tasks."""
+    """A table's title: ``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``.
+
+    It ends with the unavoidable harm of the shift (Δ_prior) and the share of training tasks, if they are known.
+    """
     key, about = next(
         (k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split)
     )
@@ -124,7 +128,7 @@ def title(results: Results, family: str, split: str) -> str:
 
 
 def known_tasks(results: Results, key: Key) -> str:
-    """``8 of 21 tasks are training tasks``; empty on ``train`` itself and for a split whose tasks are all new."""
+    """``8 of 21 tasks are training tasks``; empty on ``train`` itself and on splits whose tasks are all new."""
     overlap = results.overlap(key)
     if overlap is None or not overlap.share or key.split == "train":
         return ""
@@ -134,7 +138,7 @@ def known_tasks(results: Results, key: Key) -> str:
 
 
 def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
-    """The table for a terminal; all columns if ``wide``, else those that fit 80 characters."""
+    """A split's table for a terminal; all columns if ``wide``, else those that fit 80 characters."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -156,68 +160,70 @@ def terminal(results: Results, family: str, split: str, *, wide: bool = False) -
 
 
 def refusals(lines: Iterable[Line]) -> list[str]:
-    """``maml on point_nav: gradient steps refused at test, as no number or too long: 14 of 60,000 on id.`` A sentence
-    for each method on a family that had any; of many splits those with most are named."""
-    by_method: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for line in lines:
-        if line.metric == "refused_steps":
-            key, share, due = line.key, line.interval.mean, line.interval.n
-            counted = f"{round(share * due):,} of {due:,} on {key.split}"
-            by_method.setdefault((key.method, key.family), []).append((share, counted))
-    said = []
-    for (method, family), splits in by_method.items():
-        worst = [counted for _, counted in sorted(splits, key=lambda pair: -pair[0])]
-        worst[_NAMED:] = (
-            [f"some on {len(worst) - _NAMED} more splits"] if len(worst) > _NAMED else []
+    """A sentence for each method and family that had gradient steps refused; the splits with most are named.
+
+    For example ``maml on point_nav: gradient steps refused at test, as no number or too long: 14 of 60,000 on id.``
+    """
+    sentences = []
+    for (method, family), of_method in _by_method(lines, "refused_steps").items():
+        counts = []
+        for line in sorted(of_method, key=lambda line: -line.interval.mean):
+            share, due = line.interval.mean, line.interval.n
+            counts.append(f"{round(share * due):,} of {due:,} on {line.key.split}")
+        sentences.append(
+            f"{method} on {family}: gradient steps refused at test, as no number or too long: "
+            f"{_some(counts, 'some on ')}."
         )
-        counts = ", ".join(worst)
-        said.append(
-            f"{method} on {family}: gradient steps refused at test, as no number or too long: {counts}."
-        )
-    return said
+    return sentences
 
 
 def skewed(lines: Iterable[Line]) -> list[str]:
-    """``rl2 on gridnavi: the returns of 5 seeds are skewed on id; ...`` A sentence for each method on a family whose
-    intervals may cover less than they say."""
-    by_method: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        if line.metric == "seed_skewness":
-            by_method.setdefault((line.key.method, line.key.family), []).append(line)
-    said = []
-    for (method, family), found in by_method.items():
-        splits = [line.key.split for line in found]
-        splits[_NAMED:] = [f"{len(splits) - _NAMED} more splits"] if len(splits) > _NAMED else []
-        said.append(
-            f"{method} on {family}: the returns of {found[0].interval.n} seeds are skewed on {', '.join(splits)}; so "
+    """A sentence for each method and family whose returns are skewed over seeds, so that intervals may be too short.
+
+    For example ``rl2 on gridnavi: the returns of 5 seeds are skewed on id; so few seeds may have ...``
+    """
+    sentences = []
+    for (method, family), of_method in _by_method(lines, "seed_skewness").items():
+        splits = _some([line.key.split for line in of_method])
+        sentences.append(
+            f"{method} on {family}: the returns of {of_method[0].interval.n} seeds are skewed on {splits}; so "
             "few seeds may have 95% intervals that hold the truth much less often (docs/statistics.md). Train more."
         )
-    return said
+    return sentences
+
+
+def _by_method(lines: Iterable[Line], metric: str) -> dict[tuple[str, str], list[Line]]:
+    """The lines of one metric, by method and family."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if line.metric == metric:
+            found.setdefault((line.key.method, line.key.family), []).append(line)
+    return found
+
+
+def _some(splits: list[str], rest: str = "") -> str:
+    """The first splits, separated by commas, and the number of the others after ``rest``."""
+    more = len(splits) - _NAMED
+    return ", ".join(splits[:_NAMED] + ([f"{rest}{more} more splits"] if more > 0 else []))
 
 
 def markdown(results: Results) -> str:
     """Every table of a results folder as one Markdown page."""
     parts = [
         "# Results\n",
-        "Means with 95% intervals (±). For references (one seed) an interval speaks of trials, or of ten parts of them "
-        "where tasks are a finite list; for learned methods it is a t interval over training seeds below 10 seeds, "
+        "Means with 95% intervals (±). For references (one seed) an interval is over trials, or over ten parts of them "
+        "if tasks are a finite list. For learned methods it is a t interval over training seeds below 10 seeds, "
         "else a crossed bootstrap over seeds and tasks. A score is a ratio of means over the split: 0 is random play. "
-        "Differences to Bayes are taken task by task under the same noise; Δ_prior is what the training prior costs: "
-        "the score of `bayes` less that of `bayes_train`, oracle = 1, where both are exact. The last checkpoint of a "
-        "run counts; configurations are chosen on `id_val`.\n",
+        "Differences to Bayes are taken task by task under the same noise. Δ_prior is the cost of the training prior: "
+        "the score of `bayes` minus that of `bayes_train`, oracle = 1, if both are exact. Results are of the last "
+        "checkpoint of a run; configurations are chosen on `id_val`.\n",
     ]
     for family in results.families:
         for split in results.splits(family):
             heading, rows = grid(results, family, split)
             parts.append(f"\n## {escape.markdown(title(results, family, split))}\n")
             parts.append("| " + " | ".join(heading) + " |")
-            parts.append(
-                "|"
-                + "|".join(
-                    "---" if i in (0, len(heading) - 1) else "---:" for i in range(len(heading))
-                )
-                + "|"
-            )
+            parts.append("|" + "|".join(["---", *["---:"] * (len(heading) - 2), "---"]) + "|")
             parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
             lines = list(results.lines(family, split))
             parts.extend(
@@ -227,28 +233,14 @@ def markdown(results: Results) -> str:
 
 
 def comma_separated(lines: Iterable[Line]) -> str:
-    """Every number as one CSV: a line each, with its interval, its kind and its n.
+    """All numbers as CSV, one a line, each with its interval, the kind of that and n.
 
-    A name that a spreadsheet would take for a formula (``=1+1``) has an apostrophe before it.
+    Names that a spreadsheet would compute as a formula (``=1+1``) get an apostrophe before them.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "family",
-            "split",
-            "method",
-            "track",
-            "metric",
-            "mean",
-            "low",
-            "high",
-            "interval",
-            "n",
-            "seeds",
-            "trials",
-        ]
-    )
+    about = ("interval", "n", "seeds", "trials")
+    writer.writerow([*Key._fields, "metric", "mean", "low", "high", *about])
     for line in lines:
         mean, low, high, n, kind, _ = line.interval
         names = map(escape.comma_separated, (*line.key, line.metric))

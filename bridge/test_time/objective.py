@@ -1,4 +1,4 @@
-"""What gradient steps in a trial go up: the policy gradient of MAML's inner loop, or the likelihood of demonstrations.
+"""Objectives of gradient steps within a trial: MAML's inner policy gradient, or the likelihood of demonstrations.
 
 Shape letters: B trials, E episodes, H steps.
 """
@@ -18,40 +18,49 @@ from bridge.tasks.base import Box, Discrete
 from bridge.test_time.trial_buffer import TrialBuffer
 
 
-def episodes_apart(asked: int, trial: Trial, key: str) -> int:
-    """Episodes between gradient steps: as many as were asked for; 0: a quarter of a trial's, from 2 to 20.
+def episodes_apart(episodes: int, trial: Trial, key: str) -> int:
+    """Episodes between gradient steps.
+
+    Args:
+        episodes: the number that is set; 0: a quarter of a trial's, from 2 to 20.
+        trial: the trial.
+        key: the setting's name, for the error.
 
     Raises:
-        UserError: episodes of one step, one at a time: no advantage can be told from a single reward. ``key`` names
-            what to raise.
+        UserError: there is a single step between gradient steps: one reward gives no advantage.
     """
-    count = asked or min(20, max(2, trial.episodes // 4))
+    count = episodes or min(20, max(2, trial.episodes // 4))
     if count * trial.horizon < 2:
         raise UserError(f"A gradient step needs two or more environment steps. Raise {key}.")
     return count
 
 
 def advantages(
-    lived: TrialBuffer, observation: Discrete | Box, *, gamma: float, lam: float, baseline: Baseline
+    buffer: TrialBuffer,
+    observation: Discrete | Box,
+    *,
+    gamma: float,
+    lam: float,
+    baseline: Baseline,
 ) -> Float[Tensor, "B E H"]:
-    """How much better than expected each step was, in units of reward; 0 at empty places.
+    """Generalised advantages in units of reward; 0 at empty places.
 
     Args:
-        lived: episodes on one task each.
-        observation: their space.
+        buffer: episodes on one task a row.
+        observation: the space of observations.
         gamma: discount a step, in [0, 1].
         lam: trace of the generalised advantage, in [0, 1].
-        baseline: what is subtracted from returns.
+        baseline: the baseline of returns.
     """
-    seen = spaces.features(lived.obs, observation)
+    features = spaces.features(buffer.obs, observation)
     return episode_advantages(
-        lived.reward, seen, lived.live, gamma=gamma, lam=lam, baseline=baseline
+        buffer.reward, features, buffer.live, gamma=gamma, lam=lam, baseline=baseline
     )
 
 
-def by_trial(advantage: Float[Tensor, "B E H"], lived: TrialBuffer) -> Float[Tensor, "B E H"]:
-    """The same in each trial's own standard deviations, of mean 0."""
-    return standardised(advantage, lived.live, (1, 2))
+def by_trial(advantage: Float[Tensor, "B E H"], buffer: TrialBuffer) -> Float[Tensor, "B E H"]:
+    """Advantages standardised in each trial: mean 0, standard deviation 1."""
+    return standardised(advantage, buffer.live, (1, 2))
 
 
 def mean_gain(
@@ -61,18 +70,18 @@ def mean_gain(
     live: Bool[Tensor, "B E H"],
     clip: float | None,
 ) -> Float[Tensor, " B"]:
-    """What each trial maximises: a mean over the steps it has lived.
+    """The objective of each trial, a mean over its live steps.
 
     Args:
-        log_prob: of what was done, in nats, as a differentiable function of the weights.
-        behaviour: the same where the steps begin: a constant.
-        weight: what each step counts.
-        live: which steps were lived.
-        clip: how far a probability may move, as a ratio, before its gradient stops (PPO's surrogate, whose first two
-            derivatives where the steps begin are those of ``lvc``); None: the weighted likelihood itself.
+        log_prob: log-probability of each action, in nats, as a differentiable function of the weights.
+        behaviour: the same before the first gradient step: a constant.
+        weight: weight of each step.
+        live: False at empty places.
+        clip: largest change of a probability, as a ratio, before its gradient stops: PPO's surrogate, whose first two
+            derivatives before the first step are those of ``lvc``. None: the weighted log-likelihood.
     """
-    log_prob, behaviour = (torch.where(live, said, 0.0) for said in (log_prob, behaviour))
-    each = (
-        log_prob * weight if clip is None else clipped_surrogate(log_prob, behaviour, weight, clip)
-    )
-    return each.sum((1, 2)) / live.sum((1, 2)).clamp(min=1)
+    log_prob, behaviour = (torch.where(live, value, 0.0) for value in (log_prob, behaviour))
+    gain = log_prob * weight
+    if clip is not None:
+        gain = clipped_surrogate(log_prob, behaviour, weight, clip)
+    return gain.sum((1, 2)) / live.sum((1, 2)).clamp(min=1)

@@ -1,9 +1,9 @@
-"""Weights of each trial's own, in a network that all trials share.
+"""Weights that each trial has of its own, in a network that all trials share.
 
-A *tuner* says what of a network is a trial's own. ``PerTrialWeights`` gives every trial all weights of some modules:
-while they are ``on``, each of these modules multiplies every trial's rows by that trial's weights, and everything in
-between (attention, caches, recurrences, distributions) runs as it is, on all rows at once. Low-rank adapters are
-another tuner (``llm_adapt/low_rank.py``).
+``TrialWeights`` decide which weights these are. ``PerTrialWeights`` are all weights of some modules: while they are
+``on``, each of these modules multiplies every trial's rows by that trial's weights, and everything in between
+(attention, caches, recurrences, distributions) runs on all rows at once as it is. Low-rank adapters are another kind
+(``llm_adapt/low_rank.py``).
 
 Shape letters: N trials.
 """
@@ -27,21 +27,21 @@ from bridge.errors import UserError
 from bridge.rng import Rows
 
 Own = Any
-"""What trials own: a tree of tensors that lead with N, as a memory's do."""
+"""The weights of N trials: a tree of tensors that lead with N, as those of a memory do."""
 
 
 @runtime_checkable
 class TrialWeights(Protocol):
-    """What of a network each trial has of its own."""
+    """The weights of a network that each trial has of its own."""
 
     def new(self, network: Any, rng: Rows, /) -> Own:
-        """What each row of ``rng`` starts with: it changes nothing yet."""
+        """The initial weights of each row of ``rng``, with which the network is unchanged."""
         ...
 
     def on(self, network: Any, own: Own, /) -> AbstractContextManager[Any]:
-        """For the time of a ``with``: the network as each trial has it.
+        """A context in which the network has each trial's own weights.
 
-        A call is on N k rows, the first k of them the first trial's. Gradients flow to ``own``.
+        A call is on N k rows, of which the first k are the first trial's. Gradients flow to ``own``.
         """
         ...
 
@@ -50,26 +50,26 @@ class TrialWeights(Protocol):
 class PerTrialWeights:
     """All weights of some modules."""
 
-    named: tuple[str, ...] = ("",)
-    """How their names begin; the empty name is the network's own: every weight that it has."""
+    prefixes: tuple[str, ...] = ("",)
+    """Prefixes of the modules' names; the empty one stands for the whole network."""
 
     def modules(self, network: nn.Module) -> dict[str, nn.Module]:
-        """Those of them that hold weights themselves, by name.
+        """The modules that hold weights themselves, by name.
 
         Raises:
             UserError: no module has such a name.
         """
-        found = dict(_holders(network))
-        for start in self.named:
-            if not any(_under(name, start) for name in found):
-                tops = sorted({name.split(".")[0] for name in found})
+        holders = dict(_holders(network))
+        for prefix in self.prefixes:
+            if not any(_under(name, prefix) for name in holders):
+                names = sorted({name.split(".")[0] for name in holders})
                 raise UserError(
-                    f"There is no module {start!r} to tune in this network. There are: {', '.join(tops)}."
+                    f"There is no module {prefix!r} to tune in this network. There are: {', '.join(names)}."
                 )
         return {
             name: module
-            for name, module in found.items()
-            if any(_under(name, start) for start in self.named)
+            for name, module in holders.items()
+            if any(_under(name, prefix) for prefix in self.prefixes)
         }
 
     def new(self, network: nn.Module, rng: Rows) -> dict[str, Tensor]:
@@ -82,11 +82,11 @@ class PerTrialWeights:
 
     @contextmanager
     def on(self, network: nn.Module, own: dict[str, Tensor]) -> Generator[nn.Module]:
-        """Each module's rows by their own weights."""
+        """A context in which each module multiplies every trial's rows by that trial's weights."""
         forwards = []
         for name, module in self.modules(network).items():
             weights = {part: own[f"{name}.{part}".lstrip(".")] for part in _held(module)}
-            forwards.append((module, partial(_each_by_its_own, copy.copy(module), weights)))
+            forwards.append((module, partial(_forward_by_trial, copy.copy(module), weights)))
         for module, forward in forwards:
             module.forward = forward
         try:
@@ -98,32 +98,35 @@ class PerTrialWeights:
 
 @dataclass(frozen=True)
 class Combined:
-    """Several tuners of different modules at once."""
+    """Several kinds of weights, of different modules, at once."""
 
-    tuners: tuple[TrialWeights, ...]
+    parts: tuple[TrialWeights, ...]
 
     def new(self, network: nn.Module, rng: Rows) -> tuple[Own, ...]:
-        """One tree a tuner."""
-        return tuple(tuner.new(network, rng) for tuner in self.tuners)
+        """One tree a part."""
+        return tuple(part.new(network, rng) for part in self.parts)
 
     @contextmanager
     def on(self, network: nn.Module, own: tuple[Own, ...]) -> Generator[nn.Module]:
-        """All of them."""
+        """A context in which all parts are on."""
         with ExitStack() as stack:
-            for tuner, part in zip(self.tuners, own, strict=True):
-                stack.enter_context(tuner.on(network, part))
+            for part, weights in zip(self.parts, own, strict=True):
+                stack.enter_context(part.on(network, weights))
             yield network
 
 
+_LISTS = (nn.ParameterList, nn.ParameterDict)
+
+
 def _holders(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that compute with weights that they hold themselves, lists of them included."""
+    """Modules that compute with weights of their own, by name. Parameter lists are parts of the module around them."""
     for name, module in network.named_modules():
         if _held(module) and not isinstance(module, _LISTS):
             yield name, module
 
 
 def _held(module: nn.Module) -> dict[str, nn.Parameter]:
-    """A module's own weights, by name within it."""
+    """A module's own weights and those of its parameter lists, by name within the module."""
     held = dict(module.named_parameters(recurse=False))
     for name, child in module.named_children():
         if isinstance(child, _LISTS):
@@ -131,28 +134,25 @@ def _held(module: nn.Module) -> dict[str, nn.Parameter]:
     return held
 
 
-_LISTS = (nn.ParameterList, nn.ParameterDict)
+def _under(name: str, prefix: str) -> bool:
+    return not prefix or name == prefix or name.startswith(f"{prefix}.")
 
 
-def _under(name: str, start: str) -> bool:
-    return not start or name == start or name.startswith(f"{start}.")
+def _forward_by_trial(module: nn.Module, weights: dict[str, Tensor], *inputs: Any) -> Any:
+    """The module's output, each trial's rows by that trial's weights.
 
-
-def _each_by_its_own(bare: nn.Module, weights: dict[str, Tensor], *inputs: Any) -> Any:
-    """What the module says to each trial's rows by that trial's weights.
-
-    A module whose output has its rows elsewhere than first says where (``rows_at``).
+    A module whose output does not lead with its rows has their axis as ``rows_at``.
     """
-    trials, at = len(next(iter(weights.values()))), getattr(bare, "rows_at", 0)
-    tensors: Any = inputs
-    apart = optree.tree_map(lambda x: x.unflatten(0, (trials, -1)), tensors)
-    run = _CELLS.get(type(bare)) or (lambda own, *mine: functional_call(bare, own, mine))
-    said: Any = vmap(run, out_dims=at)(weights, *apart)
-    return optree.tree_map(lambda x: x.flatten(at, at + 1), said)
+    trials, rows_at = len(next(iter(weights.values()))), getattr(module, "rows_at", 0)
+    rows: Any = inputs
+    by_trial = optree.tree_map(lambda x: x.unflatten(0, (trials, -1)), rows)
+    run = _CELLS.get(type(module)) or (lambda own, *rows: functional_call(module, own, rows))
+    outputs: Any = vmap(run, out_dims=rows_at)(weights, *by_trial)
+    return optree.tree_map(lambda x: x.flatten(rows_at, rows_at + 1), outputs)
 
 
 def _gru(own: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:
-    """``torch.nn.GRUCell``, of which there is no batched form."""
+    """``torch.nn.GRUCell``, which has no batching rule."""
     r_x, z_x, n_x = linear(x, own["weight_ih"], own["bias_ih"]).chunk(3, -1)
     r_h, z_h, n_h = linear(h, own["weight_hh"], own["bias_hh"]).chunk(3, -1)
     n = (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
@@ -160,12 +160,11 @@ def _gru(own: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:
 
 
 def _lstm(own: dict[str, Tensor], x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """``torch.nn.LSTMCell``, likewise."""
+    """``torch.nn.LSTMCell``, which has no batching rule."""
     h, c = state
-    gates = linear(x, own["weight_ih"], own["bias_ih"]) + linear(
-        h, own["weight_hh"], own["bias_hh"]
-    )
-    i, f, g, o = gates.chunk(4, -1)
+    from_x = linear(x, own["weight_ih"], own["bias_ih"])
+    from_h = linear(h, own["weight_hh"], own["bias_hh"])
+    i, f, g, o = (from_x + from_h).chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
 

@@ -1,18 +1,31 @@
-"""What learners have in common besides the contract: counters, a state made of their parts', first weights by seed."""
+"""The parts that learners share: counters, a state that can be saved, seeded initialisation, learning rates, cards."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from bridge.protocol import Card, ClueKind
+from bridge.tasks.base import TaskFamily
+from bridge.training.workers import Workers
 
 _COUNTERS = ("env_steps", "grad_steps", "updates")
 
 
 class CheckpointedLearner:
-    """The base of a learner whose state is that of its parts, and its counters; all its noise is counted by these."""
+    """Base of a learner whose state is that of some of its attributes, and its counters, which name all its noise.
+
+    Args:
+        family: the tasks to learn on.
+        config: the method's configuration.
+        seed: of initial weights, tasks and noise.
+        workers: the processes that train together; None: this one alone.
+    """
 
     checkpointed: ClassVar[tuple[str, ...]]
     """Attributes with a state of their own: networks, optimisers, statistics."""
@@ -20,17 +33,23 @@ class CheckpointedLearner:
     env_steps: int = 0
     """Environment steps paid for so far."""
     grad_steps: int = 0
-    """Steps of optimisers so far."""
+    """Optimiser steps so far."""
     updates: int = 0
     """Calls of ``update`` so far."""
 
+    def __init__(
+        self, family: TaskFamily, config: Any, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        self.family, self.config, self.seed = family, config, seed
+        self.workers = workers or Workers()
+
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs, bit for bit: there is no generator to save."""
+        """Everything that a bitwise equal restart needs: there is no generator to save."""
         parts = {name: getattr(self, name).state_dict() for name in self.checkpointed}
         return parts | {name: getattr(self, name) for name in _COUNTERS}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         for name in self.checkpointed:
             getattr(self, name).load_state_dict(state[name])
         for name in _COUNTERS:
@@ -39,7 +58,41 @@ class CheckpointedLearner:
 
 @contextmanager
 def seeded_init(seed: int) -> Generator[None]:
-    """Where networks are made: torch draws from its own generator, set by ``seed``, and nobody outside sees it."""
+    """Inside this context torch's global generator is seeded with ``seed``; afterwards it is as it was before."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over some gradient steps."""
+    totals = dict.fromkeys(steps[0], 0.0)
+    for metrics in steps:
+        for name, value in metrics.items():
+            totals[name] += value
+    return {name: total / len(steps) for name, total in totals.items()}
+
+
+def trained_card(
+    method: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    supervision: str = "reward",
+    clue: ClueKind = "nothing",
+) -> Card:
+    """The card of an agent whose training has ended; training has moved all ``parameters``."""
+    count = sum(p.numel() for p in parameters)
+    return Card(
+        method=method,
+        clue=clue,
+        supervision=supervision,
+        selection_rule="last",
+        params_total=count,
+        params_trained=count,
+    )

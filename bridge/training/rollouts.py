@@ -1,8 +1,8 @@
-"""Whole trials as training reads them: played by the agent itself, and packed to their live steps.
+"""Rollouts of whole trials for training: played by the agent itself, and packed to their live steps.
 
-Where episodes can end early, a trial is the sequence of its live steps, as it was for the memory that played it: the
-steps in which its row stood still are taken out, and it is padded at its end to the length of the longest. Padding is
-neither judged nor learned from, and is no environment step.
+If episodes can end early, a trial is the sequence of its live steps, as it was for the memory that played it: steps in
+which its row idled are taken out, and it is padded at its end to the length of the longest trial. Padding has no
+advantage, no loss, and does not count as environment steps.
 
 Shape letters: T steps of the longest trial, B trials, F task features.
 """
@@ -16,24 +16,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
+from bridge.play import play_trial
 from bridge.protocol import Agent, Clues, Step, Trial
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.transitions import stacked
 
 
 class Batch(NamedTuple):
-    """Whole trials, one column each: their live steps, then padding to the length of the longest.
-
-    ``action``, ``reward``, ``next_obs`` and ``end`` are those of the step itself.
-    """
+    """Whole trials, one column each: their live steps, then padding to the length of the longest."""
 
     obs: Tensor
     action: Tensor
     reward: Float[Tensor, "T B"]
     next_obs: Tensor
     end: Float[Tensor, "T B"]
+    """1 if the step ended its episode."""
     critic_reward: Float[Tensor, "T B"]
-    """What advantages are computed from: the reward, or its mean where the critic knows the task; 0 in padding."""
+    """The reward that advantages are computed from: the reward, or its mean if the critic sees the task; 0 in
+    padding."""
     live: Bool[Tensor, "T B"]
     """False in padding."""
     task: Float[Tensor, "B F"]
@@ -46,11 +46,9 @@ class Batch(NamedTuple):
     def before(
         self, action: Tensor, reward: Float[Tensor, " B"], end: Float[Tensor, " B"]
     ) -> tuple[Tensor, ...]:
-        """Action, reward and end of the step before each; those before the first step are given."""
-        first, own = (action, reward, end), (self.action, self.reward, self.end)
-        return tuple(
-            torch.cat([start[None], rows[:-1]]) for start, rows in zip(first, own, strict=True)
-        )
+        """Action, reward and end of the step before each; the arguments are those before the first step."""
+        pairs = ((action, self.action), (reward, self.reward), (end, self.end))
+        return tuple(torch.cat([first[None], column[:-1]]) for first, column in pairs)
 
 
 @torch.no_grad()
@@ -66,68 +64,58 @@ def play_trials(
     """Play a trial on a task for each row of ``noise``.
 
     Args:
-        agent: is told nothing of its task, and does not ``adapt``: what it learns, it learns within episodes.
-        family: its simulator.
-        trial: how many episodes of how many steps.
-        noise: of B rows.
-        means: whether mean rewards stand in `critic_reward` in place of rewards: the same on average, with less noise.
-        tasks: which one each row plays; None: one of ``train``, which ``noise`` names.
+        agent: the agent, without a clue.
+        family: the simulator.
+        trial: number of episodes, and most steps of each.
+        noise: noise of B rows.
+        means: True: ``critic_reward`` is the mean reward in place of the reward; equal on average, with less noise.
+        tasks: the task of each row; None: a task of ``train`` that ``noise`` names.
     """
     if tasks is None:
         tasks = family.sample("train", task_numbers(noise))
     memory = agent.start(Clues(), trial, noise.agent.at("start"))
     steps: list[Step] = []
-    for episode in range(trial.episodes):
-        memory, _ = play_episode(
-            agent,
-            family,
-            tasks,
-            memory,
-            noise,
-            episode=episode,
-            horizon=trial.horizon,
-            visit=lambda _t, step: steps.append(step),
-        )
-    names = ("obs", "action", "reward", "next_obs")
-    obs, action, reward, next_obs = (
-        torch.stack([getattr(s, name) for s in steps]) for name in names
-    )
-    end = torch.stack([s.terminated | s.truncated for s in steps])
-    live = torch.stack([torch.ones_like(end[0]) if s.live is None else s.live for s in steps])
-    critic_reward = reward
+    for _ in play_trial(
+        agent,
+        family,
+        tasks,
+        memory,
+        noise,
+        trial,
+        on_step=lambda _episode, _t, step: steps.append(step),
+    ):
+        pass
+    played = stacked(steps, dim=0)
+    critic_reward = played.reward
     if means:
-        critic_reward = torch.where(
-            live, torch.stack([family.expected_reward(tasks, step) for step in steps]), 0.0
-        )
-    return packed(
-        Batch(
-            obs,
-            action,
-            reward,
-            next_obs,
-            end.to(reward.dtype),
-            critic_reward,
-            live,
-            task_features(tasks),
-        )
+        mean = torch.stack([family.expected_reward(tasks, step) for step in steps])
+        critic_reward = torch.where(played.live, mean, 0.0)
+    batch = Batch(
+        played.obs,
+        played.action,
+        played.reward,
+        played.next_obs,
+        end=(played.terminated | played.truncated).to(played.reward.dtype),
+        critic_reward=critic_reward,
+        live=played.live,
+        task=task_features(tasks),
     )
+    return packed(batch)
 
 
 def task_numbers(noise: TrialNoise) -> Int[Tensor, " B"]:
-    """The task that each row of ``noise`` names, of so many that none is met twice where a split has them.
+    """The number of the task that each row of ``noise`` names, out of 2^62, so that new tasks are never met twice.
 
-    The environment's noise names it: no agent can tell its task by its own.
+    It is drawn from the environment's noise: an agent's noise holds nothing about its task.
     """
     return noise.env.at("task").bits() & ((1 << 62) - 1)
 
 
 def packed(batch: Batch) -> Batch:
-    """Every trial's live steps first, in their order; steps that no trial needs are left out."""
+    """The batch with every trial's live steps first, in their order, without steps that no trial needs."""
     order = (~batch.live).sort(dim=0, stable=True).indices[: int(batch.live.sum(0).max())]
-    return Batch(
-        *(part[order, torch.arange(len(batch.task), device=order.device)] for part in batch[:-1]),
-        batch.task,
-    )
+    trials = torch.arange(len(batch.task), device=order.device)
+    return Batch(*(part[order, trials] for part in batch[:-1]), batch.task)
 
 
 def task_features(tasks: Tasks) -> Float[Tensor, "B F"]:

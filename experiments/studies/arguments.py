@@ -1,21 +1,27 @@
-"""What the studies of trained runs have in common: what they ask for, and how they end where that cannot be played."""
+"""Parts that the studies of trained runs share: their arguments, how their cells are played, and how they end."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from bridge import files
 from bridge.errors import UserError
+from bridge.evaluation import results
+from experiments import cells
+from experiments.cells import Cell
+from experiments.claims import claim
 from experiments.streams import replace_unknown_characters
-from experiments.studies.few_shot.cells import RATES
+from experiments.studies.few_shot.variants import RATES
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
-    """A family, runs on it, how they are tuned, and how much is played."""
+    """Return a parser of a family, runs on it, how they are tuned, and how much is played."""
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,10 +44,25 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def play(asked: Iterable[Cell], out: Path, about: Mapping[str, Any]) -> None:
+    """Play the cells that have no rows in ``out`` yet, a folder that holds one study, which ``about`` describes.
+
+    Raises:
+        UserError: the folder holds another study, or a cell failed.
+    """
+    results.open_folder(out)
+    with files.locked(out):
+        claim(out / "study.json", about, "study")
+        if failed := cells.play(cells.missing(asked, out), out):
+            raise UserError(
+                f"{failed} cell(s) failed; see {out / 'errors.log'}. The same command tries them again."
+            )
+
+
 def run(
     name: str, study: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser
 ) -> None:
-    """Play on one thread, since batches are small; bad input ends with a sentence."""
+    """Run a study on one thread, since batches are small. Bad input ends with a sentence."""
     replace_unknown_characters()
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -87,7 +87,7 @@ def study(kind: str, seeds: int, rng: np.random.Generator) -> Float[np.ndarray, 
 
 
 def coverage(kind: str, seeds: int, method: str, studies: int) -> float:
-    """How many of the studies, in [0, 1], have an interval that holds the true mean; the same studies every time."""
+    """Return the share of the studies, in [0, 1], whose interval holds the true mean; the same studies every time."""
     hits, truth = 0, KINDS[kind][1]
     for number in range(studies):
         rng = np.random.Generator(np.random.PCG64([seeds, number]))
@@ -97,7 +97,7 @@ def coverage(kind: str, seeds: int, method: str, studies: int) -> float:
 
 
 def warned(kind: str, seeds: int, studies: int) -> float:
-    """How many of the studies, in [0, 1], are warned of."""
+    """Return the share of the studies, in [0, 1], that the report warns of."""
     generators = (
         np.random.Generator(np.random.PCG64([seeds, number])) for number in range(studies)
     )

@@ -7,140 +7,32 @@ An agent explores a shifted task for so many episodes and takes gradient steps o
 on a training task, of which it knows nothing, and takes no more steps: *here* is what the weights of its own add to the
 return of that trial. Beside them stand the returns without any steps. Tasks and noise are the same with and without.
 
-Intervals are over tasks, for these very runs; runs that differ by their seeds alone are pooled.
-
-Shape letters: T trials.
+Intervals are over tasks, for these very runs; runs that differ by their seeds alone are pooled. Cells are kept in OUT
+(default: a temporary folder), and played once, until their run is trained further.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
-
-import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+import dataclasses
+import tempfile
+from pathlib import Path
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, task_index
-from bridge.evaluation.footprint import MEMORY, fit, parse_memory
-from bridge.noise import TrialNoise
-from bridge.play import clues, play_episode
-from bridge.protocol import Trial
+from bridge.evaluation.footprint import parse_memory
+from bridge.evaluation.plan import Plan
 from bridge.report import escape
 from bridge.tasks import family as make_family
-from bridge.tasks.base import TaskFamily, Tasks
-from bridge.test_time.agent import FineTuned, Memory
-from experiments import methods
-from experiments.compare import expand_splits
-from experiments.studies.arguments import arguments, run
-from experiments.studies.few_shot.cells import Kind, cells
-from experiments.studies.few_shot.curves import text
+from bridge.tasks.base import TaskFamily
+from experiments import agents
+from experiments.cells import Cell, expand_splits
+from experiments.studies.arguments import arguments, play, run
+from experiments.studies.few_shot.curves import Curve, read, text
+from experiments.studies.few_shot.variants import RATES, Study, Variant
+from experiments.studies.markdown import table
 
 HOME = "train"
-"""Where what was known before is asked for again."""
-
-
-class Returns(NamedTuple):
-    """Of each trial, without and with the gradient steps."""
-
-    there: Float[np.ndarray, "2 T"]
-    """Of the scored episode on the shifted task."""
-    here: Float[np.ndarray, "2 T"]
-    """Of a whole trial on a training task."""
-
-
-@torch.no_grad()
-def forget(
-    agent: FineTuned,
-    family: TaskFamily,
-    split: str,
-    *,
-    shots: int,
-    trials: int,
-    memory: int = MEMORY,
-) -> Returns:
-    """Tune on tasks of ``split``, then play those of ``train``, as many at a time as fit into ``memory`` bytes."""
-    trial = Trial(shots + 1, family.trial(split).horizon)
-    size = fit(agent, family, split, trial, trials, limit=memory, frozen=True)
-    chunks = [
-        _forget(agent, family, split, shots, ids)
-        for ids in torch.arange(trials).split(size.adapting)
-    ]
-    return Returns(*(np.concatenate(part, 1) for part in zip(*chunks, strict=True)))
-
-
-def _forget(
-    agent: FineTuned, family: TaskFamily, split: str, shots: int, ids: Int[Tensor, " T"]
-) -> Returns:
-    """The same for some trials."""
-    there, here = [], []
-    noise, tasks = TrialNoise.of("forgetting", ids), _tasks(family, split, ids)
-    trial, told = Trial(shots + 1, family.trial(split).horizon), clues(agent, family, split, tasks)
-    for steps in (0, agent.config.inner_steps):
-        player = agent.with_steps(steps)
-        memory = player.start(told, trial, noise.agent.at("start"))
-        for episode in range(shots):
-            memory, _ = play_episode(
-                player, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-            )
-            last = episode + 1 == shots
-            memory = player.adapt(
-                memory, noise.agent.at(episode, "adapt"), episode=episode, last=last
-            )
-        here.append(_at_home(player, family, memory, ids))
-        _, totals = play_episode(
-            player,
-            family,
-            tasks,
-            memory,
-            noise.at("score"),
-            episode=shots,
-            horizon=trial.horizon,
-            explore=False,
-        )
-        there.append(totals.reward.numpy())
-    return Returns(np.stack(there), np.stack(here))
-
-
-def _at_home(
-    agent: FineTuned, family: TaskFamily, left: Memory, ids: Int[Tensor, " T"]
-) -> Float[np.ndarray, " T"]:
-    """The return of a trial on training tasks, in which no steps are taken."""
-    noise, tasks, trial = TrialNoise.of("home", ids), _tasks(family, HOME, ids), family.trial(HOME)
-    memory = agent.afresh(left, clues(agent, family, HOME, tasks), trial, noise.agent.at("start"))
-    earned = torch.zeros(len(ids))
-    for episode in range(trial.episodes):
-        memory, totals = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
-        )
-        earned += totals.reward
-    return earned.numpy()
-
-
-def _tasks(family: TaskFamily, split: str, ids: Int[Tensor, " T"]) -> Tasks:
-    return family.sample(split, task_index(family, Plan(split=split), ids))
-
-
-def show(found: dict[Kind, list[Returns]], split: str) -> None:
-    """A table, as Markdown."""
-    print(
-        f"\n**{split}** · without steps, and what they add: to the next episode there, to a training trial here\n"
-    )
-    print(
-        "| method | tuned | steps | there | added | here | added |\n|---|---|--:|--:|--:|--:|--:|"
-    )
-    for kind, runs in found.items():
-        there, here = (np.mean([getattr(one, name) for one in runs], 0) for name in Returns._fields)
-        texts = (
-            text(part)
-            for without, with_steps in (there, here)
-            for part in (without, with_steps - without)
-        )
-        print(
-            f"| {escape.markdown(kind.method)} | {kind.way} | {kind.steps} | {' | '.join(texts)} |"
-        )
+"""The split of training tasks."""
 
 
 def main() -> None:
@@ -148,6 +40,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--splits", required=True, help="names or patterns, joined by commas")
     parser.add_argument("--steps", type=int, default=20, help="gradient steps")
+    parser.add_argument("--out", type=Path, help="a folder for the rows")
     run("forgetting", _study, parser)
 
 
@@ -155,24 +48,86 @@ def _study(asked: argparse.Namespace) -> None:
     family = make_family(asked.family)
     if min(asked.shots, asked.steps) < 1 or asked.trials < 2:
         raise UserError("--shots and --steps are 1 or more, and --trials 2 or more.")
-    splits, memory = (
-        tuple(expand_splits(family, tuple(asked.splits.split(",")))),
-        parse_memory(asked.memory),
-    )
-    found: dict[str, dict[Kind, list[Returns]]] = {split: {} for split in splits}
-    for cell in cells(asked.runs, family, splits, "reward", tuple(asked.tuned), (asked.steps,)):
-        agent = methods.agent(cell.spec, family, cell.split)
-        if cell.steps and isinstance(agent, FineTuned):
-            lost = forget(
-                agent, family, cell.split, shots=asked.shots, trials=asked.trials, memory=memory
-            )
-            found[cell.split].setdefault(cell.kind, []).append(lost)
-    if not any(found.values()):
+    splits = expand_splits(family, asked.splits.split(","))
+    with tempfile.TemporaryDirectory() as temporary:
+        out = asked.out or Path(temporary)
+        study = Study(
+            family,
+            asked.runs,
+            splits,
+            "reward",
+            tuple(asked.tuned),
+            (asked.steps,),
+            asked.shots,
+            asked.trials,
+            out,
+            parse_memory(asked.memory),
+        )
+        there = _with_kept_weights(study.cells(), family)
+        here = {split: _at_home(there, split, asked.trials) for split in splits}
+        about = {"shots": asked.shots, "trials": asked.trials, "rates": RATES}
+        every = dict.fromkeys([*there, *(cell for cells in here.values() for cell in cells)])
+        play(every, out, {"version": 1, "family": family.hash} | about)
+        away = read(there)
+        for split in splits:
+            _show(split, away[split], read(here[split], "trial_return")[HOME])
+
+
+def _with_kept_weights(cells: dict[Cell, Variant], family: TaskFamily) -> dict[Cell, Variant]:
+    """The cells of agents whose weights another trial can begin with, and of the same runs without gradient steps.
+
+    Raises:
+        UserError: there are none.
+    """
+    kept = {
+        cell: variant
+        for cell, variant in cells.items()
+        if variant.steps and hasattr(agents.load(cell.spec, family, HOME), "afresh")
+    }
+    if not kept:
         raise UserError(
             "None of these runs is tuned by steps that could be kept: MAML begins every trial anew."
         )
-    for split, kinds in found.items():
-        show(kinds, split)
+    methods = {variant.method for variant in kept.values()}
+    plain = {
+        cell: variant
+        for cell, variant in cells.items()
+        if not variant.steps and variant.method in methods
+    }
+    return plain | kept
+
+
+def _at_home(there: dict[Cell, Variant], split: str, trials: int) -> dict[Cell, Variant]:
+    """The cells of training tasks, played by the same agents after they were tuned on tasks of ``split``."""
+    found = {}
+    for cell, variant in there.items():
+        (plan,) = cell.plans
+        if plan.split != split:
+            continue
+        home = dataclasses.replace(
+            cell, plans=(Plan(split=HOME, trials=trials),), count_flops=False
+        )
+        if variant.steps:
+            home = dataclasses.replace(home, method=f"{cell.method} after {split}", tuned_on=plan)
+        found[home] = variant
+    return found
+
+
+def _show(split: str, there: dict[Variant, Curve], here: dict[Variant, Curve]) -> None:
+    """Print a table, as Markdown."""
+    print(
+        f"\n**{split}** · without steps, and what they add: to the next episode there, to a training trial here\n"
+    )
+    rows = []
+    for variant in (variant for variant in there if variant.steps):
+        plain = variant._replace(way="", steps=0)
+        numbers = []
+        for curves in (there, here):
+            without, tuned = (curves[which].score[:, -1] for which in (plain, variant))
+            numbers += [text(without), text(tuned - without)]
+        rows.append((escape.markdown(variant.method), variant.way, variant.steps, *numbers))
+    heads = ("method", "tuned", "steps", "there", "added", "here", "added")
+    print(table(heads, rows, texts=2))
 
 
 if __name__ == "__main__":

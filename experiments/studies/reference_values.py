@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
-from experiments import methods
+from experiments import agents
 
 
 class Row(NamedTuple):
@@ -27,7 +28,7 @@ class Row(NamedTuple):
     family: str
     method: str
     exact: float | None = None
-    """Computed apart from this code; exact unless ``error`` says otherwise."""
+    """Computed apart from this code; exact unless ``error`` is given."""
     error: float = 0.0
     """Standard error of ``exact``, where that is itself a simulation."""
     published: float | None = None
@@ -189,7 +190,7 @@ def measure(row: Row, trials: int) -> tuple[float, float, int]:
             else trials
         )
         played = evaluate(
-            methods.agent(row.method, family, split), family, Plan(split=split, trials=count)
+            agents.load(row.method, family, split), family, Plan(split=split, trials=count)
         )
         part = played.pooled(row.metric, row.point)
         n, total, square = n + part[0], total + part[1], square + part[2]

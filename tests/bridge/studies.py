@@ -1,8 +1,12 @@
 """Made-up studies: tables of S training seeds x T tasks."""
 
+from functools import partial
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bridge.evaluation.stats import Resampled, estimate
 
 
 def generator(*seed: int) -> np.random.Generator:
@@ -20,3 +24,9 @@ def study(
 
 seeded = given(st.integers(0, 2**32 - 1).map(generator))
 """A test for any generator."""
+
+
+def cvar(choose: np.ndarray, score: np.ndarray, alpha: float = 0.2, **options: int) -> float:
+    """The mean score of the worst tasks of one seed."""
+    statistic = partial(Resampled.cvar, alpha=alpha, **options)
+    return estimate(statistic, np.stack([choose, score], axis=-1)[None])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.bandit.bayes import bayes

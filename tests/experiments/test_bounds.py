@@ -48,7 +48,7 @@ def test_a_number_beyond_its_bound_is_refused_with_the_bound(
 
 
 def test_a_lack_of_memory_is_no_fault_of_ours(monkeypatch, capsys):
-    from experiments import listing
+    from experiments.commands import list as listing
 
     def hungry(*_):
         raise RuntimeError(

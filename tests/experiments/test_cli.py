@@ -18,7 +18,7 @@ from bridge import files
 from bridge.errors import UserError
 from bridge.evaluation import results
 from bridge.training.budget import Budget
-from experiments import compare, methods, pool
+from experiments import agents, compare, pool
 from experiments.sizes import SIZES
 from tests.experiments.commands import run
 
@@ -90,7 +90,7 @@ def test_list_of_one_variant(capsys):
         (["compare", "--methods", "random,ucb1:d=3", *SMALL], "Known: c"),
         (["compare", "--families", ""], "--families names nothing"),
         (["evaluate", "ucb1", "--family", "gridnavi"], "does not play gridnavi"),
-        (["evaluate", "random", "--family", "bandit:k=1"], "k >= 2"),
+        (["evaluate", "random", "--family", "bandit:k=1"], "needs k from 2 to 10,000 arms"),
         (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
         (
             ["evaluate", "random", "--track", "C", "--behaviour", "nobody"],
@@ -167,7 +167,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
         raise RuntimeError("the machine is on fire")
 
     monkeypatch.setitem(
-        methods.REFERENCES, "greedy", dict.fromkeys(methods.REFERENCES["greedy"], broken)
+        agents.REFERENCES, "greedy", dict.fromkeys(agents.REFERENCES["greedy"], broken)
     )
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--out", str(out)]
@@ -194,7 +194,7 @@ def test_other_trials_in_the_same_folder_are_refused(tmp_path, capsys):
     ]
     run(*base, "--trials", "100", capsys=capsys)
     _, err = run(*base, "--trials", "200", code=2, capsys=capsys)
-    assert "its trials a split on bandit were 100, this one's are 200" in err
+    assert "trials a split on bandit: 100 there, 200 here" in err
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
@@ -306,11 +306,10 @@ def test_a_comparison_of_another_budget_or_tuning_is_refused(tmp_path, capsys):
     run(*base, "--budget", "600", capsys=capsys)
     _, err = run(*base, "--budget", "900", code=2, capsys=capsys)
     assert (
-        "its training budget on bandit were 600 environment steps, this one's are 900 environment steps"
-        in err
+        "training budget on bandit: 600 environment steps there, 900 environment steps here" in err
     )
     _, err = run(*base, "--budget", "600", "--tuning", "2", code=2, capsys=capsys)
-    assert "tuning configurations of learned methods were 1, this one's are 2" in err
+    assert "tuning configurations of learned methods: 1 there, 2 here" in err
     (tmp_path / "plan.json").write_text('{"bandit": 200}')
     _, err = run(*base, "--budget", "600", code=2, capsys=capsys)
     assert "plan.json cannot be read (another version wrote it)" in err
@@ -353,7 +352,7 @@ def test_one_trial_is_valid_json(capsys):
 
 
 def test_a_fault_of_ours_is_one_line_and_keeps_its_details(capsys, monkeypatch):
-    from experiments import listing
+    from experiments.commands import list as listing
 
     monkeypatch.setattr(listing, "entries", lambda *_: 1 / 0)
     _, err = run("list", code=1, capsys=capsys)
@@ -364,7 +363,7 @@ def test_a_fault_of_ours_is_one_line_and_keeps_its_details(capsys, monkeypatch):
 
 def test_without_a_folder_for_temporary_files_a_fault_is_still_a_line(capsys, monkeypatch):
     """A full one: the traceback cannot be kept. If that is what ended the command, it is no fault of ours."""
-    from experiments import listing
+    from experiments.commands import list as listing
 
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -405,6 +404,7 @@ def test_nothing_is_written_when_a_name_is_wrong(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     """SIGKILL a real process between two cells; the second run finishes, and the rows equal an uninterrupted run's."""
     flags = ["--families", "gridnavi", "--trials", "2100", "--splits", "id,shift/slip"]
@@ -443,19 +443,24 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
 
 def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
     """Cells played in processes of their own equal cells played here, and a failure comes back as a value."""
-    arguments = (
-        ("bandit:k=2,n=3",),
-        ("random", "bayes", TINY),
-        ("id",),
-        {"bandit": 300},
-        lambda _method, _family: Budget(600.0),
-        (0, 1),
-        1,
+    here, there = (
+        compare.Grid(
+            families=compare.distinct(["bandit:k=2,n=3"]),
+            methods=("random", "bayes", TINY),
+            splits=("id",),
+            trials={"bandit": 300},
+            budget=lambda _method, _family: Budget(600.0),
+            seeds=(0, 1),
+            configurations=1,
+            out=tmp_path / name,
+            memory=10**9,
+        )
+        for name in ("here", "there")
     )
-    compare.compare(*arguments, tmp_path / "here", strict_splits=True)
+    assert here.play() == 0
     monkeypatch.setattr(pool, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(pool.os, "cpu_count", lambda: 2)
-    assert compare.compare(*arguments, tmp_path / "there", strict_splits=True) == 0
+    assert there.play() == 0
     for a, b in zip(
         results.files(tmp_path / "here"), results.files(tmp_path / "there"), strict=True
     ):
@@ -481,7 +486,7 @@ def test_every_size_names_real_things(size):
         made = make_family(spec)
         assert made.id == spec
         assert compare.expand_splits(made, SIZES[size].splits, strict=False)
-        assert any(methods.applies(m, made) for m in SIZES[size].methods)
+        assert any(agents.plays(m, made) for m in SIZES[size].methods)
         assert SIZES[size].trials[made.name] > 0
 
 

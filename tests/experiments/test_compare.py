@@ -86,15 +86,17 @@ def test_a_method_with_a_long_name_is_kept_and_not_played_twice(tmp_path, capsys
 def test_settings_that_look_alike_have_folders_of_their_own(tmp_path):
     specs = ("rl2:lr=1e-3", "rl2:lr=1e+3", "rl2:lr=0.002")
     family = make_family(SPEC)
-    cells = compare.plan_cells(
-        (family,),
-        specs,
-        {family.id: ("id",)},
-        {"bandit": 10},
-        lambda _m, _f: Budget(1.0),
-        (0,),
-        tmp_path,
-    )
+    cells = compare.Grid(
+        families=(family,),
+        methods=specs,
+        splits=("id",),
+        trials={"bandit": 10},
+        budget=lambda _method, _family: Budget(1.0),
+        seeds=(0,),
+        configurations=1,
+        out=tmp_path,
+        memory=10**9,
+    ).cells
     names = [cell.training.out.name for cell in cells if cell.training]
     assert len(set(names)) == 3
     assert names[0] == "bandit-k=2-n=3--rl2-lr=1e-3--s0"  # where it always was
@@ -139,7 +141,7 @@ def test_a_damaged_plan_is_refused_by_name(text, said, tmp_path, capsys):
     _, err = run(*BASE[:-2], *flags, code=2, capsys=capsys)
     assert f"{tmp_path}/plan.json cannot be read" in err
     assert said in err
-    assert "remove it with the rows beside it" in err
+    assert "remove it with what lies beside it" in err
 
 
 def test_output_that_is_not_utf8_loses_nothing(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import json
 import pytest
 import scipy.stats
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.random import Random
 from bridge.tasks import family as make_family
 from tests.experiments.commands import run

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from bridge.errors import UserError
-from experiments import training, tuning
+from experiments import runs, search
 from tests.experiments.commands import run
 
 BANDIT, GRID = ["--family", "bandit:k=2,n=3"], ["--family", "gridnavi:episodes=2"]
@@ -189,14 +189,14 @@ def test_methods_and_splits_that_a_family_does_not_have_are_said(capsys):
 )
 def test_a_parameter_of_a_spec_is_read_or_refused(spec, message):
     with pytest.raises(UserError, match=r"(?s).*") as refused:
-        training.settings(spec)
+        runs.settings(spec)
     assert message in str(refused.value)
 
 
 def test_a_search_draws_only_what_is_read():
     assert not any(
         "epochs" in spec or "lr=" in spec.replace("inner_lr", "")
-        for spec in tuning.candidates("maml:outer=trpo", 6, 0)
+        for spec in search.candidates("maml:outer=trpo", 6, 0)
     )
 
 

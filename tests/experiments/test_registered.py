@@ -1,4 +1,7 @@
-"""The conformance kit over everything registered, and that everything is registered."""
+"""The conformance kit over everything registered, and that everything is registered.
+
+The fast suite tries every method where it is cheapest; the slow one every method on every family.
+"""
 
 import importlib
 import inspect
@@ -11,13 +14,14 @@ import bridge.references
 import bridge.tasks
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.base import Reference
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, continue_training
-from experiments import methods, training
+from experiments import agents, registry, runs
 from experiments.sizes import SIZES
 from llm_adapt.in_context import InContext
 from rl_algos.inner_loop import GradientAgent
@@ -52,24 +56,42 @@ VARIANTS = (
     "sparse_point:episodes=3,variant=dense",
     "sparse_point:episodes=3,tasks=5",
 )
-PLAYED = [
-    (method, spec)
-    for spec in (*SMALL, "bandit:k=3,n=5,arms=gaussian", "bandit:k=2,n=5,arms=dependent_easy")
-    for method in methods.REFERENCES
-    if methods.applies(method, make_family(spec))
-]
+PLAYED = {
+    (method, spec): agents.resolve(method, make_family(spec)).constructor
+    for spec in (
+        *SMALL,
+        "bandit:k=3,n=5,arms=gaussian",
+        "bandit:k=2,n=5,arms=dependent_easy",
+    )
+    for method in agents.REFERENCES
+    if agents.plays(method, make_family(spec))
+}
+"""What makes each reference on each family that it plays."""
+SMALLEST = {make: case for case, make in reversed(PLAYED.items())}.values()
+"""The first family of each constructor."""
 
 
+def fast_and_slow(fast, every):
+    """All cases for ``parametrize``: those of ``fast`` in both suites, the others in the slow one."""
+    slow = [case for case in every if case not in fast]
+    return [*fast, *(case_in_slow(case) for case in slow)]
+
+
+def case_in_slow(case):
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+
+
+@pytest.mark.slow  # tests/bridge/conformance tries the default of each in the fast suite
 @pytest.mark.parametrize("spec", VARIANTS)
 def test_families_keep_the_contract(spec):
     for check in FAMILY_CHECKS.values():
         check(make_family(spec))
 
 
-@pytest.mark.parametrize(("method", "spec"), PLAYED)
+@pytest.mark.parametrize(("method", "spec"), fast_and_slow(SMALLEST, PLAYED))
 def test_agents_keep_the_contract(method, spec):
     family = make_family(spec)
-    agent = methods.agent(method, family, "id")
+    agent = agents.load(method, family, "id")
     for check in AGENT_CHECKS.values():
         check(agent, family)
 
@@ -88,13 +110,13 @@ def test_agents_keep_the_contract(method, spec):
         ("oracle", "tabular_mdp:n=2", "shift/reward_sign/4"),
         ("oracle", "point_nav:episodes=3", "shift/wind/3"),
         ("oracle", "sparse_point:episodes=3", "shift/action_turn/4"),
-        ("psrl", "point_nav:episodes=3,variant=paper,train=hole", "shift/ring/4"),
-        ("psrl", "sparse_point:episodes=3", "shift/goal_radius/4"),
+        case_in_slow(("psrl", "point_nav:episodes=3,variant=paper,train=hole", "shift/ring/4")),
+        case_in_slow(("psrl", "sparse_point:episodes=3", "shift/goal_radius/4")),
     ],
 )
 def test_agents_keep_the_contract_under_shift(method, spec, split):
     family = make_family(spec)
-    agent = methods.agent(method, family, split)
+    agent = agents.load(method, family, split)
     for check in AGENT_CHECKS.values():
         check(agent, family, split)
 
@@ -137,25 +159,36 @@ ALIKE = [
 ]
 """One agent and one learner for all; each is tried on one family."""
 
+TRAINED = [
+    (method, spec)
+    for method in LEARNED
+    for spec in (LEARNED_ON[:1] if method in ALIKE else LEARNED_ON)
+]
+CHEAPEST = [
+    *((method, LEARNED_ON[0]) for method in LEARNED),
+    *(("mt", spec) for spec in LEARNED_ON[1:3]),
+    *(("mtrl", spec) for spec in LEARNED_ON[3:5]),
+    ("icl_ad", LEARNED_ON[5]),
+]
+"""Every method on a bandit, and every other family once."""
+
 LONG = ("gridnavi", "point_nav:episodes=3")
 """Long trials, on which each agent is checked where its method is tested."""
 
 
 def test_every_learned_method_and_family_is_tried_here():
-    assert set(LEARNED) == set(training.LEARNERS)
+    assert {method for method, _ in CHEAPEST} == set(LEARNED) == set(registry.LEARNERS)
+    assert {spec for _, spec in CHEAPEST} == set(LEARNED_ON)
     assert {spec.partition(":")[0] for spec in LEARNED_ON} == set(FAMILIES)
 
 
-@pytest.mark.parametrize(
-    ("method", "spec"),
-    [(m, spec) for m in LEARNED for spec in (LEARNED_ON[:1] if m in ALIKE else LEARNED_ON)],
-)
+@pytest.mark.parametrize(("method", "spec"), fast_and_slow(CHEAPEST, TRAINED))
 def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
     by gradient, steps that were taken."""
     family = make_family(spec)
-    learner = training.LEARNERS[method].learner(
-        family, training.settings(f"{method}:{LEARNED[method]}"), seed=0
+    learner = registry.LEARNERS[method].learner(
+        family, runs.settings(f"{method}:{LEARNED[method]}"), seed=0
     )
     for spent in (0.0, 0.5):
         assert np.isfinite(list(learner.update(spent).values())).all()
@@ -179,7 +212,7 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
 def everything_in(package, kind: type) -> set[type]:
     """The concrete subclasses of ``kind`` that a package's modules define for use."""
     found = set()
-    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(info.name)
         found |= {
             thing
@@ -202,30 +235,31 @@ def test_every_reference_can_be_had_by_name():
     made: set[type] = set()
     for spec in specs:
         family = make_family(spec)
-        for method in methods.REFERENCES:
-            if methods.applies(method, family):
+        for method in agents.REFERENCES:
+            if agents.plays(method, family):
                 for split in ("id", "shift/action_permutation/2", "shift/reward_sign/2"):
                     if split in family.splits:
-                        made |= set(type(methods.agent(method, family, split)).__mro__)
+                        made |= set(type(agents.load(method, family, split)).__mro__)
     assert everything_in(bridge.references, Reference) <= made
 
 
 def test_every_size_plays_registered_methods():
     for size in SIZES.values():
-        assert set(size.methods) <= set(methods.REFERENCES) | set(training.LEARNERS)
+        assert set(size.methods) <= set(agents.REFERENCES) | set(registry.LEARNERS)
 
 
-@pytest.mark.parametrize("method", training.LEARNERS)
+@pytest.mark.parametrize("method", registry.LEARNERS)
 def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(method):
     """``lora_demos_*`` take their steps on what is shown, on track C; the others on their own play."""
     family = make_family(SMALL["bandit"])
-    agent = training.LEARNERS[method].learner(family, training.settings(method), seed=0).agent()
+    settings = runs.settings(f"{method}:{LEARNED[method]}")
+    agent = registry.LEARNERS[method].learner(family, settings, seed=0).agent()
     if method in ("mtrl", "mtrl_sac"):
         with pytest.raises(UserError, match="no network that could be trained on"):
             continue_training(agent, 2)
         return
     tuned = continue_training(agent, 2)
     plan = Plan(trials=4, track="C" if method.startswith("lora_demos") else "F", shots=2)
-    played = evaluate(tuned, family, plan, behaviour=methods.agent("oracle", family, "id"))
+    played = evaluate(tuned, family, plan, behaviour=agents.load("oracle", family, "id"))
     assert played.cost["grad_steps"][0] == 0
     assert played.cost["grad_steps"][-1] + played.cost["refused_steps"][-1] >= 2

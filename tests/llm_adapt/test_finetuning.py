@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
@@ -119,6 +120,7 @@ def test_who_forgets_with_every_episode_imitates_single_ones(split, horizon, tmp
     assert torch.equal(found.steps.obs[:, 0], torch.zeros(count, 2))
 
 
+@pytest.mark.slow
 def test_rewards_teach_what_holds_on_tasks_that_were_not_tuned_on():
     """Two arms, rewards negated: a policy that knew nothing loses less than chance (-5) by 8 standard errors (one
     trial's standard deviation is at most 2.6: pulls', and that of the mean of two uniform arms) on other tasks."""
@@ -170,12 +172,14 @@ def test_the_first_ratio_of_a_batch_is_one_where_episodes_end_early():
     config = Config(batch=400)
     signal = Returns(InContext(base, CARD), family, "train", config)
     signal.loss(0, 1.0)
-    out, _ = signal._read(signal.batch)
-    log_prob, _ = base.actions.log_prob_and_entropy(out, signal.batch.action)
+    log_prob = signal._evaluate(signal.batch).log_prob
     live = signal.batch.live
     torch.testing.assert_close(log_prob[live], signal.targets.behaviour[live], atol=1e-6, rtol=0)
     assert not live.all()
     assert signal.env_steps == int(live.sum())
+    _, metrics = signal.loss(1, 1.0)
+    assert abs(metrics["approx_kl"]) < 1e-9
+    assert -1 < metrics["explained_variance"] < 1
 
 
 def test_equal_seeds_tune_equally_and_no_generator_moves():

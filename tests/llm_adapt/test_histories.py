@@ -129,7 +129,7 @@ def test_histories_that_end_early_are_packed_and_padded():
 
 
 def test_who_is_told_the_task_is_no_source():
-    with pytest.raises(UserError, match="nobody can imitate"):
+    with pytest.raises(UserError, match="no policy can imitate"):
         histories(sources=("oracle",))
     with pytest.raises(UserError, match="does not play"):
         histories(sources=("ucb1",))
@@ -143,7 +143,7 @@ def test_nor_is_who_is_told_its_number():
         agent.card = Card(method="multi-task", clue="id")
         rows = TrialNoise.of("h", torch.arange(4))
         if told:
-            with pytest.raises(UserError, match=r"multi-task is told the task \(id\)"):
+            with pytest.raises(UserError, match=r"multi-task is given the task \(id\)"):
                 play([agent], family, Trial(1, 15), rows, "train")
         else:
             assert len(play([agent], family, Trial(1, 15), rows, "train").length) == 4

@@ -6,11 +6,12 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
-from bridge.play import play_episode
-from bridge.protocol import Clues
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
+from bridge.training.rollouts import Batch
 from llm_adapt.icl_rl import Config, IclRlLearner
+from llm_adapt.in_context import InContext
 from tests.bridge.toys import Corridor
 
 SMALL = {
@@ -33,6 +34,7 @@ def weights(made: IclRlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.learned])
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "corridor"])
 def test_keeps_the_contract(spec):
     made = learner(spec)
@@ -54,47 +56,48 @@ def test_recomputed_policy_is_the_policy_that_played(spec, window):
     made = learner(spec, window=window)
     with torch.no_grad():
         torch.nn.init.normal_(made.policy.actor.weight)
-    batch, noise = made._play()
-    out, _ = made._evaluate(batch)
-    agent, tasks = (
-        made.agent(),
-        made.family.sample("train", noise.env.at("task").bits() & ((1 << 62) - 1)),
-    )
-    said, alive = [], []
-    act = agent.act
+    decisions = []
+    act = InContext.act
 
-    def spy(memory, obs, rng, *, explore):
-        said.append(act(memory, obs, rng, explore=explore))
-        return said[-1]
+    def spy(*args, **kwargs):
+        decisions.append(act(*args, **kwargs))
+        return decisions[-1]
 
-    agent.act = spy  # type: ignore[method-assign]
-    memory = agent.start(Clues(), made.trial, noise.agent.at("start"))
-    for episode in range(made.trial.episodes):
-        with torch.no_grad():
-            memory, _ = play_episode(
-                agent,
-                made.family,
-                tasks,
-                memory,
-                noise,
-                episode=episode,
-                horizon=made.trial.horizon,
-                visit=lambda _t, step: alive.append(
-                    torch.ones(made.trials).bool() if step.live is None else step.live
-                ),
-            )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InContext, "act", spy)
+        batch, alive = played_with_live_rows(made)
+    log_prob = made._evaluate(batch).log_prob
     for b in range(made.trials):
-        lived = torch.stack([d.logits[b] for d, live in zip(said, alive, strict=True) if live[b]])
-        torch.testing.assert_close(out[: len(lived), b], lived, atol=1e-4, rtol=0)
+        logits = torch.stack(
+            [d.logits[b] for d, live in zip(decisions, alive, strict=True) if live[b]]
+        )
+        action = batch.action[: len(logits), b]
+        expected = torch.distributions.Categorical(logits=logits).log_prob(action)
+        torch.testing.assert_close(log_prob[: len(logits), b], expected, atol=1e-4, rtol=0)
+
+
+def played_with_live_rows(made: IclRlLearner) -> tuple[Batch, list[torch.Tensor]]:
+    """A batch, and which rows acted in each step that was played, idle ones included."""
+    alive = []
+    observe = InContext.observe
+
+    def spy(agent, memory, step, carry=None):
+        everyone = torch.ones(made.trials, dtype=torch.bool)
+        alive.append(everyone if step.live is None else step.live)
+        return observe(agent, memory, step, carry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InContext, "observe", spy)
+        return made._play(), alive
 
 
 def test_the_critic_may_see_the_task_and_the_policy_never():
     made = learner(critic="task")
-    batch, _ = made._play()
-    other = batch._replace(task=batch.task + 1)
-    (out, score), (same, differs) = made._evaluate(batch), made._evaluate(other)
-    assert torch.equal(out, same)
-    assert (score - differs).abs().max() > 1e-4
+    batch = made._play()
+    one, other = made._evaluate(batch), made._evaluate(batch._replace(task=batch.task + 1))
+    assert torch.equal(one.log_prob, other.log_prob)
+    assert torch.equal(one.entropy, other.entropy)
+    assert (one.score - other.score).abs().max() > 1e-4
     assert made.agent().card.supervision == "reward, task in critic"
     assert learner().agent().card.supervision == "reward"
 
@@ -163,7 +166,7 @@ def test_every_update_plays_tasks_of_its_own():
     made = learner()
     batches = []
     for _ in range(3):
-        batches.append(made._play()[0].task)
+        batches.append(made._play().task)
         made.update()
     assert made.updates == 3
     seen = torch.cat(batches)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Step
@@ -37,15 +38,16 @@ def agent(family, *, window=None, backbone="llama") -> InContext:
     return InContext(policy.eval(), Card(method="in_context"))
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("family", "options"),
     [
         ("bandit:k=3,n=6", {}),
-        ("gridnavi", {}),
-        ("gridnavi", {"window": 20}),
         (Corridor(), {}),
         (Corridor(), {"window": 5}),
         (Reach(), {"backbone": "gpt2"}),
+        pytest.param("gridnavi", {}, marks=pytest.mark.slow),
+        pytest.param("gridnavi", {"window": 20}, marks=pytest.mark.slow),
     ],
 )
 def test_keeps_the_contract(family, options):

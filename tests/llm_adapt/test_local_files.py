@@ -13,7 +13,7 @@ from bridge.errors import UserError
 from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.training.learner import seeded_init
-from experiments import finetuning
+from experiments import finetuned
 from llm_adapt import backbones, base_policy, data, lora, low_rank, soft_prompt, trainable
 from llm_adapt.finetuning import Config, Returns, Tuning
 from llm_adapt.in_context import InContext
@@ -83,15 +83,15 @@ def loaders(name: str) -> dict:
     place = Path(name)
     return {
         "adapter of a trial": lambda: low_rank.load(policy(), place),
-        "adapter of a method": lambda: lora.Config(adapter=name).tuner(policy()),
+        "adapter of a method": lambda: lora.Config(adapter=name).trial_weights(policy()),
         "tuned policy": lambda: trainable.load(policy(), place),
         "prompt": lambda: soft_prompt.load(policy(), place),
         "policy": lambda: base_policy.read(place),
         "decoder": lambda: backbones.load(name),
         "backbone of a policy": lambda: build(name, FAMILY.observation, FAMILY.action),
         "histories": lambda: data.stored(place, FAMILY),
-        "tuned folder": lambda: finetuning.load_agent(name, FAMILY),
-        "run": lambda: finetuning.finetune(
+        "tuned folder": lambda: finetuned.load_agent(name, FAMILY),
+        "run": lambda: finetuned.finetune(
             name, FAMILY.id, Config(), place / "out", split="", demos=""
         ),
     }

@@ -7,7 +7,8 @@ import torch
 
 from bridge import memory as tree
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues
@@ -15,7 +16,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.test_time.weights import Combined
 from bridge.training.learner import seeded_init
-from experiments.training import LEARNERS
+from experiments.registry import LEARNERS
 from llm_adapt import icl_rl
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.in_context import InContext
@@ -84,7 +85,7 @@ def test_adapters_move_apart_and_the_base_keeps_its_weights():
 def test_the_input_embedding_can_be_a_trials_own_too():
     config = Config(rank=2, inner_steps=3, inner_every=4, embedding=True)
     agent, memory = tuned_in_a_trial(config)
-    assert isinstance(agent.tuner, Combined)
+    assert isinstance(agent.trial_weights, Combined)
     weights = base().policy.embed.weight
     assert ((memory.own[1]["embed.weight"] - weights).abs().flatten(1).amax(1) > 1e-4).any()
     plain = lora(base(), Config(rank=2), "reward").card
@@ -99,7 +100,7 @@ def test_the_input_embedding_can_be_a_trials_own_too():
 def test_what_cannot_be_adapted_is_refused_before_anything_is_trained():
     for settings, said in (
         ({"targets": "query"}, "no module 'query'"),
-        ({"rank": 17}, "Take one from 1 to 16"),
+        ({"rank": 17}, "Choose one from 1 to 16"),
     ):
         with pytest.raises(UserError, match=said):
             lora(base(), Config(**settings), "reward")

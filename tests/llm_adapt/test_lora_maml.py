@@ -78,10 +78,10 @@ def test_every_stage_counts_and_entropy_by_its_weight():
     made = learner(Corridor(half=1), inner_lr=0.5)
     stages = made._play()
     assert made._after_adapting(stages, 0.0).item() == pytest.approx(0, abs=1e-5)
-    adapters, means = made._begun().new(made.base.policy, Rows.of(0, torch.arange(3))), []
+    adapters, means = made._initial().new(made.base.policy, Rows.of(0, torch.arange(3))), []
     for stage in stages:
-        live = stage.lived.live
-        means.append(made._log_prob_and_entropy(adapters, stage.lived)[1][live].mean().item())
+        live = stage.buffer.live
+        means.append(made._log_prob_and_entropy(adapters, stage.buffer)[1][live].mean().item())
         adapters = made._adapted(adapters, stage)
     assert len({round(mean, 4) for mean in means}) == 3
     assert made._after_adapting(stages, 0.5).item() == pytest.approx(0.5 * sum(means) / 3, abs=1e-5)
@@ -98,14 +98,14 @@ def test_each_stage_teaches_where_adapters_begin(scored):
     start = list(made.start.values())
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         whole = torch.autograd.grad(made._after_adapting(stages, 0.0), start)
-    lived, adapters = (
-        stages[scored].lived,
-        made._begun().new(made.base.policy, Rows.of(0, torch.arange(3))),
+    buffer, adapters = (
+        stages[scored].buffer,
+        made._initial().new(made.base.policy, Rows.of(0, torch.arange(3))),
     )
-    log_prob, _ = made._log_prob_and_entropy(adapters, lived)
-    weight = stages[scored].advantage[lived.live]
+    log_prob, _ = made._log_prob_and_entropy(adapters, buffer)
+    weight = stages[scored].advantage[buffer.live]
     weight = (weight - weight.mean()) / weight.std(correction=0)
-    plain = torch.autograd.grad((weight * log_prob[lived.live]).mean(), start)
+    plain = torch.autograd.grad((weight * log_prob[buffer.live]).mean(), start)
     for one, other in zip(whole, plain, strict=True):
         torch.testing.assert_close(3 * one, other, atol=1e-5, rtol=1e-3)
     assert max(one.abs().max() for one in whole) > 1e-4
@@ -152,23 +152,24 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
         memory, _ = play_episode(
             agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon
         )
-    before, lived = (
+    before, buffer = (
         tree.detached(tree.fork(memory.own)),
-        TrialBuffer(*(part[:, :2].clone() for part in memory.lived)),
+        TrialBuffer(*(part[:, :2].clone() for part in memory.buffer)),
     )
     after = agent.adapt(memory, noise.agent, episode=1, last=False).own
-    judged = advantages(lived, family.observation, gamma=0.99, lam=0.9, baseline="linear")
-    stage = Stage(lived, made._log_prob_and_entropy(before, lived)[0].detach(), judged)
-    looked_at = made._adapted(before, stage)
+    advantage = advantages(buffer, family.observation, gamma=0.99, lam=0.9, baseline="linear")
+    stage = Stage(buffer, made._log_prob_and_entropy(before, buffer)[0].detach(), advantage)
+    in_training = made._adapted(before, stage)
     moved = 0.0
     for one, other, start in zip(
-        tree.leaves(after), tree.leaves(looked_at), tree.leaves(before), strict=True
+        tree.leaves(after), tree.leaves(in_training), tree.leaves(before), strict=True
     ):
         torch.testing.assert_close(one, other.detach(), atol=1e-6, rtol=1e-5)
         moved = max(moved, (one - start).abs().max().item())
     assert moved > 1e-6
 
 
+@pytest.mark.types_slow
 def test_its_agent_keeps_the_contract_and_does_not_touch_the_start():
     made = learner(Corridor(), inner_steps=1)
     made.base.policy.double()

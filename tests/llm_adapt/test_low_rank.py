@@ -214,7 +214,7 @@ def test_what_cannot_be_adapted_is_refused_with_the_remedy(tmp_path):
         BatchedLora(targets=("query",)).modules(made)
     for rank in (0, 17):
         with pytest.raises(
-            UserError, match=rf"rank={rank} does not fit backbone.*16 x 16. Take one from 1 to 16"
+            UserError, match=rf"rank={rank} does not fit backbone.*16 x 16. Choose one from 1 to 16"
         ):
             BatchedLora(rank=rank).modules(made)
     setting = BatchedLora(rank=2)

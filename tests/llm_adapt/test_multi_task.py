@@ -22,6 +22,7 @@ TINY = {
 }
 
 
+@pytest.mark.types_slow
 def test_it_trains_on_single_episodes_and_keeps_the_contract():
     made = MtLearner(GRID, Config(**TINY), seed=0)
     made.update()
@@ -47,5 +48,5 @@ def test_an_episode_is_forgotten_with_its_end_and_remembered_until_then():
 
 
 def test_trials_of_several_episodes_are_for_another_method():
-    with pytest.raises(UserError, match=r"episodes is 1, found 3\. icl_rl learns across them"):
+    with pytest.raises(UserError, match=r"needs episodes=1, found 3\. Choose icl_rl"):
         Config(episodes=3)

@@ -521,7 +521,7 @@ def test_a_folder_with_more_weights_than_its_config_says_is_refused(tmp_path):
     about = json.loads(path.read_text())
     about["backbone_config"]["num_hidden_layers"] = 1
     path.write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"its config\.json says nothing of backbone\.layers\.1\."):
+    with pytest.raises(UserError, match=r"its config\.json has no place for backbone\.layers\.1\."):
         base_policy.read(tmp_path)
 
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos.explorer import Scout
+from rl_algos.explorer import Explorer
 from tests.bridge.toys import Corridor, Reach
 
 STEPS, ROWS = 60, 400
@@ -15,7 +16,7 @@ STEPS, ROWS = 60, 400
 
 def walked(space: Discrete | Box) -> torch.Tensor:
     """Actions ``[T, B, ...]`` of one episode."""
-    scout, rng, nothing = Scout(space), Rows.of(0, torch.arange(ROWS)), torch.zeros(ROWS)
+    scout, rng, nothing = Explorer(space), Rows.of(0, torch.arange(ROWS)), torch.zeros(ROWS)
     never = torch.zeros(ROWS, dtype=torch.bool)
     memory = scout.begin(scout.start(Clues(), Trial(1, STEPS), rng), rng.at("begin"), episode=0)
     actions = []
@@ -49,4 +50,4 @@ def test_it_comes_farther_than_who_draws_at_every_step():
 
 @pytest.mark.parametrize("family", [Corridor(), Reach()], ids=lambda family: family.name)
 def test_every_kind_of_family_is_played(family):
-    assert evaluate(Scout(family.action), family, Plan(trials=4)).env_steps > 0
+    assert evaluate(Explorer(family.action), family, Plan(trials=4)).env_steps > 0

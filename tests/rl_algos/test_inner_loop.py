@@ -244,8 +244,15 @@ def agent(family, **settings) -> GradientAgent:
     return GradientAgent(inner, Card(method="toy", supervision="reward"))
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
-    "family", [Corridor(), Reach(), make_family("bandit:k=3,n=6"), make_family("gridnavi")]
+    "family",
+    [
+        Corridor(),
+        Reach(),
+        make_family("bandit:k=3,n=6"),
+        pytest.param(make_family("gridnavi"), marks=pytest.mark.slow),
+    ],
 )
 def test_keeps_the_contract(family):
     for check in AGENT_CHECKS.values():

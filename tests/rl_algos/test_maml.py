@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.maths.baselines import standardised
 from bridge.tasks import family as make_family
 from rl_algos.maml import Config, MamlLearner
@@ -28,8 +29,16 @@ def weights(made: MamlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.inner.policy.parameters()])
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
-    "family", ["bandit:k=3,n=12", "gridnavi", "tabular_mdp:n=4", Corridor(), Reach()]
+    "family",
+    [
+        "bandit:k=3,n=12",
+        Corridor(),
+        Reach(),
+        pytest.param("gridnavi", marks=pytest.mark.slow),
+        pytest.param("tabular_mdp:n=4", marks=pytest.mark.slow),
+    ],
 )
 def test_keeps_the_contract(family):
     made = learner(family)
@@ -39,6 +48,7 @@ def test_keeps_the_contract(family):
         check(made.agent(), made.family, tolerance=1e-9)
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -204,6 +214,7 @@ def test_impossible_settings_are_refused(settings, what):
         Config(**settings)
 
 
+@pytest.mark.slow
 def test_learns_to_adapt_to_a_bandit():
     """After training, pulls past the last inner step earn more than the first ones by 5 standard errors."""
     made = learner(

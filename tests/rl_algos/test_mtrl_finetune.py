@@ -5,7 +5,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from rl_algos import mtrl
 from rl_algos.mtrl_finetune import Config, MtrlFinetuneLearner
@@ -17,6 +18,7 @@ def learner(family="gridnavi:tasks=3", **settings) -> MtrlFinetuneLearner:
     return MtrlFinetuneLearner(make_family(family), Config(**(SMALL | settings)), seed=0)
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("family", ["bandit:k=3,n=6", "gridnavi:tasks=3"])
 def test_keeps_the_contract(family):
     made = learner(family)

@@ -9,7 +9,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import DivergenceError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Clues, Step, Trial
@@ -120,7 +121,17 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.parametrize("spec", [*FAMILIES, Corridor(), Reach()], ids=str)
+@pytest.mark.types_slow
+@pytest.mark.parametrize(
+    "spec",
+    [
+        FAMILIES[0],
+        Corridor(),
+        Reach(),
+        *(pytest.param(spec, marks=pytest.mark.slow) for spec in FAMILIES[1:]),
+    ],
+    ids=str,
+)
 def test_keeps_the_contract(spec):
     made = learner(spec, steps_per_grad=100.0)
     made.update()
@@ -356,8 +367,8 @@ def test_dense_rewards_are_for_the_critic_alone():
     for kept in (made.replay.rows, made.recent.rows):
         assert (kept.reward >= 0).all()
         assert (kept.critic_reward <= 0).all()
-    taught = made.network.transitions(rows).reward[0, :n]
-    torch.testing.assert_close(taught, rows.critic_reward[0, :n] / made.network.largest_judged)
+    features = made.network.features(rows).critic_reward[0, :n]
+    torch.testing.assert_close(features, rows.critic_reward[0, :n] / made.network.largest_judged)
     AGENT_CHECKS["card_is_sane"](made.agent(), made.family)
     with pytest.raises(UserError, match="bandit:k=3,n=6 has no dense reward"):
         learner(critic_reward="dense")
@@ -367,7 +378,7 @@ def test_rewards_are_scaled_by_the_largest_seen_and_play_does_not_move_that():
     made = learner("sparse_point:variant=dense", critic_reward="own")
     made.update()
     assert made.network.largest == made.replay.rows.reward.abs().max()
-    assert made.network.transitions(made.replay.rows).reward.abs().max() == 1
+    assert made.network.features(made.replay.rows).critic_reward.abs().max() == 1
     before = made.network.largest.clone()
     evaluate(
         made.agent(),
@@ -426,6 +437,7 @@ def test_several_processes_are_refused():
         PearlLearner(make_family("gridnavi"), Config(), seed=0, workers=two)
 
 
+@pytest.mark.slow
 def test_learns_to_reach():
     """Where nearness to a hidden target is paid, the lower bound of the gain over random play is above 0.6 a trial.
 

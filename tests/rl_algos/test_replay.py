@@ -6,7 +6,8 @@ import torch
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos.replay import Replay, Stored, stored
+from rl_algos.replay import Replay
+from rl_algos.transitions import Transitions, recorded
 
 DEVICE = torch.device("cpu")
 
@@ -31,7 +32,7 @@ def step(reward, *, live=None, terminated=None, truncated=None) -> Step:
 
 
 def add(replay: Replay, task: list[int], steps: list[Step]) -> None:
-    replay.add(torch.tensor(task), *stored(steps))
+    replay.add(torch.tensor(task), *recorded(steps))
 
 
 def held(replay: Replay, task: int) -> list[float]:
@@ -142,10 +143,10 @@ def test_a_restored_ring_is_the_ring():
 
 def test_critics_may_be_paid_otherwise():
     steps = [step([1, 2])]
-    rows, _ = stored(steps, [torch.tensor([-1.0, -2.0])])
+    rows, _ = recorded(steps, [torch.tensor([-1.0, -2.0])])
     assert rows.reward.tolist() == [[1], [2]]
     assert rows.critic_reward.tolist() == [[-1], [-2]]
-    assert torch.equal(stored(steps)[0].critic_reward, rows.reward)
+    assert torch.equal(recorded(steps)[0].critic_reward, rows.reward)
 
 
 def test_no_place_is_written_twice_in_one_call():
@@ -157,7 +158,7 @@ def test_no_place_is_written_twice_in_one_call():
             assert len(written) == len(set(written)) == len(values) == 5 + 5 + 3
 
     replay = ring()
-    replay.rows = Stored(*(Room() for _ in Stored._fields))
+    replay.rows = Transitions(*(Room() for _ in Transitions._fields))
     live = [[True, True, i < 3] for i in range(13)]
     add(replay, [0, 1, 2], [step([i, 10 + i, 20 + i], live=live[i]) for i in range(13)])
     assert replay.written.tolist() == [13, 13, 3]

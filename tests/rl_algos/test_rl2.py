@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bridge.conformance import AGENT_CHECKS
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -41,14 +42,21 @@ def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agent_class, verb, spy)
-        return made._play()[0], seen
+        return made._play(), seen
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("spec", "core"),
     [
-        *itertools.product(["bandit:k=3,n=6", "gridnavi", "tabular_mdp:n=2", "corridor"], CORES),
-        ("point_nav", "gru"),
+        *itertools.product(["bandit:k=3,n=6", "corridor"], CORES),
+        *(
+            pytest.param(spec, core, marks=pytest.mark.slow)
+            for spec, core in [
+                *itertools.product(["gridnavi", "tabular_mdp:n=2"], CORES),
+                ("point_nav", "gru"),
+            ]
+        ),
     ],
 )
 def test_keeps_the_contract(spec, core):
@@ -61,11 +69,15 @@ def test_keeps_the_contract(spec, core):
 @pytest.mark.parametrize(("core", "policy_hidden"), [*((core, 0) for core in CORES), ("gru", 4)])
 @pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "gridnavi"])
 def test_recomputed_policy_is_the_policy_that_played(spec, core, policy_hidden):
-    """The first ratio of every update is 1: logits seen in play equal those of the unrolled network."""
+    """The first ratio of every update is 1: log-probabilities and entropies in play equal the recomputed ones."""
     made = learner(spec, core=core, policy_hidden=policy_hidden)
     batch, played = watched(made, "act", lambda _args, decision: decision.logits)
-    out, _ = made._evaluate(batch)
-    torch.testing.assert_close(out, torch.stack(played), atol=1e-5, rtol=0)
+    policy = torch.distributions.Categorical(logits=torch.stack(played))
+    evaluation = made._evaluate(batch)
+    torch.testing.assert_close(
+        evaluation.log_prob, policy.log_prob(batch.action), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(evaluation.entropy, policy.entropy(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -74,20 +86,21 @@ def test_recomputed_policy_is_the_policy_that_played_where_episodes_end_early(co
     made = learner("corridor", core=core, seed=1)
     batch, steps = watched(made, "observe", lambda args, _memory: args[1])
     _, logits = watched(made, "act", lambda _args, decision: decision.logits)
-    out, _ = made._evaluate(batch)
+    log_prob = made._evaluate(batch).log_prob
     lengths = set()
     for b in range(made.trials):
         alive = [t for t, step in enumerate(steps) if step.live[b]]
         lengths.add(len(alive))
-        assert batch.live[:, b].tolist() == [t < len(alive) for t in range(len(out))]
+        assert batch.live[:, b].tolist() == [t < len(alive) for t in range(len(log_prob))]
         assert batch.action[: len(alive), b].tolist() == [steps[t].action[b].item() for t in alive]
         assert batch.reward[:, b].sum().item() == pytest.approx(
             sum(step.reward[b].item() for step in steps)
         )
-        expected = torch.stack([logits[t][b] for t in alive])
-        torch.testing.assert_close(out[: len(alive), b], expected, atol=1e-5, rtol=0)
+        policy = torch.distributions.Categorical(logits=torch.stack([logits[t][b] for t in alive]))
+        expected = policy.log_prob(batch.action[: len(alive), b])
+        torch.testing.assert_close(log_prob[: len(alive), b], expected, atol=1e-5, rtol=0)
     assert len(lengths) > 3
-    assert len(out) == max(lengths) < len(steps) <= 18
+    assert len(log_prob) == max(lengths) < len(steps) <= 18
 
 
 @pytest.mark.parametrize("critic", ["history", "task"])
@@ -98,8 +111,8 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
     tasks = made.family.sample(
         "train", Rows.of("train/rl2/0", torch.arange(made.trials)).at("task").bits() % 2**62
     )
-    judged = made._targets(batch, batch.live.sum().item() / made.trials)
-    values = made.scale.to_return(made._evaluate(batch)[1]).tolist()
+    targets, _ = made._targets(batch, batch.live.sum().item() / made.trials)
+    values = made.scale.to_return(made._evaluate(batch).score).tolist()
     found, wanted = [], []
     for b in range(made.trials):
         mean = [
@@ -113,10 +126,10 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
             after = values[t][b]
             mine.insert(0, running)
         wanted += mine
-        found += judged.advantage[: len(paid), b].tolist()
+        found += targets.advantage[: len(paid), b].tolist()
         raw = torch.tensor(mine) + torch.tensor([values[t][b] for t in range(len(paid))])
         score = (raw - made.scale.mean[: len(paid), 0]) / made.scale.square.sqrt()
-        torch.testing.assert_close(judged.target[: len(paid), b], score, atol=1e-4, rtol=0)
+        torch.testing.assert_close(targets.target[: len(paid), b], score, atol=1e-4, rtol=0)
     assert found == pytest.approx(
         ((np.array(wanted) - np.mean(wanted)) / np.std(wanted)).tolist(), abs=1e-4
     )
@@ -127,22 +140,21 @@ def test_advantages_run_over_the_live_steps_of_a_trial(critic):
 def test_more_padding_changes_nothing(core, critic):
     """Steps that never were, though they look like others, move no weight, no statistic and no metric."""
     one, two = (learner("corridor", core=core, critic=critic, seed=1) for _ in range(2))
-    batch, noise = two._play()
+    batch = two._play()
     longer = Batch(*(torch.cat([part, part[:1]]) for part in batch[:-1]), batch.task)
     for part in (longer.reward, longer.critic_reward, longer.live):
         part[-1] = 0
     expected = one.update()
-    judge = two._targets
+    original = two._targets
 
-    def judged(*args):
-        found = judge(*args)
-        return found._replace(
-            behaviour=found.behaviour.where(longer.live, -1000.0)
-        )  # a ratio of padding may be any
+    def with_rubbish_in_padding(*args):
+        targets, explained = original(*args)
+        behaviour = targets.behaviour.where(longer.live, -1000.0)
+        return targets._replace(behaviour=behaviour), explained
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(two, "_play", lambda: (longer, noise))
-        patch.setattr(two, "_targets", judged)
+        patch.setattr(two, "_play", lambda: longer)
+        patch.setattr(two, "_targets", with_rubbish_in_padding)
         assert two.update() == pytest.approx(expected, rel=1e-4, abs=1e-6)
     for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -151,11 +163,25 @@ def test_more_padding_changes_nothing(core, critic):
 
 def test_the_critic_may_see_the_task_and_the_policy_never():
     made = learner(critic="task")
-    batch, _ = made._play()
-    out, value = made._evaluate(batch)
-    other_out, other_value = made._evaluate(batch._replace(task=batch.task.flip(0)))
-    assert torch.equal(out, other_out)
-    assert not torch.equal(value, other_value)
+    batch = made._play()
+    one, other = made._evaluate(batch), made._evaluate(batch._replace(task=batch.task.flip(0)))
+    assert torch.equal(one.log_prob, other.log_prob)
+    assert torch.equal(one.entropy, other.entropy)
+    assert not torch.equal(one.score, other.score)
+
+
+@pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "corridor"])
+def test_the_log_line_tells_how_far_the_policy_moved_and_what_the_critic_explains(spec):
+    """One step on a whole batch has moved nothing yet when its losses are computed; two have moved it once."""
+    one, two = (learner(spec, epochs=epochs, minibatches=1).update() for epochs in (1, 2))
+    assert abs(one["approx_kl"]) < 1e-9 < two["approx_kl"]
+    made = learner(spec)
+    batch = made._play()
+    targets, explained = made._targets(batch, batch.live.sum().item() / made.trials)
+    score, target = (x[batch.live].detach() for x in (made._evaluate(batch).score, targets.target))
+    residual = (target - score).var(correction=0)
+    assert explained == pytest.approx(1 - (residual / target.var(correction=0)).item(), rel=1e-4)
+    assert learner(spec).update()["explained_variance"] == explained
 
 
 def test_every_step_is_counted():
@@ -176,8 +202,8 @@ def test_two_workers_take_the_step_that_one_takes_on_trials_of_any_length():
     """Each plays its half, of lengths of its own; averaged gradients are those of the whole batch."""
     settings = {"minibatches": 1, "epochs": 2, "steps_per_update": 144}
     one = learner("corridor", **settings)
-    wanted = one.update()
-    meeting, told = Barrier(2, timeout=60), {}
+    expected = one.update()
+    meeting, parts = Barrier(2, timeout=60), {}
 
     class Half(Workers):
         def __init__(self, index):
@@ -186,17 +212,21 @@ def test_two_workers_take_the_step_that_one_takes_on_trials_of_any_length():
 
         def mean(self, value):
             meeting.wait()
-            told[self.index] = value
+            parts[self.index] = value
             meeting.wait()
-            return (told[0] + told[1]) / 2
+            return (parts[0] + parts[1]) / 2
 
     halves = [Rl2Learner(one.family, one.config, seed=0, workers=Half(i)) for i in range(2)]
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(halves[0].update)
-        metrics = first, halves[1].update()
-    assert (metrics[0].result()["trial_return"] + metrics[1]["trial_return"]) / 2 == pytest.approx(
-        wanted["trial_return"]
-    )
+        future = pool.submit(halves[0].update)
+        second = halves[1].update()
+    first = future.result()
+    for name in ("trial_return", "approx_kl"):
+        assert (first[name] + second[name]) / 2 == pytest.approx(expected[name], rel=1e-4)
+    for metrics in (first, second):
+        assert metrics["explained_variance"] == pytest.approx(
+            expected["explained_variance"], abs=1e-6
+        )
     for half in halves:
         assert half.env_steps == one.env_steps
         torch.testing.assert_close(half.scale.state_dict(), one.scale.state_dict())
@@ -206,7 +236,7 @@ def test_two_workers_take_the_step_that_one_takes_on_trials_of_any_length():
 
 def test_trains_on_trials_cut_to_fewer_episodes_and_plays_whole_ones():
     made = learner("gridnavi", episodes=2)
-    batch, _ = made._play()
+    batch = made._play()
     assert len(batch.reward) == len(made.scale.mean) == 2 * 15
     assert batch.reward.shape[1] == 240 // 30
     assert batch.end.sum(0).tolist() == [2.0] * 8
@@ -239,6 +269,7 @@ def test_no_global_generator_moves():
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_learns_to_explore_a_bandit():
     """After 300,000 steps the lower bound of the paired gain over random play is above half of Bayes's gain.
 
@@ -263,7 +294,7 @@ def test_learns_to_explore_a_bandit():
 
 def test_a_trial_starts_with_no_action_no_reward_and_an_end():
     made = learner()
-    batch, _ = made._play()
+    batch = made._play()
     start = made.agent().start(Clues(), made.trial, Rows.of(0, torch.arange(2)))
     token = made.network.token(batch.obs[0, :2], *start[1:])
     assert (
@@ -273,17 +304,16 @@ def test_a_trial_starts_with_no_action_no_reward_and_an_end():
 
 def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
     """Same trials, same noise: the reward that the policy reads stays the noisy one."""
-    blind, told = (
-        learner("tabular_mdp:n=2")._play()[0],
-        learner("tabular_mdp:n=2", critic="task")._play()[0],
-    )
+    blind = learner("tabular_mdp:n=2")._play()
+    informed = learner("tabular_mdp:n=2", critic="task")._play()
     assert torch.equal(blind.critic_reward, blind.reward)
-    assert torch.equal(told.reward, blind.reward)
-    noise = told.reward - told.critic_reward
+    assert torch.equal(informed.reward, blind.reward)
+    noise = informed.reward - informed.critic_reward
     assert abs(noise.mean().item()) < 5 / noise.numel() ** 0.5
     assert abs(noise.std().item() - 1) < 0.2
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("core", CORES)
 def test_continuous_actions_keep_the_contract(core):
     family = Reach()
@@ -293,6 +323,7 @@ def test_continuous_actions_keep_the_contract(core):
         check(made.agent(), family)
 
 
+@pytest.mark.slow
 def test_learns_to_reach():
     """Where the target is hidden and only nearness is paid, the return rises by 10 standard errors."""
     made = Rl2Learner(Reach(), Config(hidden=32, steps_per_update=4000, gamma=0.9, lam=0.9), seed=0)
@@ -305,6 +336,7 @@ def test_learns_to_reach():
     )  # a trial's return has a standard deviation of about 5
 
 
+@pytest.mark.slow
 def test_learns_to_remember_the_side_that_paid():
     """Who searches a corridor anew in every episode needs 12 steps a trial or more (2 or 6 an episode, and slips).
 
@@ -326,7 +358,7 @@ def test_every_update_plays_tasks_of_its_own():
     made = learner()
     batches = []
     for _ in range(3):
-        batches.append(made._play()[0].task)
+        batches.append(made._play().task)
         made.update()
     assert made.updates == 3
     seen = torch.cat(batches)

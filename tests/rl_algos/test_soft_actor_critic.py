@@ -7,7 +7,8 @@ import torch
 
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, Transitions, target_entropy
+from rl_algos.soft_actor_critic import Ensemble, SoftActorCritic, target_entropy
+from rl_algos.transitions import Transitions
 
 THREE, BOX = Discrete(3), Box((-0.1, 2.0), (0.3, 10.0))
 
@@ -85,7 +86,8 @@ def test_terminations_cut_and_time_outs_do_not(action):
     soft, (obs, condition) = made(action), inputs(2)
     noise = None if isinstance(action, Discrete) else Rows.of(1, torch.arange(2)).normal(2)
     alpha, reward = torch.tensor(0.2), torch.tensor([1.0, 2.0])
-    batch = Transitions(obs, torch.zeros(2, 3), reward, obs.flip(0), torch.tensor([0.0, 1.0]))
+    end, own_reward = torch.tensor([0.0, 1.0]), torch.full((2,), 100.0)  # critics ignore this one
+    batch = Transitions(obs, torch.zeros(2, 3), own_reward, obs.flip(0), end, reward)
     target = soft.targets(batch, condition, noise, alpha, 0.9)
     value, _ = soft.soft_value(soft.target, obs.flip(0), condition, noise, alpha)
     torch.testing.assert_close(target, torch.stack([1 + 0.9 * value[0], reward[1]]).detach())
@@ -101,7 +103,7 @@ def test_critic_loss_is_the_sum_of_both_squared_errors(action):
         else torch.linspace(-1, 1, 12).view(6, 2)
     )
     target = torch.linspace(-1, 1, 6)
-    batch = Transitions(obs, done, target, obs, torch.zeros(6))
+    batch = Transitions(obs, done, target, obs, torch.zeros(6), target)
     condition = condition.requires_grad_()
     loss = soft.critic_loss(batch, condition, target)
     for i in range(6):
@@ -155,7 +157,12 @@ def test_comes_to_the_fixed_point_of_soft_q_iteration():
     state, action = torch.arange(4).repeat_interleave(2), torch.arange(2).repeat(4)
     eye, none = torch.eye(4), torch.zeros(8, 0)
     batch = Transitions(
-        eye[state], torch.eye(2)[action], reward.view(-1), eye[arrival.view(-1)], ended.view(-1)
+        obs=eye[state],
+        action=torch.eye(2)[action],
+        reward=reward.view(-1),
+        next_obs=eye[arrival.view(-1)],
+        terminated=ended.view(-1),
+        critic_reward=reward.view(-1),
     )
     critics, actors = list(soft.critic.parameters()), list(soft.actor.parameters())
     optimizers = [torch.optim.Adam(group, lr=0.05) for group in (critics, actors)]

@@ -64,6 +64,18 @@ def test_specialists_have_weights_of_their_own_and_heads_start_equal():
     assert (heads == heads[0]).all()
 
 
+def test_ids_are_hidden_where_noise_is_below_the_share_and_never_from_specialists():
+    task, u = torch.tensor([0, 1, 2, 1]), torch.tensor([0.0, 0.2, 0.3, 0.9])
+    for shared, share, expected in (
+        ("all", 0.0, [0, 1, 2, 1]),
+        ("all", 0.25, [3, 3, 2, 1]),
+        ("trunk", 1.0, [3, 3, 3, 3]),
+        ("nothing", 1.0, [0, 1, 2, 1]),
+    ):
+        assert table(shared=shared).with_hidden(task, u, share).tolist() == expected
+    assert table("gridnavi").with_hidden(task, u, 0.0).tolist() == [0, 0, 0, 0]
+
+
 def test_rows_are_the_tasks_own():
     made = table(shared="trunk")
     rows = made.rows(torch.tensor([2, 0]))

@@ -6,9 +6,9 @@
 Every run is played as it is (0 gradient steps), and with 1, 5, 20 and 100 gradient steps before each scored episode,
 on all of its weights (``full_reward``) and, where it is a transformer, on adapters (``lora_reward``) or its last layer
 (``head_reward``). Methods that take gradient steps of their own kind (``own``: MAML, ``lora_maml``) take so many each
-time that they do; ``taken`` says how many that were. An agent explores on its own for so many episodes (track F), takes
-its gradient steps on what it has seen, and is scored frozen. With ``--signal demos`` it is shown the oracle's episodes
-instead (track C), and clones them. This is few-shot *per task*: what is tuned on one task is scored on that task.
+time that they do; ``taken`` is their number. An agent explores on its own for so many episodes (track F), takes
+its gradient steps on what it has seen, and is scored frozen. With ``--signal demos`` it reads and clones the oracle's
+episodes instead (track C). This is few-shot *per task*: what is tuned on one task is scored on that task.
 
 Tables: the return of the scored episode by shots, and what fine-tuning adds to the same run without it, paired on runs
 and tasks. Intervals are for new tasks and these very runs, of which there are few as a rule. Beside each stand the

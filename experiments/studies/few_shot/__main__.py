@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from bridge.errors import UserError
 from bridge.evaluation.footprint import parse_memory
-from bridge.files import write_text
-from bridge.json_files import read_object
 from bridge.tasks import family as make_family
-from bridge.training import run_folder
-from experiments import training
-from experiments.compare import expand_splits
+from experiments.cells import expand_splits
 from experiments.studies import few_shot
-from experiments.studies.arguments import arguments, run
+from experiments.studies.arguments import arguments, play, run
 from experiments.studies.few_shot import figure, tables
-from experiments.studies.few_shot.cells import BUDGETS, RATES, Cell, cells, play
-from experiments.studies.few_shot.curves import Curve, read
+from experiments.studies.few_shot.curves import read
+from experiments.studies.few_shot.variants import BUDGETS, RATES, Study
 
 
 def main() -> None:
@@ -44,51 +36,28 @@ def _study(asked: argparse.Namespace) -> None:
         raise UserError(
             f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}."
         )
-    splits = tuple(
-        expand_splits(family, tuple(asked.splits.split(",")), shown=asked.signal == "demos")
+    splits = expand_splits(family, asked.splits.split(","), with_context=asked.signal == "demos")
+    study = Study(
+        family,
+        asked.runs,
+        splits,
+        asked.signal,
+        tuple(asked.tuned),
+        tuple(asked.budgets),
+        asked.shots,
+        asked.trials,
+        asked.out,
+        parse_memory(asked.memory),
     )
-    memory = parse_memory(asked.memory)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    about = {
-        "version": 2,
-        "family": family.hash,
-        "shots": asked.shots,
-        "trials": asked.trials,
-        "rates": RATES,
-    }
-    _take(asked.out, about)
-    found: dict[Cell, Curve] = {}
-    counted: dict[tuple[Any, ...], np.ndarray] = {}
-    for cell in list(
-        cells(asked.runs, family, splits, asked.signal, tuple(asked.tuned), tuple(asked.budgets))
-    ):
-        configured = training.configuration(cell.run, run_folder.read_config(cell.run))
-        alike = (configured, cell.method, cell.way, cell.steps, family.trial(cell.split))
-        path = play(
-            cell,
-            family,
-            shots=asked.shots,
-            trials=asked.trials,
-            out=asked.out,
-            flops=counted.get(alike),
-            memory=memory,
-        )
-        found[cell] = read(path)
-        counted.setdefault(alike, found[cell].flops)
-    tables.write(found, asked.out / "curves.csv")
-    drawn = figure.draw(found, asked.out)
-    tables.show(found)
-    tables.show_claim(found)
+    cells = study.cells()
+    about = {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES}
+    play(cells, asked.out, {"version": 3} | about)
+    curves = read(cells)
+    tables.write(curves, asked.out / "curves.csv")
+    drawn = figure.draw(curves, asked.out)
+    tables.show(curves)
+    tables.show_claim(curves)
     print(f"\nDrawn: {drawn}; every point with its costs: {asked.out / 'curves.csv'}")
-
-
-def _take(out: Path, about: dict[str, Any]) -> None:
-    """Take a folder for this study; it holds the cells of one."""
-    path = out / "study.json"
-    remedy = "Choose another --out, or remove it with the files beside it."
-    if path.exists() and (held := read_object(path, remedy)) != about:
-        raise UserError(f"{out} holds another study: {held}, not {about}. Choose another --out.")
-    write_text(path, json.dumps(about, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the cells gave, as Markdown: returns by shots and gradient steps, and the claim.
+"""Tables of the study: returns by shots and gradient steps, and the claim.
 
 Shape letters: T blocks of tasks.
 """
@@ -14,89 +14,87 @@ from jaxtyping import Float
 
 from bridge.files import write_text
 from bridge.report import escape
-from experiments.studies.few_shot.cells import Cell
-from experiments.studies.few_shot.curves import Curve, estimate, pooled, text
+from experiments.studies.few_shot.curves import Curve, Curves, estimate, text
+from experiments.studies.few_shot.variants import Variant
+from experiments.studies.markdown import table
 
 _POINT = ("split", "method", "tuned", "steps", "shots")
 _COSTS = ("taken", "refused", "trained", "seconds", "flops")
 
 
-def show(found: dict[Cell, Curve]) -> None:
-    """Tables, as Markdown."""
-    for split in dict.fromkeys(cell.split for cell in found):
-        curves = pooled(found, split)
-        points = next(iter(curves.values())).points
+def show(curves: Curves) -> None:
+    """Print a table for each split, as Markdown."""
+    for split, variants in curves.items():
+        points = next(iter(variants.values())).points
         print(
             f"\n**{split}** · return of the scored episode after so many shots (0 steps: as it is)\n"
         )
-        heads = (
-            "method",
-            "tuned",
-            "steps",
-            "taken",
-            "refused",
-            "weights",
-            *points,
-            "minus 0 steps",
-            "s",
-            "Mflop",
-        )
-        print(f"| {' | '.join(map(str, heads))} |")
-        print("|---|---|" + "--:|" * (len(heads) - 2))
-        for kind, curve in curves.items():
-            untouched = curves[kind._replace(way="", steps=0)]
-            gain = text((curve.score - untouched.score)[:, -1]) if kind.steps else ""
-            print(
-                f"| {escape.markdown(kind.method)} | {kind.way} | {kind.steps} | {curve.taken[-1]:g} | "
-                f"{curve.refused[-1]:g} | {curve.trained:,.0f} | {' | '.join(map(text, curve.score.T))} | {gain} | "
-                f"{curve.seconds[-1]:.3f} | {curve.flops[-1] / 1e6:,.0f} |"
-            )
+        heads = ("method", "tuned", "steps", "taken", "refused", "weights")
+        heads = (*heads, *points, "minus 0 steps", "s", "Mflop")
+        rows = (_row(variant, curve, variants) for variant, curve in variants.items())
+        print(table(heads, rows, texts=2))
 
 
-def write(found: dict[Cell, Curve], path: Path) -> None:
-    """Every point of every curve with its costs, as CSV."""
+def _row(variant: Variant, curve: Curve, variants: dict[Variant, Curve]) -> tuple[object, ...]:
+    untouched = variants[variant._replace(way="", steps=0)]
+    gain = text((curve.score - untouched.score)[:, -1]) if variant.steps else ""
+    return (
+        escape.markdown(variant.method),
+        variant.way,
+        variant.steps,
+        f"{curve.taken[-1]:g}",
+        f"{curve.refused[-1]:g}",
+        f"{curve.trained:,.0f}",
+        *map(text, curve.score.T),
+        gain,
+        f"{curve.seconds[-1]:.3f}",
+        f"{curve.flops[-1] / 1e6:,.0f}",
+    )
+
+
+def write(curves: Curves, path: Path) -> None:
+    """Write every point of every curve with its costs, as CSV."""
     with io.StringIO(newline="") as file:
         out = csv.writer(file)
         out.writerow((*_POINT, "mean", "low", "high", *_COSTS))
-        for split in dict.fromkeys(cell.split for cell in found):
-            for kind, curve in pooled(found, split).items():
-                for p, shots in enumerate(curve.points):
-                    band = estimate(curve.score[:, p])
-                    spent = (
-                        np.broadcast_to(getattr(curve, name), len(curve.points))[p]
-                        for name in _COSTS
-                    )
-                    numbers = (band.mean, band.low, band.high, *spent)
-                    names = map(escape.comma_separated, (split, kind.method, kind.way))
-                    out.writerow((*names, kind.steps, shots, *(f"{x:.6g}" for x in numbers)))
+        for split, variants in curves.items():
+            for variant, curve in variants.items():
+                names = [
+                    escape.comma_separated(name) for name in (split, variant.method, variant.way)
+                ]
+                costs = [
+                    np.broadcast_to(getattr(curve, name), len(curve.points)) for name in _COSTS
+                ]
+                for point, shots in enumerate(curve.points):
+                    mean, low, high, *_ = estimate(curve.score[:, point])
+                    numbers = (mean, low, high, *(cost[point] for cost in costs))
+                    out.writerow((*names, variant.steps, shots, *(f"{x:.6g}" for x in numbers)))
         write_text(path, file.getvalue())
 
 
-def show_claim(found: dict[Cell, Curve]) -> None:
-    """What adapts in context less what adapts by gradient steps alone, after the last shot, as Markdown."""
-    for split in dict.fromkeys(cell.split for cell in found):
-        last = {kind: curve.score[:, -1] for kind, curve in pooled(found, split).items()}
-        reading = [kind for kind in last if not kind.alone and not kind.steps]
-        alone = [kind for kind in last if kind.alone and kind.steps]
+def show_claim(curves: Curves) -> None:
+    """Print the return of methods that adapt in context less that of methods that adapt by gradient steps alone, after
+    the last shot, as Markdown."""
+    for split, variants in curves.items():
+        last = {variant: curve.score[:, -1] for variant, curve in variants.items()}
+        reading = [variant for variant in last if not variant.alone and not variant.steps]
+        alone = [variant for variant in last if variant.alone and variant.steps]
         if not reading or not alone:
             continue
         print(
             f"\n**{split}** · in context, less gradient steps alone (open: the interval holds 0)\n"
         )
-        print(
-            f"| less | tuned | steps | return | {' | '.join(escape.markdown(kind.method) for kind in reading)} |"
-        )
-        print("|---|---|--:|--:|" + "--:|" * len(reading))
-        print(f"| nothing |  |  |  | {' | '.join(text(last[kind]) for kind in reading)} |")
+        names = [escape.markdown(variant.method) for variant in reading]
+        rows = [("nothing", "", "", "", *(text(last[variant]) for variant in reading))]
         for other in alone:
-            gaps = " | ".join(_verdict(last[kind] - last[other]) for kind in reading)
-            print(
-                f"| {escape.markdown(other.method)} | {other.way} | {other.steps} | {text(last[other])} | {gaps} |"
-            )
+            gaps = (_verdict(last[variant] - last[other]) for variant in reading)
+            about = (escape.markdown(other.method), other.way, other.steps, text(last[other]))
+            rows.append((*about, *gaps))
+        print(table(("less", "tuned", "steps", "return", *names), rows, texts=2))
 
 
 def _verdict(gap: Float[np.ndarray, " T"]) -> str:
-    """A difference with its interval, and which side of 0 that is on."""
+    """A difference with its interval, and on which side of 0 the interval lies."""
     found = estimate(gap)
     side = "ahead" if found.low > 0 else "behind" if found.high < 0 else "open"
     return f"{text(gap)} {side}"

@@ -1,4 +1,4 @@
-"""When to tune: rarely at home, and where things go worse than ever."""
+"""Detection of trials whose mean return is lower than in training."""
 
 import torch
 
@@ -10,7 +10,7 @@ from bridge.tasks.base import Discrete
 from bridge.test_time.trial_buffer import TrialBuffer
 
 
-def test_what_is_usual_is_the_quantile_of_the_mean_return_so_far():
+def test_the_threshold_is_the_quantile_of_the_mean_return_so_far():
     """Of an agent that pulls one arm of one kind: a Beta(1, 1) mean, whose running means are uniform at first."""
     family = make_family("bandit:k=2,n=6")
     agent = reference("random", family, "id_val")
@@ -36,17 +36,13 @@ def test_the_same_seed_gives_the_same_threshold_and_more_trials_do_not_move_it_f
     assert (one - more).abs().max() <= 1 / 3
 
 
-def test_a_trial_is_judged_by_the_mean_of_its_episodes_so_far():
-    lived = TrialBuffer.empty(Discrete(1), Discrete(2), Trial(4, 2), torch.zeros(3))
-    lived.reward[:] = torch.tensor([[1.0, 0, 0, 9], [0, 1, 1, 9], [0, 0, 0, 9]])[..., None] / 2
+def test_a_trial_is_detected_by_the_mean_of_its_episodes_so_far():
+    buffer = TrialBuffer.empty(Discrete(1), Discrete(2), Trial(4, 2), torch.zeros(3))
+    buffer.reward[:] = torch.tensor([[1.0, 0, 0, 9], [0, 1, 1, 9], [0, 0, 0, 9]])[..., None] / 2
     worse = below(torch.tensor([0.5, 0.4, 0.4]))
-    assert worse(lived, 0).tolist() == [False, True, True]
-    assert worse(lived, 1).tolist() == [False, False, True]
-    assert worse(lived, 2).tolist() == [True, False, True]
-    assert worse(lived, 3).tolist() == [False, False, False]
-    nothing_earned = below(torch.zeros(4))
-    assert nothing_earned(lived, 2).tolist() == [
-        False,
-        False,
-        False,
-    ]  # as usual as where nothing is earned at home
+    assert worse(buffer, 0).tolist() == [False, True, True]
+    assert worse(buffer, 1).tolist() == [False, False, True]
+    assert worse(buffer, 2).tolist() == [True, False, True]
+    assert worse(buffer, 3).tolist() == [False, False, False]
+    no_returns = below(torch.zeros(4))  # no mean is below the lowest return
+    assert no_returns(buffer, 2).tolist() == [False, False, False]

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from bridge.errors import ContractError, UserError
 from bridge.evaluation import evaluator as module
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import METRICS, Plan, evaluate, task_index
+from bridge.evaluation import result_rows
+from bridge.evaluation.assignment import Assignment
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import Fit
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import METRICS
 from bridge.noise import TrialNoise
-from bridge.play import play_episode, record_context
+from bridge.play import EpisodeTotals, play_episode, record_context
 from bridge.protocol import Card, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -130,7 +133,7 @@ class Race(Echo):
 
 
 def test_quick_successes_are_not_over_counted() -> None:
-    """The first rows to finish are the lucky ones: who stops there reads 80 percent where the truth is 50."""
+    """The first rows to finish are the lucky ones: an average over them is 80 percent, and the truth is 50."""
     family, trials = Race(), 100
     found = evaluate(Clerk(wage), family, Plan(trials=trials))
     assert found.mean("success") == 0.5
@@ -168,6 +171,7 @@ def test_the_verbs_of_track_o_come_in_order() -> None:
 # --- chunks, and the detail of the first trials -----------------------------------------------------------------------
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "plan", [Plan(trials=20), Plan(trials=20, track="F"), Plan(trials=20, track="C", shots=2)]
 )
@@ -223,17 +227,17 @@ def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_a_finite_list_can_be_played_in_part_and_not_without_all_of_it() -> None:
-    for family, gone, said in (
+    for family, gone, message in (
         (Echo(size=2), (0, 1), "All 2 tasks of id are left out"),
-        (Echo(), (0,), "no finite list"),
+        (Echo(), (0,), "drawn from a continuum"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             evaluate(Clerk(wage), family, Plan(trials=4, left_out=gone))
 
 
 def test_rows_of_a_list_in_part_name_the_tasks_by_their_numbers_in_all_of_it() -> None:
     family, plan = make_family("gridnavi"), Plan(trials=36, left_out=(0, 2, 20))
-    rows = results.rows(
+    rows = result_rows.table(
         evaluate(Random(family), family, plan), family, Random(family).card
     ).to_pylist()
     goals = family.sample("id", torch.arange(21)).params["goal"].tolist()
@@ -250,7 +254,7 @@ def test_informed_return_is_that_of_trials_whose_context_holds_a_success() -> No
     plan = Plan(track="C", trials=210, shots=2)
     found = evaluate(Random(family), family, plan, behaviour=Random(family))
     ids = torch.arange(210)
-    noise, tasks = TrialNoise.of(0, ids), family.sample("id", task_index(family, plan, ids))
+    noise, tasks = TrialNoise.of(0, ids), family.sample("id", Assignment.of(family, plan).task(ids))
     shown = record_context(Random(family), family, "id", tasks, noise.at("context"), Trial(2, 15))
     known = [torch.zeros(210, dtype=torch.bool)]
     for steps in shown:
@@ -289,8 +293,14 @@ def test_a_row_that_stands_still_meets_no_success() -> None:
         for live in (idle, None)
     ]
     tasks = Tasks(torch.arange(3), {"goal": goal})
-    assert module._holds_success(family, tasks, steps[:1]).tolist() == [True, False, False]
-    assert module._holds_success(family, tasks, steps).tolist() == [True, True, False]
+    none = EpisodeTotals.zeros(3, torch.device("cpu"))
+    once = none.plus(family, tasks, steps[0])
+    twice = once.plus(family, tasks, steps[1])
+    assert once.success is not None
+    assert once.success.tolist() == [True, False, False]
+    assert twice.success is not None
+    assert twice.success.tolist() == [True, True, False]
+    assert twice.steps.tolist() == [2, 1, 2]
 
 
 def test_nobody_is_informed_where_nothing_is_shown() -> None:
@@ -350,10 +360,12 @@ def test_two_methods_meet_the_same_noise() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_a_learned_agent_may_not_be_told_the_task() -> None:
+def test_a_learned_agent_may_not_be_given_the_task() -> None:
     agent = Clerk(wage)
     agent.card = Card(method="cheat", clue="task")
-    with pytest.raises(ContractError, match="cheat asks to be told the task; only references may"):
+    with pytest.raises(
+        ContractError, match="cheat asks to be given the task; only references may be"
+    ):
         evaluate(agent, Echo(), Plan())
 
 

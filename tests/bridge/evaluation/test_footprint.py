@@ -11,8 +11,10 @@ from torch import Tensor
 
 from bridge.errors import UserError
 from bridge.evaluation import footprint
-from bridge.evaluation.evaluator import METRICS, Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import Fit, fit, parse_memory, row_bytes
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import METRICS
 from bridge.protocol import Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -201,15 +203,16 @@ def test_a_broken_agent_is_left_to_the_evaluation() -> None:
 
 _MEASURE = """
 import resource, sys, torch
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
-from experiments import methods
+from experiments import agents
 torch.set_num_threads(1)
 spec, name, track, trials, limit = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 family = make_family(name)
-behaviour = methods.agent("oracle", family, "id") if track == "C" else None
+behaviour = agents.load("oracle", family, "id") if track == "C" else None
 def play(trials):
-    agent = methods.agent(spec, family, "id")
+    agent = agents.load(spec, family, "id")
     evaluate(agent, family, Plan(trials=trials, track=track, shots=SHOTS), behaviour=behaviour, memory_limit=limit)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 SHOTS = 0 if track == "O" else 2

@@ -12,8 +12,10 @@ import pytest
 
 from bridge import parquet
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import METRICS, Plan, evaluate
+from bridge.evaluation import result_rows, results, schema
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import METRICS
 from bridge.references.bandit.bayes import bayes
 from bridge.references.random import Random
 from bridge.tasks.bandit import Bandit
@@ -24,13 +26,13 @@ FAMILY = Bandit(k=3, n=4)
 
 def table(split: str = "id", **plan) -> pa.Table:
     played = evaluate(bayes(FAMILY, split), FAMILY, Plan(split=split, trials=500, **plan))
-    return results.rows(played, FAMILY, bayes(FAMILY, split).card)
+    return result_rows.table(played, FAMILY, bayes(FAMILY, split).card)
 
 
 def test_rows_hold_every_trial_once_and_the_very_sums():
     played = evaluate(Random(FAMILY), FAMILY, Plan(trials=500))
-    rows = results.rows(played, FAMILY, Random(FAMILY).card)
-    assert rows.schema.names == list(results.COLUMNS)
+    rows = result_rows.table(played, FAMILY, Random(FAMILY).card)
+    assert rows.schema.names == list(schema.COLUMNS)
     last = rows.filter(pc.equal(rows["curve_point"], len(played.points) - 1))
     for metric in METRICS:
         for part, value in zip(("n", "sum", "sum_sq"), played.pooled(metric), strict=True):
@@ -44,7 +46,7 @@ def test_rows_hold_every_trial_once_and_the_very_sums():
 )
 def test_steps_hold_the_detail_and_come_back_from_a_file(family, tmp_path):
     played = evaluate(Random(family), family, Plan(trials=20))
-    parquet.write(tmp_path / "steps.parquet", results.steps(played))
+    parquet.write(tmp_path / "steps.parquet", result_rows.steps(played))
     found = pq.read_table(tmp_path / "steps.parquet")
     assert found.schema.names == list(played.detail)
     for name, expected in played.detail.items():
@@ -85,7 +87,7 @@ def test_the_clue_is_the_one_that_was_given(family, split, clue):
     asks = Random(family)
     asks.card = replace(asks.card, clue="id")
     played = evaluate(asks, family, Plan(split=split, trials=10))
-    assert set(results.rows(played, family, asks.card)["clue"].to_pylist()) == {clue}
+    assert set(result_rows.table(played, family, asks.card)["clue"].to_pylist()) == {clue}
 
 
 def test_task_parameters_stand_where_a_row_is_one_task():
@@ -130,7 +132,7 @@ def test_done_lists_what_a_folder_holds(tmp_path):
     rows = table()
     parquet.write(results.cell_path(tmp_path, rows), rows)
     assert results.done(tmp_path) == {
-        (FAMILY.id, FAMILY.hash, "bayes", 0, "id", "O", results.plan_hash(Plan(trials=500)))
+        (FAMILY.id, FAMILY.hash, "bayes", 0, "id", "O", Plan(trials=500).hash)
     }
 
 
@@ -232,7 +234,7 @@ def test_columns_of_a_narrower_type_are_read_as_ours(tmp_path):
     )
     pq.write_table(narrow, tmp_path / "cell.parquet")
     found = results.read_file(tmp_path / "cell.parquet")
-    assert found.schema.types == results.SCHEMA.types
+    assert found.schema.types == schema.SCHEMA.types
     assert found["split"].to_pylist() == rows["split"].to_pylist()
 
 

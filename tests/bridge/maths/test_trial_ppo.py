@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from bridge.maths.returns import ReturnScale
-from bridge.maths.trial_ppo import Losses, PpoTargets, live_mean, losses, ppo_targets
+from bridge.maths.trial_ppo import (
+    Losses,
+    PpoTargets,
+    explained_variance,
+    live_mean,
+    losses,
+    ppo_targets,
+)
 from bridge.rng import Rows
 
 LIVE = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 0, 1]]).bool()
@@ -44,6 +51,7 @@ def test_losses_are_means_over_live_steps_written_out():
         wanted["loss_value"] += (numbers("score")[t, b] - targets.target[t, b]).item() ** 2 / STEPS
         wanted["entropy"] += numbers("entropy")[t, b].item() / STEPS
         wanted["clipped"] += (ratio != limit) / STEPS
+        wanted["approx_kl"] += (ratio - 1 - math.log(ratio)) / STEPS
     assert 0 < wanted["clipped"] < 1
     assert {
         name: value.item() for name, value in found(targets)._asdict().items()
@@ -78,6 +86,54 @@ def test_a_ratio_beyond_the_clip_has_no_gradient_where_it_would_gain():
     (gradient,) = torch.autograd.grad(said.loss_policy, log_prob)
     assert (gradient[0] == 0).all()
     assert gradient[1, 0].item() == pytest.approx(-math.exp(0.1) / STEPS)
+
+
+def test_the_total_loss_weighs_the_critic_and_subtracts_the_bonus():
+    each = Losses(*(torch.tensor(x) for x in (1.0, 2.0, 4.0, 0.5, 0.25)))
+    assert each.total(value_weight=0.5, bonus=0.125).item() == 1 + 0.5 * 2 - 0.125 * 4
+
+
+def test_the_divergence_is_that_of_the_two_policies_where_actions_are_as_frequent_as_they_are_likely():
+    """Old policy (1/2, 1/4, 1/4), new (1/4, 1/2, 1/4), actions 0, 0, 1, 2: KL(old || new) is log(2) / 4 exactly."""
+    old, new = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.5, 0.25])
+    action = torch.tensor([[0, 1], [0, 2]])
+    live = torch.ones(2, 2, dtype=torch.bool)
+    targets = PpoTargets(old.log()[action], torch.zeros(2, 2), torch.zeros(2, 2), live, 2.0)
+    zeros = torch.zeros(2, 2)
+    divergence = losses(new.log()[action], zeros, zeros, targets, clip=0.2).approx_kl
+    assert divergence.item() == pytest.approx(math.log(2) / 4)
+    assert losses(old.log()[action], zeros, zeros, targets, clip=0.2).approx_kl == 0
+
+
+def test_the_divergence_has_no_gradient_and_is_finite_for_any_ratio():
+    targets = batch(behaviour=torch.zeros(3, 4), advantage=torch.ones(3, 4))
+    log_prob = torch.full((3, 4), 200.0).requires_grad_()
+    each = losses(log_prob, numbers("e"), numbers("s"), targets, clip=0.2)
+    assert not each.approx_kl.requires_grad
+    assert each.loss_policy.item() == pytest.approx(-1.2)
+    assert 1e20 < each.approx_kl.item() < math.inf
+
+
+def test_explained_variance_by_hand():
+    """Live targets 1 to 9 have variance 60 / 9. Half of each leaves a quarter; one error of 3 leaves 8 / 9 of 1."""
+    target = torch.where(LIVE, LIVE.flatten().cumsum(0).view(3, 4).float(), 1000.0)
+    targets = batch(target=target)
+
+    def explained(score: torch.Tensor) -> float:
+        return explained_variance(torch.where(LIVE, score, -1000.0), targets)
+
+    assert explained(target) == 1
+    assert explained(target + 5) == pytest.approx(1)  # a constant error has no variance
+    assert explained(torch.full((3, 4), 7.0)) == pytest.approx(0, abs=1e-6)
+    assert explained(target / 2) == pytest.approx(0.75)
+    assert explained(-target) == pytest.approx(-3)
+    off = target.clone()
+    off[0, 0] += 3
+    assert explained(off) == pytest.approx(1 - (8 / 9) / (60 / 9))
+
+
+def test_equal_targets_have_nothing_to_explain():
+    assert explained_variance(numbers("s"), batch(target=torch.full((3, 4), 0.1))) == 0
 
 
 def test_means_over_equal_parts_average_to_that_of_the_whole_however_their_lengths_differ():

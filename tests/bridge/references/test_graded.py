@@ -5,7 +5,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Trial
 from bridge.references.graded import Graded
 from bridge.references.random import Random
@@ -16,6 +17,7 @@ from bridge.tasks import family as make_family
 SPECS = ("bandit:k=4,n=9", "gridnavi:episodes=2", "tabular_mdp:n=2", "sparse_point:episodes=2")
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_keeps_the_contract(spec):
     family = make_family(spec)

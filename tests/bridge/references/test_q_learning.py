@@ -5,7 +5,8 @@ import torch
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Step, Trial
 from bridge.references.q_learning import QLearning
 from bridge.rng import Rows
@@ -13,6 +14,7 @@ from bridge.tasks import family as make_family
 from tests.bridge.toys import Corridor, Reach
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("family", ["gridnavi", "tabular_mdp:n=2", Corridor()])
 def test_keeps_the_contract(family):
     made = make_family(family) if isinstance(family, str) else family
@@ -61,6 +63,7 @@ def test_explores_as_often_as_it_should():
     assert (agent.act(memory, obs, rng, explore=False).action == 1).all()
 
 
+@pytest.mark.slow
 def test_it_learns_a_dark_room_from_scratch():
     """Its last episodes are near the optimum of 16.5 on the 9 x 9 room's goals once there were enough of them."""
     family = make_family("darkroom:variant=ad,episodes=200")

@@ -13,13 +13,15 @@ from rich.console import Console
 
 from bridge import parquet
 from bridge.errors import UserError
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows, results, schema
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.evaluation.stats import Interval
 from bridge.references.random import Random
 from bridge.references.registry import reference
 from bridge.report import escape, figures, tables
-from bridge.report.summary import Key, Line, Results, Sums
+from bridge.report.curves import Sums
+from bridge.report.summary import Key, Line, Results
 from bridge.tasks import family as make_family
 
 FAMILY = "tabular_mdp"
@@ -44,7 +46,7 @@ def synthetic(
             for part in range(10):
                 n = trials / 10
                 centre = mean + shifts[part] + effect[task] + 0.1 * (seed - (seeds - 1) / 2)
-                line = dict.fromkeys(results.COLUMNS)
+                line = dict.fromkeys(schema.COLUMNS)
                 line |= {
                     "suite_version": 2,
                     "family": family,
@@ -74,7 +76,7 @@ def synthetic(
                         f"{metric}_sum_sq": n * (centre**2 + 1),
                     }
                 lines.append(line)
-    return pa.Table.from_pylist(lines, schema=results.SCHEMA)
+    return pa.Table.from_pylist(lines, schema=schema.SCHEMA)
 
 
 @pytest.fixture
@@ -143,10 +145,10 @@ def test_on_a_finite_list_of_tasks_one_seed_has_replicates(tmp_path):
     assert (read.score(key).low, read.score(key).high) == pytest.approx(expected(linear))
 
 
-def test_rows_that_stand_twice_are_refused(folder):
+def test_rows_that_appear_twice_are_refused(folder):
     first = results.files(folder)[0]
     (folder / "rows" / "copy.parquet").write_bytes(first.read_bytes())
-    with pytest.raises(UserError, match="stand twice"):
+    with pytest.raises(UserError, match="appear twice"):
         Results(folder)
 
 
@@ -194,8 +196,8 @@ def test_rows_at_hand_are_read_as_those_of_a_folder(spec, tmp_path):
     at_hand = []
     for agent in (Random(family), reference("oracle", family, "id")):
         played = evaluate(agent, family, Plan(trials=50))
-        at_hand.append(results.columns(played, family, agent.card))
-        table = results.rows(played, family, agent.card)
+        table = result_rows.table(played, family, agent.card)
+        at_hand.append(table)
         parquet.write(results.cell_path(tmp_path, table), table)
     lines = list(Results(at_hand).lines(family.id, "id"))
     assert len(lines) >= 10
@@ -224,7 +226,7 @@ def test_a_damaged_file_is_named(folder):
 
 
 def test_folders_without_a_row_are_refused(tmp_path):
-    parquet.write(tmp_path / "rows" / "none.parquet", results.SCHEMA.empty_table())
+    parquet.write(tmp_path / "rows" / "none.parquet", schema.SCHEMA.empty_table())
     with pytest.raises(UserError, match=r"no file holds a row\. Compare again"):
         Results(tmp_path)
 
@@ -306,7 +308,7 @@ def refusing(method: str, split: str, by_seed: list[list[tuple[float, float]]]) 
             lines += [
                 row | counted for row in synthetic(method, split, 1.0, 1, trials=2).to_pylist()
             ]
-    return pa.Table.from_pylist(lines, schema=results.SCHEMA)
+    return pa.Table.from_pylist(lines, schema=schema.SCHEMA)
 
 
 def test_refused_gradient_steps_are_counted_over_seeds_and_shown(folder):
@@ -383,10 +385,37 @@ def test_figures_are_written_as_png_and_svg_and_are_deterministic(folder, tmp_pa
         assert first.with_suffix(".svg").read_bytes() == second.with_suffix(".svg").read_bytes()
 
 
-def test_methods_keep_distinct_looks():
-    names = ("random", "oracle", "bayes", "bayes_train", *figures._ORDER)
-    looks = [(s["color"], str(s["linestyle"]), s["marker"]) for s in map(figures.style, names)]
-    assert len(set(looks)) == len(looks)
+def alike(looks: dict[str, figures.Look]) -> int:
+    """How many looks appear twice."""
+    return len(looks) - len({tuple(map(str, look.values())) for look in looks.values()})
+
+
+def test_methods_of_users_have_looks_that_no_other_has():
+    mine = [f"my_method_{i}" for i in range(100)]
+    looks = figures.looks(["rl2", "maml", "oracle"], mine)
+    assert alike(looks) == 0
+    assert set(mine) < looks.keys()
+
+
+def test_a_look_is_the_same_in_every_figure():
+    """A registered method's, whatever is drawn; a user's, whatever the order of what is drawn."""
+    few, many = ("rl2", "mine"), ("yours", "theirs", "mine", "rl2", "maml")
+    first, second = (figures.looks(["maml", "rl2"], drawn) for drawn in (few, many))
+    assert first["rl2"] == second["rl2"]
+    assert first["mine"] == second["mine"]
+    assert figures.looks(["maml", "rl2"], many[::-1]) == second
+
+
+def test_legends_and_level_0_stand_outside_of_the_lines(folder):
+    read = Results(folder)
+    look = figures.looks((), read.methods(FAMILY))
+    for name, figure in figures._figures(read, FAMILY, look):
+        panel = figure.axes[0]
+        assert panel.get_legend() is None
+        assert len(figure.legends) == 1
+        if name == "shift":
+            assert [text.get_text() for text in panel.get_xticklabels()] == ["0.2", "1\nlevel 0"]
+            assert any(list(line.get_xdata()) == [1, 1] for line in panel.lines)
 
 
 @pytest.mark.parametrize("name", ["x [y[/x]", "a|b `c`", "=1+1", "_x_", "$a$"])
@@ -401,7 +430,7 @@ def test_a_name_with_markup_is_shown_as_it_is(folder, name):
     assert f"| {escape.markdown(name)} |" in tables.markdown(read)
     written = csv.DictReader(io.StringIO(tables.comma_separated(read.lines(FAMILY, "id"))))
     assert escape.comma_separated(name) in {row["method"] for row in written}
-    for _, figure in figures._figures(read, FAMILY):
+    for _, figure in figures._figures(read, FAMILY, figures.looks((), read.methods(FAMILY))):
         assert escape.figure(name) in figure.axes[0].get_legend_handles_labels()[1]
 
 

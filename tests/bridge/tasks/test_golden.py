@@ -66,6 +66,7 @@ def fingerprint(spec: str) -> dict:
     return found
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_splits_are_what_they_were(spec):
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bridge import parquet
-from bridge.evaluation import results
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation import result_rows, results
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.random import Random
 from bridge.report import tables
 from bridge.report.summary import Key, Results
@@ -104,7 +105,7 @@ def test_keys_are_equal_only_where_all_parameters_are() -> None:
 def rows(family: TaskFamily, split: str, trials: int, **plan) -> pa.Table:
     agent = Random(family)
     played = evaluate(agent, family, Plan(split=split, trials=trials, **plan))
-    return results.rows(played, family, agent.card)
+    return result_rows.table(played, family, agent.card)
 
 
 def test_rows_say_which_tasks_are_training_tasks() -> None:

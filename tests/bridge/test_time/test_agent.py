@@ -10,17 +10,19 @@ import torch
 from bridge import memory as tree
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import ContractError, UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
+from bridge.play import play_episode, play_trial
 from bridge.protocol import Card, Clues, Trial
 from bridge.references.random import Random
 from bridge.references.registry import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from bridge.test_time.agent import FineTuned, GradientSteps, Memory, continue_training
+from bridge.test_time.agent import FineTuned, Memory, continue_training
 from bridge.test_time.objective import mean_gain
+from bridge.test_time.settings import GradientSteps
 from bridge.test_time.weights import PerTrialWeights
 from bridge.training.learner import seeded_init
 from llm_adapt.in_context import InContext
@@ -86,24 +88,17 @@ class Plain(inner_loop.GradientAgent):
     def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
         return memory
 
-    def says(self, memory: Any, lived: Any) -> Any:
-        return self.network(lived.obs)
+    def policy_outputs(self, memory: Any, buffer: Any) -> Any:
+        return self.network(buffer.obs)
 
 
-def play(agent: Any, family: TaskFamily, rows: int, episodes: int, visit: Any = None) -> Memory:
-    """Some episodes, with adaptation after each but the last."""
+def play(agent: Any, family: TaskFamily, rows: int, episodes: int) -> Memory:
+    """The memory after some episodes, with adaptation after each but the last."""
     noise, tasks = TrialNoise.of(0, torch.arange(rows)), family.sample("id", torch.arange(rows))
     trial = family.trial("id")
     memory = agent.start(Clues(), trial, noise.agent)
-    for episode in range(episodes):
-        if episode:
-            memory = agent.adapt(
-                memory, noise.agent.at(episode - 1, "adapt"), episode=episode - 1, last=False
-            )
-        memory, _ = play_episode(
-            agent, family, tasks, memory, noise, episode=episode, horizon=trial.horizon, visit=visit
-        )
-    return memory
+    cut = trial._replace(episodes=episodes)
+    return [played.memory for played in play_trial(agent, family, tasks, memory, noise, cut)][-1]
 
 
 MAKERS = {
@@ -117,28 +112,29 @@ MAKERS = {
 }
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name
 )
 @pytest.mark.parametrize("name", MAKERS)
 @torch.no_grad()
-def test_what_an_agent_says_again_is_what_it_said(name, family):
+def test_recomputed_outputs_are_those_that_played(name, family):
     """Also after gradient steps: then its memory is that of the tuned network, and it goes on from there."""
     agent: Any = MAKERS[name](family)
     tuned = FineTuned(agent, PerTrialWeights(), STEPS, Card(method="x"))
-    said: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     act = tuned.act
     tuned.act = lambda *args, **options: (
-        said.append(act(*args, **options).logits) or act(*args, **options)
+        outputs.append(act(*args, **options).logits) or act(*args, **options)
     )  # type: ignore[method-assign]
     last = 3
     memory = play(tuned, family, 4, last)
-    lived = memory.lived
-    with tuned.tuner.on(agent.network, memory.own):
-        again = agent.says(memory.agent, lived)
-    here = lived.live[:, last - 1]
+    buffer = memory.buffer
+    with tuned.trial_weights.on(agent.network, memory.own):
+        again = agent.policy_outputs(memory.agent, buffer)
+    here = buffer.live[:, last - 1]
     longest = int(here.any(0).sum())
-    played = torch.stack(said[-longest:], 1)
+    played = torch.stack(outputs[-longest:], 1)
     assert memory.grad_steps.tolist() == [3] * 4
     torch.testing.assert_close(
         again[:, last - 1, :longest][here[:, :longest]],
@@ -148,11 +144,12 @@ def test_what_an_agent_says_again_is_what_it_said(name, family):
     )
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_gradient_steps_it_plays_as_the_agent(name):
-    family = make_family("gridnavi")
+    family = make_family("gridnavi:episodes=3")
     agent: Any = MAKERS[name](family)
-    plan = Plan(trials=20)
+    plan = Plan(trials=8)
     plain = evaluate(agent, family, plan)
     tuned = FineTuned(
         agent, PerTrialWeights(), dataclasses.replace(STEPS, inner_steps=0), Card(method="x")
@@ -162,7 +159,8 @@ def test_without_gradient_steps_it_plays_as_the_agent(name):
     assert played.cost["grad_steps"].max() == 0
 
 
-@pytest.mark.parametrize("signal", ["reward", "demos"])
+@pytest.mark.types_slow
+@pytest.mark.parametrize("signal", ["reward", pytest.param("demos", marks=pytest.mark.slow)])
 def test_keeps_the_contract(signal):
     family = Corridor()
     with seeded_init(0):
@@ -181,8 +179,8 @@ def test_the_first_gradient_is_mamls():
     agent = Plain(family).double()
     tuned = FineTuned(agent, PerTrialWeights(), GradientSteps(inner_steps=1), Card(method="x"))
     memory = play(tuned, family, 5, 2)
-    lived = memory.lived
-    part = [x[:, :2].double() if x.is_floating_point() else x[:, :2] for x in lived]
+    buffer = memory.buffer
+    part = [x[:, :2].double() if x.is_floating_point() else x[:, :2] for x in buffer]
     loop = inner_loop.InnerLoop(agent.network, inner_loop.InnerConfig()).double()
     nothing = torch.zeros_like(part[2])
     episodes = loop.with_advantages(
@@ -190,9 +188,13 @@ def test_the_first_gradient_is_mamls():
     )
     mamls = loop.gradient(loop.start(5), episodes, "fomaml")
     own = {name: leaf.requires_grad_() for name, leaf in memory.own.items()}
-    with tuned.tuner.on(agent.network, own):
-        log_prob, _ = agent.actions.log_prob_and_entropy(agent.says(None, lived), lived.action)
-    gain = mean_gain(log_prob, log_prob.detach(), tuned.weights(lived).double(), lived.live, 0.2)
+    with tuned.trial_weights.on(agent.network, own):
+        log_prob, _ = agent.actions.log_prob_and_entropy(
+            agent.policy_outputs(None, buffer), buffer.action
+        )
+    gain = mean_gain(
+        log_prob, log_prob.detach(), tuned.step_weights(buffer).double(), buffer.live, 0.2
+    )
     ours = dict(zip(own, torch.autograd.grad(gain.sum(), list(own.values())), strict=True))
     for name, gradient in mamls.items():
         assert gradient.abs().max() > 1e-3
@@ -222,6 +224,7 @@ def test_it_makes_no_difference_how_many_are_tuned_at_once(monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_reward_learns_in_a_trial_and_cloning_becomes_who_was_shown():
     """Against the agent alone, on the same tasks under the same noise: by more than four standard errors."""
     family = make_family("bandit:k=3,n=20")
@@ -256,11 +259,11 @@ def test_only_the_trials_that_are_wanted_are_tuned():
         PerTrialWeights(),
         STEPS,
         Card(method="x"),
-        rows_to_adapt=lambda _lived, _episode: some,
+        rows_to_adapt=lambda _buffer, _episode: some,
     )
     memory = play(tuned, family, 4, 3)
     assert memory.grad_steps.tolist() == [3, 0, 3, 0]
-    fresh = tuned.tuner.new(tuned.agent.network, Rows.of(0, torch.arange(4)))
+    fresh = tuned.trial_weights.new(tuned.agent.network, Rows.of(0, torch.arange(4)))
     for leaf, new in zip(tree.leaves(memory.own), tree.leaves(fresh), strict=True):
         assert torch.equal(leaf[~some], new[~some])
     none = FineTuned(
@@ -268,7 +271,7 @@ def test_only_the_trials_that_are_wanted_are_tuned():
         PerTrialWeights(),
         STEPS,
         Card(method="x"),
-        rows_to_adapt=lambda _lived, _episode: ~some & some,
+        rows_to_adapt=lambda _buffer, _episode: ~some & some,
     )
     assert play(none, family, 4, 3).grad_steps.tolist() == [0] * 4
 
@@ -276,23 +279,23 @@ def test_only_the_trials_that_are_wanted_are_tuned():
 def test_episodes_that_are_to_come_are_not_read(monkeypatch):
     family, read = make_family("gridnavi"), []
     tuned = FineTuned(in_context(family, OneEpisode), PerTrialWeights(), STEPS, Card(method="x"))
-    says = OneEpisode.says
+    policy_outputs = OneEpisode.policy_outputs
     monkeypatch.setattr(
         OneEpisode,
-        "says",
-        lambda self, memory, lived: read.append(lived) or says(self, memory, lived),
+        "policy_outputs",
+        lambda self, memory, buffer: read.append(buffer) or policy_outputs(self, memory, buffer),
     )
     memory = play(tuned, family, 2, 4)
-    assert [lived.live.shape for lived in read] == [(2, 2, 15)] * 3
+    assert [buffer.live.shape for buffer in read] == [(2, 2, 15)] * 3
     assert read[-1].live.all()
-    assert memory.lived.live.shape == (2, 4, 15)
+    assert memory.buffer.live.shape == (2, 4, 15)
 
 
 def test_a_step_that_is_no_number_is_refused_and_counted():
     family = make_family("bandit:k=3,n=6")
     tuned = FineTuned(in_context(family), PerTrialWeights(), STEPS, Card(method="x"))
     memory = play(tuned, family, 3, 2)
-    memory.lived.reward[1, 0] = torch.inf
+    memory.buffer.reward[1, 0] = torch.inf
     memory = tuned.adapt(memory, Rows.of(0, torch.arange(3)), episode=1, last=False)
     assert memory.grad_steps.tolist() == [3, 0, 3]
     assert tuned.tally(memory)["refused_steps"].tolist() == [0, 3, 0]
@@ -304,7 +307,7 @@ def test_all_weights_that_decide_are_moved_and_no_others_are_counted(name):
     tuned = continue_training(MAKERS[name](family), 3, inner_every=2)
     assert isinstance(tuned, FineTuned)
     memory = play(tuned, family, 2, 3)
-    fresh = tuned.tuner.new(tuned.agent.network, Rows.of(0, torch.arange(2)))
+    fresh = tuned.trial_weights.new(tuned.agent.network, Rows.of(0, torch.arange(2)))
     still = [key for key, leaf in memory.own.items() if torch.equal(leaf, fresh[key])]
     assert all(key.endswith(("input_layernorm.bias", "k_proj.bias")) for key in still), still
     assert tuned.card.params_trained == sum(leaf[0].numel() for leaf in memory.own.values())
@@ -313,7 +316,7 @@ def test_all_weights_that_decide_are_moved_and_no_others_are_counted(name):
 def test_where_no_weight_is_asked_nothing_is_taken_for_a_step():
     family = make_family("bandit:k=3,n=6")
     tuned = FineTuned(in_context(family), PerTrialWeights(("critic",)), STEPS, Card(method="x"))
-    with pytest.raises(ContractError, match="does not depend on any weight that is tuned"):
+    with pytest.raises(ContractError, match="depend on none of the weights that are tuned"):
         play(tuned, family, 2, 3)
 
 
@@ -331,6 +334,7 @@ def test_two_budgets_of_one_agent_do_not_share_how_they_decode():
     ]
 
 
+@pytest.mark.types_slow
 def test_training_is_continued_for_who_remembers_or_takes_steps_and_no_other():
     family = make_family("bandit:k=3,n=12")
     tuned = FineTuned(
@@ -396,7 +400,7 @@ def test_a_new_trial_in_the_weights_of_an_old_one_knows_nothing_else_of_it(name,
     alone.network.load_state_dict(
         {name: leaf[row] for name, leaf in left.own.items()}, strict=False
     )
-    said: dict[str, list[torch.Tensor]] = {"alone": [], "afresh": []}
+    outputs: dict[str, list[torch.Tensor]] = {"alone": [], "afresh": []}
     memories = {
         "alone": alone.start(Clues(), trial, noise.agent),
         "afresh": tuned.afresh(left, Clues(), trial, noise.agent),
@@ -411,7 +415,7 @@ def test_a_new_trial_in_the_weights_of_an_old_one_knows_nothing_else_of_it(name,
                 noise,
                 episode=episode,
                 horizon=trial.horizon,
-                visit=lambda _t, step, who=who: said[who].append(step.action[row]),
+                visit=lambda _t, step, who=who: outputs[who].append(step.action[row]),
             )
-    assert torch.equal(torch.stack(said["alone"]), torch.stack(said["afresh"]))
+    assert torch.equal(torch.stack(outputs["alone"]), torch.stack(outputs["afresh"]))
     assert memories["afresh"].grad_steps.tolist() == [0, 0, 0]

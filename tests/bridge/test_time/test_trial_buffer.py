@@ -1,4 +1,4 @@
-"""What a trial has lived: kept by episode, read as one sequence, and laid back."""
+"""The buffer of a trial: recorded by episode, read as one sequence, and put back."""
 
 import torch
 
@@ -10,7 +10,9 @@ from bridge.test_time.trial_buffer import TrialBuffer, live_first
 def recorded() -> tuple[TrialBuffer, list[list[Step]]]:
     """Two rows, three episodes of at most three steps; row 0 lives 3, 1 and 2 of them, row 1: 2, 3 and none."""
     lengths = [[3, 2], [1, 3], [2, 0]]
-    lived = TrialBuffer.empty(Box((0.0, 0.0), (1.0, 1.0)), Discrete(4), Trial(3, 3), torch.zeros(2))
+    buffer = TrialBuffer.empty(
+        Box((0.0, 0.0), (1.0, 1.0)), Discrete(4), Trial(3, 3), torch.zeros(2)
+    )
     shown, number = [], 0
     for episode, length in enumerate(torch.tensor(lengths)):
         time, steps = torch.zeros(2, dtype=torch.int64), []
@@ -21,35 +23,35 @@ def recorded() -> tuple[TrialBuffer, list[list[Step]]]:
             step = Step(
                 obs, torch.tensor([number % 4, 1]), obs[:, 0], obs + 1, last, last & False, live
             )
-            lived.record(step, torch.full((2,), episode), time, live)
+            buffer.record(step, torch.full((2,), episode), time, live)
             time = time + live
             steps.append(step)
         shown.append(steps)
-    return lived, shown
+    return buffer, shown
 
 
-def test_live_steps_are_read_in_their_order_and_what_is_said_goes_back_to_them():
-    lived, _ = recorded()
-    assert lived.live.sum((1, 2)).tolist() == [6, 5]
-    packed = lived.packed()
+def test_live_steps_are_read_in_their_order_and_outputs_go_back_to_them():
+    buffer, _ = recorded()
+    assert buffer.live.sum((1, 2)).tolist() == [6, 5]
+    packed = buffer.packed()
     assert packed.reward[0].tolist() == [1, 2, 3, 4, 7, 8]
     assert packed.reward[1, :5].tolist() == [1.5, 2.5, 4.5, 5.5, 6.5]
     assert packed.live[1].tolist() == [True] * 5 + [False]
-    said = lived.unpacked(packed.reward[..., None]).squeeze(-1)
-    assert torch.equal(torch.where(lived.live, said, 0.0), lived.reward)
-    assert said.isfinite().all()
+    outputs = buffer.unpacked(packed.reward[..., None]).squeeze(-1)
+    assert torch.equal(torch.where(buffer.live, outputs, 0.0), buffer.reward)
+    assert outputs.isfinite().all()
 
 
 def test_empty_places_hold_nothing():
-    lived, _ = recorded()
-    for part in (lived.reward, lived.terminated, lived.truncated):
-        assert not part[~lived.live].any()
+    buffer, _ = recorded()
+    for part in (buffer.reward, buffer.terminated, buffer.truncated):
+        assert not part[~buffer.live].any()
 
 
 def test_an_episode_is_given_back_as_it_was_observed():
-    lived, shown = recorded()
+    buffer, shown = recorded()
     for episode, steps in enumerate(shown):
-        again = lived.steps(episode)
+        again = buffer.steps(episode)
         assert len(again) == len(steps)
         for one, other in zip(again, steps, strict=True):
             assert torch.equal(one.live, other.live)
@@ -57,5 +59,5 @@ def test_an_episode_is_given_back_as_it_was_observed():
                 assert torch.equal(mine[one.live], theirs[one.live])
 
 
-def test_where_nothing_was_lived_there_is_one_place_to_read():
+def test_an_empty_buffer_has_one_place_to_read():
     assert live_first(torch.zeros(3, 5, dtype=torch.bool)).shape == (3, 1)

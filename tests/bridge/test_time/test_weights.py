@@ -49,7 +49,7 @@ def network(name: str) -> tuple[nn.Module, torch.Tensor]:
         return policy, torch.randn(N * EACH, 5, policy.layout.width, dtype=torch.float64)
 
 
-def said(made: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def outputs_of(made: nn.Module, x: torch.Tensor) -> torch.Tensor:
     out = made(x)
     return out if isinstance(out, torch.Tensor) else out.out
 
@@ -64,12 +64,12 @@ def test_outputs_and_gradients_are_those_of_a_network_a_trial(name):
             key: (leaf + 0.1 * torch.randn_like(leaf)).requires_grad_() for key, leaf in own.items()
         }
     with tuner.on(made, own):
-        out = said(made, x)
+        out = outputs_of(made, x)
     out.square().sum().backward()
     for n in range(N):
         alone, mine = copy.deepcopy(made), slice(n * EACH, (n + 1) * EACH)
         alone.load_state_dict({key: leaf[n].detach() for key, leaf in own.items()}, strict=False)
-        theirs = said(alone, x[mine])
+        theirs = outputs_of(alone, x[mine])
         torch.testing.assert_close(out[mine], theirs, atol=1e-9, rtol=0)
         theirs.square().sum().backward()
         for key, weights in alone.named_parameters():
@@ -81,24 +81,24 @@ def test_outputs_and_gradients_are_those_of_a_network_a_trial(name):
 
 
 @pytest.mark.parametrize("name", ["mlp", "gru", "llama"])
-def test_new_weights_say_what_the_network_says_and_nothing_stays_behind(name):
+def test_new_weights_leave_the_outputs_as_they_are_and_nothing_stays_behind(name):
     made, x = network(name)
     before, tuner = (
         {key: leaf.clone() for key, leaf in made.state_dict().items()},
         PerTrialWeights(),
     )
-    plain = said(made, x)
+    plain = outputs_of(made, x)
     own = tuner.new(made, Rows.of(0, torch.arange(N)))
     with tuner.on(made, own):
-        torch.testing.assert_close(said(made, x), plain, atol=1e-12, rtol=0)
+        torch.testing.assert_close(outputs_of(made, x), plain, atol=1e-12, rtol=0)
     own = {key: leaf + 1 for key, leaf in own.items()}
     with tuner.on(made, own):
-        assert not torch.allclose(said(made, x), plain)
+        assert not torch.allclose(outputs_of(made, x), plain)
         with pytest.raises(RuntimeError):
             made(x[..., :1])
     with pytest.raises(KeyError), tuner.on(made, {}):
         pass
-    assert torch.equal(said(made, x), plain)
+    assert torch.equal(outputs_of(made, x), plain)
     assert all(torch.equal(leaf, before[key]) for key, leaf in made.state_dict().items())
 
 
@@ -112,9 +112,9 @@ def test_some_modules_by_name_and_several_tuners_together():
         ["critic.bias", "critic.weight", "embed.bias", "embed.weight"],
     ]
     own[0]["actor.bias"][1] += 1
-    plain = said(made, x)
+    plain = outputs_of(made, x)
     with both.on(made, own):
-        moved = said(made, x) - plain
+        moved = outputs_of(made, x) - plain
     torch.testing.assert_close(
         moved[EACH : 2 * EACH], torch.ones_like(moved[:EACH]), atol=1e-9, rtol=0
     )

@@ -70,6 +70,7 @@ def exchange(fault_of: int, fault: str) -> None:
             team.mean(torch.zeros(1))
 
 
+@pytest.mark.slow
 def test_a_helper_that_dies_is_reported_and_shows_its_fault(capfd):
     with (
         pytest.raises(UserError, match=r"A process of this training ended.*--resume"),
@@ -79,16 +80,18 @@ def test_a_helper_that_dies_is_reported_and_shows_its_fault(capfd):
     assert "RuntimeError: a" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_first_process_is_its_own():
     with pytest.raises(RuntimeError, match="mine"), workers.helpers(2, exchange, 0, "mine"):
         exchange(0, "mine")
 
 
+@pytest.mark.slow
 def test_a_helper_that_cannot_start_is_reported(tmp_path):
     """A script without a __main__ guard starts itself again in its helper, which Python refuses."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from bridge import workers\nfrom bridge.errors import UserError\n"
+        "from bridge.training import workers\nfrom bridge.errors import UserError\n"
         "try:\n    with workers.helpers(2, print):\n        pass\n"
         "except UserError as error:\n    print(error)\n"
     )
@@ -98,6 +101,7 @@ def test_a_helper_that_cannot_start_is_reported(tmp_path):
     assert "ended as it started" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_helper_starts_shows_no_traceback(tmp_path):
     """As from a terminal, it goes to both."""
     script, importing = tmp_path / "script.py", tmp_path / "importing"
@@ -125,6 +129,7 @@ else:
     assert process.communicate(timeout=60)[1] == b"interrupted\n"
 
 
+@pytest.mark.slow
 def test_helpers_end_with_the_first_process(tmp_path):
     """SIGKILL leaves no time to clean up: the others notice that nobody answers."""
     script = f"""

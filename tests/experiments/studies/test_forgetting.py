@@ -5,51 +5,45 @@ import sys
 import pytest
 import torch
 
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
-from bridge.training.budget import Budget
-from experiments import methods, training
+from bridge.test_time.carried_over import CarriedOver
+from experiments import agents
 from experiments.studies import forgetting
 
 SPEC, FLIPPED = "bandit:k=3,n=8", "shift/reward_sign/4"
-TINY = "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1"
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for name, method in (
-        ("icl", f"icl_rl:{TINY}"),
-        ("maml", "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1"),
-    ):
-        wanted = training.Run(
-            method=method, family=SPEC, seed=4, budget=Budget(400.0), out=folder / name
-        )
-        assert training.train_quietly(wanted, resume=False)
-    return folder
+@pytest.fixture
+def runs(trained):
+    return trained
 
 
 def agent(runs, steps: int, lr: float = 0.5):
-    spec = f"lora_reward:run={runs / 'icl'},inner_steps={steps},inner_every=99,inner_lr={lr}"
-    return methods.agent(spec, make_family(SPEC), FLIPPED)
+    spec = f"lora_reward:run={runs['icl_rl']},inner_steps={steps},inner_every=99,inner_lr={lr}"
+    return agents.load(spec, make_family(SPEC), FLIPPED)
 
 
-def test_without_steps_nothing_is_gained_or_forgotten(runs):
-    found = forgetting.forget(agent(runs, 0), make_family(SPEC), FLIPPED, shots=4, trials=16)
-    assert found.there.shape == found.here.shape == (2, 16)
-    assert (found.there[0] == found.there[1]).all()
-    assert (found.here[0] == found.here[1]).all()
+def at_home(player, trials: int = 200) -> list[float]:
+    """Rewards of trials on training tasks, step by step."""
+    plan = Plan(split=forgetting.HOME, trials=trials)
+    return evaluate(player, make_family(SPEC), plan).detail["reward"].tolist()
 
 
-def test_home_is_the_same_wherever_the_weights_come_from_and_steps_change_it(runs):
+def test_without_steps_nothing_is_forgotten(runs):
+    plan = Plan(split=FLIPPED, track="F", shots=4)
+    base = agents.load(str(runs["icl_rl"]), make_family(SPEC), "id")
+    assert at_home(CarriedOver(agent(runs, 0), make_family(SPEC), plan)) == at_home(base)
+
+
+def test_steps_on_other_tasks_change_the_play_at_home_by_weights_alone(runs):
     family = make_family(SPEC)
-    one, two = (
-        forgetting.forget(agent(runs, 8), family, FLIPPED, shots=shots, trials=200)
-        for shots in (2, 6)
-    )
-    assert (one.here[0] == two.here[0]).all()  # the base, which brings nothing home
-    assert (two.here[1] != two.here[0]).any()
-    assert (two.there[1] != two.there[0]).any()
-    assert one.here.mean() > 0 > one.there.mean()  # rewards are negated there alone
+    two, six = (Plan(split=FLIPPED, track="F", shots=shots) for shots in (2, 6))
+    one, other = (at_home(CarriedOver(agent(runs, 8), family, plan)) for plan in (two, six))
+    assert one != other != at_home(agent(runs, 0))
+    slow = (at_home(CarriedOver(agent(runs, 8, 1e-9), family, plan)) for plan in (two, six))
+    assert all(rewards == at_home(agent(runs, 0)) for rewards in slow)
 
 
 def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, capsys):
@@ -67,7 +61,7 @@ def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, c
         "2",
     ]
     threads = torch.get_num_threads()
-    monkeypatch.setattr(sys, "argv", [*given, "--runs", str(runs / "icl"), str(runs / "maml")])
+    monkeypatch.setattr(sys, "argv", [*given, "--runs", str(runs["icl_rl"]), str(runs["maml"])])
     forgetting.main()
     out = capsys.readouterr().out
     assert f"**{FLIPPED}**" in out
@@ -81,8 +75,8 @@ def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, c
     assert all(len(row) == 7 and all("±" in cell for cell in row[3:]) for row in rows)
     assert "| maml" not in out
     for more, said in (
-        ((runs / "maml",), "None of these runs"),
-        ((runs / "icl", "--shots", "0"), "1 or more"),
+        ((runs["maml"],), "None of these runs"),
+        ((runs["icl_rl"], "--shots", "0"), "1 or more"),
     ):
         monkeypatch.setattr(sys, "argv", [*given, "--runs", *map(str, more)])
         with pytest.raises(SystemExit, match=said):

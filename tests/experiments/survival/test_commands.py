@@ -2,12 +2,12 @@
 
 import json
 
-from experiments import training
+from experiments import registry
 from tests.experiments.survival.commands import COMMANDS, LEARNERS, differing, products
 
 
 def test_every_learned_method_and_every_command_that_goes_on_is_here():
-    assert set(LEARNERS) == set(training.LEARNERS)
+    assert set(LEARNERS) == set(registry.LEARNERS)
     assert {command.first[0] for command in COMMANDS} == {
         "train",
         "tune",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues
 from bridge.references.bandit.arm_beliefs import predictive
 from bridge.references.bandit.bayes import bayes, bayes_train, count_states, layers, solve

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bridge.errors import UserError
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.references.bandit.arm_beliefs import Moments, gaussian_posterior
 from bridge.references.bandit.index_rules import UCB1, EpsilonGreedy, Greedy
 from bridge.references.bandit.thompson import thompson

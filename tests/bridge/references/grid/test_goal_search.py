@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from bridge.conformance import check_agent
-from bridge.evaluation.evaluator import Evaluation, Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.sums import Evaluation
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Agent, Clues
@@ -56,6 +58,7 @@ def curve(result: Evaluation) -> list[float]:
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("name", "split"),
     [(name, "id") for name in AGENTS]

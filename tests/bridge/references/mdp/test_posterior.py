@@ -8,8 +8,8 @@ from scipy import stats
 
 from bridge import memory as tree
 from bridge.errors import ContractError, UserError
-from bridge.evaluation.evaluator import Plan as Evaluation
 from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan as Evaluation
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode
 from bridge.protocol import Agent, Clues, Step, Trial

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from bridge.evaluation.evaluator import Plan, evaluate
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues

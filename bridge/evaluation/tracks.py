@@ -1,0 +1,159 @@
+"""The three tracks: how a chunk of trials is played, and when it is scored.
+
+* ``O``, own exploration: the trial is played and every episode counts.
+* ``C``, common context: every method observes the same transitions, made by one behaviour agent, then is scored frozen.
+* ``F``, free adaptation: the method explores for some episodes, then is scored frozen.
+
+A frozen episode is played from a fork of the memory: ``begin``, ``act`` and ``observe`` run, ``adapt`` does not, and
+the fork is dropped.
+
+Shape letters: B trials of the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.evaluation.footprint import adapted
+from bridge.evaluation.sums import Score
+from bridge.noise import TrialNoise
+from bridge.play import EpisodeTotals, Played, play_episode, play_trial
+from bridge.protocol import Agent, Step, Trial
+from bridge.tasks.base import TaskFamily, Tasks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Trials that are played together.
+
+    Attributes:
+        agent: the agent.
+        family: the simulator.
+        tasks: the task of each trial.
+        memory: the agent's memory at the start of the trials.
+        noise: the trials' noise.
+        trial: number of episodes (tracks C and F: shots), and most steps of each.
+        points: curve points, in episodes.
+        adapting: number of trials that adapt at a time.
+        clock: measures the cost of that name.
+        context: track C: the transitions of each episode of the context.
+        on_step: called with the numbers of episode and step and the transition, for each step that explores.
+    """
+
+    agent: Agent
+    family: TaskFamily
+    tasks: Tasks
+    memory: Any
+    noise: TrialNoise
+    trial: Trial
+    points: tuple[int, ...]
+    adapting: int
+    clock: Callable[[], float]
+    context: list[list[Step]] | None = None
+    on_step: Callable[[int, int, Step], None] | None = None
+
+    def play(self, adapt: Callable[[Any, int, bool], Any]) -> Iterator[Played]:
+        """Play the trial, or show the context, with ``adapt`` between episodes."""
+        return play_trial(
+            self.agent,
+            self.family,
+            self.tasks,
+            self.memory,
+            self.noise,
+            self.trial,
+            context=self.context,
+            adapt=adapt,
+            on_step=self.on_step,
+        )
+
+    def adapt(self, memory: Any, episode: int, last: bool, name: int) -> Any:
+        """Adapt to an episode, some trials at a time; ``name`` names the noise."""
+        rng = self.noise.agent.at(name, "adapt")
+        return adapted(self.agent, memory, rng, self.adapting, episode=episode, last=last)
+
+    def costs(self, memory: Any, transitions: Tensor, spent: float) -> dict[str, Tensor]:
+        """The costs of each trial. What ``clock`` counted for all of them is shared evenly."""
+        clock = torch.full_like(transitions, spent / len(transitions), dtype=torch.float64)
+        tally = getattr(self.agent, "tally", None)
+        return {"transitions": transitions, "clock": clock} | (tally(memory) if tally else {})
+
+
+def explored(chunk: Chunk) -> Iterator[Score]:
+    """Track O: play the trial, and score at each curve point what it has earned so far."""
+    optimal = chunk.family.optimal_return(chunk.tasks, chunk.trial).double()
+    earned = regret = transitions = torch.zeros_like(optimal)
+    env_steps, began = 0, chunk.clock()
+
+    def adapt(memory: Any, episode: int, last: bool) -> Any:
+        return chunk.adapt(memory, episode, last, episode)
+
+    for episode, memory, totals in chunk.play(adapt):
+        earned = earned + totals.reward
+        regret = regret + (optimal - totals.expected)
+        transitions = transitions + totals.steps
+        env_steps += chunk.trial.horizon
+        if episode + 1 in chunk.points:
+            metrics = _metrics(totals, trial_return=earned, regret=regret)
+            costs = chunk.costs(memory, transitions, float(chunk.clock() - began))
+            yield Score(chunk.points.index(episode + 1), env_steps, metrics, costs)
+            env_steps = 0
+
+
+def frozen(chunk: Chunk) -> Iterator[Score]:
+    """Tracks C and F: at each curve point, adapt a fork of the memory and score one frozen episode."""
+    optimal = chunk.family.optimal_return(chunk.tasks, chunk.trial)
+    transitions = torch.zeros_like(optimal)
+    informed = torch.zeros_like(optimal, dtype=torch.bool)
+    env_steps, spent = 0, 0.0
+
+    def adapt(memory: Any, episode: int, last: bool) -> Any:
+        return chunk.adapt(memory, episode, last, episode + 1)
+
+    def score(memory: Any, shots: int) -> Score:
+        began = chunk.clock()
+        memory = tree.fork(memory)
+        if shots:
+            memory = adapt(memory, shots - 1, True)
+        _, totals = play_episode(
+            chunk.agent,
+            chunk.family,
+            chunk.tasks,
+            memory,
+            chunk.noise.at("score"),
+            episode=shots,
+            horizon=chunk.trial.horizon,
+            explore=False,
+        )
+        metrics = _metrics(totals, regret=optimal - totals.expected)
+        if chunk.context:
+            metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
+        costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)
+        paid = env_steps + chunk.trial.horizon
+        return Score(chunk.points.index(shots), paid, metrics, costs)
+
+    yield score(chunk.memory, 0)
+    began = chunk.clock()
+    for episode, memory, totals in chunk.play(adapt):
+        spent += chunk.clock() - began
+        env_steps += chunk.trial.horizon
+        transitions = transitions + totals.steps
+        if totals.success is not None:
+            informed = informed | totals.success
+        if episode + 1 in chunk.points:
+            yield score(memory, episode + 1)
+            env_steps = 0
+        began = chunk.clock()
+
+
+def _metrics(totals: EpisodeTotals, **others: Tensor) -> dict[str, Tensor]:
+    """The metrics of an episode, and others."""
+    metrics = {"episode_return": totals.reward} | others
+    if totals.success is not None:
+        metrics["success"] = totals.success.double()
+    return metrics

@@ -1,0 +1,242 @@
+"""PPO (Schulman et al. 2017) on whole trials, for any policy that reads its trial: one configuration, one learner.
+
+A batch of trials is played by the agent itself (``bridge/training/rollouts.py``). Each epoch recomputes the policy and
+the critic from the start of every trial, a minibatch of trials at a time (``bridge/maths/trial_ppo.py``).
+
+Shape letters: T steps of the longest trial, B trials.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bridge.config import Bounded
+from bridge.maths.returns import ReturnScale
+from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_targets
+from bridge.noise import TrialNoise
+from bridge.protocol import Agent, Trial
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily
+from bridge.training.learner import (
+    CheckpointedLearner,
+    mean_metrics,
+    seeded_init,
+    set_learning_rate,
+)
+from bridge.training.rollouts import Batch, play_trials, task_features
+from bridge.training.search_space import Choice, LogUniform, Space
+from bridge.training.workers import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(Bounded):
+    """Trials, minibatches and losses of PPO."""
+
+    critic: Literal["history", "task"] = "history"
+    """Input of the critic: what the policy has read, or the task too (in training only): its parameters, and the mean
+    of each reward in place of the reward."""
+    episodes: int = 0
+    """Train on trials cut to at most so many episodes; 0: whole ones."""
+    steps_per_update: int = 10_000
+    """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process; fewer
+    if episodes end early."""
+    epochs: int = 4
+    """Passes over each batch."""
+    minibatches: int = 8
+    """Parts that a batch of trials is cut into."""
+    lr: float = 1e-3
+    """Highest learning rate of Adam; it falls linearly to zero over the budget."""
+    warm_up: ClassVar[float] = 0.0
+    """Share of the budget in which the learning rate rises to its highest; some methods make it a field."""
+    clip: float = 0.2
+    """Largest change of a ratio of probabilities before its gradient stops."""
+    gamma: float = 1.0
+    """Discount a step."""
+    lam: float = 0.5
+    """Trace of the generalised advantage."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus at the start, in nats; it falls linearly to zero over the budget."""
+    value_weight: float = 0.5
+    """Weight of the critic's loss."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        self.check_numbers("1 or more", "steps_per_update", "epochs", "minibatches")
+        self.check_numbers("0 or more", "episodes", "entropy", "value_weight")
+        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
+        self.check_numbers("from 0 to 1", "gamma", "lam", "warm_up")
+
+    @property
+    def supervision(self) -> str:
+        """Input of training, as in ``Card.supervision``."""
+        return "reward" if self.critic == "history" else "reward, task in critic"
+
+
+SPACE: Space = {
+    "gamma": Choice((0.95, 0.97, 0.99, 1.0)),
+    "lam": Choice((0.3, 0.5, 0.8, 0.95)),
+    "entropy": LogUniform(1e-3, 0.1),
+    "steps_per_update": Choice((5_000, 10_000, 20_000, 40_000)),
+    "minibatches": Choice((4, 8, 16)),
+}
+"""Search space of what all methods share; each adds its learning rates."""
+
+
+class Evaluation(NamedTuple):
+    """Policy and critic at every step of some trials."""
+
+    log_prob: Float[Tensor, "T B"]
+    """Log-probability of the action taken, in nats."""
+    entropy: Float[Tensor, "T B"]
+    """Entropy of the policy, in nats."""
+    score: Float[Tensor, "T B"]
+    """The critic's output before the step, as a standard score."""
+
+
+def targets_of(
+    batch: Batch,
+    before: Evaluation,
+    scale: ReturnScale,
+    config: PpoConfig,
+    *,
+    length: float,
+    average: Callable[[Tensor], Tensor] = lambda mine: mine,
+) -> PpoTargets:
+    """Update the statistics of returns with a batch, then compute the batch's targets and advantages.
+
+    Args:
+        batch: whole trials.
+        before: the evaluation of these trials before the update.
+        scale: statistics of returns, changed in place.
+        config: discount and trace.
+        length: mean number of live steps a trial, over all processes.
+        average: mean of a tensor over the processes.
+    """
+    scale.update(batch.critic_reward, batch.live, gamma=config.gamma, average=average)
+    return ppo_targets(
+        before.log_prob,
+        before.score,
+        batch.critic_reward,
+        batch.live,
+        scale,
+        length=length,
+        gamma=config.gamma,
+        lam=config.lam,
+        average=average,
+    )
+
+
+class TrialPpoLearner(CheckpointedLearner, ABC):
+    """Plays batches of trials and takes PPO's gradient steps on them."""
+
+    noise_name: ClassVar[str]
+    """Names all noise of the learner, so that weights depend on it."""
+
+    def __init__(
+        self, family: TaskFamily, config: PpoConfig, *, seed: int, workers: Workers | None = None
+    ) -> None:
+        super().__init__(family, config, seed=seed, workers=workers)
+        whole = family.trial("train")
+        self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
+        steps = self.trial.episodes * self.trial.horizon
+        self.trials = max(
+            config.minibatches, config.steps_per_update // steps // self.workers.count
+        )
+        """Trials that each process plays between updates."""
+        self.scale = ReturnScale(steps).to(self.workers.device)
+        features = 0
+        if config.critic == "task":
+            features = task_features(family.sample("train", torch.arange(1))).shape[1]
+        with seeded_init(seed):
+            self.learned = self._build(features)
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
+
+    @abstractmethod
+    def _build(self, task_features: int) -> list[nn.Parameter]:
+        """Make the networks; returns all parameters that are trained.
+
+        Args:
+            task_features: F, numbers that describe a task to the critic; 0: it does not see the task.
+        """
+
+    @abstractmethod
+    def _evaluate(self, batch: Batch) -> Evaluation:
+        """Recompute policy and critic from the start of every trial, differentiably."""
+
+    @abstractmethod
+    def agent(self) -> Agent:
+        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
+
+    def update(self, spent: float = 0.0) -> Mapping[str, float]:
+        """Play a batch of trials, then take ``epochs`` passes of clipped policy gradient over it.
+
+        Args:
+            spent: share of the budget spent so far.
+
+        Returns:
+            The mean return of a trial, ``explained_variance`` of the critic before the update, and the means of
+            ``Losses`` over all minibatches.
+        """
+        config, left = self.config, max(0.0, 1 - spent)
+        batch = self._play()
+        played = self.workers.total(batch.live.sum())
+        targets, explained = self._targets(batch, played / (self.trials * self.workers.count))
+        rise = (spent + 1e-3) / config.warm_up if config.warm_up else left
+        set_learning_rate(self.optimizer, config.lr * min(left, rise))
+        noise = Rows.of(
+            f"learn/{self.noise_name}/{self.seed}", self.workers.rows(self.updates, self.trials)
+        )
+        steps = []
+        for epoch in range(config.epochs):
+            order = noise.at("order", epoch).uniform().argsort()
+            for trials in order.tensor_split(config.minibatches):
+                evaluation = self._evaluate(batch.columns(trials))
+                found = losses(*evaluation, targets.columns(trials), clip=config.clip)
+                self._backward(
+                    found.total(value_weight=config.value_weight, bonus=config.entropy * left)
+                )
+                nn.utils.clip_grad_norm_(self.learned, config.max_grad_norm)
+                self.optimizer.step()
+                self.grad_steps += 1
+                steps.append({name: value.item() for name, value in found._asdict().items()})
+        self.updates += 1
+        self.env_steps += played
+        trial_return = batch.reward.sum(0).mean().item()
+        return {
+            "trial_return": trial_return,
+            **mean_metrics(steps),
+            "explained_variance": explained,
+        }
+
+    def _play(self) -> Batch:
+        """A batch of trials, played by the agent itself, so that training and evaluation cannot differ."""
+        numbers = self.workers.rows(self.updates, self.trials)
+        noise = TrialNoise.of(f"train/{self.noise_name}/{self.seed}", numbers)
+        means = self.config.critic == "task"
+        return play_trials(self.agent(), self.family, self.trial, noise, means=means)
+
+    @torch.no_grad()
+    def _targets(self, batch: Batch, length: float) -> tuple[PpoTargets, float]:
+        """The constants of an update, and the explained variance of the critic.
+
+        Args:
+            batch: this process's trials.
+            length: mean number of live steps a trial, over all processes.
+        """
+        before, average = self._evaluate(batch), self.workers.mean
+        targets = targets_of(batch, before, self.scale, self.config, length=length, average=average)
+        return targets, explained_variance(before.score, targets, average)
+
+    def _backward(self, loss: Float[Tensor, ""]) -> None:
+        """Replace every gradient by that of ``loss``, averaged over the processes."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.workers.average_gradients(self.learned)

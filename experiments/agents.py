@@ -1,0 +1,379 @@
+"""The resolver: ``resolve(spec, family)`` decides which agent a spec names, and describes it.
+
+    bayes, ucb1:c=0.1               a reference
+    results/rl2-0                   the folder of a trained run
+    results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
+    lora_reward:run=results/icl-0   a trained run with gradient steps at test
+    rl2:hidden=128                  a method that is trained first (``compare`` trains it)
+    results/search                  the folder of a hyperparameter search, whose choice is trained first
+
+A new kind of agent is one more class here. Names win over folders: the folder ``random`` is written ``./random``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bridge import config
+from bridge.errors import UserError, unknown
+from bridge.references.registry import REFERENCES, Constructor
+from experiments import registry
+from experiments.registry import (
+    LEARNERS,
+    TEST_TIME_METHODS,
+    Adapts,
+    Method,
+    Reads,
+    Signal,
+    with_steps,
+)
+
+if TYPE_CHECKING:
+    from bridge.evaluation.plan import Plan
+    from bridge.protocol import Agent, Trial
+    from bridge.tasks.base import TaskFamily
+
+Kind = Literal["reference", "run", "finetuned", "test-time", "untrained", "search", "behaviour"]
+
+
+class DoesNotPlayError(UserError):
+    """A reference that is not made for this kind of family."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A description of the agent that a spec names, on one family: how it is loaded, and where it may play."""
+
+    spec: str
+    family: TaskFamily
+    kind: ClassVar[Kind]
+    trained: ClassVar[bool] = False
+    """True if it holds learned weights, so that its actions can be decoded by another rule."""
+
+    @property
+    def takes_steps(self) -> bool:
+        """True if the agent takes gradient steps within a trial."""
+        return False
+
+    def load(self, split: str) -> Agent:
+        """Return the agent for ``split``; only references look at the split.
+
+        Raises:
+            UserError: there is no agent yet, or it cannot be read.
+        """
+        raise NotImplementedError
+
+    @property
+    def changed_at(self) -> float:
+        """Time at which its weights last changed, in seconds since 1970; rows that are older are played again."""
+        return 0.0
+
+    def check_track(self, track: str) -> None:
+        """Refuse a track on which the agent would have nothing to learn from."""
+
+    def new_tasks(self, plans: list[Plan]) -> tuple[list[Plan], list[str]]:
+        """Return the plans without tasks that the agent was fine-tuned on, and a sentence for each plan concerned."""
+        return plans, []
+
+    def steps_every(self, trial: Trial) -> int | None:
+        """Return the number of episodes between gradient steps; None if the agent takes none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Reference(Source):
+    """An agent by rule, which may use the split (``bayes`` knows its distribution of tasks)."""
+
+    constructor: Constructor
+    parameters: dict[str, Any]
+    kind = "reference"
+
+    def load(self, split: str) -> Agent:
+        agent = self.constructor(self.family, split, **self.parameters)
+        if self.parameters:
+            agent.card = dataclasses.replace(agent.card, method=self.spec)
+        return agent
+
+
+@dataclass(frozen=True)
+class Untrained(Source):
+    """A learned method by name: an agent after training."""
+
+    method: Method
+    settings: Any
+    kind = "untrained"
+
+    def load(self, split: str) -> Agent:
+        name = registry.name_of(self.spec)
+        raise UserError(
+            f"{name} is trained first: metabridge train {name} --out RUN. Then give the folder RUN instead."
+        )
+
+    def check_track(self, track: str) -> None:
+        if self.method.takes_steps:
+            _check_signal(self.spec, self.method.signal, track)
+
+
+@dataclass(frozen=True)
+class Search(Source):
+    """The folder of a hyperparameter search."""
+
+    kind = "search"
+
+    def load(self, split: str) -> Agent:
+        raise UserError(
+            f"{self.spec} is a tuning folder. Train what it chose: metabridge train {self.spec} --out RUN"
+        )
+
+
+@dataclass(frozen=True)
+class Trained(Source):
+    """An agent with learned weights, which is loaded once for all splits."""
+
+    reads: Reads
+    """Scope of the context that its decisions depend on."""
+    adapts: Adapts
+    """Means of adaptation within a trial."""
+    trained = True
+
+    @cached_property
+    def agent(self) -> Any:
+        """The agent."""
+        raise NotImplementedError
+
+    def load(self, split: str) -> Agent:
+        return self.agent
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.adapts in ("gradient", "both")
+
+    def steps_every(self, trial: Trial) -> int | None:
+        return self.agent.interval(trial) if self.takes_steps else None
+
+
+@dataclass(frozen=True)
+class Run(Trained):
+    """The folder of a trained run."""
+
+    method: Method
+    kind = "run"
+
+    @cached_property
+    def agent(self) -> Any:
+        from experiments import runs
+
+        return runs.load_agent(self.spec, self.family)
+
+    @property
+    def changed_at(self) -> float:
+        from bridge.training import run_folder
+
+        return run_folder.trained_at(Path(self.spec))
+
+    def check_track(self, track: str) -> None:
+        if self.takes_steps:
+            _check_signal(self.agent.card.method, self.method.signal, track)
+
+
+@dataclass(frozen=True)
+class Finetuned(Trained):
+    """The folder of a run that was fine-tuned for a whole family; it takes no more gradient steps."""
+
+    kind = "finetuned"
+
+    @cached_property
+    def agent(self) -> Any:
+        from experiments import finetuned
+
+        return finetuned.load_agent(self.spec, self.family)
+
+    def new_tasks(self, plans: list[Plan]) -> tuple[list[Plan], list[str]]:
+        from experiments import finetuned
+
+        plans = [finetuned.on_new_tasks(self.spec, self.family, plan) for plan in plans]
+        return plans, finetuned.overlap_notices(self.spec, self.family, plans)
+
+
+@dataclass(frozen=True)
+class TestTime(Trained):
+    """A trained run with gradient steps at test."""
+
+    base: Run
+    settings: Any
+    kind = "test-time"
+
+    @property
+    def name(self) -> str:
+        """The test-time method."""
+        return registry.name_of(self.spec)
+
+    @property
+    def signal(self) -> Signal:
+        """Signal of the gradient steps."""
+        return TEST_TIME_METHODS[self.name].signal
+
+    @cached_property
+    def agent(self) -> Any:
+        from experiments import test_time
+
+        return test_time.agent(self)
+
+    @property
+    def changed_at(self) -> float:
+        return self.base.changed_at
+
+    def check_track(self, track: str) -> None:
+        _check_signal(self.agent.card.method, self.signal, track)
+        if track == "C" and TEST_TIME_METHODS[self.name].detects:
+            raise UserError(
+                f"{self.agent.card.method} detects failure by its own play, and track C shows another agent's. Ask for "
+                "--track O or F."
+            )
+
+
+@dataclass(frozen=True)
+class Behaviour(Source):
+    """The agent that makes the context of track C: ``base``, except where the split sets the context's quality."""
+
+    base: Source
+    kind = "behaviour"
+
+    @classmethod
+    def of(cls, spec: str, family: TaskFamily) -> Behaviour:
+        """Resolve ``spec``; empty: random."""
+        return cls(spec, family, resolve(spec or "random", family))
+
+    def load(self, split: str) -> Agent:
+        parsed = self.family.split(split)
+        if parsed.axis == "context_quality":
+            return load(f"graded:noise={parsed.value}", self.family, split)
+        return self.base.load(split)
+
+
+def resolve(spec: str, family: TaskFamily) -> Source:
+    """Return a description of the agent that ``spec`` names, on ``family``.
+
+    Raises:
+        DoesNotPlayError: a reference that is not made for this kind of family.
+        UserError: an unknown name, key or value, or a folder that holds nothing to play.
+    """
+    name = registry.name_of(spec)
+    if name in REFERENCES:
+        return _reference(spec, family)
+    if name in LEARNERS:
+        return Untrained(spec, family, LEARNERS[name], registry.configure(spec, LEARNERS[name]))
+    if name in TEST_TIME_METHODS:
+        settings = registry.configure(spec, TEST_TIME_METHODS[name])
+        base = _base(name, settings.run, family)
+        return TestTime(spec, family, base.reads, with_steps(base.reads), base, settings)
+    return folder(spec, family)
+
+
+def is_name(spec: str) -> bool:
+    """Return True if ``spec`` begins with the name of a method."""
+    name = registry.name_of(spec)
+    return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
+
+
+def names() -> list[str]:
+    """Return the names that methods have in results, in the order of the registries.
+
+    A run with gradient steps at test is named after both methods: ``full_reward_rl2``.
+    """
+    ours = LEARNERS.builtin
+    bases = [name for name in LEARNERS if name not in ours or not ours[name].base]
+    at_test = [f"{method}_{base}" for method in TEST_TIME_METHODS for base in bases]
+    return list(dict.fromkeys([*LEARNERS, *REFERENCES, *at_test]))
+
+
+def plays(spec: str, family: TaskFamily) -> bool:
+    """Return True if ``spec`` plays this kind of family.
+
+    Raises:
+        UserError: as ``resolve``.
+    """
+    try:
+        resolve(spec, family)
+    except DoesNotPlayError:
+        return False
+    return True
+
+
+def load(spec: str, family: TaskFamily, split: str) -> Agent:
+    """Return the agent that ``spec`` names, for ``split`` of ``family``.
+
+    Raises:
+        UserError: as ``resolve``, or there is no agent yet.
+    """
+    return resolve(spec, family).load(split)
+
+
+def _reference(spec: str, family: TaskFamily) -> Reference:
+    name, values = config.split_spec(spec)
+    makers = REFERENCES[name]
+    make = next((make for kind, make in makers.items() if isinstance(family, kind)), None)
+    if make is None:
+        kinds = ", ".join(sorted(kind.__name__ for kind in makers))
+        raise DoesNotPlayError(
+            f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
+        )
+    known = list(inspect.signature(make).parameters.values())[2:]
+    defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
+    for key in values.keys() - defaults.keys():
+        raise unknown(f"key in {spec!r}:", key, defaults)
+    parameters = {
+        key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
+    }
+    return Reference(spec, family, make, parameters)
+
+
+def folder(spec: str, family: TaskFamily) -> Source:
+    """Return a description of what a folder holds, whatever its name.
+
+    Raises:
+        UserError: it holds nothing to play, or there is no such folder.
+    """
+    from experiments import runs, search
+
+    if search.is_folder(spec):
+        return Search(spec, family)
+    if runs.is_folder(spec):
+        run = runs.read(spec)
+        if run.method is None:
+            reads = run.about.get("reads", "trial")
+            return Finetuned(spec, family, reads, "context" if reads == "trial" else "not")
+        return Run(spec, family, run.method.reads, run.method.adapts, run.method)
+    if os.sep in spec or Path(spec).is_dir():
+        raise UserError(
+            f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
+        )
+    raise unknown("method", registry.name_of(spec), REFERENCES)
+
+
+def _base(name: str, run: str, family: TaskFamily) -> Run:
+    """The trained run whose weights a test-time method moves."""
+    if not run:
+        raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
+    base = folder(run, family)
+    if isinstance(base, Finetuned):
+        raise UserError(
+            f"{run} is tuned already, for a whole family. Tune the run that it came from."
+        )
+    if not isinstance(base, Run):
+        raise UserError(f"{run} is no run folder. Make one: metabridge train ... --out RUN")
+    return base
+
+
+def _check_signal(method: str, signal: Signal, track: str) -> None:
+    """Refuse to clone where nothing is demonstrated."""
+    if signal == "demos" and track != "C":
+        raise UserError(
+            f"{method} clones demonstrations, which only track C shows: metabridge evaluate ... --track C"
+        )

@@ -1,0 +1,31 @@
+"""Folders that hold one thing: a marker file states what, and every later command must agree with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge import files, json_files
+from bridge.errors import UserError
+
+
+def claim(marker: Path, about: Mapping[str, Any], what: str) -> None:
+    """Write ``about`` into ``marker``, beside what it held before.
+
+    Raises:
+        UserError: the marker cannot be read, lacks the first key of ``about``, or has another value for one of its
+            keys. ``what`` names the contents of the folder, such as "comparison".
+    """
+    remedy = f"Choose another --out, or remove it with what lies beside it in {marker.parent}."
+    before = json_files.read_object(marker, remedy) if marker.exists() else {}
+    if before and next(iter(about)) not in before:
+        raise UserError(f"{marker} cannot be read (another version wrote it). {remedy}")
+    for key, value in about.items():
+        if before.get(key, value) != value:
+            raise UserError(
+                f"{marker.parent} holds another {what}: {key}: {before[key]} there, {value} here. Give the same "
+                "settings, or choose another --out."
+            )
+    files.write_text(marker, json.dumps(before | dict(about), sort_keys=True, indent=1) + "\n")

@@ -1,0 +1,26 @@
+"""``metabridge check``: the conformance kit on a registered name or on a user's own family or agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tyro.conf import Positional
+
+from experiments.commands.common import one_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Does a family or an agent keep the contract? One line a rule."""
+
+    target: Positional[str]
+    """A registered family or method, the folder of a trained run, or your own: module:name or path/to/file.py:name."""
+    family: str = ""
+    """The family that an agent is checked on (default: bandit:k=5,n=10)."""
+
+    def run(self) -> int:
+        """Run every rule and print what came of it."""
+        from experiments import checking
+
+        one_thread()
+        return checking.check(self.target, self.family)

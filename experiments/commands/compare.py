@@ -1,0 +1,98 @@
+"""``metabridge compare``: methods side by side."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from bridge.config import Seed, Trials, Within
+from bridge.errors import UserError
+from bridge.training.budget import Budget
+from experiments import registry
+from experiments.commands.common import SizeName, budget_of, names_of, one_thread
+from experiments.commands.report import report
+from experiments.sizes import SIZES, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Play methods side by side; what is done already in OUT is not done again."""
+
+    size: SizeName = "quick"
+    """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
+    families: tuple[str, ...] = ()
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
+    methods: tuple[str, ...] = ()
+    """Instead of the size's methods."""
+    splits: tuple[str, ...] = ()
+    """Instead of the size's splits."""
+    seeds: tuple[Seed, ...] = ()
+    """Training seeds of learned methods (references have none), instead of the size's."""
+    trials: Trials | None = None
+    """Trials a split, instead of the size's."""
+    budget: str = ""
+    """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
+    tuning: Annotated[int, Within(1, 10_000)] | None = None
+    """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
+    memory: str = "1GB"
+    """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
+    out: Path = Path("results/compare")
+    """The folder of rows, tables and figures."""
+
+    def run(self) -> int:
+        """Play, then report."""
+        from bridge.evaluation.footprint import parse_memory
+        from experiments import compare
+
+        one_thread()
+        size = SIZES[self.size]
+        families = names_of("families", self.families, size.families)
+        methods = names_of("methods", self.methods, size.methods)
+        self._check_training_flags(methods, size)
+        grid = compare.Grid(
+            families=compare.distinct(families),
+            methods=methods,
+            splits=names_of("splits", self.splits, size.splits),
+            trials={
+                name: self.trials or size.trials_of(name)
+                for name in (spec.partition(":")[0] for spec in families)
+            },
+            budget=lambda method, family: budget_of(self.budget, method, family, self.size),
+            seeds=self.seeds or size.seeds,
+            configurations=size.tuning_configs if self.tuning is None else self.tuning,
+            out=self.out,
+            memory=parse_memory(self.memory),
+            named_methods=bool(self.methods),
+            named_splits=bool(self.splits),
+        )
+        failed = grid.play()
+        report(self.out)
+        if failed:
+            print(
+                f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",
+                file=sys.stderr,
+            )
+        return 1 if failed else 0
+
+    def _check_training_flags(self, methods: tuple[str, ...], size: Size) -> None:
+        """Refuse flags about training if no method is trained, and seeds that stand twice or that tuning has."""
+        given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
+        idle = [f"--{flag}" for flag, value in given.items() if value]
+        if idle and not any(registry.name_of(method) in registry.LEARNERS for method in methods):
+            raise UserError(
+                f"{', '.join(idle)}: for methods that are trained, and none of {', '.join(methods)} is."
+            )
+        if self.budget:
+            Budget.parse(self.budget)
+        seeds, tuning = (
+            self.seeds or size.seeds,
+            size.tuning_configs if self.tuning is None else self.tuning,
+        )
+        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+            raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
+        if tuning > 1 and registry.TUNING_SEED in seeds:
+            raise UserError(
+                f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another."
+            )

@@ -1,0 +1,70 @@
+"""``metabridge evaluate``: one method on one family."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from tyro.conf import Positional
+
+from bridge.config import Seed, Trials
+from bridge.evaluation.plan import Plan
+from experiments.commands.common import names_of, one_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Play one method on one family, beside the references that its scores need."""
+
+    method: Positional[str]
+    """A method, with parameters after a colon (ucb1:c=0.1), or the folder of a trained run."""
+    family: str = "bandit:k=5,n=10"
+    """A family, with parameters after a colon: bandit:k=5,n=100."""
+    splits: tuple[str, ...] = ("id",)
+    """Split names or patterns: id,shift/gap/3, shift/gap, shift/*/4."""
+    trials: Trials = 10_000
+    """Trials a split."""
+    track: Literal["O", "C", "F"] = "O"
+    """O: own exploration; C: a common context, then frozen; F: free adaptation, then frozen."""
+    behaviour: str = ""
+    """The agent that makes the context of track C: a reference (graded:noise=0.5), or a run's folder (default: random);
+    splits of the axis context_quality make their own."""
+    shots: int = 0
+    """Tracks C and F: episodes of context or adaptation (0: the whole trial)."""
+    trials_per_task: int = 0
+    """Trials that share a task, where tasks are continuous (0: one each); 64 or more for the worst fifth of tasks."""
+    eval_seed: Seed = 0
+    """Seed of the evaluation's noise."""
+    decode: str = ""
+    """Rule by which a trained run's distributions become actions while it explores: sample (as it was trained), argmax,
+    or a temperature: 0.5. Frozen episodes (tracks C and F) are scored by the likeliest actions."""
+    memory: str = "1GB"
+    """Memory for playing, on top of the process's own: 500MB, 2GB. It changes no number."""
+    json: bool = False
+    """Print JSON lines: method, family, split, metric, mean, low, high, n."""
+
+    def run(self) -> int:
+        """Play and print."""
+        from bridge.evaluation.footprint import parse_memory
+        from experiments import evaluation
+
+        one_thread()
+        plan = Plan(
+            trials=self.trials,
+            track=self.track,
+            shots=self.shots,
+            trials_per_task=self.trials_per_task,
+            eval_seed=self.eval_seed,
+        )
+        splits = names_of("splits", self.splits, ("id",))
+        memory = parse_memory(self.memory)
+        lines = evaluation.lines(
+            self.method, self.family, splits, plan, self.behaviour, self.decode, memory
+        )
+        if self.json:
+            for line in lines:
+                print(json.dumps(line, allow_nan=False))
+        else:
+            evaluation.show(lines)
+        return 0

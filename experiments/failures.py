@@ -1,0 +1,55 @@
+"""Sentences and exit codes for errors that are not about the input: too little memory or room, or a fault of ours."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error that is no ``UserError``, and a sentence; a fault of ours leaves its traceback
+    in a temporary file.
+
+    Libraries need a folder for temporary files, some as soon as they are imported: the lack of one is no fault of ours.
+    """
+    import tempfile
+    import traceback
+
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return 2, _too_long(error)
+    if _is_short_of_memory(error):
+        return 2, f"this needs more memory than there is ({error}). Ask for less."
+    fault = f"{type(error).__name__}: {error}\nThis is a fault of ours"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError as lack:
+        full = f"no temporary file could be written: {lack.strerror}. Make room, or name another folder in TMPDIR."
+        if str(lack) == str(error):
+            return 2, full
+        return 1, f"{fault}. To have its details, run it again: {full}"
+    if (
+        isinstance(error, OSError) and error.errno == errno.ENOSPC
+    ):  # our own files raise StorageError
+        Path(file.name).unlink()
+        return (
+            2,
+            "standard output could not be written: the disk is full. Make room, or send it elsewhere.",
+        )
+    return 1, f"{fault}; its details are in {file.name}."
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """True if memory ran out, which torch states in words alone."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+
+
+def _too_long(error: OSError) -> str:
+    longest = max(Path(error.filename or "").parts, key=len, default="")
+    return (
+        f"{longest[:40]}... ({len(longest)} characters) is too long: a file's name has at most 255 bytes, a whole path "
+        "4,095. Choose a shorter one."
+    )

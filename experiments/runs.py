@@ -1,0 +1,291 @@
+"""Runs: a learned method trained in a folder, and the agent that the folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bridge import config, files
+from bridge.errors import UserError, unknown
+from bridge.protocol import Agent
+from bridge.tasks import family as make_family
+from bridge.tasks.base import TaskFamily
+from bridge.training import loop, run_folder, workers
+from bridge.training.budget import Budget
+from experiments import registry
+from experiments.progress import Progress
+from experiments.registry import LEARNERS, TUNING_SEED, Method
+
+FINETUNED = "finetuned"
+"""The ``kind`` in the ``config.json`` of a folder of ``metabridge finetune``."""
+_EVALUATION_SHARE = 0.1
+"""Share of the budget that evaluations during training may play on top of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: its method, family, seed, budget and folder."""
+
+    method: str
+    """A learned method with its parameters (``rl2:hidden=128``)."""
+    family: str
+    seed: int
+    budget: Budget
+    out: Path
+    """The run folder."""
+    tuning_configs: int = 1
+    """Configurations of which this one was the best on id_val; 1 without a search."""
+    processes: int = 1
+    device: str = "cpu"
+    precision: workers.Precision = "no"
+    tracker: str = ""
+    """A tracker that Accelerate knows; empty: none."""
+    checkpoint_seconds: float = loop.Schedule.checkpoint_seconds
+    """Seconds between two checkpoints; 0: one after every update. It is no part of the run's identity."""
+
+    def __post_init__(self) -> None:
+        check_cadence(self.checkpoint_seconds)
+        if self.processes < 1:
+            raise UserError(f"--processes is 1 or more; found {self.processes}.")
+        if self.tuning_configs > 1 and self.seed == TUNING_SEED:
+            raise UserError(
+                f"Training seed {TUNING_SEED} is the one that tuning trains with. Choose another --seed."
+            )
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps that it will take (a million if the budget is in another unit)."""
+        return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
+
+
+def check_cadence(seconds: float) -> None:
+    """Refuse an impossible time between checkpoints.
+
+    Raises:
+        UserError: ``seconds`` is below 0, infinite or NaN.
+    """
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"--checkpoint-every is a number of seconds, 0 or more; found {seconds}.")
+
+
+def train(run: Run, *, resume: bool) -> bool:
+    """Train with a progress bar; return False if a signal stopped it."""
+    settings(run.method)
+    family = make_family(run.family)
+    total = max(1, int(run.budget.amount))
+    with Progress(total, str(run.budget).split(" ", 1)[1]) as progress:
+        progress.describe(f"{run.method} on {family.id}")
+        return train_quietly(
+            run,
+            resume=resume,
+            tell=progress.print,
+            progress=lambda share: progress.reach(int(share * total)),
+        )
+
+
+def train_quietly(
+    run: Run,
+    *,
+    resume: bool,
+    tell: Callable[[str], None] = files.say,
+    progress: Callable[[float], None] | None = None,
+) -> bool:
+    """``train`` in the run's number of processes, without a bar; ``progress`` is called with the share spent."""
+    with workers.helpers(run.processes, _work, run, resume):
+        return _work(run, resume, tell, progress)
+
+
+def train_rest(run: Run, advance: Callable[[int], None]) -> None:
+    """Train the rest of a run, whose folder may hold some of it; ``advance`` is called with environment steps.
+
+    Raises:
+        KeyboardInterrupt: a signal stopped it.
+    """
+    told = 0
+
+    def progress(share: float) -> None:
+        nonlocal told
+        now = int(share * run.env_steps)
+        try:
+            advance(now - told)
+        except KeyboardInterrupt:
+            signal.raise_signal(
+                signal.SIGINT
+            )  # the training loop saves what it has before it stops
+        told = now
+
+    if not train_quietly(run, resume=is_folder(str(run.out)), tell=files.say, progress=progress):
+        raise KeyboardInterrupt
+    advance(run.env_steps - told)
+
+
+def _work(
+    run: Run,
+    resume: bool,
+    tell: Callable[[str], None] = lambda _text: None,
+    progress: Callable[[float], None] | None = None,
+) -> bool:
+    """The work of each process of a training."""
+    name, chosen, family = (
+        config.split_spec(run.method)[0],
+        settings(run.method),
+        make_family(run.family),
+    )
+    about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
+    about |= {
+        "tuning_configs": run.tuning_configs,
+        "device": run.device,
+        "precision": run.precision,
+    }
+    schedule = loop.Schedule(budget=run.budget, checkpoint_seconds=run.checkpoint_seconds)
+    schedule = dataclasses.replace(
+        schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations)
+    )
+    with workers.joined(
+        device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)
+    ) as team:
+        learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
+        return loop.train(
+            learner,
+            family,
+            schedule,
+            about,
+            run.out,
+            resume=resume,
+            workers=team,
+            notify=tell,
+            progress=progress,
+        )
+
+
+def _evaluation_trials(run: Run, family: TaskFamily, evaluations: int) -> int:
+    """Trials of each evaluation during training: all of them together play a tenth of its steps; from 20 to 1,000."""
+    trial = family.trial("id_val")
+    steps = _EVALUATION_SHARE * run.env_steps / evaluations
+    return max(20, min(1000, int(steps / (trial.episodes * trial.horizon))))
+
+
+def settings(spec: str) -> Any:
+    """Return the configuration that ``spec`` names.
+
+    Raises:
+        UserError: an unknown method, key or value.
+    """
+    name, _ = config.split_spec(spec)
+    if name not in LEARNERS:
+        raise unknown("learned method", name, LEARNERS)
+    return registry.configure(spec, LEARNERS[name])
+
+
+def check(spec: str, family: TaskFamily) -> None:
+    """Refuse a method that cannot be trained on this family, and unknown names and values."""
+    LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
+
+
+def is_folder(place: str) -> bool:
+    """Return True if ``place`` is the folder of a run, trained or fine-tuned."""
+    return (Path(place) / "config.json").is_file()
+
+
+class Folder(NamedTuple):
+    """A run folder, as its ``config.json`` describes it."""
+
+    path: Path
+    about: dict[str, Any]
+    method: Method | None
+    """The learned method; None if the run was fine-tuned for a family."""
+
+    @property
+    def configuration(self) -> Any:
+        """The configuration of the method.
+
+        Raises:
+            UserError: settings of another version of it, or a run that was fine-tuned.
+        """
+        if self.method is None:
+            raise UserError(
+                f"{self.path} is tuned already, for a whole family. Take the run that it came from."
+            )
+        made = self.method.config
+        values = made.legacy_defaults | self.about["config"]
+        try:
+            return config.rebuild(made, f"{self.path}/config.json", values)
+        except UserError as error:
+            raise UserError(
+                f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
+            ) from None
+
+
+def read(place: str | Path) -> Folder:
+    """Return the description of a run folder.
+
+    Raises:
+        UserError: it cannot be read, or is of an unknown method.
+    """
+    about = run_folder.read_config(Path(place))
+    if about.get("kind") == FINETUNED:
+        return Folder(Path(place), about, None)
+    run_folder.check_config(Path(place), about, {"method": str, "config": dict, "seed": int})
+    if about["method"] not in LEARNERS:
+        raise unknown(f"method in {place}:", about["method"], LEARNERS)
+    return Folder(Path(place), about, LEARNERS[about["method"]])
+
+
+def load_agent(place: str, family: TaskFamily) -> Agent:
+    """Return the agent of a run folder: that of its last checkpoint, whether or not the budget is spent.
+
+    Raises:
+        UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
+    """
+    run = read(place)
+    folder, about = run.path, run.about
+    run_folder.check_config(folder, about, _KEYS, "tuning_configs", "earlier_budgets")
+    refuse_other_family(folder, about, family)
+    chosen, count = run.configuration, about.get("tuning_configs", 1)
+    learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
+    if run_folder.restore(folder, learner, files.say) is None:
+        raise UserError(
+            f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
+        )
+    agent = learner.agent()
+    rule = "last checkpoint" + (
+        f" of the best of {count} configurations on id_val" if count > 1 else ""
+    )
+    agent.card = dataclasses.replace(
+        agent.card,
+        method=f"{about['method']} ({folder.name})",
+        selection_rule=rule + (", trained further" if about.get("earlier_budgets") else ""),
+        tuning_configs=count,
+    )
+    return agent
+
+
+_KEYS = {
+    "family": str,
+    "family_hash": str,
+    "method": str,
+    "config": dict,
+    "seed": int,
+    "tuning_configs": int,
+    "earlier_budgets": list,
+}
+"""Keys of a run's ``config.json``, and their types."""
+
+
+def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
+    """Refuse a run of another family.
+
+    Raises:
+        UserError: ``about``, the ``config.json`` of ``folder``, is of another family or version.
+    """
+    if about["family"] != family.id:
+        raise UserError(
+            f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+        )
+    if about["family_hash"] != family.hash:
+        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")

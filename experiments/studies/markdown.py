@@ -1,0 +1,16 @@
+"""Markdown tables of the studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(heads: Sequence[object], rows: Iterable[Sequence[object]], *, texts: int) -> str:
+    """Return a table whose first ``texts`` columns are left-aligned, and the others right-aligned as numbers."""
+    rule = "|---|" + "---|" * (texts - 1) + "--:|" * (len(heads) - texts)
+    lines = [_line(heads), rule, *(_line(row) for row in rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

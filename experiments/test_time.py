@@ -1,0 +1,123 @@
+"""A trained run with gradient steps at test: ``lora_reward:run=RUN,inner_steps=20``.
+
+The name holds the weights that move, and the signal: ``lora`` (adapters; transformers), ``head`` (the last layer;
+transformers) or ``full`` (all weights; any method whose agents read their trial), by ``reward`` or ``demos``.
+``icl_then_lora`` moves adapters by reward in those trials alone whose return is lower than in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bridge import config
+from bridge.config import Trials
+from bridge.detection.low_returns import Detector, below, return_quantile
+from bridge.errors import UserError
+from bridge.protocol import Agent
+from bridge.tasks.base import TaskFamily
+from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.settings import GradientSteps
+from bridge.test_time.weights import PerTrialWeights, TrialWeights
+from llm_adapt import lora
+
+if TYPE_CHECKING:
+    from experiments.agents import TestTime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(GradientSteps):
+    """All weights."""
+
+    run: str = ""
+    """The folder of a trained run."""
+    for_transformers: ClassVar[bool] = False
+
+    def weights_of(self, agent: Any) -> TrialWeights:
+        """Return the weights that each trial has of its own."""
+        return PerTrialWeights(agent.policy_modules)
+
+    def detector(self, agent: Any, family: TaskFamily) -> Detector | None:
+        """Return the detector of trials that take gradient steps; None if all do."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Full):
+    """The layer that outputs the distribution of actions."""
+
+    def weights_of(self, agent: Any) -> TrialWeights:
+        return PerTrialWeights(("actor",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(lora.Config):
+    """Adapters."""
+
+    run: str = ""
+    """The folder of a trained run."""
+    for_transformers: ClassVar[bool] = True
+
+    def weights_of(self, agent: Any) -> TrialWeights:
+        """Return the adapters that each trial has of its own."""
+        return self.trial_weights(agent.policy)
+
+    def detector(self, agent: Any, family: TaskFamily) -> Detector | None:
+        """Return the detector of trials that take gradient steps; None if all do."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Lora):
+    """Adapters where they are needed."""
+
+    quantile: float = 0.05
+    """Share of trials of id_val whose return counts as low."""
+    trials: Trials = 256
+    """Trials of id_val that are played to find that return."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_numbers("from 0 to 1", "quantile")
+        self.check_numbers("1 or more", "trials")
+
+    def detector(self, agent: Any, family: TaskFamily) -> Detector:
+        """Return a detector of trials whose return is lower than in training."""
+        return below(return_quantile(agent, family, quantile=self.quantile, trials=self.trials))
+
+
+def agent(source: TestTime) -> Agent:
+    """Return the agent that ``source`` describes.
+
+    Raises:
+        UserError: the run is of a method whose weights cannot be moved so, or the settings make no sense for it.
+    """
+    settings, method, base = source.settings, source.base.method, source.base.agent
+    if method.takes_steps:
+        return _with_more_steps(source)
+    if not method.can_be_tuned:
+        raise UserError(
+            f"{settings.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*."
+        )
+    if settings.for_transformers and not method.transformer:
+        raise UserError(
+            f"{base.card.method} is no transformer, and adapters are for these. Take full_reward."
+        )
+    weights, detector = settings.weights_of(base), settings.detector(base, source.family)
+    card = card_of(base, weights, source.name)
+    return FineTuned(base, weights, settings, card, source.signal, detector)
+
+
+def _with_more_steps(source: TestTime) -> Agent:
+    """A method that takes gradient steps of its own kind (MAML), with another number of them."""
+    base = source.base.agent
+    if source.name != "full_reward":
+        raise UserError(
+            f"{base.card.method} takes gradient steps of its own kind. Take full_reward, or a run of its base."
+        )
+    if others := config.split_spec(source.spec)[1].keys() - {"run", "inner_steps"}:
+        raise UserError(
+            f"{base.card.method} takes gradient steps of its own kind, and only inner_steps is for it. Leave "
+            f"{', '.join(sorted(others))} out of {source.spec!r}."
+        )
+    return base.with_steps(source.settings.inner_steps)
