@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def raw_bytes(tensor: Tensor) -> bytes:
-    """The numbers of a tensor as they lie in memory, row by row; numpy has no bfloat16, so it gets bytes alone."""
+    """The bytes of a tensor in row-major order; through uint8, as numpy has no bfloat16."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -122,9 +122,7 @@ def test_a_run_folder_whose_config_says_too_little_is_refused(trained, tmp_path)
     about = json.loads((tmp_path / "config.json").read_text())
     del about["method"], about["seed"]
     (tmp_path / "config.json").write_text(json.dumps(about))
-    with pytest.raises(
-        UserError, match=r"config\.json cannot be read: it does not say method, seed"
-    ):
+    with pytest.raises(UserError, match=r"config\.json cannot be read: missing method, seed"):
         runs.load_agent(str(tmp_path), make_family(FAMILY))
 
 
