@@ -561,7 +561,7 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
         ((base,), {"family": "bandit:k=4,n=6"}, f"was trained on {BANDIT}, not on bandit:k=4,n=6"),
         ((base,), {"split": "shift/nothing/4"}, "Unknown axis"),
         ((base,), {"targets": "query"}, "no module 'query'.*There are: down_proj"),
-        ((base,), {"rank": 99}, "rank=99 does not fit .* Take one from 1 to 16"),
+        ((base,), {"rank": 99}, "rank=99 does not fit .* Choose one from 1 to 16"),
         (
             (base,),
             {"split": "shift/context_quality/4"},

@@ -218,7 +218,7 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
             "lora_reward:run={icl_rl},targets=query",
             "no module 'query' to adapt in this backbone. There are: down_proj",
         ),
-        ("lora_reward:run={icl_rl},rank=9", "Take one from 1 to 8"),
+        ("lora_reward:run={icl_rl},rank=9", "Choose one from 1 to 8"),
         ("lora_reward:run={icl_rl},rnk=2", "rnk"),
         ("icl_then_lora:run={icl_rl},quantile=2", "quantile"),
     ],
