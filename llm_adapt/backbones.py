@@ -1,8 +1,8 @@
-"""The causal decoders that a policy can stand on: a new one of any size, or pretrained weights from a local folder.
+"""The causal decoders of policies: a new one of any size, or pretrained weights from a local folder.
 
-Those listed are transformers' own classes, which pass ``past=`` on to the attention function, and whose positions are
-either rotary, so that only distances count, or learned, so that there are so many and no more. Their embedding of words
-is taken out: a policy's tokens are no words.
+The decoders listed here are transformers' own classes that pass ``past=`` on to the attention function. Their positions
+are either rotary, so that only distances count, or learned, so that their number is limited. The embedding of words is
+removed: a policy's tokens are not words.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from llm_adapt.attention import ATTENTION
 from llm_adapt.local_files import check_model
 
 BACKBONES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-"""By transformers' name of their type."""
+"""Types of decoders, by transformers' names."""
 _LEARNED = ("gpt2",)
 _FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions whose frequencies do not depend on how long a sequence has become."""
+"""Kinds of rotary positions whose frequencies do not depend on the length of the sequence."""
 _REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 _SIZES = (
     *_REQUIRED,
@@ -52,10 +52,13 @@ _DROPOUT = ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
 def new_config(
     name: str, *, hidden: int, layers: int, heads: int, positions: int
 ) -> PreTrainedConfig:
-    """A decoder of ``layers`` layers that are ``hidden`` wide, for at most ``positions`` tokens at a time.
+    """The config of a new decoder with ``layers`` layers of width ``hidden``, for at most ``positions`` tokens.
 
-    Its feed-forward layers have about 8 x hidden² weights, gated or not. New weights have the spread of transformers,
-    0.02, at a width of 1,024, and more the narrower they are (by the square root): they learn sooner so.
+    Its feed-forward layers have about 8 x hidden² weights, gated or not. The standard deviation of new weights is 0.02
+    at a width of 1,024, as in transformers, and grows as the square root of 1 / width: narrow decoders learn sooner so.
+
+    Raises:
+        UserError: an unknown type, or sizes that do not fit one another.
     """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
@@ -97,13 +100,13 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     Only JSON and safetensors are read, and no code.
 
     Raises:
-        UserError: it cannot be read, lacks weights, or holds what no policy can stand on.
+        UserError: it cannot be read, lacks weights, or is not a decoder for policies.
     """
     folder = Path(folder)
     kind = _kind(folder)
     if kind not in BACKBONES:
         raise UserError(
-            f"{folder} holds a model of type {kind!r}; a policy can stand on {', '.join(BACKBONES)}."
+            f"{folder} holds a model of type {kind!r}; a policy can use {', '.join(BACKBONES)}. Choose one of these."
         )
     check_model(folder)
     try:
@@ -115,37 +118,35 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except Exception as error:  # of any of the libraries that take part
+    except Exception as error:  # from any of the libraries involved
         raise UserError(f"{folder} cannot be read as a {kind} model: {error}") from error
     config, weights = model.config, _wordless(model).state_dict()
     if missing := sorted(weights.keys() & report["missing_keys"]):
         raise UserError(
-            f"{folder} lacks {len(missing)} of the weights that its config.json speaks of, such as {missing[0]}. "
-            "Save the model again with save_pretrained."
+            f"{folder} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. Save "
+            "the model again with save_pretrained."
         )
     try:
         check(config)
     except UserError as error:
         raise UserError(f"{folder} cannot be used. {error}") from None
-    config.name_or_path = (
-        ""  # saved with a policy, it would tell where this machine keeps its files
-    )
+    config.name_or_path = ""  # a path on this machine, which would be saved with a policy
     _strip(config)
     return config, weights
 
 
 def make(config: PreTrainedConfig) -> PreTrainedModel:
-    """A decoder with new weights; it has a copy of the config, without words and dropout."""
+    """A decoder with new weights, without words and dropout; ``config`` is copied."""
     config = copy.deepcopy(config)
     _strip(config)
     return _wordless(AutoModel.from_config(config, attn_implementation=ATTENTION))
 
 
 def read_config(fields: dict[str, Any]) -> PreTrainedConfig:
-    """A decoder's config from its fields, as JSON gives them.
+    """A decoder's config from its fields, as JSON has them.
 
     Raises:
-        UserError: its kind is unknown, or ``transformers`` refuses a field.
+        UserError: its type is unknown, or ``transformers`` refuses a field.
     """
     kind = fields.get("model_type")
     if kind not in BACKBONES:
@@ -156,19 +157,19 @@ def read_config(fields: dict[str, Any]) -> PreTrainedConfig:
         return CONFIG_MAPPING[kind](
             **{name: value for name, value in fields.items() if name != "model_type"}
         )
-    except Exception as error:  # of any of the libraries that take part
-        raise UserError(f"These are no fields of a {kind} decoder ({error}).") from error
+    except Exception as error:  # from any of the libraries involved
+        raise UserError(f"These are not the fields of a {kind} decoder ({error}).") from error
 
 
 def check(config: PreTrainedConfig) -> None:
-    """Refuse a decoder that no policy can stand on.
+    """Refuse a decoder that no policy can use.
 
     ``transformers`` checks some of this when a config is made, and nothing when a field is set later, as
     ``from_pretrained(FOLDER, field=value)`` does.
 
     Raises:
-        UserError: an unknown kind, a size that is no whole number of 1 or more, heads that do not divide, positions
-            that change with the length of a sequence, or a setting that is no finite number. The field is named.
+        UserError: the type is unknown, a size is not a whole number of 1 or more, heads do not divide, positions depend
+            on the length of a sequence, or a setting is not a finite number. The field is named.
     """
     kind = config.model_type
     if kind not in BACKBONES:
@@ -192,8 +193,8 @@ def check(config: PreTrainedConfig) -> None:
     rotation = rotations.get("rope_type", "default")
     if rotation not in _FIXED_ROTATIONS:
         raise UserError(
-            f"It has {rotation!r} rotary positions, which change with the length of a sequence, so that nothing could "
-            f"be cached. Those that can be used: {', '.join(_FIXED_ROTATIONS)}."
+            f"It has {rotation!r} rotary positions, which depend on the length of a sequence, so that nothing could be "
+            f"cached. Choose one of {', '.join(_FIXED_ROTATIONS)}."
         )
     numbers = vars(config) | rotations
     for name in _POSITIVE:
@@ -205,6 +206,7 @@ def check(config: PreTrainedConfig) -> None:
 
 
 def _check_size(kind: str, name: str, value: Any) -> None:
+    """Refuse a size that is not a whole number of 1 or more; one that is not required may be None."""
     if (value is not None or name in _REQUIRED) and not (type(value) is int and value >= 1):
         raise UserError(
             f"A {kind} decoder needs {name} to be a whole number of 1 or more; found {value!r}."
@@ -212,25 +214,25 @@ def _check_size(kind: str, name: str, value: Any) -> None:
 
 
 def reach(config: PreTrainedConfig) -> int:
-    """The most tokens that one may attend to, itself included."""
+    """The most tokens that a token can attend to, itself included."""
     sliding = getattr(config, "sliding_window", None)
     return min(config.max_position_embeddings, sliding or config.max_position_embeddings)
 
 
 def last_position(config: PreTrainedConfig) -> int | None:
-    """The last one that a token can have, counted from 0; None: there is none, since only distances count."""
+    """The last position of a token, counted from 0; None: positions are not limited."""
     return config.max_position_embeddings - 1 if config.model_type in _LEARNED else None
 
 
 def keys_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
-    """In how many layers a token leaves keys (and as many values), for how many heads, and of how many numbers."""
+    """Numbers of layers and of key-value heads, and the size of a head: the shape of a token's keys (and values)."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_hidden_layers, heads, size
 
 
 def _kind(folder: Path) -> str | None:
-    """What kind of model a folder says that it holds."""
+    """The type of the model in a folder, by its config.json."""
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except OSError as error:
@@ -243,18 +245,15 @@ def _kind(folder: Path) -> str | None:
 
 
 def _wordless(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without its embedding of words, in place."""
     model.set_input_embeddings(nn.Identity())
     return model
 
 
 def _strip(config: PreTrainedConfig) -> None:
-    """No words, no dropout (what is trained is then what plays), and nothing put out but the last layer."""
-    config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = (
-        1,
-        None,
-        None,
-        None,
-    )
+    """Remove words, dropout (so that training and play are equal) and all outputs but the last layer's, in place."""
+    config.vocab_size = 1
+    config.bos_token_id = config.eos_token_id = config.pad_token_id = None
     config.output_hidden_states, config.output_attentions = False, False
     for name in _DROPOUT:
         if hasattr(config, name):

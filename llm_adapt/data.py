@@ -1,11 +1,11 @@
-"""Histories as Parquet: made once for all who learn from them, cached by what defines them, read by ``datasets``.
+"""Histories as Parquet files: made once for all learners, cached by their definition, read by ``datasets``.
 
-A collection is an endless row of shards. What is in a shard is a function of its number and of the collection's
-definition alone: family (by hash), split, sources, seed, trial, rows of a shard. It lies in a folder that is named by
-the hash of the definition, beside a card that describes it; a shard that is there is not made again. A row is one
-history, so that nothing that is cut from a row crosses a task's boundary.
+A collection is an unlimited sequence of shards. The content of a shard is a function of its number and of the
+collection's definition: family (by hash), split, sources, seed, trial, rows of a shard. The collection's folder has the
+hash of the definition as its name, and a README; a shard that exists is not made again. A row is one history, so that
+no window of a row crosses the boundary of a task.
 
-The folder is a dataset like any other: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
+The folder is an ordinary dataset: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
 
 Shape letters: B rows, T steps.
 """
@@ -41,85 +41,88 @@ from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
 
 VERSION = 3
-"""Moves when what a shard holds moves."""
+"""Increases when the content of shards changes."""
 
 CACHE = "METABRIDGE_CACHE"
-"""The environment variable that names another folder than ~/.cache/metabridge."""
+"""Environment variable with another folder than ~/.cache/metabridge."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """Everything that the contents of a collection depend on."""
+    """All settings that the content of a collection depends on."""
 
     family: str
     """Canonical name."""
     family_hash: str
     split: str
-    """The split of the tasks."""
+    """Split of the tasks."""
     sources: tuple[str, ...]
+    """Names of the agents that play, in turn."""
     seed: int
+    """Of tasks and noise."""
     episodes: int
-    """Of each history."""
+    """Episodes of each history."""
     rows: int
-    """Of each shard."""
+    """Histories of each shard."""
     suite_version: int | str = SUITE_VERSION
     version: int = VERSION
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits."""
+        """Sixteen hex digits of a hash of all fields."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def cache_folder() -> Path:
-    """Return the folder of collections without a folder of their own."""
+    """The default folder of everything that is cached."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
 
 
-class Stored(NamedTuple):
-    """Histories from files."""
+class SavedHistories(NamedTuple):
+    """The histories of some shards of a collection."""
 
     rows: datasets.Dataset
     split: str
-    """The split of the tasks."""
+    """Split of the tasks."""
     tasks: Int[Tensor, " n"]
-    """Numbers of the tasks, in the order of rows."""
+    """The number of each row's task."""
     name: str
-    """Identity, whatever the place: the collection's hash, and the numbers of its shards."""
+    """The collection's hash and the numbers of its shards, independent of the folder's place."""
 
 
-def stored(place: Path, family: TaskFamily) -> Stored:
-    """All histories of a collection's folder, or those of one of its shards.
+def stored(place: Path, family: TaskFamily) -> SavedHistories:
+    """All histories in a collection's folder, or those of one of its shards.
 
     Raises:
         UserError: there are none, or they are of another family or version.
     """
     one = place.suffix == ".parquet"
-    found = Collection.opened(place.parent if one else place, family)
-    shards = [number for number, path in _shards(found.folder).items() if path == place or not one]
+    collection = Collection.opened(place.parent if one else place, family)
+    folder, split = collection.folder, collection.definition.split
+    shards = [number for number, path in _shards(folder).items() if path == place or not one]
     if not shards:
         raise UserError(
-            f"There is no {place.name if one else 'shard-*.parquet'} in {found.folder} that metabridge data has made. "
-            f"Make it: metabridge data SOURCES --family {family.id} --split {found.definition.split} --out FOLDER"
+            f"There is no {place.name if one else 'shard-*.parquet'} in {folder} that metabridge data has made. Make "
+            f"it: metabridge data SOURCES --family {family.id} --split {split} --out FOLDER"
         )
-    tasks = torch.cat([task_numbers(found.noise(number)) for number in shards])
-    rows = datasets.concatenate_datasets([found.shard(number) for number in shards])
-    name = f"{found.definition.hash}/{','.join(map(str, shards))}"
-    return Stored(rows, found.definition.split, tasks, name)
+    tasks = torch.cat([task_numbers(collection.noise(number)) for number in shards])
+    rows = datasets.concatenate_datasets([collection.shard(number) for number in shards])
+    name = f"{collection.definition.hash}/{','.join(map(str, shards))}"
+    return SavedHistories(rows, split, tasks, name)
 
 
 class Collection:
-    """The shards of one definition, each made when it is first read.
+    """The shards of one definition, made when they are needed.
 
     Args:
-        family: whose tasks are played.
-        sources: who plays, in turn, by name.
-        split: of which tasks; learners read those of ``train`` alone.
+        family: the family of the tasks.
+        sources: names of the agents that play, in turn.
+        split: of the tasks; learners read only ``train``.
         seed: of tasks and noise.
         episodes: of each history; 0: as many as a trial of the split has.
         rows: histories of each shard.
-        folder: where the collection's own folder lies; None: ``cache_folder() / "histories"``.
-        agents: the sources, each by a name that no other source has; None: references by these names.
+        folder: the parent of the collection's own folder; None: ``cache_folder() / "histories"``.
+        agents: the sources by name; None: the references of these names.
     """
 
     def __init__(
@@ -143,11 +146,11 @@ class Collection:
         self.folder = (folder or cache_folder() / "histories") / self.definition.hash
         self.agents = agents
         self.steps: int | None = None
-        """Number of steps, if no more can be made."""
+        """Number of steps in all shards, if no more can be made; None if they can."""
 
     @classmethod
     def opened(cls, folder: Path, family: TaskFamily) -> Collection:
-        """A collection that somebody has made: only to be read.
+        """The collection in a folder, for reading only.
 
         Raises:
             UserError: there is none, or it is of another family or version.
@@ -158,15 +161,13 @@ class Collection:
                 f"{folder} holds no collection of histories: no {_DEFINITION}. Make one: {another}"
             )
         found = json_files.read_object(folder / _DEFINITION, f"Make another: {another}")
-        versions, ours = (
-            [found.get(name) for name in ("version", "suite_version")],
-            [VERSION, SUITE_VERSION],
-        )
-        if versions != ours:
+        versions = [found.get(name) for name in ("version", "suite_version")]
+        if versions != [VERSION, SUITE_VERSION]:
             raise UserError(
-                f"{folder} is of version {versions}; this program reads {ours}. Make another: {another}"
+                f"{folder} is of version {versions}; this program reads {[VERSION, SUITE_VERSION]}. Make another: "
+                f"{another}"
             )
-        json_files.check(found, folder / _DEFINITION, _SAYS, f"Make another: {another}")
+        json_files.check(found, folder / _DEFINITION, _TYPES, f"Make another: {another}")
         if (found["family"], found["family_hash"]) != (family.id, family.hash):
             raise UserError(
                 f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
@@ -179,10 +180,10 @@ class Collection:
         return made
 
     def steps_of(self, path: Path) -> int:
-        """Return the number of steps in a shard.
+        """Number of steps in a shard.
 
         Raises:
-            UserError: it cannot be read, or has not as many rows as a shard of this collection.
+            UserError: it cannot be read, or does not have as many rows as a shard of this collection.
         """
         remedy = "Remove it, and make it again."
         table = parquet.read(path, ["length"], remedy=remedy)
@@ -192,23 +193,25 @@ class Collection:
             )
         if len(table) != self.definition.rows:
             raise UserError(
-                f"{path} cannot be read ({len(table)} rows, not {self.definition.rows}). {remedy}"
+                f"{path} cannot be read ({len(table)} rows, expected {self.definition.rows}). {remedy}"
             )
         return sum(table["length"].to_pylist())
 
     def noise(self, shard: int) -> TrialNoise:
-        """A row for each history of a shard."""
-        d = self.definition
-        return TrialNoise.of(
-            f"histories/{d.seed}", torch.arange(shard * d.rows, (shard + 1) * d.rows)
-        )
+        """The noise of a shard, a row for each history."""
+        rows, first = self.definition.rows, shard * self.definition.rows
+        return TrialNoise.of(f"histories/{self.definition.seed}", torch.arange(first, first + rows))
 
     def path(self, shard: int) -> Path:
-        """Return the path of a shard, whether or not it exists."""
+        """The path of a shard."""
         return self.folder / f"shard-{shard:05d}.parquet"
 
     def shard(self, number: int) -> datasets.Dataset:
-        """One shard, verified and in memory; it is made if it is not there."""
+        """One shard, verified and in memory. It is made if it does not exist.
+
+        Raises:
+            UserError: it cannot be read, or does not exist in a collection that is for reading only.
+        """
         path = self.path(number)
         if not path.exists():
             if self.steps is not None:
@@ -227,20 +230,20 @@ class Collection:
 
     @cached_property
     def features(self) -> datasets.Features:
-        """The columns: a list of steps each, but ``length`` and ``source``."""
+        """The columns: ``source``, ``length``, and a list of all steps for each of the others."""
         obs, action = _feature(self.family.observation), _feature(self.family.action)
-        number, flag = (
-            datasets.List(datasets.Value("float32")),
-            datasets.List(datasets.Value("bool")),
-        )
-        steps = {"obs": obs, "action": action, "reward": number, "next_obs": obs, "end": flag}
-        steps |= {"asked": obs, "best": action}
+        steps = {
+            "obs": obs,
+            "action": action,
+            "reward": datasets.Value("float32"),
+            "next_obs": obs,
+            "end": datasets.Value("bool"),
+            "asked": obs,
+            "best": action,
+        }
         return datasets.Features(
             {"source": datasets.Value("string"), "length": datasets.Value("int64")}
-            | {
-                name: datasets.List(kind) if name in _SPACED else kind
-                for name, kind in steps.items()
-            }
+            | {name: datasets.List(kind) for name, kind in steps.items()}
         )
 
     def _make(self, number: int, path: Path) -> None:
@@ -280,7 +283,7 @@ class Collection:
 
 
 _DEFINITION = "definition.json"
-_SAYS = {
+_TYPES = {
     "family": str,
     "family_hash": str,
     "split": str,
@@ -289,9 +292,8 @@ _SAYS = {
     "episodes": int,
     "rows": int,
 }
-"""Keys of a definition file, and their types; versions are compared first."""
+"""The keys of a definition and their types, besides the versions, which are compared first."""
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
-_SPACED = ("obs", "action", "next_obs", "asked", "best")
 
 _CARD = """---
 pretty_name: Learning histories on {family}
@@ -304,11 +306,10 @@ configs:
 
 Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one task of the split {split}:
 {episodes} episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`,
-`reward`, `next_obs`, `end` (this step ended its episode), `asked` (a state drawn at random from those of the shard),
-`best` (the informed oracle's action there). Rewards are as the task pays them. Nothing of the task's parameters is
-shown.
+`reward`, `next_obs`, `end` (this step ended its episode), `asked` (a query state, drawn at random from those of the
+shard), `best` (the informed oracle's action there). Rewards are the task's own. There are no parameters of tasks.
 
-What it holds is a function of this definition (family hash {hash}) and the shard's number:
+The content is a function of this definition (family hash {hash}) and the shard's number:
 
 ```json
 {definition}
@@ -317,7 +318,7 @@ What it holds is a function of this definition (family hash {hash}) and the shar
 
 
 def _shards(folder: Path) -> dict[int, Path]:
-    """The files of a collection by number, in that order."""
+    """The paths of a collection's shards by number, in that order."""
     found = ((_SHARD.fullmatch(path.name), path) for path in sorted(folder.glob("shard-*.parquet")))
     return {int(name[1]): path for name, path in found if name}
 
@@ -352,7 +353,7 @@ def read(
 
 
 def _feature(space: Discrete | Box) -> Any:
-    """Of one step."""
+    """The type of a value of ``space``."""
     if isinstance(space, Discrete):
         return datasets.Value("int16")
     return datasets.List(datasets.Value("float32"), length=len(space.low))

@@ -1,14 +1,14 @@
-"""Fine-tuning per family: some gradient steps on one tuned copy of a policy, by one of two signals.
+"""Fine-tuning per family: gradient steps on one copy of a policy, with one of two signals.
 
-* ``Demonstrations``: behaviour cloning. What a history's source did in the state come to is made likelier, as
-  ``llm_adapt/icl_ad.py`` asks.
-* ``Returns``: reward. Whole trials are played on k tasks of a split, and judged and learned from as
-  ``llm_adapt/icl_rl.py`` does at its defaults, with a critic that is made new and not kept.
+* ``Demonstrations``: behaviour cloning. The labels are the actions of a history's source, as in
+  ``llm_adapt/icl_ad.py``.
+* ``Returns``: PPO on whole trials of k tasks of a split, as in ``llm_adapt/icl_rl.py`` with its default settings, and
+  with a new critic that is not saved.
 
-Who forgets with every episode (``llm_adapt/multi_task.py``) is tuned on single episodes by either.
+A policy whose context is one episode (``llm_adapt/multi_task.py``) is fine-tuned on single episodes by both.
 
-Played tasks are such that no evaluation scores, where a split has tasks without end; where they are a finite list, the
-first k of them are, and whoever scores the policy must say so.
+The k tasks are none that evaluations score if the split is a continuum. Of a finite list they are the first k, and
+evaluations have to report it.
 
 Shape letters: T steps of a trial, B trials, A actions, k tasks.
 """
@@ -30,7 +30,7 @@ from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.training.learner import seeded_init
+from bridge.training.learner import seeded_init, set_learning_rate
 from bridge.training.rollouts import Batch, play_trials
 from bridge.training.trial_ppo import Evaluation, targets_of
 from llm_adapt import data, icl_rl
@@ -42,29 +42,28 @@ from llm_adapt.trainable import Finetuned, Kind, Trainable
 from llm_adapt.windows import cut
 
 _FAR = 1 << 40
-"""The first task that is tuned on, where tasks have no end: evaluations count from 0."""
+"""Number of the first task of ``Returns`` on a continuum: evaluations count from 0."""
 _PPO = icl_rl.Config()
-"""The objective of ``Returns``."""
+"""Settings of ``Returns``."""
 _MAX_GRAD_NORM = 1.0
 _RATES: dict[Kind, float] = {"full": 1e-3, "head": 1e-2, "lora": 1e-2, "ia3": 3e-2, "prompt": 3e-2}
-"""What little is trained may take long steps."""
+"""Default learning rates: the fewer weights, the larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Trainable):
-    """What is trained, and how far."""
+    """Trained weights, and their gradient steps."""
 
     display_name: ClassVar[str] = "Fine-tuning"
 
     steps: int = 100
     """Gradient steps."""
     lr: float = 0.0
-    """Learning rate of Adam at first; it falls linearly to zero. 0: as suits the tuner."""
+    """Learning rate of Adam at the start; it falls linearly to zero. 0: the default of the tuner."""
     batch: int = 4_096
-    """Environment steps that each gradient step learns from: of whole trials, of which there are eight or more, or of
-    windows of demonstrations."""
+    """Environment steps of each gradient step, in eight or more whole trials, or in windows of demonstrations."""
     tasks: int = 16
-    """How many tasks of the split are played, or all where it has fewer; demonstrations have their own."""
+    """Number of tasks of the split to play on, or all if it has fewer; demonstrations have their own."""
     seed: int = 0
     """Of new weights, play and windows."""
 
@@ -79,34 +78,39 @@ class Config(Trainable):
 
     @property
     def rate(self) -> float:
-        """The learning rate at first."""
+        """The learning rate at the start."""
         return self.lr or _RATES[self.tuner]
 
 
 @runtime_checkable
 class Signal(Protocol):
-    """What gradient steps are taken on."""
+    """The loss of fine-tuning, with its data."""
 
     env_steps: int
     """Environment steps paid for so far."""
     learned: list[nn.Parameter]
-    """What is trained beside the policy, and not kept."""
+    """Weights that are trained beside the policy's, and not saved."""
 
     def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """Of gradient step number ``step``, with metrics; ``left``: the share of the tuning that is to come."""
+        """The loss of a gradient step, and metrics.
+
+        Args:
+            step: number of the gradient step.
+            left: share of the gradient steps that are left.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the steps to come depend on, besides the policy."""
+        """Everything that later steps depend on, besides the policy."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         ...
 
 
 class Tuning:
-    """Gradient steps on a policy, in place. Its state can be saved between any two steps: all noise is counted."""
+    """Gradient steps on a policy, in place. Its state can be saved after every step: all noise is named by counters."""
 
     def __init__(self, tuned: Finetuned, signal: Signal, config: Config) -> None:
         self.tuned, self.signal, self.config = tuned, signal, config
@@ -116,7 +120,7 @@ class Tuning:
         """Gradient steps so far."""
 
     def steps(self) -> Generator[dict[str, float | int]]:
-        """Take all gradient steps that are left; a line of metrics after each.
+        """Take all gradient steps that are left; yields metrics after each.
 
         Raises:
             DivergenceError: the loss or its gradient is no longer a number.
@@ -126,10 +130,9 @@ class Tuning:
 
     def _step(self) -> dict[str, float | int]:
         left = 1 - self.grad_steps / self.config.steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate * left
+        set_learning_rate(self.optimizer, self.config.rate * left)
         loss, metrics = self.signal.loss(self.grad_steps, left)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learned, _MAX_GRAD_NORM)
         if not math.isfinite(loss.item() + norm.item()):
@@ -146,7 +149,7 @@ class Tuning:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs, bit for bit."""
+        """Everything that a bitwise equal restart needs."""
         return {
             "learned": {name: weights.detach() for name, weights in self.tuned.learned.items()},
             "signal": self.signal.state_dict(),
@@ -156,7 +159,7 @@ class Tuning:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` gave."""
+        """Restore a ``state_dict``."""
         for name, weights in self.tuned.learned.items():
             weights.copy_(state["learned"][name])
         self.signal.load_state_dict(state["signal"])
@@ -165,41 +168,39 @@ class Tuning:
 
 
 class Demonstrations:
-    """Imitate histories, in windows."""
+    """Behaviour cloning of histories, in windows."""
 
     def __init__(
-        self, agent: InContext, family: TaskFamily, shown: data.Stored, config: Config
+        self, agent: InContext, family: TaskFamily, demos: data.SavedHistories, config: Config
     ) -> None:
-        self.agent, self.policy, self.family, self.histories = (
-            agent,
-            agent.policy,
-            family,
-            shown.rows,
-        )
-        lengths, self.seed = shown.rows["length"], config.seed
-        read = family.trial(shown.split).horizon if agent.reads == "episode" else max(lengths)
-        self.env_steps, self.width = (
-            sum(lengths),
-            min(self.policy.config.window, max(lengths), read),
-        )
+        self.agent, self.policy, self.family, self.seed = agent, agent.policy, family, config.seed
+        self.histories = demos.rows
+        lengths = demos.rows["length"]
+        self.env_steps = sum(lengths)
+        longest = max(lengths)
+        if agent.reads == "episode":
+            longest = min(longest, family.trial(demos.split).horizon)
+        self.width = min(self.policy.config.window, longest)
+        """Steps of a window."""
         self.count = max(1, config.batch // self.width)
+        """Windows of a gradient step."""
         self.learned: list[nn.Parameter] = []
 
     def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """The mean negative log-likelihood in nats, of a window of each of some histories."""
+        """The mean negative log-likelihood in nats, on a window of each of some histories."""
         noise = Rows.of(f"finetune/demos/{self.seed}", step * self.count + torch.arange(self.count))
         row = (noise.at("row").uniform().double() * len(self.histories)).long().tolist()
-        found = data.read(self.histories, row, self.family)
+        histories = data.read(self.histories, row, self.family)
         if self.agent.reads == "episode":
-            found = one_episode(found, noise.at("episode"))
-        asked, did = found.steps.obs, found.steps.action
-        windows = cut(found, asked, did, self.width, self.policy.layout, noise.at("first"))
+            histories = one_episode(histories, noise.at("episode"))
+        state, label = histories.steps.obs, histories.steps.action
+        windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         out = self.policy(windows.tokens).out.float()
-        nats, hits = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
-        return nats, {"hits": hits.item()}
+        nll, accuracy = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
+        return nll, {"hits": accuracy.item()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: a step's windows are named by its number."""
+        """Empty: the windows of a step are named by its number."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -280,6 +281,6 @@ class Returns:
 
 
 def tuned_tasks(family: TaskFamily, split: str, count: int) -> Int[Tensor, " k"]:
-    """Which tasks of a split are tuned on."""
+    """The numbers of the tasks of a split that ``Returns`` plays on."""
     size = family.support(split)
     return torch.arange(min(count, size)) if size is not None else _FAR + torch.arange(count)

@@ -2,16 +2,17 @@
 
 Duan et al. 2016 (arXiv 1611.02779) with the memory of Mishra et al. 2018 (arXiv 1707.03141) and Melo 2022 (arXiv
 2206.06614): the policy reads its own trial, a token a step, and is trained by PPO on the return of the whole trial. It
-is the mirror of ``rl_algos/rl2.py``: same trials, same judgement, same losses (``bridge/training/rollouts.py``,
-``bridge/maths/trial_ppo.py``), so that what differs is how the past is kept.
+is the mirror of ``rl_algos/rl2.py``, with the same learner (``bridge/training/trial_ppo.py``), so that only the memory
+differs.
 
 Deviations from these papers:
- 1. A plain causal decoder, with no convolutions between its attention and no memory of segments.
+ 1. A plain causal decoder, without convolutions between its attention layers and without a memory of segments.
  2. PPO with clipped ratios on the trial's return; standardised advantages; the critic's targets are standard scores.
  3. A token holds the whole last transition (``llm_adapt/tokens.py``), of which RL² reads action, reward and end.
- 4. The critic shares the decoder by default, and may be given the task in training (``critic="task"``), the policy not.
- 5. The learning rate rises at first and then falls linearly to zero over the budget, as the entropy bonus does.
- 6. Trials may be cut to fewer episodes in training (``episodes``); the agent is then played on whole ones.
+ 4. The critic shares the decoder by default, and may be given the task in training (``critic="task"``); the policy
+    never is.
+ 5. The learning rate rises at first and then falls linearly to zero over the budget. The entropy bonus falls likewise.
+ 6. Trials may be cut to fewer episodes in training (``episodes``); the agent is then evaluated on whole ones.
 
 Shape letters: T steps of a trial, B trials, A actions, F task features, D features of a token.
 """
@@ -89,8 +90,8 @@ def new_critic(policy: TransformerPolicy, task_features: int = 0) -> nn.Sequenti
 
 
 def tokens_of(batch: Batch, layout: Layout) -> Float[Tensor, "B T D"]:
-    """The policy's tokens in the trials that it played."""
-    nothing = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
-    steps = Transition(batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
+    """The tokens of whole trials."""
+    rows = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+    steps = (batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
     by_trial = Transition(*(part.transpose(0, 1) for part in steps))
-    return layout.trial(by_trial, layout.nothing_yet(nothing))
+    return layout.trial(by_trial, layout.nothing_yet(rows))

@@ -1,16 +1,16 @@
-"""A transformer that acts: a causal decoder over one token a step, with a distribution of actions and a value on top.
+"""A transformer policy: a causal decoder over one token a step, with a distribution of actions and a value as outputs.
 
-It is a transformers model like any other: ``save_pretrained``, ``from_pretrained``, ``AutoModel`` and adapters work.
+It is an ordinary model of transformers: ``save_pretrained``, ``from_pretrained``, ``AutoModel`` and adapters work.
 ``forward`` reads whole trials at once, in training; ``read`` reads one more token of each row at play, from a cache.
-Both say the same, to rounding.
+Both give the same outputs, to rounding.
 
-Beyond its window the context slides, the same way in training and at play: in every layer a token attends to itself and
-the window - 1 tokens before it. A cache holds no more than those. Where positions are rotary only distances count, and
-a trial may be of any length; learned positions (GPT-2) come to an end, and what is longer is refused.
+The context is a sliding window, in training as at play: in every layer a token attends to itself and to the window - 1
+tokens before it. A cache holds no more than those. With rotary positions only distances count, and a trial may have any
+length; learned positions (GPT-2) are limited, and longer trials are refused.
 
-Rows of different lengths are padded at their ends, where nothing else attends.
+Rows of different lengths are padded at their ends, to which nothing else attends.
 
-Shape letters: B trials, T tokens, D features of a token, H width of the decoder, A numbers that actions are drawn from.
+Shape letters: B trials, T tokens, D features of a token, H width of the decoder, A distribution parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from llm_adapt.tokens import Layout
 
 
 class TransformerPolicyConfig(PreTrainedConfig):
-    """A decoder, the spaces that it acts between, and how far back it looks."""
+    """A decoder, the spaces of observations and actions, and a window."""
 
     model_type = "metabridge_policy"
 
@@ -52,15 +52,15 @@ class TransformerPolicyConfig(PreTrainedConfig):
         window: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Everything as JSON has it.
+        """Make a config from fields as JSON has them.
 
         Args:
             backbone_config: of the decoder.
             observation: the fields of a ``Discrete`` or a ``Box``.
-            action: likewise.
-            distribution: of actions, where these fill a box.
-            window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
-            kwargs: what every config of transformers has.
+            action: the fields of a ``Discrete`` or a ``Box``.
+            distribution: of actions in a box.
+            window: tokens that a token attends to, itself included; None: as many as the backbone's positions allow.
+            kwargs: the fields of every config of transformers.
         """
         if isinstance(backbone_config, dict):
             backbone_config = backbones.read_config(backbone_config)
@@ -71,12 +71,12 @@ class TransformerPolicyConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def check(self) -> None:
-        """Refuse fields that make no policy; a window of None becomes as many tokens as the positions allow.
+        """Refuse impossible fields. A window of None becomes as many tokens as the positions allow.
 
         A policy calls it again, since ``from_pretrained(FOLDER, window=1)`` sets fields after a config is made.
 
         Raises:
-            UserError: a field has a value that it cannot have.
+            UserError: a field has an impossible value.
         """
         backbones.check(self.backbone_config)
         for fields in (self.observation, self.action):
@@ -90,21 +90,21 @@ class TransformerPolicyConfig(PreTrainedConfig):
             self.window = reach
         if type(self.window) is not int or not 2 <= self.window <= reach:
             raise UserError(
-                f"A window is of 2 to {reach} tokens here, as many as the backbone's positions allow; found "
+                f"A window needs 2 to {reach} tokens here, as many as the backbone's positions allow; found "
                 f"{self.window!r}. Choose one of these, or give the backbone more positions."
             )
 
 
 class Output(NamedTuple):
-    """What a policy says at each token."""
+    """The outputs of a policy at each token."""
 
     out: Float[Tensor, "*batch A"]
-    """What the distribution of the next action is made of (``TransformerPolicy.actions``)."""
+    """Parameters of the distribution of the next action (``TransformerPolicy.actions``)."""
     value: Float[Tensor, "*batch"]
 
 
 class Reading(NamedTuple):
-    """What a policy says at one more token of each row, and what that token leaves for the cache."""
+    """The outputs of a policy at one more token of each row, and the token's keys and values for the cache."""
 
     out: Float[Tensor, "B A"]
     value: Float[Tensor, " B"]
@@ -112,7 +112,7 @@ class Reading(NamedTuple):
 
 
 class TransformerPolicy(PreTrainedModel):
-    """Tokens in, distributions of actions and values out."""
+    """From tokens to distributions of actions and values."""
 
     config_class = TransformerPolicyConfig
     main_input_name = "tokens"
@@ -129,76 +129,76 @@ class TransformerPolicy(PreTrainedModel):
         self.post_init()
 
     def set_attn_implementation(self, attn_implementation: str | dict, *_: Any, **__: Any) -> None:
-        """Refuse all but ``metabridge``, which every policy has: outputs by another would not be the same.
+        """Refuse all implementations but ``metabridge``, which every policy has: outputs would not be the same.
 
         Raises:
-            UserError: another was asked for.
+            UserError: another one is given.
         """
         check_attention(attn_implementation)
 
     @cached_property
     def actions(self) -> spaces.Actions:
-        """The distributions that ``out`` stands for."""
+        """The distributions that ``out`` parametrises."""
         return spaces.actions(self.layout.action, self.config.distribution)
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
-        """What the policy says at every token of B trials, given those before it.
+        """The outputs at every token of B trials, given the tokens before it.
 
         Raises:
-            UserError: the trials are longer than learned positions allow; so do ``new_cache`` and ``read``.
+            UserError: the trials are longer than learned positions allow, here and in ``new_cache`` and ``read``.
         """
-        return self._say(self.hidden(tokens))
+        return self._outputs(self.hidden(tokens))
 
     def hidden(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
-        """What distribution and value at every token are made of."""
+        """The decoder's last hidden state at every token, from which ``actor`` and ``critic`` compute the outputs."""
         self._check_span(tokens.shape[1])
         return self._decode(self._embedded(tokens))
 
     def new_cache(self, rows: int, span: int) -> Cache:
-        """An empty cache for trials of at most ``span`` tokens, as large as these or the window will ever need."""
+        """An empty cache for trials of at most ``span`` tokens, with room for all of them or for a window."""
         self._check_span(span)
         layers, heads, size = backbones.keys_shape(self.config.backbone_config)
         shape = (rows, heads, min(span, self.config.window - 1), size)
-        keys, values = (
-            tuple(self.embed.weight.new_zeros(shape) for _ in range(layers)) for _ in range(2)
-        )
-        return Cache(
-            keys, values, torch.zeros(rows, dtype=torch.int64, device=self.embed.weight.device)
-        )
+        weight = self.embed.weight
+        keys, values = (tuple(weight.new_zeros(shape) for _ in range(layers)) for _ in range(2))
+        return Cache(keys, values, torch.zeros(rows, dtype=torch.int64, device=weight.device))
 
     @torch.no_grad()
     def read(self, token: Float[Tensor, "B D"], cache: Cache) -> Reading:
-        """What the policy says at one more token of each row. The cache stays as it is; ``entry`` can be written.
+        """The outputs at one more token of each row. The cache does not change; ``entry`` can be written into it.
 
         Raises:
-            ContractError: the cache was made for shorter trials, and no longer holds what the window covers.
+            ContractError: the cache was made for shorter trials, and no longer holds all of the window.
         """
         hidden, entry = self._decode_after(token[:, None], cache)
-        out, value = self._say(hidden[:, 0])
+        out, value = self._outputs(hidden[:, 0])
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
     def absorb(
         self, tokens: Float[Tensor, "B T D"], cache: Cache, count: Int[Tensor, " B"] | None = None
     ) -> Cache:
-        """The first ``count`` tokens of each row (None: all) read and written in one pass, in place.
+        """Read the first ``count`` tokens of each row (None: all) and write them into the cache, in one pass, in place.
 
-        Equal to as many times ``read`` and ``write``.
+        Equal to ``count`` times ``read`` and ``write``.
         """
         _, entry = self._decode_after(tokens, cache)
-        return extend(
-            cache, entry, torch.full_like(cache.length, tokens.shape[1]) if count is None else count
-        )
+        if count is None:
+            count = torch.full_like(cache.length, tokens.shape[1])
+        return extend(cache, entry, count)
 
     def _decode_after(
         self, tokens: Float[Tensor, "B T D"], cache: Cache
     ) -> tuple[Float[Tensor, "B T H"], Entry]:
-        """The new tokens are not counted: some may be padding, or of rows that have lived their trials and stand by."""
+        """Hidden states of new tokens after those in a cache, and their keys and values.
+
+        The length check leaves the new tokens out: some may be padding, or of rows whose trials have ended.
+        """
         past, window = Past(cache), self.config.window
         if past.longest > cache.capacity < window - 1:
             raise ContractError(
                 f"A cache for trials of {cache.capacity} tokens was given {past.longest} and lost the first, though "
-                f"the window is {window}. Ask new_cache for the whole span of a trial."
+                f"the window is {window}. Give new_cache the whole span of a trial."
             )
         self._check_span(past.longest)
         return self._decode(self._embedded(tokens), past), past.entry
@@ -209,26 +209,25 @@ class TransformerPolicy(PreTrainedModel):
     def _decode(
         self, embedded: Float[Tensor, "B T H"], past: Past | None = None
     ) -> Float[Tensor, "B T H"]:
-        check_attention(
-            self.backbone.config._attn_implementation
-        )  # a user may have set it on the decoder itself
+        # a user may have changed it on the decoder itself
+        check_attention(self.backbone.config._attn_implementation)
         steps, device = embedded.shape[1], embedded.device
-        number = torch.arange(steps, device=device)[None]
+        position = torch.arange(steps, device=device)[None]
         if past is not None:
-            number = past.start[:, None] + number
+            position = past.start[:, None] + position
         last = backbones.last_position(self.config.backbone_config)
+        if last is not None:
+            position = position.clamp(max=last).expand(len(embedded), -1)
         mask = visible(steps, self.config.window, past, device)
         return self.backbone(
             inputs_embeds=embedded,
             attention_mask=None if mask is None else mask[:, None],
-            position_ids=number
-            if last is None
-            else number.clamp(max=last).expand(len(embedded), -1),
+            position_ids=position,
             use_cache=False,
             past=past,
         ).last_hidden_state
 
-    def _say(self, hidden: Float[Tensor, "*batch H"]) -> Output:
+    def _outputs(self, hidden: Float[Tensor, "*batch H"]) -> Output:
         return Output(self.actor(hidden), self.critic(hidden).squeeze(-1))
 
     def _check_span(self, span: int) -> None:
@@ -236,11 +235,11 @@ class TransformerPolicy(PreTrainedModel):
         if last is not None and span > last + 1:
             raise UserError(
                 f"A {self.config.backbone_config.model_type} backbone has {last + 1} learned positions; this trial has "
-                f"{span} steps. Give it more positions, or take one whose positions are rotary (llama)."
+                f"{span} steps. Give it more positions, or choose one with rotary positions (llama)."
             )
 
     def _init_weights(self, module: nn.Module) -> None:
-        """As RL²'s heads: actions are nearly uniform at first."""
+        """Initialise as RL² does: actions are nearly uniform at first."""
         if isinstance(module, nn.Linear):
             if module is self.actor:
                 init.orthogonal_(module.weight, 0.01)
@@ -265,17 +264,17 @@ def build(
 
     Args:
         backbone: one of ``BACKBONES``, or a local folder of pretrained weights.
-        observation: the family's observations.
-        action: the family's actions.
-        hidden: the width of a new backbone; a folder has its own, and so of ``layers``, ``heads`` and ``positions``.
-        layers: how many.
-        heads: of attention, in each layer.
-        window: how many tokens one attends to, itself included; None: as many as the backbone's positions allow.
+        observation: the space of observations.
+        action: the space of actions.
+        hidden: width of a new backbone. (A folder has its own sizes: hidden, layers, heads and positions.)
+        layers: number of layers.
+        heads: attention heads of each layer.
+        window: tokens that a token attends to, itself included; None: as many as the backbone's positions allow.
         positions: the longest window; with learned positions (GPT-2) the longest trial, too.
-        distribution: of actions, where these fill a box.
+        distribution: of actions in a box.
 
     Raises:
-        UserError: sizes that do not fit one another, or a folder that cannot be used.
+        UserError: the sizes do not fit one another, or the folder cannot be used.
     """
     if backbone in backbones.BACKBONES:
         weights = None
@@ -300,20 +299,20 @@ def build(
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder(Bounded):
-    """What a method of this track builds its policy on: the first fields of its ``Config``."""
+    """The policy of a method of this track: the first fields of its ``Config``."""
 
     backbone: str = "llama"
     """A new decoder of this kind, or a local folder of pretrained weights."""
     hidden: int = 64
     """Width of a new decoder."""
     layers: int = 3
-    """How many it has."""
+    """Number of its layers."""
     heads: int = 4
-    """Heads of attention in each."""
+    """Attention heads of each layer."""
     window: int = 256
     """Steps that a token attends to, its own included, in training and at test."""
     distribution: spaces.Distribution = "beta"
-    """Of actions, where these fill a box: ``beta`` or ``clipped_gaussian``."""
+    """Of actions in a box: ``beta`` or ``clipped_gaussian``."""
 
     legacy_defaults: ClassVar[Mapping[str, Any]] = {"distribution": "beta"}
     read_if: ClassVar[ReadIf] = dict.fromkeys(
@@ -321,7 +320,7 @@ class Decoder(Bounded):
     )
 
     def policy(self, family: TaskFamily) -> TransformerPolicy:
-        """A policy for a family, as ``build`` makes it; learned positions reach as far as the window."""
+        """A policy for a family, made by ``build``; learned positions are as many as the window has tokens."""
         return build(
             self.backbone,
             family.observation,
@@ -336,10 +335,10 @@ class Decoder(Bounded):
 
 
 def _space(fields: Any) -> Discrete | Box:
-    """A space from its fields, as JSON gives them.
+    """A space from its fields, as JSON has them.
 
     Raises:
-        UserError: they are those of no space.
+        UserError: they are not the fields of a space.
     """
     match fields:
         case {"n": int(n)} if n >= 1 and len(fields) == 1:

@@ -1,8 +1,8 @@
 """Prompt tuning (Lester et al. 2021, arXiv 2104.08691): vectors that a frozen policy reads before every trial.
 
-They take the first positions and slide out of the window as tokens do. At play they are read into the cache once, where
-a trial begins; in training they stand before its tokens. Both say the same, to rounding, and what
-``peft.PeftModel.from_pretrained(policy.backbone, folder)`` says of a prompt in peft's files.
+They take the first positions and slide out of the window as tokens do. At play they are read into the cache once, at
+the start of a trial; in training they come before its tokens. Both give the same outputs, to rounding, as does
+``peft.PeftModel.from_pretrained(policy.backbone, folder)`` with the prompt in peft's files.
 
 Shape letters: B trials, T tokens, D features of a token, V vectors, H width of the decoder.
 """
@@ -28,22 +28,22 @@ from llm_adapt.cache import Cache, extend
 from llm_adapt.policy import TransformerPolicy
 
 
-class Prompted(TransformerPolicy):
+class SoftPrompted(TransformerPolicy):
     """A copy of a policy that reads V vectors first."""
 
     def __init__(self, policy: TransformerPolicy, prompt: Float[Tensor, "V H"]) -> None:
-        """Copy.
+        """Copy ``policy``.
 
         Raises:
-            UserError: no vector, or so many that the window would hold nothing else.
+            UserError: there is no vector, or so many that the window has no room for anything else.
         """
         if not 1 <= len(prompt) < policy.config.window:
             raise UserError(
-                f"A prompt is of 1 to {policy.config.window - 1} vectors here, fewer than the window has tokens; found "
+                f"A prompt needs 1 to {policy.config.window - 1} vectors here, fewer than the window has tokens; found "
                 f"{len(prompt)}. Give another --rank."
             )
         config: Any = copy.deepcopy(policy.config)
-        with seeded_init(0):  # replaced at once
+        with seeded_init(0):  # initial weights are replaced at once
             super().__init__(config)
         self.to(policy.dtype).load_state_dict(policy.state_dict())
         self.prompt = nn.Parameter(prompt)
@@ -57,7 +57,7 @@ class Prompted(TransformerPolicy):
 
     @torch.no_grad()
     def new_cache(self, rows: int, span: int) -> Cache:
-        """A cache that holds the prompt alone."""
+        """A cache that holds the prompt only."""
         own = len(self.prompt)
         cache = super().new_cache(rows, own + span)
         past = Past(cache)
@@ -68,30 +68,30 @@ class Prompted(TransformerPolicy):
         return self.prompt.expand(rows, -1, -1)
 
 
-def new(policy: TransformerPolicy, count: int, *, seed: int) -> Prompted:
-    """``count`` vectors, normal with the standard deviation of the weights that embed a token."""
+def new(policy: TransformerPolicy, count: int, *, seed: int) -> SoftPrompted:
+    """A policy with ``count`` new vectors, normal with the standard deviation of the weights that embed a token."""
     with seeded_init(seed):
         drawn = torch.randn(count, policy.embed.out_features)
-    return Prompted(policy, (drawn * policy.embed.in_features**-0.5).to(policy.dtype))
+    return SoftPrompted(policy, (drawn * policy.embed.in_features**-0.5).to(policy.dtype))
 
 
-def save(prompted: Prompted, base: TransformerPolicy, folder: Path) -> None:
-    """The prompt in peft's files."""
+def save(prompted: SoftPrompted, base: TransformerPolicy, folder: Path) -> None:
+    """Write the prompt in peft's files."""
     config = peft.PromptTuningConfig(
         task_type="FEATURE_EXTRACTION", num_virtual_tokens=len(prompted.prompt)
     )
-    with seeded_init(0):  # replaced at once
+    with seeded_init(0):  # initial weights are replaced at once
         wrapped = peft.get_peft_model(copy.deepcopy(base.backbone), config)
     set_peft_model_state_dict(wrapped, {_NAME: prompted.prompt.detach()})
     wrapped.peft_config["default"].base_model_name_or_path = fingerprint(base)
     wrapped.save_pretrained(str(folder), save_embedding_layers=False)
 
 
-def load(base: TransformerPolicy, folder: Path) -> Prompted:
+def load(base: TransformerPolicy, folder: Path) -> SoftPrompted:
     """The policy with the prompt that ``save`` has written.
 
     Raises:
-        UserError: there is none, or one of other vectors than its config says.
+        UserError: there is none, or its vectors are not those of its config.
     """
     config, weights = adapter_files.read(folder)
     shape = (getattr(config, "num_virtual_tokens", 0), base.embed.out_features)
@@ -99,8 +99,8 @@ def load(base: TransformerPolicy, folder: Path) -> Prompted:
         raise UserError(
             f"{folder} holds no prompt of {shape[0]} vectors of {shape[1]} numbers. Save it again."
         )
-    return Prompted(base, weights[_NAME].to(base.dtype))
+    return SoftPrompted(base, weights[_NAME].to(base.dtype))
 
 
 _NAME = "prompt_embeddings"
-"""In peft's files."""
+"""Name of the vectors in peft's files."""

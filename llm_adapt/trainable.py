@@ -1,7 +1,7 @@
-"""What of a policy is trained when it is fine-tuned: an adapter, a prompt, its head, or all of it.
+"""The weights of a policy that are fine-tuned: an adapter, a prompt, its head, or all of them.
 
-A tuned policy plays and learns as it is; the base that it is a copy of stays as it was. In files it is peft's adapter,
-or where base weights themselves have moved (``full``, ``head``) a whole policy in the folder ``tuned``.
+A fine-tuned policy is a copy of its base, which does not change. In files it is peft's adapter, or, if base weights
+themselves are trained (``full``, ``head``), a whole policy in the folder ``tuned``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from llm_adapt.policy import TransformerPolicy
 Kind = Literal["lora", "full", "head", "ia3", "prompt"]
 
 _WHOLE = "tuned"
-"""The folder of a policy whose base weights have moved."""
+"""The folder of a policy whose base weights are trained."""
 _IA3 = {"gpt2": ("c_attn", "mlp.c_proj")}
-"""What (IA)³ scales unless told; of others: keys, values and what a feed-forward layer ends with."""
+"""Default targets of (IA)³. Of other backbones: keys, values and the last product of a feed-forward layer."""
 _FEEDFORWARD = ("down_proj", "c_proj")
-"""Ends of the modules whose inputs (IA)³ scales, not their outputs."""
+"""Ends of the names of modules of which (IA)³ scales the inputs, not the outputs."""
 
 
 _READ: dict[Kind, set[str]] = {
@@ -40,38 +40,38 @@ _READ: dict[Kind, set[str]] = {
     "head": set(),
     "full": set(),
 }
-"""Which settings a tuner reads."""
+"""Settings that a tuner reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable(Bounded):
-    """Which weights are trained."""
+    """The weights that are trained."""
 
     tuner: Kind = "lora"
     """lora (Hu et al. 2021) and ia3 (Liu et al. 2022): adapters of peft; prompt (Lester et al. 2021): vectors read
     before every trial; head: the distribution of actions alone; full: everything."""
     rank: Width = 8
-    """r of lora; how many vectors a prompt has."""
+    """r of lora; the number of vectors of a prompt."""
     alpha: int = 16
-    """What lora's updates are multiplied by, times r."""
+    """Scale of lora's updates, times r."""
     targets: str = ""
     """Ends of the names of the modules that are adapted, joined by +: q_proj+v_proj; empty: as published."""
 
     def __post_init__(self) -> None:
         self.check_numbers("1 or more", "rank", "alpha")
-        asked = {
+        changed = {
             field.name for field in fields(Trainable) if getattr(self, field.name) != field.default
-        } - {"tuner"}
-        if idle := asked - _READ[self.tuner]:
+        }
+        if idle := changed - {"tuner"} - _READ[self.tuner]:
             raise UserError(
-                f"{', '.join(sorted(idle))}: not for {self.tuner}. Leave it out, or take another tuner."
+                f"{', '.join(sorted(idle))}: not for {self.tuner}. Leave it out, or choose another tuner."
             )
 
     def begin(self, base: TransformerPolicy, *, seed: int) -> Finetuned:
-        """A copy of ``base`` that can be trained, and before it was says the same, but where a prompt is read.
+        """A copy of ``base`` for training. Its outputs are equal to the base's at first, unless it reads a prompt.
 
         Raises:
-            UserError: a target that the backbone does not have, or a rank that does not fit it.
+            UserError: the backbone has no such target, or the rank does not fit it.
         """
         if self.tuner == "prompt":
             tuned = Finetuned(soft_prompt.new(base, self.rank, seed=seed), base)
@@ -81,8 +81,9 @@ class Trainable(Bounded):
         policy = copy.deepcopy(base)
         if self.tuner in ("full", "head"):
             for name, weights in policy.named_parameters():
-                said = not name.startswith("critic.")  # a value that nobody asks for
-                weights.requires_grad_(said and (self.tuner == "full" or name.startswith("actor.")))
+                in_head = name.startswith("actor.")
+                used = not name.startswith("critic.")  # nothing reads the policy's own value
+                weights.requires_grad_(used and (self.tuner == "full" or in_head))
             return Finetuned(policy, base)
         config = self._in_peft(policy)
         with seeded_init(seed), quiet():
@@ -95,7 +96,7 @@ class Trainable(Bounded):
             targets = named or targets_of(policy)
             return BatchedLora(rank=self.rank, alpha=self.alpha, targets=targets).in_peft(policy)
         targets = named or _IA3.get(kind, ("k_proj", "v_proj", "down_proj"))
-        BatchedLora(rank=1, targets=targets).modules(policy)  # refused by name where there are none
+        BatchedLora(rank=1, targets=targets).modules(policy)  # refuses unknown targets by name
         return peft.IA3Config(
             target_modules=list(targets),
             feedforward_modules=[t for t in targets if t.endswith(_FEEDFORWARD)],
@@ -104,7 +105,13 @@ class Trainable(Bounded):
 
 
 class Finetuned:
-    """A policy that is being tuned."""
+    """A policy that is being fine-tuned.
+
+    Args:
+        policy: the copy that is trained.
+        base: the policy that it is a copy of.
+        wrapped: peft's model around ``policy``, if its adapter is peft's.
+    """
 
     def __init__(
         self,
@@ -116,7 +123,7 @@ class Finetuned:
 
     @property
     def learned(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
+        """The trained weights by name."""
         return {
             name: weights
             for name, weights in self.policy.named_parameters()
@@ -124,9 +131,9 @@ class Finetuned:
         }
 
     def save(self, folder: Path) -> None:
-        """What ``load`` reads; of an adapter it is peft's files, of which the base is no part."""
+        """Write the files that ``load`` reads. An adapter's files, which are peft's, do not contain the base."""
         with quiet():
-            if isinstance(self.policy, soft_prompt.Prompted):
+            if isinstance(self.policy, soft_prompt.SoftPrompted):
                 soft_prompt.save(self.policy, self.base, folder)
             elif self.wrapped is None:
                 self.policy.save_pretrained(folder / _WHOLE)
@@ -136,15 +143,15 @@ class Finetuned:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether a folder holds what ``Finetuned.save`` writes."""
+    """True if a folder holds the files of ``Finetuned.save``."""
     return (folder / ADAPTER_WEIGHTS).is_file() or (folder / _WHOLE).is_dir()
 
 
 def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
-    """The policy that ``Finetuned.save`` has written, adapters merged into its weights; ``base`` stays as it is.
+    """The policy that ``Finetuned.save`` has written, with adapters merged into a copy of ``base``.
 
     Raises:
-        UserError: it cannot be read, or was tuned from another base.
+        UserError: it cannot be read, or has another base.
     """
     if (folder / _WHOLE).is_dir():
         return read(folder / _WHOLE)
@@ -153,7 +160,7 @@ def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
     if isinstance(config, peft.PromptTuningConfig):
         return soft_prompt.load(base, folder)
     try:
-        with seeded_init(0), quiet():  # new weights are replaced at once
+        with seeded_init(0), quiet():  # initial weights are replaced at once
             wrapped = peft.PeftModel.from_pretrained(
                 copy.deepcopy(base), str(folder), config=config
             )
@@ -163,7 +170,7 @@ def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
                 f"its weights are not those of the modules that it names: {sorted(odd)[0]}"
             )
         return wrapped.merge_and_unload()
-    except Exception as error:  # of any of the libraries that take part
+    except Exception as error:  # from any of the libraries involved
         raise UserError(
-            f"{folder} holds no tuned policy that can be read ({error}). Fine-tune it again."
+            f"{folder} holds no fine-tuned policy that can be read ({error}). Fine-tune it again."
         ) from error

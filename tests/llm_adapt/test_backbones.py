@@ -148,7 +148,7 @@ def test_no_json(tmp_path):
 def test_no_causal_decoder(tmp_path):
     sizes = {key: SIZES[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
     BertModel(BertConfig(**sizes, intermediate_size=32)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="'bert'; a policy can stand on gpt2, llama"):
+    with pytest.raises(UserError, match="'bert'; a policy can use gpt2, llama"):
         backbones.load(tmp_path)
 
 

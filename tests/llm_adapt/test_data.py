@@ -204,7 +204,7 @@ def test_damaged_and_foreign_shards_are_refused_with_the_remedy(tmp_path):
             stored(made.folder / name, made.family)
     parquet.write_table(parquet.read_table(made.path(0)).slice(1), made.path(1))
     with pytest.raises(
-        UserError, match=r"shard-00001.parquet cannot be read \(3 rows, not 4\). Remove it"
+        UserError, match=r"shard-00001.parquet cannot be read \(3 rows, expected 4\). Remove it"
     ):
         stored(made.folder, made.family)
     made.path(1).write_bytes(b"")

@@ -494,7 +494,7 @@ def test_a_config_that_makes_no_policy_is_refused_by_name(told, fields, saved, t
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("window", 2.5, "A window is of 2 to 64 tokens here.*found 2.5"),
+        ("window", 2.5, "A window needs 2 to 64 tokens here.*found 2.5"),
         ("window", "8", "found '8'"),
         ("distribution", "cauchy", "Unknown distribution of actions 'cauchy'"),
         ("action", [], "A space is"),

@@ -95,5 +95,5 @@ def test_an_agent_with_a_prompt_keeps_the_contract():
 
 @pytest.mark.parametrize("count", [0, 16])
 def test_a_prompt_leaves_room_for_tokens(count):
-    with pytest.raises(UserError, match=f"of 1 to 15 vectors here.*found {count}"):
+    with pytest.raises(UserError, match=f"needs 1 to 15 vectors here.*found {count}"):
         soft_prompt.new(policy(), count, seed=0)

@@ -147,7 +147,7 @@ def test_new_weights_are_a_function_of_the_seed_and_no_generator_moves(tmp_path)
         ({"targets": "query", "tuner": "ia3"}, r"no module 'query'.*There are: down_proj"),
         ({"rank": 17}, "rank=17 does not fit .* 16 x 16. Choose one from 1 to 16"),
         ({"rank": 0}, "rank must be 1 or more; found 0"),
-        ({"rank": 16, "tuner": "prompt"}, "of 1 to 15 vectors here"),
+        ({"rank": 16, "tuner": "prompt"}, "needs 1 to 15 vectors here"),
         (
             {"rank": 4, "targets": "q_proj", "tuner": "head"},
             "rank, targets: not for head. Leave it out",
@@ -165,7 +165,8 @@ def test_what_does_not_fit_is_refused(settings, message):
 def test_an_adapter_of_another_base_is_refused(kind, tmp_path):
     trained(kind, policy()).save(tmp_path)
     with pytest.raises(
-        UserError, match=r"an adapter of the policy metabridge_policy .* Load the one it is of"
+        UserError,
+        match=r"an adapter of the policy metabridge_policy .* Load the adapter.s own base",
     ):
         trainable.load(policy(seed=1), tmp_path)
 
@@ -183,7 +184,7 @@ def test_an_adapter_that_peft_has_trained_is_known_by_the_folder_of_its_base(tmp
     )
     for load in (trainable.load, low_rank.load):
         load(policy(), tmp_path / "0")
-        with pytest.raises(UserError, match="Load the one it is of"):
+        with pytest.raises(UserError, match=r"Load the adapter.s own base"):
             load(policy(), tmp_path / "1")
         with pytest.raises(UserError, match=r'write "base_model_name_or_path": "metabridge_policy'):
             load(policy(), tmp_path / "nameless")
