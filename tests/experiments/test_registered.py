@@ -71,14 +71,13 @@ SMALLEST = {make: case for case, make in reversed(PLAYED.items())}.values()
 """The first family of each constructor."""
 
 
+def in_slow(*case: str):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 def fast_and_slow(fast, every):
-    """All cases for ``parametrize``: those of ``fast`` in both suites, the others in the slow one."""
-    slow = [case for case in every if case not in fast]
-    return [*fast, *(case_in_slow(case) for case in slow)]
-
-
-def case_in_slow(case):
-    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+    """All cases for ``parametrize``; those that are not in ``fast`` are for the slow suite."""
+    return [*fast, *(in_slow(*case) for case in every if case not in fast)]
 
 
 @pytest.mark.slow  # tests/bridge/conformance tries the default of each in the fast suite
@@ -110,8 +109,8 @@ def test_agents_keep_the_contract(method, spec):
         ("oracle", "tabular_mdp:n=2", "shift/reward_sign/4"),
         ("oracle", "point_nav:episodes=3", "shift/wind/3"),
         ("oracle", "sparse_point:episodes=3", "shift/action_turn/4"),
-        case_in_slow(("psrl", "point_nav:episodes=3,variant=paper,train=hole", "shift/ring/4")),
-        case_in_slow(("psrl", "sparse_point:episodes=3", "shift/goal_radius/4")),
+        in_slow("psrl", "point_nav:episodes=3,variant=paper,train=hole", "shift/ring/4"),
+        in_slow("psrl", "sparse_point:episodes=3", "shift/goal_radius/4"),
     ],
 )
 def test_agents_keep_the_contract_under_shift(method, spec, split):
