@@ -76,7 +76,7 @@ class PpoConfig(Bounded):
 
     @property
     def supervision(self) -> str:
-        """What training sees, as a card says it."""
+        """Supervision of training, for the card."""
         return "reward" if self.critic == "history" else "reward, task in critic"
 
 

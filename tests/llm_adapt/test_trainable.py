@@ -165,7 +165,8 @@ def test_what_does_not_fit_is_refused(settings, message):
 def test_an_adapter_of_another_base_is_refused(kind, tmp_path):
     trained(kind, policy()).save(tmp_path)
     with pytest.raises(
-        UserError, match=r"an adapter of the policy metabridge_policy .* Load the adapter.s own base"
+        UserError,
+        match=r"an adapter of the policy metabridge_policy .* Load the adapter.s own base",
     ):
         trainable.load(policy(seed=1), tmp_path)
 
@@ -183,7 +184,7 @@ def test_an_adapter_that_peft_has_trained_is_known_by_the_folder_of_its_base(tmp
     )
     for load in (trainable.load, low_rank.load):
         load(policy(), tmp_path / "0")
-        with pytest.raises(UserError, match="Load the adapter.s own base"):
+        with pytest.raises(UserError, match="Load the adapter's own base"):
             load(policy(), tmp_path / "1")
         with pytest.raises(UserError, match=r'write "base_model_name_or_path": "metabridge_policy'):
             load(policy(), tmp_path / "nameless")
