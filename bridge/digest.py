@@ -1,4 +1,4 @@
-"""The bytes of tensors of any dtype, for digests that say which weights these are."""
+"""The bytes of tensors of any dtype, for digests that identify weights."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def raw_bytes(tensor: Tensor) -> bytes:
-    """The numbers of a tensor as they lie in memory, row by row; numpy, which has no bfloat16, is shown bytes alone."""
+    """The bytes of a tensor in row-major order; through uint8, as numpy has no bfloat16."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

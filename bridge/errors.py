@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what was expected, what was found, and the remedy."""
+"""Errors that a user can act on; each message has what was expected, what was found, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input. The command prints its text alone and exits with code 2; no traceback reaches a user."""
+    """Invalid input. The command prints the text without a traceback and exits with code 2."""
 
 
 class DivergenceError(UserError):
-    """Training came to numbers that are none."""
+    """Training produced NaN."""
 
 
 class StorageError(UserError):
-    """A file could not be written; what was there before is untouched."""
+    """A file could not be written; its previous content is unchanged."""
 
 
 class ContractError(UserError):
@@ -23,7 +23,7 @@ class ContractError(UserError):
 
 
 def unknown(kind: str, found: str, known: Iterable[str]) -> UserError:
-    """The error for a name that nobody has, with the nearest one."""
+    """The error for an unknown name, with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""

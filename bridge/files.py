@@ -1,4 +1,4 @@
-"""Files that are whole or absent, folders that one process writes at a time, and what is said if storage fails.
+"""Atomic writing of files and folders, folders locked by one process, and errors of storage with remedies.
 
 All text is UTF-8, whatever the locale.
 """
@@ -22,23 +22,23 @@ from bridge.errors import StorageError, UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
-"""What ``flock`` raises if another process has the lock; anything else means that there is no lock to be had."""
+"""Error numbers of ``flock`` if another process has the lock; others mean that the file system has no locks."""
 _ROOM = 1 << 18
 """Bytes that ``probe`` writes."""
 _LONGEST = 160
-"""Bytes of a part of a file's name: most file systems allow 255, with what is added before and after."""
+"""Largest number of bytes of a part of a file's name: most file systems allow 255, with prefixes and suffixes."""
 _SUMS = "SHA256SUMS"
 """The file of checksums in a folder, as ``sha256sum --check`` reads it."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(temporary path)``, then move it to ``path``: a reader sees all of a file or none of it.
+    """Call ``write(temporary path)``, then move the file to ``path``, so that readers never see a part of it.
 
-    The file's permissions are those of the umask, even if ``write`` makes it in a way of its own (safetensors writes
-    files that nobody else may read).
+    The file's permissions are those of the umask, even if ``write`` sets others (files of safetensors are readable by
+    their owner only).
 
     Raises:
-        StorageError: the disk is full or the folder cannot be written; what was there before is untouched.
+        StorageError: if the disk is full or the folder cannot be written; the previous file is unchanged.
     """
     temporary = _temporary(path)
     with storage_errors(path):
@@ -55,12 +55,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
+    """Write a text file, atomically."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(temporary folder)``, then move it to ``path``, where at most an empty folder is: all of it or none.
+    """Call ``write(temporary folder)``, then move the folder to ``path``, which may not exist or must be empty.
 
     The checksums of its weights are written beside them, for ``verify`` and ``sha256sum --check``.
 
@@ -71,15 +71,15 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
     temporary = _temporary(path)
     with storage_errors(path):
         try:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with the same number
+            # left by a killed process with the same number
+            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             mode = temporary.stat().st_mode & 0o666
             write(temporary)
-            weights = sorted(
-                file.relative_to(temporary).as_posix() for file in temporary.rglob("*.safetensors")
-            )
-            if weights:
-                sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in weights)
+            weights = temporary.rglob("*.safetensors")
+            names = sorted(file.relative_to(temporary).as_posix() for file in weights)
+            if names:
+                sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
                 (temporary / _SUMS).write_text(sums, encoding="utf-8")
             for file in filter(Path.is_file, temporary.rglob("*")):
                 _settle(file, mode)
@@ -89,10 +89,10 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Compare the weights in a folder of ``write_folder`` with their checksums; without a list of these nothing is.
+    """Compare the weights in a folder of ``write_folder`` with their checksums, if it has any.
 
     Raises:
-        UserError: a file has changed, is missing or may not be read.
+        UserError: if a file has changed, is missing or cannot be read.
     """
     sums = folder / _SUMS
     if not sums.exists():
@@ -105,13 +105,13 @@ def verify(folder: Path) -> None:
             raise unreadable(folder / name, error) from error
         if found != wanted:
             raise UserError(
-                f"{folder / name} is damaged, or was changed: it is not what {sums} says. Copy it again, or make it "
-                f"again; if you changed it yourself, remove {sums}."
+                f"{folder / name} is damaged, or was changed: its checksum is not the one in {sums}. Copy it again, or "
+                f"make it again; if you changed it yourself, remove {sums}."
             )
 
 
 def append_line(path: Path, line: str) -> None:
-    """One more line of a log.
+    """Append a line to a log.
 
     Raises:
         StorageError: as ``write_whole``.
@@ -121,10 +121,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A text file.
+    """The content of a text file.
 
     Raises:
-        UserError: it may not be read, is not there or is not UTF-8.
+        UserError: if it cannot be read, is missing or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def read_text(path: Path) -> str:
 
 
 def probe(path: Path) -> None:
-    """Write some bytes where ``path`` is to be and remove them: known before work is done that could not be kept.
+    """Write some bytes beside ``path`` and remove them, to find out before long work if its results can be stored.
 
     Raises:
         StorageError: as ``write_whole``.
@@ -152,26 +152,25 @@ def probe(path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Make sure that the file system can have a file of this name there, without making one.
+    """Make sure that the file system allows a file of this name, without creating one.
 
     Raises:
-        StorageError: it is too long.
+        StorageError: if the name is too long.
     """
     with storage_errors(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         _temporary(path).lstat()
 
 
 def name_of(*parts: str) -> str:
-    """Specs as a part of a file's name: readable, and never the name of others.
+    """Specs as a part of a file's name: readable and unique.
 
-    ``:`` and ``,`` become ``-``, as does every other character that is not for names. If that loses something
-    (``1e+3``) or the name is too long, it ends with a digest of the specs.
+    ``:``, ``,`` and all other characters that do not belong in names become ``-``. If that is ambiguous (``1e+3``) or
+    the name is too long, it ends with a digest of the specs.
     """
     whole = "--".join(parts)
     stem = "".join(c if c.isalnum() or c in "_=." else "-" for c in whole)
-    if len(stem.encode()) <= _LONGEST and not re.search(
-        r"[^\w=.:,]", re.sub(r"(?<=\d)e-(?=\d)", "", "".join(parts))
-    ):
+    without_exponents = re.sub(r"(?<=\d)e-(?=\d)", "", "".join(parts))
+    if len(stem.encode()) <= _LONGEST and not re.search(r"[^\w=.:,]", without_exponents):
         return stem
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     short = stem.encode()[: _LONGEST - len(digest) - 2].decode(errors="ignore")
@@ -180,12 +179,12 @@ def name_of(*parts: str) -> str:
 
 @contextmanager
 def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator[None]:
-    """Hold a folder while working in it; the lock goes with the process, whatever ends it.
+    """Lock a folder inside this context; the lock ends with the process at the latest.
 
-    On file systems without locks nothing is held, and ``tell`` (standard error) hears of that.
+    On file systems without locks there is none, and ``tell`` (by default standard error) gets a message.
 
     Raises:
-        UserError: another process holds it.
+        UserError: if another process has the lock.
         StorageError: as ``write_whole``.
     """
     with storage_errors(folder):
@@ -201,17 +200,17 @@ def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator
                 ) from None
             (tell or say)(
                 f"The file system of {folder} has no locks ({error.strerror}), so that a second process could write "
-                "there at the same time. Start one at a time."
+                "there at the same time. Run only one at a time."
             )
         yield
 
 
 @contextmanager
 def storage_errors(path: Path) -> Generator[None]:
-    """Inside this context an error of storage, of whatever library, becomes a ``StorageError`` with the remedy.
+    """Inside this context an error of storage, of any library, becomes a ``StorageError`` with the remedy.
 
     Raises:
-        StorageError: ``path`` could not be written.
+        StorageError: if ``path`` could not be written.
     """
     try:
         yield
@@ -234,16 +233,16 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     elif code == errno.ENAMETOOLONG:
         remedy = "choose a shorter --out"
     return StorageError(
-        f"Could not write {path}: {reason}. What was finished before is kept; {remedy} and run the same command again "
-        "to go on (train, finetune: with --resume)."
+        f"Could not write {path}: {reason}. Finished results are kept; {remedy} and run the same command again to go "
+        "on (train, finetune: with --resume)."
     )
 
 
 def check_readable(path: Path) -> None:
-    """Make sure that a file is there and may be read, so that whatever else is wrong with it is its content.
+    """Make sure that a file can be opened, so that later errors are about its content.
 
     Raises:
-        UserError: it is not, or may not.
+        UserError: if it is missing or cannot be read.
     """
     try:
         path.open("rb").close()
@@ -252,22 +251,20 @@ def check_readable(path: Path) -> None:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """The error for a file that may be sound, but cannot be read here: permission and the like."""
+    """The error for a file that cannot be opened: missing, without permission and the like."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    remedy = (
-        "Ask its owner for permission to read it"
-        if error.errno in _DENIED
-        else "See whether it is there"
-    )
+    remedy = "Check that it exists"
+    if error.errno in _DENIED:
+        remedy = "Ask its owner for permission to read it"
     return UserError(
         f"{path} cannot be read: {reason}. {remedy}, or copy it to where you can read it."
     )
 
 
 def _code(error: BaseException | None) -> int | None:
-    """The number of the system's error that ``error`` is, was caused by or speaks of; None if there is none.
+    """The system's error number of ``error``, of its causes or in its text; None if there is none.
 
-    Libraries that write in Rust or C++ (safetensors, duckdb) have errors of their own, which have it in their text.
+    Libraries in Rust or C++ (safetensors, duckdb) have their own errors with the number in the text.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno:
@@ -282,12 +279,12 @@ def _code(error: BaseException | None) -> int | None:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden path beside ``path``, this process's own."""
+    """A hidden path beside ``path`` that no other process uses."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _settle(file: Path, mode: int | None = None) -> None:
-    """Make sure that a file is on the disk, with these permissions."""
+    """Flush a file to the disk, and set its permissions."""
     with file.open("rb") as written:
         os.fsync(written.fileno())
         if mode is not None and os.fstat(written.fileno()).st_mode & 0o777 != mode:
@@ -300,5 +297,5 @@ def _sha256(file: Path) -> str:
 
 
 def say(text: str) -> None:
-    """What a user should know, where no progress is shown."""
+    """Print a message for the user on standard error."""
     print(text, file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Floating-point operations of all that is done, by torch's counter: those of matrix products, and of attention.
+"""Counting floating-point operations of matrix products and of attention, with torch's counter.
 
-What is fused escapes a counter that knows no formula for it. Torch 2.13 has none for attention on a CPU, and is given
-its own for a GPU. Causal attention counts as if nothing were masked.
+The counter needs a formula for each fused operation. Torch 2.13 has none for attention on a CPU, so that its formula
+for a GPU is used. Causal attention counts as if nothing were masked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard where nothing is lost, and by every process of several."""
+"""Handling of Ctrl-C and SIGTERM without loss of work, in one or several processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 @contextmanager
 def asked_to_stop() -> Generator[Callable[[], bool]]:
-    """Within this Ctrl-C and SIGTERM break into nothing: they make the function true that it gives. A second one acts
-    as it did before."""
+    """Inside this context the first SIGINT or SIGTERM only sets a flag, which the yielded function returns.
+
+    A second one acts as usual.
+    """
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -32,7 +34,7 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Generator[None]:
-    """Inside this context SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that every command says what is kept."""
+    """Inside this context SIGTERM raises KeyboardInterrupt, as Ctrl-C does, for the commands to report what is kept."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -42,7 +44,7 @@ def sigterm_as_ctrl_c() -> Generator[None]:
 
 @contextmanager
 def held() -> Generator[None]:
-    """Start processes within this: Ctrl-C waits until they ``take`` it, and does not break into their imports."""
+    """Inside this context processes start with Ctrl-C blocked, so that it cannot break their imports until ``take``."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -51,6 +53,6 @@ def held() -> Generator[None]:
 
 
 def take(handler: Handler) -> None:
-    """Handle Ctrl-C from now on, one that waits included, in a process that was started with it ``held``."""
+    """Handle Ctrl-C by ``handler`` from now on, a pending one included, in a process that was started in ``held``."""
     signal.signal(signal.SIGINT, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

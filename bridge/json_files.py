@@ -1,4 +1,4 @@
-"""JSON files that a person may have edited: read, checked, and refused with what was expected and the remedy."""
+"""JSON files that a person may have edited: read and checked, with errors that state the expectation and the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from bridge.errors import UserError
 from bridge.files import read_text
 
-_CALLED: dict[type, str] = {
+_NAMES: dict[type, str] = {
     str: "a string",
     int: "a whole number",
     float: "a number",
@@ -27,10 +27,10 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        remedy: a sentence that an error ends with.
+        remedy: the last sentence of errors.
 
     Raises:
-        UserError: the file may not be read, is no JSON in UTF-8, holds something else or a number that is none.
+        UserError: if the file cannot be read, is not JSON in UTF-8, not an object, or has NaN or infinity.
     """
     try:
         found = json.loads(read_text(path), parse_constant=_refuse, parse_float=_finite)
@@ -40,7 +40,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read (expected JSON: {error}). {remedy}") from error
     if not isinstance(found, dict):
         raise UserError(
-            f"{path} cannot be read (expected a JSON object, found {_CALLED[type(found)]}). {remedy}"
+            f"{path} cannot be read (expected a JSON object, found {_NAMES[type(found)]}). {remedy}"
         )
     return found
 
@@ -53,25 +53,25 @@ def check(
     *,
     optional: tuple[str, ...] = (),
 ) -> None:
-    """Make sure that an object has what it needs.
+    """Check the keys and types of an object.
 
     Args:
-        found: what ``path`` holds.
+        found: the object in ``path``.
         path: the file.
-        types: of the values, by key; a whole number is a ``float``, too.
-        remedy: a sentence that an error ends with.
+        types: the types of the values, by key; a whole number counts as a ``float``, too.
+        remedy: the last sentence of errors.
         optional: keys of ``types`` that may be missing.
 
     Raises:
-        UserError: a key is missing, or its value is of another type.
+        UserError: if a key is missing, or its value has another type.
     """
     if missing := sorted(types.keys() - found.keys() - set(optional)):
-        raise UserError(f"{path} cannot be read: it does not say {', '.join(missing)}. {remedy}")
+        raise UserError(f"{path} cannot be read: missing {', '.join(missing)}. {remedy}")
     for key in sorted(types.keys() & found.keys()):
         value, kind = found[key], types[key]
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise UserError(
-                f"{path} cannot be read: {key} should be {_CALLED[kind]}, found {value!r}. {remedy}"
+                f"{path} cannot be read: {key} should be {_NAMES[kind]}, found {value!r}. {remedy}"
             )
 
 

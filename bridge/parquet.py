@@ -1,8 +1,8 @@
 """Parquet files with a checksum of every byte.
 
 Parquet's own checksums cover its pages, but neither their headers nor the footer, and some readers (DuckDB 2.0) ignore
-them. So the footer also holds the SHA-256 of the whole file, computed with the digest's own characters as zeros. The
-file is Parquet as any other: its pages have checksums, too, and other programs read it as usual.
+them. So the footer also has the SHA-256 of the whole file, computed with zeros in place of the digest. The file is
+ordinary Parquet: its pages have checksums, too, and other programs read it as usual.
 
 A file that another program wrote has no such digest. It is read, and the checksums of its pages are verified if it has
 any.
@@ -25,7 +25,7 @@ _BLANK = b"0" * 64
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """Write a table as a file, whole or not at all.
+    """Write a table to a file, atomically.
 
     Raises:
         StorageError: as ``write_whole``.
@@ -34,24 +34,29 @@ def write(path: Path, table: pa.Table) -> None:
 
 
 def read(path: Path, columns: Sequence[str] | None = None, *, remedy: str) -> pa.Table:
-    """Return the columns of that name which a file has (None: all columns), after the whole file was verified.
+    """Verify a file and return a table of its columns.
 
     Args:
         path: the file.
-        columns: their names.
+        columns: the names of columns to return if the file has them; None: all.
         remedy: what to do about a damaged file, as a sentence.
 
     Raises:
-        UserError: the file is damaged or may not be read; names the file.
+        UserError: if the file is damaged or cannot be read; names the file.
     """
-    data = _bytes(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
     try:
         _verify(data)
         file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         table = file.read(None if columns is None else list(columns), use_threads=False)
         table.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _damaged(path, error, remedy) from None
+        reason = str(error).strip() or type(error).__name__
+        reason = reason.splitlines()[0].rstrip(".")
+        raise UserError(f"{path} cannot be read ({reason}). {remedy}") from None
     return table
 
 
@@ -68,7 +73,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _place(data: bytes) -> int:
-    """Return where the digest is; -1 if there is none. The footer's metadata come after all else that holds text."""
+    """The position of the digest; -1 if there is none. The footer's metadata come after all other text."""
     found = data.rfind(_MARK)
     return found if found < 0 else found + len(_MARK)
 
@@ -85,19 +90,3 @@ def _verify(data: bytes) -> None:
     at = _place(data)
     if at >= 0 and data[at : at + len(_BLANK)] != _digest(data):
         raise ValueError("its checksum is not that of its content")
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _damaged(path: Path, error: Exception, remedy: str) -> UserError:
-    reason = (
-        str(error).strip().splitlines()[0].rstrip(".")
-        if str(error).strip()
-        else type(error).__name__
-    )
-    return UserError(f"{path} cannot be read ({reason}). {remedy}")

@@ -164,8 +164,8 @@ def play_trial(
     """Play the episodes of a trial in turn, with ``adapt(last=False)`` between them but not after the last one.
 
     Yields after each episode, with the memory that is not yet adapted to it. The next item is made from that memory:
-    a caller that uses it further (to adapt and score it, say) forks it first. Nothing is done before the first item is
-    asked for.
+    a caller that uses it further (to adapt and score it, for example) forks it first. Play begins with the first
+    ``next``.
 
     Args:
         agent: the agent.
@@ -174,7 +174,7 @@ def play_trial(
         memory: the agent's memory at the start of the trial, which is consumed.
         noise: the noise of the trials.
         trial: number of episodes, and most steps of each.
-        context: the transitions of each episode. If given, the agent is shown them and plays nothing; totals are
+        context: the transitions of each episode. If given, the agent observes them instead of playing; totals are
             those of the context.
         adapt: adapts the memory to an episode. None: ``agent.adapt`` with the noise ``at(episode, "adapt")``.
         on_step: called with the numbers of episode and step and the transition, for each step that is played.
@@ -230,7 +230,7 @@ def record_context(
 
 
 def show(agent: Agent, memory: Any, steps: list[Step], rng: Rows, *, episode: int) -> Any:
-    """The memory after an episode that the agent is shown and does not play: ``begin``, then ``absorbed``."""
+    """The memory after an episode that the agent observes instead of playing: ``begin``, then ``absorbed``."""
     return absorbed(agent, agent.begin(memory, rng, episode=episode), steps)
 
 
@@ -245,7 +245,7 @@ def absorbed(agent: Agent, memory: Any, steps: list[Step]) -> Any:
 
 
 def clues(agent: Agent, family: TaskFamily, split: str, tasks: Tasks) -> Clues:
-    """The clues that ``agent`` asks for, as far as ``split`` has them."""
+    """The clues of ``agent``'s card, as far as ``split`` has them."""
     kind = clue_given(agent.card, family, split)
     if kind == "task":
         return Clues(task=tasks)

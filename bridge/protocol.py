@@ -32,7 +32,7 @@ class Trial(NamedTuple):
 
 
 class Clues(NamedTuple):
-    """Information on the task that an agent gets before play. Fields that its card does not ask for stay None."""
+    """Information on the task that an agent gets before play. Fields that its card does not name stay None."""
 
     task_id: Int[Tensor, " B"] | None = None
     text: tuple[str, ...] | None = None
@@ -75,7 +75,7 @@ class Card:
 
     method: str
     clue: ClueKind = "nothing"
-    """The clue that the agent asks for."""
+    """The clue that the agent needs."""
     supervision: str = "none"
     """Input of training: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
     task distribution itself)."""

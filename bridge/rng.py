@@ -77,8 +77,8 @@ def _combined(salt: int | Tensor, bits: int | Tensor) -> int | Tensor:
     """The finaliser of ``salt ^ bits``: one python integer, or an int64 a row if either is a tensor."""
     if isinstance(salt, int) and isinstance(bits, int):
         return _mix(salt ^ bits)
-    salt, bits = (x if isinstance(x, Tensor) else _signed(x) for x in (salt, bits))
-    return _mix_tensor(salt ^ bits)
+    words = (x if isinstance(x, Tensor) else torch.tensor(_signed(x)) for x in (salt, bits))
+    return _mix_tensor(operator.xor(*words))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,11 @@ from bridge.tasks.base import Box, Discrete
 
 _LOG_TAU = math.log(2 * math.pi)
 
+Outputs = Float[Tensor, "*batch A"]
+"""Outputs of a network, the parameters of a distribution."""
+Sides = Float[Tensor, "*batch D"]
+"""A number for each side of a box."""
+
 Distribution = Literal["beta", "clipped_gaussian"]
 """A distribution of actions in a box."""
 
@@ -51,15 +56,11 @@ class Actions(Protocol):
 
     outputs: int
 
-    def decide(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
-    ) -> Decision:
+    def decide(self, out: Outputs, rng: Rows | None, temperature: float = 1.0) -> Decision:
         """A draw from the density to the power of 1 / temperature; the mode if that is 0 or ``rng`` is None."""
         ...
 
-    def log_prob_and_entropy(
-        self, out: Float[Tensor, "*batch A"], action: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of the whole action and entropy, in nats, of shape ``batch``: summed over dimensions."""
         ...
 
@@ -70,17 +71,13 @@ class Categorical:
     def __init__(self, space: Discrete) -> None:
         self.outputs = space.n
 
-    def decide(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
-    ) -> Decision:
+    def decide(self, out: Outputs, rng: Rows | None, temperature: float = 1.0) -> Decision:
         if rng is None or not temperature:
             return Decision(out.argmax(-1), logits=out)
         likely = (out - out.amax(-1, keepdim=True)) / temperature
         return Decision(rng.categorical(likely.softmax(-1)), logits=out)
 
-    def log_prob_and_entropy(
-        self, out: Float[Tensor, "*batch A"], action: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
         log_p = out.log_softmax(-1)
         return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
@@ -105,8 +102,8 @@ class _InBox:
         return mean, log_sd.clamp(*self.log_sd_range)
 
     def _tempered(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float, dtype: torch.dtype
-    ) -> Float[Tensor, "B D"]:
+        self, out: Outputs, rng: Rows | None, temperature: float, dtype: torch.dtype
+    ) -> Sides:
         """A draw of each Gaussian with noise of ``dtype``, its variance times ``temperature``; else the means."""
         mean, log_sd = self.parameters(out)
         if rng is None:
@@ -120,9 +117,7 @@ class ScaledBeta(_InBox):
     Outputs are 2 D numbers o; the parameters are 1 + softplus(o), so that there is one mode.
     """
 
-    def decide(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
-    ) -> Decision:
+    def decide(self, out: Outputs, rng: Rows | None, temperature: float = 1.0) -> Decision:
         a, b = self.parameters(out)
         if rng is None or not temperature:
             # a - 1 and b - 1, computed before adding 1 rounds small differences away
@@ -133,9 +128,7 @@ class ScaledBeta(_InBox):
         low, high = self._bounds(out)
         return Decision(low + (high - low) * share, params=torch.stack([a, b], -1))
 
-    def log_prob_and_entropy(
-        self, out: Float[Tensor, "*batch A"], action: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
         low, high = self._bounds(out)
         # rounding must not give a draw probability 0
         share = ((action - low) / (high - low)).clamp(1e-6, 1 - 1e-6)
@@ -158,18 +151,14 @@ class ClippedGaussian(_InBox):
 
     log_sd_range = (-5.0, 1.0)
 
-    def decide(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
-    ) -> Decision:
+    def decide(self, out: Outputs, rng: Rows | None, temperature: float = 1.0) -> Decision:
         """The temperature acts before clipping."""
         share = self._tempered(out, rng, temperature, torch.float32)
         low, high = self._bounds(out)
         action = ((low + high) / 2 + (high - low) / 2 * share.float()).clamp(low, high)
         return Decision(action, params=torch.stack(self.parameters(out), -1))
 
-    def log_prob_and_entropy(
-        self, out: Float[Tensor, "*batch A"], action: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
         """The entropy is that of the Gaussian before clipping."""
         mean, log_sd = self.parameters(out)
         low, high = self._bounds(out)
@@ -196,16 +185,12 @@ class SquashedGaussian(_InBox):
         self._nodes = torch.tensor(nodes, dtype=torch.float32)
         self._weights = torch.tensor(weights / math.sqrt(2 * math.pi), dtype=torch.float32)
 
-    def decide(
-        self, out: Float[Tensor, "B A"], rng: Rows | None, temperature: float = 1.0
-    ) -> Decision:
+    def decide(self, out: Outputs, rng: Rows | None, temperature: float = 1.0) -> Decision:
         """The temperature acts before the tanh."""
         inner = self._tempered(out, rng, temperature, out.dtype)
         return Decision(self._into_box(inner), params=torch.stack(self.parameters(out), -1))
 
-    def draw(
-        self, out: Float[Tensor, "*batch A"], noise: Float[Tensor, "*batch D"]
-    ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:
+    def draw(self, out: Outputs, noise: Sides) -> tuple[Sides, Float[Tensor, "*batch"]]:
         """Actions made of standard normal ``noise``, and their log-densities in the units of the box.
 
         Gradients flow through both.
@@ -214,9 +199,7 @@ class SquashedGaussian(_InBox):
         inner = mean + log_sd.exp() * noise
         return self._into_box(inner), self._log_density(noise, log_sd, inner)
 
-    def log_prob_and_entropy(
-        self, out: Float[Tensor, "*batch A"], action: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
         """The entropy is an integral over one dimension at a time, by Gauss-Hermite quadrature."""
         mean, log_sd = self.parameters(out)
         low, high = self._bounds(out)
@@ -237,7 +220,7 @@ class SquashedGaussian(_InBox):
             for low, high in zip(self.space.low, self.space.high, strict=True)
         )
 
-    def _into_box(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+    def _into_box(self, inner: Sides) -> Sides:
         low, high = self._bounds(inner)
         return low + (high - low) * torch.sigmoid(2 * inner)  # (1 + tanh x) / 2
 
@@ -246,7 +229,7 @@ class SquashedGaussian(_InBox):
         log_normal = -0.5 * (noise * noise + _LOG_TAU) - log_sd
         return (log_normal - self._log_slope(inner)).sum(-1)
 
-    def _log_slope(self, inner: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+    def _log_slope(self, inner: Sides) -> Sides:
         """Log slope of the map into the box: the side times 2 s(2 x) s(-2 x), s the sigmoid; stable for large |x|."""
         low, high = self._bounds(inner)
         return (2 * (high - low)).log() + 2 * (inner - softplus(2 * inner))

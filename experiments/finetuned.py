@@ -28,7 +28,7 @@ from bridge.protocol import Card
 from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.tasks.overlap import task_keys
-from bridge.training import checkpoint, run_folder
+from bridge.training import checkpoint, run_folder, train_log
 from experiments import agents, runs
 from experiments.progress import Progress
 from llm_adapt import base_policy, data, trainable
@@ -111,7 +111,7 @@ def finetune(
             if not _tune(tuning, out, asked, progress, checkpoint_every):
                 return None
         shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
-    return about | {"env_steps": run_folder.last(out, "env_steps") or tuning.signal.env_steps}
+    return about | {"env_steps": train_log.last(out, "env_steps") or tuning.signal.env_steps}
 
 
 def _begun(
@@ -186,7 +186,7 @@ def _tune(
         with base_policy.quiet():
             files.write_folder(out / "base", tuning.tuned.base.save_pretrained)
     _restore(tuning, out, progress.print)
-    log = run_folder.Log(out, tuning.grad_steps, "grad_steps", progress.print)
+    log = train_log.Log(out, tuning.grad_steps, "grad_steps", progress.print)
     saved, at = time.monotonic(), tuning.grad_steps
     progress.reach(tuning.grad_steps)
     try:

@@ -158,7 +158,7 @@ def _work(
             run.out,
             resume=resume,
             workers=team,
-            tell=tell,
+            notify=tell,
             progress=progress,
         )
 

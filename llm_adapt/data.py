@@ -248,11 +248,6 @@ class Collection:
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
-        if not (self.folder / _DEFINITION).exists():
-            files.write_text(self.folder / "README.md", self._card())
-            files.write_text(
-                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
-            )
         agents = [
             self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources
         ]
@@ -266,6 +261,11 @@ class Collection:
             values = rows.bool() if name == "end" else rows
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
+        if not (self.folder / _DEFINITION).exists():
+            files.write_text(self.folder / "README.md", self._card())
+            files.write_text(
+                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
+            )
         parquet.write(path, made.data.table)
 
     def _card(self) -> str:

@@ -1,8 +1,8 @@
-"""The contract as checks: for our own agents and task families, and for yours.
+"""The contract as checks, for our own agents and task families and for yours.
 
-``check_agent(agent, family)`` and ``check_family(family)`` raise at the first rule that is broken. The rules stand by
-name in ``AGENT_CHECKS`` and ``FAMILY_CHECKS``, in the order in which breaches are best mended, each a function with the
-same arguments; ``verdicts(AGENT_CHECKS, agent, family)`` runs them all and says what came of each.
+``check_agent(agent, family)`` and ``check_family(family)`` raise at the first rule that is broken. ``AGENT_CHECKS`` and
+``FAMILY_CHECKS`` have the rules by name, each a function with the same arguments, in the order in which to fix broken
+rules; ``verdicts(AGENT_CHECKS, agent, family)`` runs them all and yields the result of each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
     agents.noise_is_named,
     agents.runs_repeat,
     agents.playing_changes_no_agent,
-    draws.actions_are_drawn_as_said,
+    draws.actions_match_decisions,
     draws.noise_foretells_nothing,
     memories.act_only_reads,
     memories.shown_is_played,
@@ -65,7 +65,7 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
     splits.fixed_tasks_are_distinct,
     splits.level_zero_is_id,
     splits.levels_move,
-    splits.hash_tells_tasks_apart,
+    splits.hash_distinguishes_tasks,
     simulator.expected_reward_is_the_mean,
     simulator.optimal_return_is_a_bound,
     simulator.curve_points_end_with_the_trial,
@@ -83,9 +83,9 @@ def check_agent(
 
     Args:
         agent: an agent, or a function without arguments that makes one.
-        family: what it plays.
-        split: which tasks of it.
-        tolerance: how far logits may lie apart; None: 0 for references, 1e-5 (1e-10 in float64) for others.
+        family: its family.
+        split: the split of its tasks.
+        tolerance: largest difference of logits; None: 0 for references, 1e-5 (1e-10 in float64) for others.
     """
     for check in AGENT_CHECKS.values():
         check(agent, family, split, tolerance=tolerance)

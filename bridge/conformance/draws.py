@@ -1,9 +1,8 @@
-"""The rules for what an agent draws: from what it says, and by noise that tells it nothing.
+"""The rules for an agent's draws: they follow its decisions' distributions, and their noise contains no information.
 
-Both are tests of chance. An agent that keeps the rule fails one of them with a probability of at most ``FALSE_ALARM``,
-whatever it is and however few trials are played: the bounds hold exactly, not for many trials alone. They are the
-inequality of Dvoretzky, Kiefer, Wolfowitz and Massart (1990) for the rule of decisions, and that of Hoeffding (1963)
-for sums of random signs for the other.
+Both are statistical tests. An agent that keeps the rule fails with a probability of at most ``FALSE_ALARM``, with any
+number of trials: the bounds are not asymptotic. They are the inequality of Dvoretzky, Kiefer, Wolfowitz and Massart
+(1990) for the first rule, and that of Hoeffding (1963) for sums of random signs for the second.
 
 Shape letters: B trials, A actions, D sides of a box, M decisions.
 """
@@ -15,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import special
+from scipy import special, stats
 from torch import Tensor
 
 from bridge import memory as tree
@@ -29,22 +27,22 @@ from bridge.noise import TrialNoise
 from bridge.rng import Rows
 
 FALSE_ALARM = 1e-6
-"""The probability that an agent that keeps one of these rules is said to break it."""
+"""The probability that an agent that keeps one of these rules fails it."""
 _DRAWN, _PAID = 1024, 256
-"""Trials whose draws are looked at, and whose returns."""
+"""Trials whose draws are tested, and whose returns."""
 _BYTES = 8 << 20
-"""Of memories: agents that remember much play fewer trials, and are looked at less closely."""
+"""Limit on the size of all memories: agents with large memories play fewer trials, so that the test is weaker."""
 _ROUNDED = 1e-4
-"""So near to a side of the box, in half widths, float32 does not tell draws apart that a tanh has squashed."""
+"""Distance from a side of the box, in half widths, below which float32 merges draws squashed by a tanh."""
 
 
-# --- from what an agent says ------------------------------------------------------------------------------------------
+# --- distributions ----------------------------------------------------------------------------------------------------
 
 
 @agent_rule
-def actions_are_drawn_as_said(probe: AgentProbe) -> None:
-    """Actions are drawn from what the decision gives as logits or params, by the card's decode_rule (softmax of the
-    logits for sample, of the logits over a temperature, or the highest logit for argmax)."""
+def actions_match_decisions(probe: AgentProbe) -> None:
+    """Actions are drawn from the decision's logits or params, by the card's decode_rule (softmax of the logits for
+    sample, of the logits over a temperature, or the highest logit for argmax)."""
     if probe.agent.card.decode_rule == "rule":
         return
     temperature = probe.agent.card.temperature
@@ -53,35 +51,30 @@ def actions_are_drawn_as_said(probe: AgentProbe) -> None:
         for moment in moments:
             _is_the_likeliest(moment)
         return
-    places = [
-        place for moment in moments if (place := _places(probe, moment, temperature)) is not None
-    ]
-    if not places:
+    places = (_places(probe, moment, temperature) for moment in moments)
+    known = [place for place in places if place is not None]
+    if not known:
         return
-    for found, what in zip(
-        torch.cat(places, 1), ("by how likely they are", "as they are numbered"), strict=True
-    ):
+    by_likelihood, by_number = torch.cat(known, 1)
+    for found, what in ((by_likelihood, "by likelihood"), (by_number, "by number")):
         distance, allowed = off_uniform(found), allowed_distance(found.numel())
         demand(
             distance <= allowed,
-            expected=f"{found.numel():,} actions within {allowed:.3f} of the probabilities said, summed over actions "
-            f"{what}",
+            expected=f"{found.numel():,} actions within {allowed:.3f} of the decision's probabilities, summed over "
+            f"actions {what}",
             found=f"{distance:.3f}",
-            remedy="Draw with rng.categorical(softmax(logits / temperature)), or say on the card how else "
-            "(decode_rule), and return the logits that were drawn from.",
+            remedy="Draw with rng.categorical(softmax(logits / temperature)), or set the card's decode_rule, and "
+            "return the logits of the draw.",
         )
 
 
 def off_uniform(found: Float[Tensor, " M"]) -> float:
-    """The largest distance between the share of numbers below any x and x itself."""
-    ordered, rank = found.sort().values, torch.arange(found.numel(), dtype=found.dtype)
-    return float(
-        torch.maximum(ordered - rank / found.numel(), (rank + 1) / found.numel() - ordered).max()
-    )
+    """The Kolmogorov-Smirnov distance between numbers in (0, 1) and the uniform distribution."""
+    return float(stats.ks_1samp(found.numpy(), stats.uniform.cdf, method="asymp").statistic)
 
 
 def allowed_distance(count: int, rate: float = FALSE_ALARM) -> float:
-    """The threshold that ``off_uniform`` of so many uniform numbers exceeds, in either of two orders, at ``rate``."""
+    """The threshold that ``off_uniform`` of ``count`` uniform numbers exceeds, in one of two orders, at ``rate``."""
     return math.sqrt(math.log(4 / rate) / (2 * count))
 
 
@@ -94,76 +87,68 @@ def _is_the_likeliest(moment: Moment) -> None:
         taken >= top - 1e-5 * top.abs().clamp(min=1.0),
         expected="the action of the highest logit",
         found=action,
-        remedy='Take logits.argmax(-1), or say decode_rule="sample".',
+        remedy='Take logits.argmax(-1), or set decode_rule="sample".',
         episode=moment.episode,
         step=moment.step,
     )
 
 
 def _places(probe: AgentProbe, moment: Moment, temperature: float) -> Float[Tensor, "2 M"] | None:
-    """Where each action stands among all that were possible, in (0, 1): uniform, if it was drawn as was said.
+    """The place of each action among all possible ones, in (0, 1); uniform if it was drawn from the decision.
 
-    The probability of the actions before it and a random share of its own, in two orders. (Sides of a box have one.)
+    It is the probability of the actions before it plus a random share of its own, in two orders (by likelihood and by
+    number; sides of a box have one order). None if the distribution is unknown.
     """
     decision = moment.decision
-    share = Rows.of("conformance/shares", torch.arange(len(decision.action))).at(
-        moment.episode, moment.step
-    )
+    rows = Rows.of("conformance/shares", torch.arange(len(decision.action)))
+    share = rows.at(moment.episode, moment.step)
     if decision.logits is not None:
         chance = (decision.logits.double() / temperature).softmax(-1)
         taken = chance.gather(-1, decision.action[:, None])
-        likelier, number = chance > taken, torch.arange(chance.shape[-1])
-        tied_before = (chance == taken) & (number < decision.action[:, None])
-        orders = (likelier | tied_before, number < decision.action[:, None])
-        before = torch.stack([(chance * order).sum(-1) for order in orders])
+        lower = torch.arange(chance.shape[-1]) < decision.action[:, None]
+        likelier = (chance > taken) | ((chance == taken) & lower)
+        before = torch.stack([(chance * order).sum(-1) for order in (likelier, lower)])
         return before + share.uniform(dtype=torch.float64) * taken.squeeze(-1)
     actions: Any = getattr(probe.agent, "actions", None)
     if decision.params is None or type(actions) not in _BELOW:
         return None
     half = (actions.high - actions.low).double() / 2
     side = ((decision.action.double() - actions.low) / half - 1).clamp(-1, 1)
-    below, taken = _BELOW[type(actions)](decision.params.double(), side, temperature)
+    below, taken = _BELOW[type(actions)](decision.params.double().movedim(-1, 0), side, temperature)
     found = (below + share.uniform(side.shape[-1], dtype=torch.float64) * taken).flatten()
     return torch.stack([found, found])
 
 
 def _beta(params: Tensor, side: Float[Tensor, "B D"], temperature: float) -> tuple[Tensor, Tensor]:
-    a, b = ((1 + (part - 1) / temperature).numpy() for part in params.unbind(-1))
-    return torch.from_numpy(
-        np.asarray(special.betainc(a, b, (1 + side.numpy()) / 2))
-    ), torch.zeros_like(side)
+    a, b = 1 + (params.numpy() - 1) / temperature
+    return torch.from_numpy(special.betainc(a, b, (1 + side.numpy()) / 2)), torch.zeros_like(side)
 
 
 def _clipped(
     params: Tensor, side: Float[Tensor, "B D"], temperature: float
 ) -> tuple[Tensor, Tensor]:
-    return _with_ends(
-        lambda value: torch.special.ndtr(_standard(params, value, temperature)), side, 1.0
-    )
+    return _with_ends(_normal_cdf(params, side.clamp(-1, 1), temperature), side, 1.0)
 
 
 def _squashed(
     params: Tensor, side: Float[Tensor, "B D"], temperature: float
 ) -> tuple[Tensor, Tensor]:
-    return _with_ends(
-        lambda value: torch.special.ndtr(_standard(params, value.atanh(), temperature)),
-        side,
-        1 - _ROUNDED,
-    )
+    edge = 1 - _ROUNDED
+    return _with_ends(_normal_cdf(params, side.clamp(-edge, edge).atanh(), temperature), side, edge)
+
+
+def _normal_cdf(params: Tensor, value: Tensor, temperature: float) -> Tensor:
+    mean, log_sd = params
+    return torch.special.ndtr((value - mean) / (log_sd.exp() * temperature**0.5))
 
 
 def _with_ends(
-    below: Callable[[Tensor], Tensor], side: Float[Tensor, "B D"], edge: float
+    below: Float[Tensor, "B D"], side: Float[Tensor, "B D"], edge: float
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-    """All that lies at an edge or beyond it as one, since it was clipped or rounded."""
-    high, low = side >= edge, side <= -edge
-    at = below(side.clamp(-edge, edge))
-    return torch.where(low, 0.0, at), torch.where(high, 1 - at, torch.where(low, at, 0.0))
-
-
-def _standard(params: Tensor, value: Tensor, temperature: float) -> Tensor:
-    mean, log_sd = params.unbind(-1)
-    return (value - mean) / (log_sd.exp() * temperature**0.5)
+    """Merge all values at an edge or beyond it, as they were clipped or rounded."""
+    low = side <= -edge
+    itself = torch.where(side >= edge, 1 - below, torch.where(low, below, 0.0))
+    return torch.where(low, 0.0, below), itself
 
 
 _BELOW: dict[type, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
@@ -171,23 +156,23 @@ _BELOW: dict[type, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
     spaces.ClippedGaussian: _clipped,
     spaces.SquashedGaussian: _squashed,
 }
-"""For agents whose ``actions`` says which distribution ``params`` are of: the probability of less than an action, each
-side in [-1, 1], and of the action itself (above 0 at bounds alone)."""
+"""By the class of an agent's ``actions``: the probability of less than an action, each side in [-1, 1], and of the
+action itself (above 0 only at bounds). Arguments: both parameters ``[2, B, D]``, the action, and the temperature."""
 
 
-# --- by noise that tells nothing --------------------------------------------------------------------------------------
+# --- noise ------------------------------------------------------------------------------------------------------------
 
 
 @agent_rule
 def noise_foretells_nothing(probe: AgentProbe) -> None:
-    """What an agent draws from says nothing of its task and of its environment's noise: with the noise of other trials
-    it earns as much."""
+    """An agent's noise has no information about its task or its environment's noise: with that of other trials its
+    mean return is the same."""
     own, others = (_returns(_played(probe, _PAID, first)[1]) for first in (0, _PAID))
     lead = (own - others).double()
     allowed = allowed_sum(lead) / len(lead)
     demand(
         float(lead.mean()) <= allowed,
-        expected=f"a mean return within {allowed:.3g} of the {float(others.mean()):.4g} that it earns with noise of "
+        expected=f"a mean return within {allowed:.3g} of {float(others.mean()):.4g}, its mean return with noise of "
         "other trials",
         found=f"{float(own.mean()):.4g} with its own",
         remedy="Draw from the rng that each verb is given, and read nothing else in it: neither its key nor a seed.",
@@ -195,12 +180,12 @@ def noise_foretells_nothing(probe: AgentProbe) -> None:
 
 
 def allowed_sum(lead: Float[Tensor, " B"], rate: float = FALSE_ALARM) -> float:
-    """What the sum of numbers of this size whose signs are chance exceeds with probability ``rate`` at most."""
+    """A bound that a sum of numbers of this size with random signs exceeds with probability ``rate`` at most."""
     return math.sqrt(2 * math.log(1 / rate) * float(lead.square().sum()))
 
 
 def _returns(episodes: Episodes) -> Float[Tensor, " B"]:
-    """What each trial earned."""
+    """The return of each trial."""
     return torch.stack([step.reward for steps in episodes for step in steps]).sum(0)
 
 
@@ -209,17 +194,13 @@ def _returns(episodes: Episodes) -> Float[Tensor, " B"]:
 
 @torch.no_grad()
 def _played(probe: AgentProbe, trials: int, first: int = 0) -> tuple[list[Moment], Episodes]:
-    """More trials (at most ``trials``, and as many as fit), played as an evaluation by seed 0 plays them.
+    """At most ``trials`` trials, as many as fit, played as in an evaluation with seed 0.
 
-    The agent draws as in the trials from ``first`` on.
+    The agent has the noise of the trials from ``first`` on.
     """
-    row_bytes = (
-        sum(leaf.nbytes for leaf in tree.leaves(Sitting(replace(probe, rows=2)).memory)) // 2 + 1
-    )
+    pair = tree.leaves(Sitting(replace(probe, rows=2)).memory)
+    row_bytes = sum(leaf.nbytes for leaf in pair) // 2 + 1
     many = replace(probe, rows=max(16, min(trials, _BYTES // row_bytes)))
     ids = torch.arange(many.rows)
-    return play(
-        Sitting(
-            many, noise=TrialNoise(TrialNoise.of(0, ids).env, TrialNoise.of(0, first + ids).agent)
-        )
-    )
+    noise = TrialNoise(TrialNoise.of(0, ids).env, TrialNoise.of(0, first + ids).agent)
+    return play(Sitting(many, noise=noise))

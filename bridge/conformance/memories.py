@@ -1,4 +1,4 @@
-"""The rules for what an agent remembers, one function each: who writes it, whose it is, and what must be in it."""
+"""The rules for an agent's memory, one function each: its writers, its rows, and its content."""
 
 from __future__ import annotations
 
@@ -26,36 +26,39 @@ from bridge.conformance.rules import demand
 from bridge.protocol import Step, Trial
 
 _MANY_ROWS = 48
-"""Rows for the rule that asks whether anything reacts: a discrete action may keep still in a few."""
+"""Rows for the rule about the last reward: a discrete action may stay the same in a few rows."""
 _REACTING = 5
-"""In so many of these rows an agent must react to a reward before it is said to react."""
+"""Rows in which decisions must change with a reward before the agent counts as reacting to it."""
 
 
-# --- who writes it ----------------------------------------------------------------------------------------------------
+# --- writers ----------------------------------------------------------------------------------------------------------
 
 
 @agent_rule
 def act_only_reads(probe: AgentProbe) -> None:
-    """``act`` changes no leaf of the memory, and asked twice it decides the same."""
+    """``act`` changes no leaf of the memory, and decides the same when called twice."""
     sitting = Sitting(probe)
     for episode, steps in enumerate(probe.context[:2]):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            before = tree.fork(sitting.memory)
+            before = tree.leaves(tree.fork(sitting.memory))
             once, twice = (sitting.decide(episode, t, step.obs) for _ in range(2))
-            place = {"episode": episode, "step": t}
-            for old, new in zip(tree.leaves(before), tree.leaves(sitting.memory), strict=True):
-                remedy = "Hand what act computed to observe, as Decision.carry."
+            for old, new in zip(before, tree.leaves(sitting.memory), strict=True):
                 demand(
                     same_bits(old, new),
-                    expected="the memory from before act",
+                    expected="the memory as before act",
                     found=new,
-                    remedy=remedy,
-                    **place,
+                    remedy="Pass results of act to observe, as Decision.carry.",
+                    episode=episode,
+                    step=t,
                 )
-            same, remedy = once.action == twice.action, "Draw only from the rng that act is given."
             demand(
-                same, expected="the same action twice", found=twice.action, remedy=remedy, **place
+                once.action == twice.action,
+                expected="the same action twice",
+                found=twice.action,
+                remedy="Draw only from the rng that act is given.",
+                episode=episode,
+                step=t,
             )
             sitting.observe(step)
         sitting.adapt(episode)
@@ -66,58 +69,40 @@ def shown_is_played(probe: AgentProbe) -> None:
     """A memory that was shown a context (begin and observe, never act) decides as one that played it."""
     played, episodes = play(Sitting(probe))
     shown = follow(Sitting(probe), episodes, aside=True)
-    alike(
-        probe,
-        shown,
-        played,
-        "Let observe alone write what was done; act may only compute it ahead, as carry.",
-    )
+    remedy = "Let observe alone write transitions; act may only precompute, as carry."
+    alike(probe, shown, played, remedy)
 
 
 @agent_rule
 def carry_is_a_cache(probe: AgentProbe) -> None:
-    """With ``act``'s carry handed to ``observe`` or without it, the decisions that follow are the same."""
+    """With ``act``'s carry given to ``observe`` or without it, the decisions that follow are the same."""
     with_carry, episodes = play(Sitting(probe))
     without = follow(Sitting(probe), episodes)
-    alike(
-        probe,
-        without,
-        with_carry,
-        "Let observe compute what carry would have held when it is None.",
-    )
+    alike(probe, without, with_carry, "Let observe compute the content of carry if it is None.")
 
 
 @agent_rule
 def absorb_is_observe(probe: AgentProbe) -> None:
-    """Where an agent has ``absorb``, showing it many steps at once equals observing them one by one."""
+    """If an agent has ``absorb``, showing it many steps at once equals observing them one by one."""
     if not hasattr(probe.agent, "absorb"):
         return
     some_dead = [[half for step in steps for half in halves(step)] for steps in probe.context]
     for episodes in (probe.context, some_dead):
         longest = max(map(len, episodes))
         for cut in sorted({1, longest // 2 or 1, longest}):
-            one_by_one, at_once = (
-                _after(cut, Sitting(probe), episodes, absorb) for absorb in (False, True)
-            )
-            alike(
-                probe,
-                at_once,
-                one_by_one,
-                f"absorb of {cut} steps must write what as many observe calls write.",
-            )
+            one_by_one = follow(Sitting(probe), episodes)
+            decided = [moment for moment in one_by_one if moment.step == 0 or moment.step >= cut]
+            remedy = f"absorb of {cut} steps must write the same as {cut} calls of observe."
+            alike(probe, _absorbed(Sitting(probe), episodes, cut), decided, remedy)
 
 
-def _after(cut: int, sitting: Sitting, episodes: Episodes, absorb: bool) -> list[Moment]:
-    """Decide first thing in each episode, show its first ``cut`` steps (perhaps at once), then go on step by step."""
+def _absorbed(sitting: Sitting, episodes: Episodes, cut: int) -> list[Moment]:
+    """As ``follow``, with the first ``cut`` steps of each episode absorbed at once, after the first decision."""
     moments = []
     for episode, steps in enumerate(episodes):
         sitting.begin(episode)
         moments.append(Moment(episode, 0, sitting.decide(episode, 0, steps[0].obs), None))
-        if absorb:
-            sitting.absorb(steps[:cut])
-        else:
-            for step in steps[:cut]:
-                sitting.observe(step)
+        sitting.absorb(steps[:cut])
         for t, step in enumerate(steps[cut:], start=cut):
             moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs), step.live))
             sitting.observe(step)
@@ -125,20 +110,19 @@ def _after(cut: int, sitting: Sitting, episodes: Episodes, absorb: bool) -> list
     return moments
 
 
-# --- whose it is ------------------------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------------------------------
 
 
 @agent_rule
 def fork_is_a_copy(probe: AgentProbe) -> None:
-    """A fork that goes on decides as if never forked, and whatever a fork does leaves the original as it was."""
+    """A fork that goes on decides as if never forked, and nothing that a fork does changes the original."""
     remedy = (
-        "Keep all that is known of a trial in tensors of its memory, never in a field of the agent."
+        "Keep the whole state of a trial in tensors of its memory, never in a field of the agent."
     )
     half = len(probe.context) // 2
     before, after = probe.context[:half], probe.context[half:]
-    never_forked = [
-        moment for moment in follow(Sitting(probe), probe.context) if moment.episode >= half
-    ]
+    whole = follow(Sitting(probe), probe.context)
+    never_forked = [moment for moment in whole if moment.episode >= half]
     sitting = Sitting(probe)
     follow(sitting, before)
     stranger, twins = sitting.forked(), sitting.forked(copies=2)
@@ -150,10 +134,11 @@ def fork_is_a_copy(probe: AgentProbe) -> None:
 
 def _exchanged(episodes: Episodes) -> Episodes:
     """The same episodes with every reward and action taken from the next row."""
-    return [
-        [s._replace(reward=s.reward.roll(1, 0), action=s.action.roll(1, 0)) for s in steps]
-        for steps in episodes
-    ]
+
+    def exchanged(step: Step) -> Step:
+        return step._replace(reward=step.reward.roll(1, 0), action=step.action.roll(1, 0))
+
+    return [list(map(exchanged, steps)) for steps in episodes]
 
 
 @agent_rule
@@ -164,25 +149,19 @@ def rows_are_independent(probe: AgentProbe) -> None:
     remedy = "Let no operation mix rows: no batch statistics, no scalar that one row sets for all, one rng a row."
     for index in ([0], [last], list(range(last, -1, -1)), [last // 2, last]):
         rows = torch.tensor(index)
-        alike(
-            probe,
-            follow(Sitting(probe, rows), rows_of(probe.context, rows)),
-            whole,
-            remedy,
-            rows=rows,
-        )
+        alone = follow(Sitting(probe, rows), rows_of(probe.context, rows))
+        alike(probe, alone, whole, remedy, rows=rows)
 
 
 @agent_rule
 def dead_rows_change_nothing(probe: AgentProbe) -> None:
-    """A step with live=False leaves its row as if the step had not been, while the live rows go on."""
-    expected, found = (
-        follow(Sitting(probe), probe.context, halved=halved) for halved in (False, True)
-    )
+    """A step with live=False does not change its row, while the live rows go on."""
+    expected = follow(Sitting(probe), probe.context)
+    found = follow(Sitting(probe), probe.context, halved=True)
     alike(probe, found, expected, "End observe with bridge.memory.where(step.live, new, old).")
 
 
-# --- what must be in it -----------------------------------------------------------------------------------------------
+# --- content ----------------------------------------------------------------------------------------------------------
 
 
 @agent_rule
@@ -194,13 +173,13 @@ def last_reward_is_kept(probe: AgentProbe) -> None:
         return
     trial = Trial(len(episodes), max(map(len, episodes)))
     shown, last, earlier = (
-        _openings(Sitting(many, trial=trial), [*episodes[:-2], steps, *episodes[-1:]])
-        for steps in (episodes[-2], *_paid_otherwise(episodes))
+        _openings(Sitting(many, trial=trial), [*episodes[:-2], steps, episodes[-1]])
+        for steps in (episodes[-2], *_other_rewards(episodes))
     )
     demand(
         reacting(earlier, shown) < _REACTING or reacting(last, shown) > 0,
         expected="decisions that change with the reward that ended the last episode, as with the reward a step earlier",
-        found="none that does",
+        found="none",
         episode=len(episodes) - 1,
         step=0,
         remedy="Do not clear the last reward at the start of an episode: it comes with the first observation.",
@@ -208,35 +187,32 @@ def last_reward_is_kept(probe: AgentProbe) -> None:
 
 
 def _openings(sitting: Sitting, episodes: Episodes) -> list[Moment]:
-    """What an agent with logits decides first in the last episode; all of it from others: actions may keep still."""
+    """The first decision of the last episode if it has logits; else all, as single actions may stay the same."""
     inside = [moment for moment in follow(sitting, episodes) if moment.episode + 1 == len(episodes)]
     return inside if inside[0].decision.logits is None else inside[:1]
 
 
 def _paired(episodes: Episodes) -> Episodes:
-    """Two episodes of one step each as one of two: only then is there a reward a step before the last."""
+    """Pairs of one-step episodes as episodes of two steps, so that there is a reward before the last one."""
     never = torch.zeros_like(episodes[0][0].terminated)
     unended = [steps[0]._replace(terminated=never, truncated=never) for steps in episodes[::2]]
     return [[first, steps[0]] for first, steps in zip(unended, episodes[1::2], strict=False)]
 
 
-def _paid_otherwise(episodes: Episodes) -> Episodes:
-    """The last episode but one, twice: with another last reward in every row, and with another one a step earlier.
+def _other_rewards(episodes: Episodes) -> tuple[list[Step], list[Step]]:
+    """The last episode but one with another last reward in every row, and with another reward a step earlier.
 
-    The other reward is the lowest or highest of all that were seen, whichever is farther.
+    The other reward is the lowest or the highest of all episodes, whichever is farther.
     """
     rewards = torch.stack([step.reward for steps in episodes for step in steps])
     low, high = rewards.min(), rewards.max()
     high = torch.where(high > low, high, low + 1)
 
-    def paid_otherwise(step: Step, where: Tensor) -> Step:
-        other = torch.where(step.reward - low < high - step.reward, high, low)
-        return step._replace(reward=torch.where(where, other, step.reward))
+    def other(step: Step, rows: Tensor) -> Step:
+        reward = torch.where(step.reward - low < high - step.reward, high, low)
+        return step._replace(reward=torch.where(rows, reward, step.reward))
 
     steps = episodes[-2]
     ends = [step.terminated | step.truncated for step in steps]
     before = [*ends[1:], ends[0] & False]
-    return [
-        [paid_otherwise(*pair) for pair in zip(steps, where, strict=True)]
-        for where in (ends, before)
-    ]
+    return list(map(other, steps, ends)), list(map(other, steps, before))

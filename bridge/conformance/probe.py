@@ -1,7 +1,7 @@
-"""How an agent is probed: played, or shown recorded steps, with what it decides written down at every step.
+"""Probes of an agent: it plays, or is shown recorded steps, and its decision at every step is recorded.
 
-Two ways to treat an agent are the same when the *decisions that follow* are the same; memories may differ (a cache may
-hold stale entries). References decide bitwise alike; networks give logits alike to rounding.
+Two ways to treat an agent are equivalent if the *decisions that follow* are the same; memories may differ (a cache may
+have stale entries). Decisions of references are bitwise equal, logits of networks equal up to rounding.
 
 Shape letters: B trials.
 """
@@ -29,23 +29,22 @@ from bridge.tasks.base import TaskFamily, Tasks
 
 _STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
 _TOLERANCE = {torch.float64: 1e-10}
-_ROUNDED_ACTIONS = (
-    0.05  # logits that differ by rounding may tip a draw: one action in twenty is forgiven
-)
+_ROUNDED_ACTIONS = 0.05
+"""Share of actions that may differ if logits are equal up to rounding, which may change a draw."""
 
 Episodes = list[list[Step]]
 
 
 @dataclass(frozen=True, eq=False)
 class AgentProbe:
-    """An agent, what it plays, and how it is compared.
+    """An agent, its tasks, and the tolerance of comparisons.
 
     Attributes:
-        agent: who is checked.
-        family: what is played.
-        split: the tasks that are played.
+        agent: the agent.
+        family: its family.
+        split: the split of its tasks.
         rows: trials in a batch.
-        tolerance: of logits; None: 0 for references, 1e-5 in float32 and 1e-10 in float64 for others.
+        tolerance: tolerance of logits; None: 0 for references, 1e-5 in float32 and 1e-10 in float64 for others.
     """
 
     agent: Any
@@ -77,19 +76,19 @@ class AgentProbe:
 
     @cached_property
     def context(self) -> Episodes:
-        """What is shown to agents: a trial of the random agent."""
+        """Steps to show to agents: a trial of the random agent."""
         other = AgentProbe(Random(self.family), self.family, self.split, self.rows)
         return play(Sitting(other))[1]
 
     def tolerance_of(self, values: Tensor) -> float:
-        """How far two values of the same decision may lie apart."""
+        """The largest difference allowed between two values of the same decision."""
         if self.tolerance is not None:
             return self.tolerance
         return 0.0 if self.agent.card.reference else _TOLERANCE.get(values.dtype, 1e-5)
 
 
 def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
-    """A rule as a function of an agent (or of a function that makes one), a family and a split."""
+    """A rule as a function of an agent (or a function that makes one), a family and a split."""
     guarded = rule(check)
 
     def checked(
@@ -103,7 +102,7 @@ def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
 
 
 class Moment(NamedTuple):
-    """One decision of every row, and where it was taken; ``live`` rows are those whose decision counts."""
+    """A decision of every row, its episode and step; only decisions of ``live`` rows count."""
 
     episode: int
     step: int
@@ -124,8 +123,8 @@ class Sitting:
         self.probe, self.agent = probe, probe.agent
         self.trial = trial or probe.trial
         self.noise, self.tasks = (noise or probe.noise)[index], tree.select(probe.tasks, index)
-        told = clues(self.agent, probe.family, probe.split, self.tasks)
-        self.memory: Any = self.agent.start(told, self.trial, self.noise.agent.at("start"))
+        given = clues(self.agent, probe.family, probe.split, self.tasks)
+        self.memory: Any = self.agent.start(given, self.trial, self.noise.agent.at("start"))
 
     def forked(self, copies: int = 1) -> Sitting:
         """The same trials once more (or ``copies`` times), with a fork of the memory."""
@@ -136,36 +135,33 @@ class Sitting:
         return twin
 
     def begin(self, episode: int) -> None:
-        """Before each episode."""
-        self.memory = self.agent.begin(
-            self.memory, self.noise.agent.at(episode, "begin"), episode=episode
-        )
+        """``begin``, before each episode."""
+        rng = self.noise.agent.at(episode, "begin")
+        self.memory = self.agent.begin(self.memory, rng, episode=episode)
 
     def decide(
         self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
     ) -> Decision:
-        """``act``, on a fork that is thrown away if ``aside``."""
+        """``act``; if ``aside``, on a fork of the memory that is then discarded."""
         memory = tree.fork(self.memory) if aside else self.memory
         return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=explore)
 
     def observe(self, step: Step, carry: Any = None) -> None:
-        """Within an episode."""
+        """``observe``, within an episode."""
         self.memory = self.agent.observe(self.memory, step, carry)
 
     def absorb(self, steps: list[Step]) -> None:
-        """Many observes in one call, for agents that have it."""
+        """``absorb``, many steps in one call, for agents that have it."""
         self.memory = self.agent.absorb(self.memory, steps)
 
     def adapt(self, episode: int) -> None:
-        """After each episode."""
-        last = episode + 1 == self.trial.episodes
-        self.memory = self.agent.adapt(
-            self.memory, self.noise.agent.at(episode, "adapt"), episode=episode, last=last
-        )
+        """``adapt``, after each episode."""
+        rng, last = self.noise.agent.at(episode, "adapt"), episode + 1 == self.trial.episodes
+        self.memory = self.agent.adapt(self.memory, rng, episode=episode, last=last)
 
 
 def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
-    """Play whole trials as the evaluator does; what was decided, and what happened."""
+    """Play whole trials as the evaluator does; returns all decisions and all transitions."""
     family, tasks = sitting.probe.family, sitting.tasks
     moments: list[Moment] = []
     episodes: Episodes = []
@@ -199,22 +195,21 @@ def follow(
     aside: bool = False,
     halved: bool = False,
 ) -> list[Moment]:
-    """Show recorded steps and ask for a decision before each; the steps go on as recorded, whatever was decided.
+    """Show recorded steps and return a decision before each; decisions do not change the steps.
 
     Args:
-        sitting: who is asked.
-        episodes: what is shown.
+        sitting: the agent in its trials.
+        episodes: the recorded steps.
         first: the number of the first of these episodes.
-        aside: ask a fork that is thrown away, so that the memory never acts.
+        aside: decide on a fork that is then discarded, so that the memory never acts.
         halved: show every step in two ``halves``.
     """
     moments: list[Moment] = []
     for episode, steps in enumerate(episodes, start=first):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            moments.append(
-                Moment(episode, t, sitting.decide(episode, t, step.obs, aside=aside), step.live)
-            )
+            decision = sitting.decide(episode, t, step.obs, aside=aside)
+            moments.append(Moment(episode, t, decision, step.live))
             for part in halves(step) if halved else (step,):
                 sitting.observe(part)
         sitting.adapt(episode)
@@ -229,7 +224,7 @@ def halves(step: Step) -> tuple[Step, Step]:
 
 
 def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:
-    """``step`` in the rows that act; the others stand still ``here``, as the evaluator marks dead rows."""
+    """``step`` in the rows that act; the others stand still ``here``, in the evaluator's form of dead rows."""
     still = Step(here, step.action, torch.zeros_like(step.reward), here, acts & False, acts & False)
     return Step(*tree.where(acts, step[:6], still[:6]), live=acts)
 
@@ -248,25 +243,22 @@ def alike(
     rows: Int[Tensor, " n"] | None = None,
     exact: bool = False,
 ) -> None:
-    """Demand that two runs decided the same; ``rows`` are those of ``expected`` that ``found`` holds, in its order."""
-    tipped, total = 0, 0
+    """Demand that two runs made the same decisions; row i of ``found`` is row ``rows[i]`` of ``expected``."""
+    rounded, total = 0, 0
     for ours, theirs in zip(found, expected, strict=True):
         for name in ("logits", "params", "action"):
             a, b = getattr(ours.decision, name), getattr(theirs.decision, name)
             if a is None and b is None:
                 continue
-            b = b if rows is None or b is None else b[rows]
-            bad = (
-                _unlike(a, b, 0.0 if exact else probe.tolerance_of(a), ours.live)
-                .nonzero()
-                .flatten()
-            )
+            if rows is not None and b is not None:
+                b = b[rows]
+            tolerance = 0.0 if exact else probe.tolerance_of(a)
+            bad = _unlike(a, b, tolerance, ours.live).nonzero().flatten().tolist()
             if name == "action" and not exact and _rounds(probe, ours.decision):
-                tipped, total = tipped + len(bad), total + len(a)
-                if tipped <= max(1, _ROUNDED_ACTIONS * total):
+                rounded, total = rounded + len(bad), total + len(a)
+                if rounded <= max(1, _ROUNDED_ACTIONS * total):
                     continue
-            if len(bad):
-                row = int(bad[0])
+            for row in bad:
                 demand(
                     False,
                     expected=f"{name} {_shown(b, row)}",
@@ -279,7 +271,7 @@ def alike(
 
 
 def _rounds(probe: AgentProbe, decision: Decision) -> bool:
-    """Whether a draw from these logits may tip: they were found alike, but only to rounding."""
+    """True if a draw from these logits may change, as they are equal only up to rounding."""
     logits = decision.logits
     return (
         logits is not None
@@ -289,26 +281,26 @@ def _rounds(probe: AgentProbe, decision: Decision) -> bool:
 
 
 def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:
-    """How many live rows decided differently at all in some moment (logits where given, else actions)."""
+    """The number of live rows that decided differently in some moment (logits if given, else actions)."""
     rows = torch.zeros(len(expected[0].decision.action), dtype=torch.bool)
     for ours, theirs in zip(found, expected, strict=True):
         name = "action" if ours.decision.logits is None else "logits"
-        rows |= _unlike(
-            getattr(ours.decision, name), getattr(theirs.decision, name), 0.0, ours.live
-        )
+        a, b = getattr(ours.decision, name), getattr(theirs.decision, name)
+        rows |= _unlike(a, b, 0.0, ours.live)
     return int(rows.sum())
 
 
 def _unlike(
     a: Tensor | None, b: Tensor | None, tolerance: float, live: Tensor | None
 ) -> Bool[Tensor, " B"]:
-    """The live rows where ``a`` and ``b`` differ by more than the tolerance (absolute, and relative above 1)."""
+    """True for the live rows in which ``a`` and ``b`` differ by more than the tolerance (relative above 1)."""
     if a is None or b is None or a.shape != b.shape:
         return torch.ones(1, dtype=torch.bool)
     same = a == b
     if a.is_floating_point():
         same |= (a - b).abs() <= tolerance * b.abs().clamp(min=1.0)
-    return ~per_row(same) if live is None else ~per_row(same) & live
+    unlike = ~per_row(same)
+    return unlike if live is None else unlike & live
 
 
 def _shown(values: Tensor | None, row: int) -> str:

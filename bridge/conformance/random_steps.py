@@ -1,4 +1,4 @@
-"""How a family is probed: the first steps of an episode under random actions, with all that went into each step.
+"""The first steps of episodes of a family under random actions, with all arguments and results of each step.
 
 Shape letters: B rows.
 """
@@ -26,9 +26,10 @@ _STEPS = 12
 
 
 class Moment(NamedTuple):
-    """One step of a walk: where it began, what was done, under which noise, and what came of it."""
+    """One step: the arguments of ``TaskFamily.step``, the observation before it, and its outcome."""
 
     t: int
+    tasks: Tasks
     state: Any
     obs: Tensor
     action: Tensor
@@ -36,17 +37,11 @@ class Moment(NamedTuple):
     outcome: Outcome
 
     def step(self) -> Step:
-        """As the contract has it, with no time-out."""
+        """The transition in the contract's form, without a time-out."""
         never = torch.zeros(len(self.action), dtype=torch.bool)
-        ended = self.outcome.terminated
-        return Step(
-            self.obs,
-            self.action,
-            self.outcome.reward,
-            self.outcome.obs,
-            never if ended is None else ended,
-            never,
-        )
+        _, obs, reward, ended = self.outcome
+        terminated = never if ended is None else ended
+        return Step(self.obs, self.action, reward, obs, terminated, never)
 
 
 def noise_of(rows: Int[Tensor, " B"]) -> Rows:
@@ -54,24 +49,32 @@ def noise_of(rows: Int[Tensor, " B"]) -> Rows:
     return Rows.of("conformance", rows)
 
 
-def tasks_of(family: TaskFamily, split: str, rows: int = ROWS) -> tuple[Tasks, Rows]:
-    """The first tasks of a split and the noise of as many rows."""
-    ids = torch.arange(rows)
-    return family.sample(split, ids), noise_of(ids)
-
-
 def walk(
-    family: TaskFamily, split: str, tasks: Tasks, noise: Rows, steps: int = _STEPS
+    family: TaskFamily,
+    split: str = "id",
+    tasks: Tasks | None = None,
+    noise: Rows | None = None,
+    steps: int = _STEPS,
 ) -> Iterator[Moment]:
-    """The first steps of an episode; rows that end go on, since nobody masks them here."""
+    """The first steps of an episode of the first tasks (or of these); rows that end go on, as nothing masks them."""
+    rows = torch.arange(ROWS)
+    tasks = family.sample(split, rows) if tasks is None else tasks
+    noise = noise_of(rows) if noise is None else noise
     state, obs = family.reset(tasks, noise.at("reset"))
     agent = Random(family)
     for t in range(min(steps, family.trial(split).horizon)):
         action = agent.act(None, obs, noise.at("act", t), explore=True).action
         here = noise.at("step", t)
         outcome = family.step(tasks, state, action, here)
-        yield Moment(t, state, obs, action, here, outcome)
+        yield Moment(t, tasks, state, obs, action, here, outcome)
         state, obs = outcome.state, outcome.obs
+
+
+def walk_everywhere(family: TaskFamily) -> Iterator[tuple[str, Moment]]:
+    """``walk`` on every split, each step with the name of its split."""
+    for split in family.splits:
+        for moment in walk(family, split):
+            yield split, moment
 
 
 def other_action(family: TaskFamily, action: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Noise that writes down what was drawn from it."""
+"""Noise that records all draws."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -12,9 +13,10 @@ from bridge.rng import Rows
 
 @dataclass(frozen=True, eq=False)
 class RecordedNoise(Rows):
-    """Rows whose every draw, of these and of all streams named from them, is logged."""
+    """Rows that log every draw from them and from all streams named from them."""
 
-    log: list[tuple[int | Tensor, Tensor, tuple[int, ...]]] = field(default_factory=list)
+    log: list[tuple[Any, list[int], tuple[int, ...]]] = field(default_factory=list)
+    """Stream, rows and shape of each draw, in order."""
 
     @classmethod
     def of_rows(cls, rows: Rows) -> RecordedNoise:
@@ -33,17 +35,10 @@ class RecordedNoise(Rows):
         return self._log_to(super().fork(copies))
 
     def bits(self, *shape: int) -> Int[Tensor, "B *shape"]:
-        """Every law draws its bits here."""
-        self.log.append((self.salt, self.key, shape))
+        """The bits that all distributions are made of; logs the draw."""
+        salt = self.salt.tolist() if isinstance(self.salt, Tensor) else self.salt
+        self.log.append((salt, self.key.tolist(), shape))
         return super().bits(*shape)
-
-    def draws(self) -> list[tuple]:
-        """What was drawn: stream and rows and shape of each draw, in order, as plain values."""
-        plain = (
-            (salt.tolist() if isinstance(salt, Tensor) else salt, key.tolist(), shape)
-            for salt, key, shape in self.log
-        )
-        return list(plain)
 
     def _log_to(self, rows: Rows) -> RecordedNoise:
         return RecordedNoise(rows.key, rows.salt, self.log)

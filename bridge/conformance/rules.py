@@ -1,4 +1,4 @@
-"""What a rule is: a function whose docstring states it in one sentence, and whose error says how to mend the breach."""
+"""Rules: functions whose docstring states the rule in one sentence, and whose error contains a remedy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Subject = TypeVar("Subject")
 
 
 class Breach(Exception):  # noqa: N818 (it never leaves this package: `rule` turns it into a ContractError)
-    """What a rule expected, what it found, where, and the remedy."""
+    """The message of a broken rule: expected, found, place and remedy."""
 
 
 class Verdict(NamedTuple):
-    """What came of one rule."""
+    """The result of one rule; ``error`` is None if it holds."""
 
     rule: str
     sentence: str
@@ -33,17 +33,15 @@ def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
 
     @functools.wraps(check)
     def checked(subject: Subject) -> None:
+        name = getattr(subject, "id", None) or str(subject)
+        rule = f"{rule_name(check)}: {sentence(check)}"
         try:
             check(subject)
         except Breach as breach:
-            raise ContractError(
-                f"{_name(subject)} breaks {rule_name(check)}: {sentence(check)} {breach}"
-            ) from None
+            raise ContractError(f"{name} breaks {rule} {breach}") from None
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
-            raise ContractError(
-                f"{_name(subject)} fails under {rule_name(check)}: {sentence(check)} {found}"
-            ) from error
+            raise ContractError(f"{name} fails under {rule} {found}") from error
 
     return checked
 
@@ -51,26 +49,72 @@ def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
 def demand(
     good: bool | Tensor, *, expected: str, found: Any, remedy: str, **place: int | None
 ) -> None:
-    """Raise unless ``good``; of a mask that leads with rows, the first bad row is named and shown of ``found``.
+    """Raise unless ``good``.
 
-    ``place`` says where: row, episode, step.
+    Args:
+        good: a condition, or one a row; the error then names the first row without it, and its entry of ``found``.
+        expected: the expectation, in words.
+        found: the offending value.
+        remedy: a sentence.
+        place: numbers of row, episode and step, for the error.
     """
     if isinstance(good, Tensor):
         bad = (~per_row(good)).nonzero().flatten()
         if not len(bad):
             return
-        place = {"row": int(bad[0]), **place}
-        found = found[int(bad[0])].tolist() if isinstance(found, Tensor) else found
+        row = int(bad[0])
+        place = {"row": row, **place}
+        found = found[row].tolist() if isinstance(found, Tensor) else found
     elif good:
         return
     where = ", ".join(f"{name} {n}" for name, n in place.items() if n is not None)
-    raise Breach(f"{f'At {where}: e' if where else 'E'}xpected {expected}, found {found}. {remedy}")
+    begin = f"At {where}: expected" if where else "Expected"
+    raise Breach(f"{begin} {expected}, found {found}. {remedy}")
+
+
+def demand_form(
+    tensor: Tensor,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    what: str,
+    remedy: str,
+    **place: int | None,
+) -> None:
+    """Demand that ``what`` has this dtype and shape."""
+    demand(
+        tensor.dtype == dtype and tuple(tensor.shape) == shape,
+        expected=f"{what} {dtype} {shape}",
+        found=f"{tensor.dtype} {tuple(tensor.shape)}",
+        remedy=remedy,
+        **place,
+    )
+
+
+def demand_within(
+    space: Discrete | Box, values: Tensor, what: str, remedy: str, **place: int | None
+) -> None:
+    """Demand that ``values``, one a row, lie in ``space``."""
+    low, high = space_bounds(space, values.dtype)
+    demand(
+        (values >= low) & (values <= high),
+        expected=f"{what} from {low.tolist()} to {high.tolist()}",
+        found=values,
+        remedy=remedy,
+        **place,
+    )
 
 
 def space_bounds(space: Discrete | Box, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The least and greatest value, ``[]`` for integers or ``[D]``."""
+    """The least and greatest values, ``[]`` for integers or ``[D]``."""
     low, high = (0, space.n - 1) if isinstance(space, Discrete) else (space.low, space.high)
     return torch.tensor(low, dtype=dtype), torch.tensor(high, dtype=dtype)
+
+
+def value_form(space: Discrete | Box, rows: int) -> tuple[torch.dtype, tuple[int, ...]]:
+    """The dtype and the shape of ``rows`` values of ``space``."""
+    if isinstance(space, Discrete):
+        return torch.int64, (rows,)
+    return torch.float32, (rows, len(space.low))
 
 
 def listed(*checks: Callable[..., None]) -> dict[str, Callable[..., None]]:
@@ -79,14 +123,14 @@ def listed(*checks: Callable[..., None]) -> dict[str, Callable[..., None]]:
 
 
 def verdicts(checks: Mapping[str, Callable[..., None]], *subject: Any) -> Iterator[Verdict]:
-    """Run the rules one by one and say what came of each; none stops the others."""
+    """Run all rules one by one and yield the result of each; a broken rule does not stop the others."""
     for name, check in checks.items():
+        found = None
         try:
             check(*subject)
         except ContractError as error:
-            yield Verdict(name, sentence(check), error)
-        else:
-            yield Verdict(name, sentence(check), None)
+            found = error
+        yield Verdict(name, sentence(check), found)
 
 
 def sentence(check: Callable) -> str:
@@ -95,9 +139,5 @@ def sentence(check: Callable) -> str:
 
 
 def rule_name(check: Callable) -> str:
-    """What a rule is called: the name of its function."""
+    """The name of a rule, which is that of its function."""
     return getattr(check, "__name__", repr(check))
-
-
-def _name(subject: object) -> str:
-    return getattr(subject, "id", None) or str(subject)

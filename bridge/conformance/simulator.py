@@ -1,4 +1,4 @@
-"""The rules for how a family plays: what ``reset`` and ``step`` return, and what the evaluator asks of it."""
+"""The rules for a family's simulator, one function each: ``reset``, ``step``, and the evaluator's other methods."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from bridge.conformance.random_steps import (
     demand_same,
     noise_of,
     other_action,
-    tasks_of,
     walk,
+    walk_everywhere,
 )
 from bridge.conformance.recorded_noise import RecordedNoise
-from bridge.conformance.rules import demand, rule, space_bounds
-from bridge.conformance.snapshot import global_noise, other_python_noise
+from bridge.conformance.rules import demand, demand_form, demand_within, rule, value_form
+from bridge.conformance.snapshot import no_global_draws, other_python_noise
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
 from bridge.references.random import Random
-from bridge.rng import Rows
-from bridge.tasks.base import Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily
 
 _REPEATS, _GROUPS = 1024, 4
 _BOUNDED_ROWS = 128
 
 
-# --- what comes out ---------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 @rule
@@ -40,98 +39,66 @@ def every_split_plays(family: TaskFamily) -> None:
     """Every split has a trial of whole numbers, and an episode whose state leads with the trials."""
     for split in family.splits:
         trial = family.trial(split)
-        whole = all(isinstance(bound, int) and bound >= 1 for bound in trial)
         demand(
-            whole,
+            all(isinstance(bound, int) and bound >= 1 for bound in trial),
             expected=f"whole numbers >= 1 on {split}",
             found=trial,
             remedy="Round and clip the axis.",
         )
-        for moment in walk(family, split, *tasks_of(family, split)):
-            for leaf in tree.leaves((moment.state, moment.outcome.state)):
-                leads = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == ROWS
-                expected = f"a state of tensors [{ROWS}, ...] on {split}"
-                demand(
-                    leads,
-                    expected=expected,
-                    found=leaf,
-                    remedy="Give every row its own state.",
-                    step=moment.t,
-                )
+    for split, moment in walk_everywhere(family):
+        for leaf in tree.leaves((moment.state, moment.outcome.state)):
+            demand(
+                isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == ROWS,
+                expected=f"a state of tensors [{ROWS}, ...] on {split}",
+                found=leaf,
+                remedy="Give every row its own state.",
+                step=moment.t,
+            )
 
 
 @rule
 def observations_fit(family: TaskFamily) -> None:
     """Every observation, the first too, lies in the observation space, with its shape and dtype."""
-    dtype = torch.int64 if isinstance(family.observation, Discrete) else torch.float32
-    low, high = space_bounds(family.observation, dtype)
-    shape = (ROWS, *low.shape)
-    for split in family.splits:
-        for moment in walk(family, split, *tasks_of(family, split)):
-            for t, obs in ((moment.t, moment.obs), (moment.t + 1, moment.outcome.obs)):
-                demand(
-                    tuple(obs.shape) == shape and obs.dtype == dtype,
-                    expected=f"{dtype} {shape} on {split}",
-                    found=f"{obs.dtype} {tuple(obs.shape)}",
-                    remedy="Return one a row, as the space says.",
-                    step=t,
-                )
-                demand(
-                    (obs >= low) & (obs <= high),
-                    expected=f"{low.tolist()} to {high.tolist()} on {split}",
-                    found=obs,
-                    remedy="Widen the space or clip the state.",
-                    step=t,
-                )
+    space = family.observation
+    for split, moment in walk_everywhere(family):
+        for t, obs in ((moment.t, moment.obs), (moment.t + 1, moment.outcome.obs)):
+            what = f"observations on {split}"
+            remedy = "Return an observation a row, as declared by the space."
+            demand_form(obs, *value_form(space, ROWS), what, remedy, step=t)
+            demand_within(space, obs, what, "Widen the space or clip the state.", step=t)
 
 
 @rule
 def rewards_fit(family: TaskFamily) -> None:
     """Rewards are finite float32, one a row; success is None or a bool a row."""
-    for split in family.splits:
-        tasks, noise = tasks_of(family, split)
-        for moment in walk(family, split, tasks, noise):
-            reward, won = moment.outcome.reward, family.success(tasks, moment.step())
-            demand(
-                reward.dtype == torch.float32 and tuple(reward.shape) == (ROWS,),
-                expected=f"rewards torch.float32 ({ROWS},) on {split}",
-                found=f"{reward.dtype} {tuple(reward.shape)}",
-                remedy="Return one a row.",
-                step=moment.t,
-            )
-            expected = f"finite rewards on {split}"
-            demand(
-                reward.isfinite(),
-                expected=expected,
-                found=reward,
-                remedy="Bound them.",
-                step=moment.t,
-            )
-            demand(
-                won is None or (won.dtype == torch.bool and tuple(won.shape) == (ROWS,)),
-                expected=f"success torch.bool ({ROWS},) or None on {split}",
-                found=won,
-                remedy="Say of each row whether this step succeeded.",
-                step=moment.t,
-            )
+    for split, moment in walk_everywhere(family):
+        t, reward = moment.t, moment.outcome.reward
+        what = f"rewards on {split}"
+        demand_form(reward, torch.float32, (ROWS,), what, "Return one a row.", step=t)
+        demand(
+            reward.isfinite(),
+            expected=f"finite {what}",
+            found=reward,
+            remedy="Bound them.",
+            step=t,
+        )
+        success = family.success(moment.tasks, moment.step())
+        if success is not None:
+            what, remedy = f"success on {split}", "Return None, or True or False for each row."
+            demand_form(success, torch.bool, (ROWS,), what, remedy, step=t)
 
 
 @rule
 def endings_are_separate(family: TaskFamily) -> None:
-    """Rows are terminated before the horizon only in a family that ends early; time-outs are the evaluator's to say."""
+    """Rows are terminated before the horizon only in a family that ends early; the evaluator marks time-outs."""
     for split in ("id", *(name for name in family.splits if name.startswith("shift/horizon/"))):
         horizon = family.trial(split).horizon
-        for t, *_, outcome in walk(family, split, *tasks_of(family, split), steps=horizon):
-            flag = outcome.terminated
+        for moment in walk(family, split, steps=horizon):
+            t, flag = moment.t, moment.outcome.terminated
             if flag is None:
                 continue
-            demand(
-                flag.dtype == torch.bool and tuple(flag.shape) == (ROWS,),
-                expected=f"torch.bool ({ROWS},) or None",
-                found=f"{flag.dtype} {tuple(flag.shape)}",
-                remedy="Say of each row whether it ended.",
-                step=t,
-            )
+            remedy = "Return None, or True or False for each row."
+            demand_form(flag, torch.bool, (ROWS,), "terminated", remedy, step=t)
             demand(
                 ~flag | (family.ends_early or t + 1 == horizon),
                 expected=f"no end before step {horizon - 1} on {split}",
@@ -141,38 +108,33 @@ def endings_are_separate(family: TaskFamily) -> None:
             )
 
 
-# --- what goes in -----------------------------------------------------------------------------------------------------
+# --- dependence on arguments ------------------------------------------------------------------------------------------
 
 
 @rule
 def step_is_a_function(family: TaskFamily) -> None:
     """The same tasks, state, action and noise give the same outcome, and stepping changes none of them in place."""
-    tasks, noise = tasks_of(family, "id")
-    for t, state, _, action, here, outcome in walk(family, "id", tasks, noise):
+    for t, tasks, state, _, action, noise, outcome in walk(family):
         before = tree.fork((state, tasks, action))
-        again = family.step(tasks, state, action, here)
+        again = family.step(tasks, state, action, noise)
         demand_same(again, outcome, "the same outcome twice", "Keep no state in the family.", t)
-        remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still, and for who learns."
-        demand_same(
-            (state, tasks, action), before, "the state, tasks and action as they were", remedy, t
-        )
+        remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still and for learners."
+        after = (state, tasks, action)
+        demand_same(after, before, "an unchanged state, tasks and action", remedy, t)
 
 
 @rule
 def rows_are_independent(family: TaskFamily) -> None:
     """Row b plays the same, bit for bit, alone, in any batch, in any order."""
-    tasks, noise = tasks_of(family, "id")
-    whole = list(walk(family, "id", tasks, noise))
+    whole = list(walk(family))
     for index in SUBSETS:
         rows = torch.tensor(index)
-        for ours, among in zip(
-            walk(family, "id", tree.select(tasks, rows), noise[rows]), whole, strict=True
-        ):
-            expected = f"what rows {index} get among {ROWS}"
+        alone = walk(family, "id", tree.select(whole[0].tasks, rows), noise_of(rows))
+        for ours, theirs in zip(alone, whole, strict=True):
             demand_same(
                 ours.outcome,
-                tree.select(among.outcome, rows),
-                expected,
+                tree.select(theirs.outcome, rows),
+                f"the outcomes of rows {index} among {ROWS}",
                 "Let no operation mix rows.",
                 ours.t,
             )
@@ -180,38 +142,34 @@ def rows_are_independent(family: TaskFamily) -> None:
 
 @rule
 def draws_ignore_actions(family: TaskFamily) -> None:
-    """What is drawn does not depend on the actions: methods that meet in a state again meet the same noise."""
-    tasks, noise = tasks_of(family, "id")
-    for moment in walk(family, "id", tasks, noise):
-        draws = []
-        for action in (
-            moment.action,
-            other_action(family, moment.action),
-            moment.action[:1].expand_as(moment.action),
-        ):
-            traced = RecordedNoise.of_rows(moment.noise)
-            family.step(tasks, moment.state, action, traced)
-            draws.append(traced.draws())
+    """Draws do not depend on the actions: methods that meet in a state again have the same noise."""
+    for moment in walk(family):
+        other, first = other_action(family, moment.action), moment.action[:1]
+        logs = []
+        for action in (moment.action, other, first.expand_as(moment.action)):
+            noise = RecordedNoise.of_rows(moment.noise)
+            family.step(moment.tasks, moment.state, action, noise)
+            logs.append(noise.log)
         demand(
-            draws[0] == draws[1] == draws[2],
+            logs[0] == logs[1] == logs[2],
             expected="the same draws whatever the actions",
             found="others",
             remedy="Draw one uniform a variable, named without the action, through the inverse CDF.",
             step=moment.t,
         )
-    _meet_again(family, tasks, noise)
+    _meet_again(family)
 
 
-def _meet_again(family: TaskFamily, tasks: Tasks, noise: Rows) -> None:
-    """Two copies of each row act differently once; where their states coincide again, so do their outcomes."""
+def _meet_again(family: TaskFamily) -> None:
+    """Two copies of each row act differently once; if their states coincide again, so do their outcomes."""
     copy = None
     remedy = "Let an outcome depend on nothing but task, state, action and noise."
-    for t, state, _, action, here, outcome in walk(family, "id", tasks, noise):
+    for t, tasks, state, _, action, noise, outcome in walk(family):
         if copy is None:
-            copy = family.step(tasks, state, other_action(family, action), here).state
+            copy = family.step(tasks, state, other_action(family, action), noise).state
             continue
         met = same_rows(copy, state).nonzero().flatten()
-        ours = family.step(tasks, copy, action, here)
+        ours = family.step(tasks, copy, action, noise)
         expected = f"one outcome for rows {met.tolist()} that meet again"
         demand_same(tree.select(ours, met), tree.select(outcome, met), expected, remedy, t)
         copy = ours.state
@@ -219,31 +177,20 @@ def _meet_again(family: TaskFamily, tasks: Tasks, noise: Rows) -> None:
 
 @rule
 def dead_rows_stand_still(family: TaskFamily) -> None:
-    """A row that is not live keeps its state and observation and is paid nothing; the others go on as ever."""
-    tasks, noise = tasks_of(family, "id")
+    """A row that is not live keeps its state and observation and has reward 0; the others go on as before."""
     alive, dead = torch.arange(0, ROWS, 2), torch.arange(1, ROWS, 2)
-    live = torch.arange(ROWS) % 2 == 0
-    never = torch.zeros(ROWS, dtype=torch.bool)
+    live, never = torch.arange(ROWS) % 2 == 0, torch.zeros(ROWS, dtype=torch.bool)
     remedy = "Let the state be tensors that lead with the trials, so that bridge.memory.where can keep rows."
-    for t, state, obs, action, here, outcome in walk(family, "id", tasks, noise):
-        after, step = transition(family, tasks, state, obs, action, here, False, live)
+    for t, tasks, state, obs, action, noise, outcome in walk(family):
+        after, step = transition(family, tasks, state, obs, action, noise, False, live)
         found = (after, step.next_obs, step.reward, step.terminated, step.truncated)
+        went_on = (outcome.state, outcome.obs, outcome.reward, step.terminated, step.truncated)
         still = (state, obs, torch.zeros_like(outcome.reward), never, never)
-        demand_same(
-            tree.select(found, dead),
-            tree.select(still, dead),
-            "dead rows that stand still",
-            remedy,
-            t,
-        )
-        went_on = (outcome.state, outcome.obs, outcome.reward)
-        demand_same(
-            tree.select(found[:3], alive),
-            tree.select(went_on, alive),
-            "live rows that go on",
-            remedy,
-            t,
-        )
+        for rows, expected, what in (
+            (dead, still, "dead rows that stand still"),
+            (alive, went_on, "live rows that go on"),
+        ):
+            demand_same(tree.select(found, rows), tree.select(expected, rows), what, remedy, t)
 
 
 @rule
@@ -251,21 +198,14 @@ def noise_is_named(family: TaskFamily) -> None:
     """All noise comes from the rows' own streams, none from a global generator of torch, numpy or python."""
     remedy = "Draw from the noise that _sample, reset and step are given (bridge.rng.Rows)."
     for split in family.splits:
-        before = global_noise()
-        walked = [moment.outcome for moment in walk(family, split, *tasks_of(family, split))]
-        moved = ", ".join(name for name, state in global_noise().items() if state != before[name])
-        demand(
-            not moved,
-            expected="generators that stand still",
-            found=f"draws from that of {moved}",
-            remedy=remedy,
-        )
+        with no_global_draws(remedy):
+            walked = [moment.outcome for moment in walk(family, split)]
         with other_python_noise():
-            again = [moment.outcome for moment in walk(family, split, *tasks_of(family, split))]
-        demand_same(again, walked, f"{split} alike whatever python's random holds", remedy)
+            again = [moment.outcome for moment in walk(family, split)]
+        demand_same(again, walked, f"{split} independent of python's random", remedy)
 
 
-# --- what the evaluator asks ------------------------------------------------------------------------------------------
+# --- for the evaluator ------------------------------------------------------------------------------------------------
 
 
 @rule
@@ -290,10 +230,9 @@ def expected_reward_is_the_mean(family: TaskFamily) -> None:
 
 @rule
 def optimal_return_is_a_bound(family: TaskFamily) -> None:
-    """``optimal_return`` is finite, one a row, and on every split at least what the random agent gets on average."""
-    agent = Random(family)
+    """``optimal_return`` is finite, one a row, and on every split at least the random agent's mean return."""
+    agent, ids = Random(family), torch.arange(_BOUNDED_ROWS)
     for split in family.splits:
-        ids = torch.arange(_BOUNDED_ROWS)
         tasks, noise = family.sample(split, ids), TrialNoise.of("conformance", ids)
         trial = family.trial(split)
         best = family.optimal_return(tasks, trial)
@@ -318,7 +257,7 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
             float(lead.mean()) <= 4 * float(lead.std()) / _BOUNDED_ROWS**0.5 + 1e-4,
             expected=f"a random agent at or below {float(best.mean()):.4g} on {split}",
             found=f"{float(totals.expected.mean()):.4g}",
-            remedy="Return what one episode pays on average to who knows the task.",
+            remedy="Return the largest expected return of one episode given the task.",
         )
 
 

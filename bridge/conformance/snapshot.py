@@ -1,10 +1,10 @@
-"""What playing may not change, copied so that it can be compared: all that an agent holds, and global generators."""
+"""Snapshots of all that playing may not change: the content of an agent, and the global generators."""
 
 from __future__ import annotations
 
 import random  # noqa: TID251 (nothing is drawn)
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -14,73 +14,65 @@ import torch
 from torch import Tensor
 
 from bridge.conformance.compare import same_bits
+from bridge.conformance.rules import demand
 
 _CODE = (type, FunctionType, MethodType, ModuleType)
 _PLAIN = (int, float, complex, str, bytes, bool)
+_COPIES: dict[type, Callable[[Any], Any]] = {
+    Tensor: lambda value: value.detach().clone(),
+    np.ndarray: np.copy,
+    torch.Generator: torch.Generator.get_state,
+    np.random.Generator: lambda value: str(value.bit_generator.state),
+    random.Random: lambda value: str(value.getstate()),
+    bytearray: bytes,
+}
 
 
 def snapshot(holder: Any) -> dict[str, Any]:
     """Every tensor, array, generator and plain value that can be reached through attributes and containers, by path."""
     found: dict[str, Any] = {}
     for cls in reversed(type(holder).__mro__):  # class attributes, which the holder's own override
-        _walk(
-            {name: value for name, value in vars(cls).items() if name[:2] != "__"},
-            "class",
-            found,
-            set(),
-        )
-    found = {
-        path.replace("class['", "agent.", 1).replace("']", "", 1): value
-        for path, value in found.items()
-    }
-    _walk(holder, "agent", found, set())
+        for name, value in vars(cls).items():
+            if name[:2] != "__":
+                _collect(value, f"agent.{name}", found, set())
+    _collect(holder, "agent", found, set())
     return found
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The paths whose value is another one (or gone); new paths are caches being filled, and allowed."""
+    """The paths whose value is different or missing; new paths are allowed, as caches may be filled."""
     return [
         path for path, value in before.items() if path not in after or not _same(value, after[path])
     ]
 
 
-def _walk(value: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
+def _collect(value: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
     if isinstance(value, _PLAIN):
         found[path] = value
         return
     if id(value) in seen:
         return
     seen.add(id(value))
-    if isinstance(value, Tensor):
-        found[path] = value.detach().clone()
-    elif isinstance(value, np.ndarray):
-        found[path] = value.copy()
-    elif isinstance(value, torch.Generator):
-        found[path] = value.get_state()
-    elif isinstance(value, np.random.Generator):
-        found[path] = str(value.bit_generator.state)
-    elif isinstance(value, random.Random):
-        found[path] = str(value.getstate())
-    elif isinstance(value, bytearray):
-        found[path] = bytes(value)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _walk(item, f"{path}[{key!r}]", found, seen)
+    for kind, copied in _COPIES.items():
+        if isinstance(value, kind):
+            found[path] = copied(value)
+            return
+    parts: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        parts = {f"[{key!r}]": item for key, item in value.items()}
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        for i, item in enumerate(value):
-            _walk(item, f"{path}[{i}]", found, seen)
+        parts = {f"[{i}]": item for i, item in enumerate(value)}
     elif not isinstance(value, _CODE):
-        for name, item in (_slots(value) | getattr(value, "__dict__", {})).items():
-            _walk(item, f"{path}.{name}", found, seen)
+        parts = {f".{name}": item for name, item in _attributes(value).items()}
+    for name, item in parts.items():
+        _collect(item, path + name, found, seen)
 
 
-def _slots(value: Any) -> dict[str, Any]:
-    """The attributes that a value keeps without a dictionary."""
-    declared = (cls.__dict__.get("__slots__", ()) for cls in type(value).__mro__)
-    names = [name for slots in declared for name in ((slots,) if isinstance(slots, str) else slots)]
-    return {
-        name: getattr(value, name) for name in names if name[:2] != "__" and hasattr(value, name)
-    }
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of a value, in its dictionary and in slots."""
+    state: Any = object.__getstate__(value)
+    in_dictionary, in_slots = state if isinstance(state, tuple) else (state, None)
+    return (in_slots or {}) | (in_dictionary or {})
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -100,8 +92,22 @@ def global_noise() -> dict[str, str]:
 
 
 @contextmanager
-def other_python_noise() -> Generator[None, None, None]:
-    """Python's global generator in another state, for a while; it may move unheeded, as type checkers draw from it."""
+def no_global_draws(remedy: str) -> Generator[None]:
+    """Demand that nothing is drawn from the global generators of torch and numpy inside this context."""
+    before = global_noise()
+    yield
+    moved = ", ".join(name for name, state in global_noise().items() if state != before[name])
+    demand(
+        not moved,
+        expected="no draws from global generators",
+        found=f"draws from that of {moved}",
+        remedy=remedy,
+    )
+
+
+@contextmanager
+def other_python_noise() -> Generator[None]:
+    """Python's global generator in another state; it may be drawn from unnoticed, as type checkers do."""
     state = random.getstate()
     random.seed(0)
     try:

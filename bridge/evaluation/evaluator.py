@@ -58,7 +58,7 @@ def evaluate(
         ContractError: the agent or the family returned a NaN or a wrong shape (the message names the row and the step),
             or a learned agent asks for the task.
     """
-    _refuse(agent, family, plan, behaviour)
+    _check(agent, family, plan, behaviour)
     trial, points = plan.trial(family), plan.curve_points(family)
     if plan.track == "O":
         play, longest, detail = explored, trial, StepDetail()
@@ -80,12 +80,11 @@ def evaluate(
         device=device,
     )
     for ids in torch.arange(plan.trials, device=device).split(size.rows):
-        tasks, noise = (
-            family.sample(plan.split, assignment.task(ids)),
-            TrialNoise.of(plan.eval_seed, ids),
-        )
-        clue, context = clues(agent, family, plan.split, tasks), None
+        tasks = family.sample(plan.split, assignment.task(ids))
+        noise = TrialNoise.of(plan.eval_seed, ids)
+        clue = clues(agent, family, plan.split, tasks)
         memory = agent.start(clue, longest, noise.agent.at("start"))
+        context = None
         if plan.track == "C" and behaviour is not None:
             context = record_context(
                 behaviour, family, plan.split, tasks, noise.at("context"), trial
@@ -120,8 +119,8 @@ def _notify(observers: Sequence[Observer], ids: Tensor, episode: int, t: int, st
         observer.on_step(ids, episode, t, step)
 
 
-def _refuse(agent: Agent, family: TaskFamily, plan: Plan, behaviour: Agent | None) -> None:
-    """Refuse what no evaluation can be made of.
+def _check(agent: Agent, family: TaskFamily, plan: Plan, behaviour: Agent | None) -> None:
+    """Check that the agent and the plan fit the track.
 
     Raises:
         ContractError: a learned agent asks for the task.

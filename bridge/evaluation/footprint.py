@@ -99,7 +99,7 @@ def fit(
         trials: number of trials of the evaluation.
         limit: bytes.
         frozen: True if forks of memories are scored beside the memories.
-        shown_by: the agent that makes a context, which is kept for the whole trial; None if nothing is shown.
+        shown_by: the agent that makes the context, which is kept for the whole trial; None if there is no context.
         device: device of the tasks.
     """
     if trials <= _MEASURED:

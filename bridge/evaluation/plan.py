@@ -30,7 +30,7 @@ class Plan:
     """Trials that share a task. 0: one trial a task if tasks are drawn from a continuum, equal shares of the trials if
     they are a finite list."""
     shots: int = 0
-    """Tracks C and F: number of episodes that are shown or adapted on. 0: as many as the trial has."""
+    """Tracks C and F: number of episodes of the context, or of adaptation. 0: as many as the trial has."""
     left_out: tuple[int, ...] = ()
     """Tasks of a finite list that are not played because an agent was fine-tuned on them."""
 

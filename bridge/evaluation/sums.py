@@ -19,7 +19,7 @@ from bridge.protocol import Trial
 METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
 """``informed_return`` (track C): the return of an episode, of trials whose context holds a success alone."""
 COSTS = ("transitions", "grad_steps", "refused_steps", "clock")
-"""What a trial has cost by a curve point. Gradient steps are known of agents that have ``tally(memory)``. On tracks C
+"""Costs of a trial up to a curve point. Gradient steps are those of ``tally(memory)``, if the agent has it. On tracks C
 and F a point counts its own fork and none of the others."""
 
 

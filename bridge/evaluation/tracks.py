@@ -1,7 +1,7 @@
 """The three tracks: how a chunk of trials is played, and when it is scored.
 
 * ``O``, own exploration: the trial is played and every episode counts.
-* ``C``, common context: every method is shown the same transitions, made by one behaviour agent, then scored frozen.
+* ``C``, common context: every method observes the same transitions, made by one behaviour agent, then is scored frozen.
 * ``F``, free adaptation: the method explores for some episodes, then is scored frozen.
 
 A frozen episode is played from a fork of the memory: ``begin``, ``act`` and ``observe`` run, ``adapt`` does not, and
@@ -42,7 +42,7 @@ class Chunk:
         points: curve points, in episodes.
         adapting: number of trials that adapt at a time.
         clock: measures the cost of that name.
-        context: track C: the transitions of each episode that is shown.
+        context: track C: the transitions of each episode of the context.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 

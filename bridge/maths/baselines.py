@@ -21,16 +21,21 @@ Baseline = Literal["linear", "time"]
 _RIDGE = 1e-6
 """Ridge penalty of the linear fit, as a share of the steps: observation features may be linearly dependent."""
 
+Steps = Float[Tensor, "N E H"]
+"""A number for each step."""
+Live = Bool[Tensor, "N E H"]
+"""False for the padding after an episode's end."""
+
 
 def episode_advantages(
-    reward: Float[Tensor, "N E H"],
+    reward: Steps,
     obs: Float[Tensor, "N E H D"],
-    live: Bool[Tensor, "N E H"],
+    live: Live,
     *,
     gamma: float,
     lam: float,
     baseline: Baseline,
-) -> Float[Tensor, "N E H"]:
+) -> Steps:
     """Generalised advantages of each episode (Schulman et al. 2016, equation 16); 0 for steps that are not live.
 
     Args:
@@ -49,16 +54,12 @@ def episode_advantages(
     return trial_advantages(flat, value, gamma=gamma, lam=lam).T.view_as(reward) * live
 
 
-def _time_means(
-    returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
-) -> Float[Tensor, "N E H"]:
+def _time_means(returns: Steps, live: Live) -> Steps:
     mean = (returns * live).sum(1, keepdim=True) / live.sum(1, keepdim=True).clamp(min=1)
     return mean.expand_as(returns)
 
 
-def _linear_fit(
-    obs: Float[Tensor, "N E H D"], returns: Float[Tensor, "N E H"], live: Bool[Tensor, "N E H"]
-) -> Float[Tensor, "N E H"]:
+def _linear_fit(obs: Float[Tensor, "N E H D"], returns: Steps, live: Live) -> Steps:
     """Ridge regression of each task's returns."""
     time = torch.linspace(0, 1, returns.shape[-1], dtype=obs.dtype, device=obs.device)
     time = time.expand_as(returns)[..., None]

@@ -32,6 +32,6 @@ def in_blocks(function: Callable[..., Tensor], *args: Any) -> Tensor:
         function: a function of some rows that returns as many rows.
         args: tensors, ``Rows`` and trees of them, all with the same number of rows.
     """
-    rows = len(optree.tree_leaves(args)[0])
+    rows = len(optree.tree_leaves(args[0])[0])
     blocks = list(row_blocks(rows)) or [slice(0)]
     return torch.cat([function(*tree.select(args, block)) for block in blocks])

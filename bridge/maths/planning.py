@@ -19,10 +19,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Transitions = Float[Tensor, "B S A S"]
+"""Probabilities of the next state; the last dimension sums to 1."""
+Rewards = Float[Tensor, "B S A"]
+"""A number for each state and action."""
+Values = Float[Tensor, "B H S A"]
+"""Action values at each step of an episode."""
 
-def value_iteration(
-    transition: Float[Tensor, "B S A S"], reward: Float[Tensor, "B S A"], horizon: int
-) -> Float[Tensor, "B H S A"]:
+
+def value_iteration(transition: Transitions, reward: Rewards, horizon: int) -> Values:
     """Optimal action values at each step of an episode; the value of step t is their maximum, ``q[:, t].amax(-1)``.
 
     Args:
@@ -36,14 +41,14 @@ def value_iteration(
 
 
 def extended_value_iteration(
-    transition: Float[Tensor, "B S A S"],
-    reward: Float[Tensor, "B S A"],
-    radius: Float[Tensor, "B S A"],
+    transition: Transitions,
+    reward: Rewards,
+    radius: Rewards,
     horizon: int,
-) -> Float[Tensor, "B H S A"]:
+) -> Values:
     """As ``value_iteration``, with the best transitions within L1 distance ``radius`` at every backup."""
 
-    def backup(value: Float[Tensor, "B S"]) -> Float[Tensor, "B S A"]:
+    def backup(value: Float[Tensor, "B S"]) -> Rewards:
         # Moving probability radius/2 from the worst states to the best one lifts the CDF over states, best first.
         best_first, order = value.sort(-1, descending=True)
         cdf = transition.gather(-1, order[:, None, None].expand_as(transition)).cumsum(-1)
@@ -55,10 +60,10 @@ def extended_value_iteration(
 
 
 def _backward(
-    backup: Callable[[Float[Tensor, "B S"]], Float[Tensor, "B S A"]],
-    reward: Float[Tensor, "B S A"],
+    backup: Callable[[Float[Tensor, "B S"]], Rewards],
+    reward: Rewards,
     horizon: int,
-) -> Float[Tensor, "B H S A"]:
+) -> Values:
     """Backward induction from a value of 0 after the last step; ``reward`` determines the shapes."""
     q = reward.new_empty(len(reward), horizon, *reward.shape[1:])
     value = torch.zeros_like(reward[:, :, 0])

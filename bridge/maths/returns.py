@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+Steps = Float[Tensor, "T B"]
+"""A number for each step of each trial."""
 
-def trial_advantages(
-    reward: Float[Tensor, "T B"], value: Float[Tensor, "T B"], *, gamma: float, lam: float
-) -> Float[Tensor, "T B"]:
+
+def trial_advantages(reward: Steps, value: Steps, *, gamma: float, lam: float) -> Steps:
     """Generalised advantages (Schulman et al. 2016, equation 16) with the trial as the unit.
 
     A_t = sum_l (gamma lam)^l (r_{t+l} + gamma V_{t+l+1} - V_{t+l}), where V is 0 after the trial's last step and is not
@@ -65,7 +66,7 @@ class ReturnScale(nn.Module):
 
     def update(
         self,
-        reward: Float[Tensor, "T B"],
+        reward: Steps,
         live: Bool[Tensor, "T B"] | None = None,
         *,
         gamma: float,
@@ -82,14 +83,14 @@ class ReturnScale(nn.Module):
         off = torch.where(live, returns - self.mean[: len(returns)], 0.0)
         self.square += share[0, 0] * (average(off.square().sum() / trials.sum()) - self.square)
 
-    def _by_step(self, each: Float[Tensor, "T B"]) -> Float[Tensor, "S 1"]:
+    def _by_step(self, each: Steps) -> Float[Tensor, "S 1"]:
         """Sums over trials, padded to S steps so that parallel processes can average them."""
         return nn.functional.pad(each.sum(1, keepdim=True), (0, 0, 0, len(self.mean) - len(each)))
 
-    def to_return(self, score: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+    def to_return(self, score: Steps) -> Steps:
         """Convert standard scores into returns to go."""
         return self.mean[: len(score)] + self.square.sqrt() * score
 
-    def to_score(self, returns: Float[Tensor, "T B"]) -> Float[Tensor, "T B"]:
+    def to_score(self, returns: Steps) -> Steps:
         """Convert returns to go into standard scores."""
         return (returns - self.mean[: len(returns)]) / (self.square.sqrt() + 1e-8)

@@ -26,15 +26,20 @@ Estimator = Literal["lvc", "dice", "maml", "fomaml"]
 LEAST_SPREAD = 1e-5
 """Added to standard deviations before dividing by them: far smaller ones are rounding errors."""
 
+Steps = Float[Tensor, "*batch H"]
+"""A number for each step of an episode."""
+Numbers = Float[Tensor, "*batch"]
+"""A number for each step, in any shape."""
+
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 def surrogate(
-    log_prob: Float[Tensor, "*batch H"],
-    behaviour: Float[Tensor, "*batch H"],
-    advantage: Float[Tensor, "*batch H"],
+    log_prob: Steps,
+    behaviour: Steps,
+    advantage: Steps,
     estimator: Estimator,
-) -> Float[Tensor, "*batch H"]:
+) -> Steps:
     """The surrogate of every step, to be averaged and maximised; steps that are not live have advantage 0.
 
     Args:
@@ -54,9 +59,9 @@ def surrogate(
 
 
 def spread(
-    log_prob: Float[Tensor, "*batch H"],
-    behaviour: Float[Tensor, "*batch H"],
-    advantage: Float[Tensor, "*batch H"],
+    log_prob: Steps,
+    behaviour: Steps,
+    advantage: Steps,
     live: Bool[Tensor, "*batch H"],
     estimator: Estimator,
 ) -> Float[Tensor, ""]:
@@ -81,11 +86,11 @@ def spread(
 
 
 def clipped_surrogate(
-    log_prob: Float[Tensor, "*batch"],
-    behaviour: Float[Tensor, "*batch"],
-    advantage: Float[Tensor, "*batch"],
+    log_prob: Numbers,
+    behaviour: Numbers,
+    advantage: Numbers,
     clip: float,
-) -> Float[Tensor, "*batch"]:
+) -> Numbers:
     """PPO's surrogate of every step (Schulman et al. 2017, equation 7), to be averaged and maximised.
 
     Args:

@@ -1,1 +1,1 @@
-"""Reference agents: what 0 and 1 mean, exactly where that can be had."""
+"""Reference agents, which define 0 and 1 of normalised scores; exact if possible."""

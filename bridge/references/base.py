@@ -1,4 +1,4 @@
-"""What all reference agents share: verbs that do nothing unless a rule says otherwise, and fair ties."""
+"""The base of all reference agents: verbs that do nothing by default, their cards, and random ties."""
 
 from __future__ import annotations
 
@@ -8,36 +8,43 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 
 _TIE = 1e-6
-"""Values this close (relative to the row's largest magnitude, at least 1) are tied: below every difference that matters
-in float32, above rounding. Always the first index would couple the choice to the order of the arms."""
+"""Values this close (relative to the row's largest magnitude, at least 1) are tied: the limit is below every relevant
+difference in float32 and above rounding. Taking the first index would tie the choice to the order of the arms."""
 
 
-ORACLE = Card(
-    method="oracle",
-    reference=True,
-    clue="task",
-    supervision="prior",
-    decode_rule="rule",
-    exact_reference="exact",
-)
-"""The card of whoever is told the task."""
+def reference_card(
+    method: str, exact_reference: str, supervision: str = "prior", **fields: Any
+) -> Card:
+    """The card of a reference with a deterministic or random rule of its own."""
+    return Card(
+        method=method,
+        reference=True,
+        supervision=supervision,
+        decode_rule="rule",
+        exact_reference=exact_reference,
+        **fields,
+    )
 
 
 class Reference:
-    """A reference with an empty memory; rules override the verbs that they need."""
+    """A reference with an empty memory; subclasses override the verbs that they need."""
 
     card: Card
 
+    def __init__(self, family: Any, split: str = "id") -> None:
+        self.family = family
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
-        """Nothing to remember but how many rows there are (a leaf that leads with B)."""
+        """A memory without content, ``[B, 0]``."""
         return torch.zeros(len(rng), 0, device=rng.device)
 
     def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
-        """Nothing to plan."""
+        """The memory as it is."""
         return memory
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
@@ -45,16 +52,34 @@ class Reference:
         raise NotImplementedError
 
     def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
-        """Nothing to learn."""
+        """``learn`` in live rows."""
+        return tree.where(step.live, self.learn(memory, step), memory)
+
+    def learn(self, memory: Any, step: Step) -> Any:
+        """The memory after a step of live rows; by default as it is."""
         return memory
 
     def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
-        """Nothing to learn between episodes."""
+        """The memory as it is."""
         return memory
 
 
+class Informed(Reference):
+    """A reference that is given the task."""
+
+    card = reference_card("oracle", "exact", clue="task")
+
+
 def argmax_random_ties(values: Float[Tensor, "B A"], rng: Rows) -> Int[Tensor, " B"]:
-    """An index of the largest value in each row, drawn evenly among ties."""
+    """An index of the largest value in each row, drawn uniformly among ties."""
     best = values.amax(-1, keepdim=True)
     tied = values >= best - _TIE * best.abs().clamp(min=1.0)
     return torch.where(tied, rng.uniform(values.shape[-1]), -1.0).argmax(-1)
+
+
+def epsilon_greedy(
+    greedy: Decision, epsilon: float | Float[Tensor, " B"], wander: Rows, action: Rows, actions: int
+) -> Decision:
+    """The greedy decision, or with probability ``epsilon`` a uniform one of ``actions``; each draw has its noise."""
+    random = wander.uniform() < epsilon
+    return Decision(torch.where(random, action.integers(actions), greedy.action))

@@ -1,6 +1,4 @@
-"""Demonstrations of any quality: the oracle's play, in which a share of the actions is random.
-
-Nobody to compete with, but one who shows (track C, axis ``context_quality``): the share says how good the play is.
+"""Demonstrations of any quality: the oracle's play with a share of random actions, for track C (``context_quality``).
 
 Shape letters: B trials.
 """
@@ -9,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from bridge.errors import UserError
-from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference
+from bridge import memory as tree
+from bridge.config import check_bound
+from bridge.protocol import Clues, Decision, Step, Trial
+from bridge.references.base import Reference, reference_card
 from bridge.references.oracles import ORACLES
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -22,31 +20,23 @@ from bridge.tasks.base import TaskFamily
 
 
 class Graded(Reference):
-    """Its memory is the oracle's.
+    """The oracle's play, with random actions instead at a given rate.
+
+    Its memory is the oracle's.
 
     Args:
-        family: what is played.
-        split: of it.
-        noise: probability that an action is drawn evenly from all, in [0, 1].
+        family: the family.
+        split: the split.
+        noise: probability of a uniformly random action, in [0, 1].
     """
 
+    card = reference_card("graded", "heuristic", clue="task")
+
     def __init__(self, family: TaskFamily, split: str, noise: float = 0.5) -> None:
-        if not 0 <= noise <= 1:
-            raise UserError(
-                f"graded needs noise from 0 (the oracle's play) to 1 (random play); found {noise}."
-            )
-        self.oracle = next(make for kind, make in ORACLES.items() if isinstance(family, kind))(
-            family, split
-        )
+        check_bound("graded", "from 0 to 1", noise=noise)
+        kind = next(kind for kind in ORACLES if isinstance(family, kind))
+        self.oracle = ORACLES[kind](family, split)
         self.random, self.noise = Random(family, split), noise
-        self.card = Card(
-            method="graded",
-            reference=True,
-            clue="task",
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="heuristic",
-        )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
         return self.oracle.start(clues, trial, rng)
@@ -55,11 +45,9 @@ class Graded(Reference):
         return self.oracle.begin(memory, rng, episode=episode)
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        """The oracle's action, or any."""
         best = self.oracle.act(memory, obs, rng.at("best"), explore=explore).action
         other = self.random.act(memory, obs, rng.at("other"), explore=explore).action
-        drawn = rng.at("noise").uniform() < self.noise
-        return Decision(torch.where(drawn.view(-1, *[1] * (best.dim() - 1)), other, best))
+        return Decision(tree.where(rng.at("noise").uniform() < self.noise, other, best))
 
     def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
         return self.oracle.observe(memory, step)

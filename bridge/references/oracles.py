@@ -1,4 +1,4 @@
-"""The informed oracle of each kind of family: given the task, it plays as well as can be."""
+"""The informed oracle of each kind of family, which is given the task and plays optimally."""
 
 from __future__ import annotations
 

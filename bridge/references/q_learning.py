@@ -1,9 +1,9 @@
-"""Tabular Q-learning (Watkins & Dayan 1992) from scratch on every task: what learning without a prior looks like.
+"""Tabular Q-learning (Watkins & Dayan 1992) from scratch on every task: learning without a prior.
 
     Q(s, a) += rate * (r + gamma * (1 - terminated) * max_a' Q(s', a') - Q(s, a))
 
-Exploration is epsilon-greedy with fair ties; epsilon falls over the episodes of the trial. A time-out is no end. More
-than a competitor it is a source of learning histories (Laskin et al. 2022), slow and honest.
+Exploration is epsilon-greedy with random ties; epsilon falls over the episodes of the trial. A time-out does not
+terminate. Its main use is as a source of learning histories (Laskin et al. 2022).
 
 Shape letters: B trials, S states, A actions.
 """
@@ -16,36 +16,40 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
+from bridge.config import check_bound
 from bridge.errors import UserError
-from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.protocol import Clues, Decision, Step, Trial
+from bridge.references.base import Reference, argmax_random_ties, epsilon_greedy, reference_card
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete, TaskFamily
 from bridge.tasks.goal_grid import GoalGrid
 
 
 class Memory(NamedTuple):
-    """What each trial's learner knows."""
+    """The state of each trial's learner."""
 
     values: Float[Tensor, "B S A"]
     epsilon: Float[Tensor, " B"]
-    """Of this episode."""
+    """Share of random actions in this episode."""
     episodes: Int[Tensor, " B"]
-    """That the trial has."""
+    """Number of episodes of the trial."""
 
 
 class QLearning(Reference):
-    """On families whose states can be numbered: grids, and those that observe a number.
+    """Tabular Q-learning on families with numbered states: grids, and those that observe an integer.
 
     Args:
-        family: whose observations are numbered.
-        split: is not looked at.
+        family: the family.
+        split: ignored.
         rate: step size, in (0, 1].
         gamma: discount a step, in [0, 1].
         epsilon: share of random actions in the first episode; it falls linearly to 0 at ``greedy_from``.
         greedy_from: share of the trial's episodes after which actions are greedy, in (0, 1].
-        first: value of what was never tried; above what can be had, it makes for systematic exploration.
+        first: initial value of every action; above the attainable return it causes systematic exploration.
     """
+
+    card = reference_card("q_learning", "heuristic", supervision="none")
 
     def __init__(
         self,
@@ -59,58 +63,50 @@ class QLearning(Reference):
     ) -> None:
         self.family, self.rate, self.gamma = family, rate, gamma
         self.epsilon, self.greedy_from, self.first = epsilon, greedy_from, first
-        if not (0 < rate <= 1 and 0 <= gamma <= 1 and 0 <= epsilon <= 1 and 0 < greedy_from <= 1):
-            raise UserError(
-                "q_learning needs rate and greedy_from above 0 and up to 1, gamma and epsilon from 0 to 1; found "
-                f"rate={rate}, greedy_from={greedy_from}, gamma={gamma}, epsilon={epsilon}."
-            )
+        check_bound("q_learning", "above 0", rate=rate, greedy_from=greedy_from)
+        check_bound(
+            "q_learning",
+            "from 0 to 1",
+            rate=rate,
+            greedy_from=greedy_from,
+            gamma=gamma,
+            epsilon=epsilon,
+        )
         self.states = _number_of_states(family)
         if not isinstance(family.action, Discrete):
             raise UserError(
-                f"q_learning numbers actions; those of {family.id} are {family.action}."
+                f"q_learning needs discrete actions; those of {family.id} are {family.action}."
             )
         self.actions = family.action.n
-        self.card = Card(
-            method="q_learning",
-            reference=True,
-            supervision="none",
-            decode_rule="rule",
-            exact_reference="heuristic",
-        )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """Nothing is known."""
+        """All values are ``first``."""
         values = torch.full((len(rng), self.states, self.actions), self.first, device=rng.device)
-        whole = torch.full((len(rng),), trial.episodes, device=rng.device)
-        return Memory(values, torch.zeros(len(rng), device=rng.device), whole)
+        episodes = torch.full((len(rng),), trial.episodes, device=rng.device)
+        return Memory(values, torch.zeros(len(rng), device=rng.device), episodes)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """As random as this episode is."""
+        """Set ``epsilon`` for this episode."""
         share = episode / (self.greedy_from * memory.episodes)
         return memory._replace(epsilon=self.epsilon * (1 - share).clamp(min=0.0))
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        """The best action known, or any."""
+        """The action of highest value, or a random one."""
         values = memory.values[torch.arange(len(rng), device=rng.device), self._number(obs)]
-        best = argmax_random_ties(values, rng.at("tie"))
+        best = Decision(argmax_random_ties(values, rng.at("tie")))
         if not explore:
-            return Decision(best)
-        any_action = rng.at("any").integers(self.actions)
-        return Decision(torch.where(rng.at("explore").uniform() < memory.epsilon, any_action, best))
+            return best
+        return epsilon_greedy(best, memory.epsilon, rng.at("explore"), rng.at("any"), self.actions)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """One step of learning."""
-        row, before, after = (
-            torch.arange(len(step.reward)),
-            self._number(step.obs),
-            self._number(step.next_obs),
-        )
-        row = row.to(step.reward.device)
+        """Update the value of the action taken, in place."""
+        row = torch.arange(len(step.reward), device=step.reward.device)
+        before, after = self._number(step.obs), self._number(step.next_obs)
         target = step.reward + self.gamma * ~step.terminated * memory.values[row, after].amax(-1)
         error = self.rate * (target - memory.values[row, before, step.action])
-        if step.live is not None:
-            error = torch.where(step.live, error, 0.0)
-        memory.values[row, before, step.action] += error
+        memory.values[row, before, step.action] += tree.where(
+            step.live, error, torch.zeros_like(error)
+        )
         return memory
 
     def _number(self, obs: Tensor) -> Int[Tensor, " B"]:
@@ -122,4 +118,4 @@ def _number_of_states(family: TaskFamily) -> int:
         return len(family.grid.cells)
     if isinstance(family.observation, Discrete):
         return family.observation.n
-    raise UserError(f"q_learning numbers states; {family.id} observes {family.observation}.")
+    raise UserError(f"q_learning needs numbered states; {family.id} observes {family.observation}.")

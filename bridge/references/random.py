@@ -15,9 +15,10 @@ from bridge.tasks.base import Discrete, TaskFamily
 class Random(Reference):
     """Uniform over the actions, at every step."""
 
+    card = Card(method="random", reference=True, exact_reference="exact")
+
     def __init__(self, family: TaskFamily, split: str = "id") -> None:
         self.space = family.action
-        self.card = Card(method="random", reference=True, exact_reference="exact")
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         """One uniform draw a row (and dimension)."""

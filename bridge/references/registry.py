@@ -1,7 +1,7 @@
-"""Every reference agent by name and kind of family: a plain table to a constructor.
+"""All reference agents: constructors by name and kind of family.
 
 A constructor is called as ``constructor(family, split, **parameters)`` and returns an agent. References may use the
-split (``bayes`` knows its distribution).
+split (``bayes`` plays with its distribution as prior).
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def reference(name: str, family: TaskFamily, split: str) -> Agent:
     """A reference agent with its defaults.
 
     Raises:
-        UserError: there is none of that name, or it does not play this kind of family.
+        UserError: if there is none of that name, or it does not play this kind of family.
     """
     if name not in REFERENCES:
         raise unknown("reference agent", name, REFERENCES)
-    make = next((make for kind, make in REFERENCES[name].items() if isinstance(family, kind)), None)
-    if make is None:
-        kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
-        raise UserError(
-            f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
-        )
-    return make(family, split)
+    for kind, constructor in REFERENCES[name].items():
+        if isinstance(family, kind):
+            return constructor(family, split)
+    kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
+    raise UserError(
+        f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
+    )

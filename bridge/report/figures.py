@@ -45,7 +45,7 @@ _BOUNDS: dict[str, Look] = {
 }
 """The references that scores are measured by."""
 _FLOOR = -2.0
-"""The lowest score that a panel shows; a note in the panel says that its axis is cut."""
+"""The lowest score that a panel shows; a note in the panel marks a cut axis."""
 _LABEL = 40
 """The longest method name in a legend, in characters."""
 

@@ -1,4 +1,4 @@
-"""From rows to arrays: those of each method on each split. Files are read one by one, so little is held at once."""
+"""Result rows as arrays, for each method and split. Files are read one by one, so that few rows are held at a time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ABOUT = {
     "supervision": "supervision",
     "exact_reference": "exact",
 }
-"""Columns that are the same in all rows of a key, and what they are called in what is known of it."""
+"""Columns that are the same in all rows of a key, and their names in its description."""
 _SHARE = "train_task_share"
 _ALIKE = ("family_hash", "config_hash")
 """Columns that are the same in all rows of a family and track."""
 
 
 class Key(NamedTuple):
-    """What a table of results is about."""
+    """Identifies a table of results."""
 
     family: str
     split: str
@@ -46,19 +46,19 @@ class KeyRows(NamedTuple):
     """The numbers in the rows of a key."""
 
     place: np.ndarray
-    """Seed, curve point, task and part of each row: four lines of integers."""
+    """Seed, curve point, task and part of each row, as integers, ``[4, rows]``."""
     sums: dict[str, np.ndarray]
-    """n, sum and sum of squares of each metric that some trial has: three lines each."""
+    """n, sum and sum of squares of each metric that some trial has, ``[3, rows]``."""
     cost_place: np.ndarray
-    """Each pair of a seed and a curve point: two lines."""
+    """All pairs of a seed and a curve point, ``[2, pairs]``."""
     costs: np.ndarray
-    """Of each pair: episodes, transitions, refused and taken gradient steps."""
+    """Episodes, transitions, refused and taken gradient steps of each pair, ``[4, pairs]``."""
     train_task_share: np.ndarray
-    """Of each row, the share of its trials that play a training task; NaN if training tasks are a continuum."""
+    """Share of each row's trials that play a training task; NaN if training tasks are a continuum."""
 
     @classmethod
     def of(cls, column: Callable[[str, float | int], np.ndarray]) -> KeyRows:
-        """The numbers that ``column(name, value if there is none)`` returns."""
+        """The numbers of the columns that ``column(name, value for missing entries)`` returns."""
 
         def stacked(names: Sequence[str]) -> np.ndarray:
             return np.stack([column(name, 0) for name in names])
@@ -72,62 +72,63 @@ class KeyRows(NamedTuple):
 
     @classmethod
     def joined(cls, several: Sequence[KeyRows]) -> KeyRows:
-        """All of several; a metric that only some of them have is zero in the others."""
+        """The rows of several; a metric that only some of them have is zero in the others."""
 
-        def line(name: str) -> np.ndarray:
+        def joined(name: str) -> np.ndarray:
             return np.concatenate([getattr(rows, name) for rows in several], axis=-1)
 
         def sums(metric: str) -> np.ndarray:
-            absent = (np.zeros((3, rows.place.shape[1])) for rows in several)
-            return np.concatenate(
-                [rows.sums.get(metric, zero) for rows, zero in zip(several, absent, strict=True)], 1
-            )
+            zeros = [np.zeros((3, rows.place.shape[1])) for rows in several]
+            pairs = zip(several, zeros, strict=True)
+            return np.concatenate([rows.sums.get(metric, zero) for rows, zero in pairs], 1)
 
         metrics = dict.fromkeys(metric for rows in several for metric in rows.sums)
         return cls(
-            line("place"),
+            joined("place"),
             {metric: sums(metric) for metric in metrics},
-            line("cost_place"),
-            line("costs"),
-            line(_SHARE),
+            joined("cost_place"),
+            joined("costs"),
+            joined(_SHARE),
         )
 
 
 class Part(NamedTuple):
-    """Rows of one key, as they come from one place."""
+    """Rows of one key from one file or evaluation."""
 
     key: Key
     about: dict[str, Any]
-    """What is known of them by name (``_ABOUT``), and whether each is of one task (``tasks``)."""
+    """Their description: values by the names in ``_ABOUT``, and ``tasks``: True if rows are of one task each."""
     alike: tuple[set[str], ...]
     """All values of the columns ``_ALIKE``."""
     rows: KeyRows
 
 
 def read(source: Path | Iterable[result_rows.Columns]) -> dict[Key, tuple[dict[str, Any], KeyRows]]:
-    """Return what is known of each key, and its numbers, of a results folder or of rows at hand; keys are sorted.
+    """The description and the numbers of each key, of a results folder or of rows at hand; keys are sorted.
+
+    A description has the names in ``_ABOUT``, ``tasks`` (True if rows are of one task each) and ``seeds`` (their
+    number).
 
     Raises:
-        UserError: there are none, a file is damaged (it is named), or rows were not played alike.
+        UserError: there are no rows, a file is damaged (the message names it), or rows were not played alike.
     """
-    found: dict[Key, dict[str, Any]] = {}
-    gathered: defaultdict[Key, list[KeyRows]] = defaultdict(list)
+    descriptions: dict[Key, dict[str, Any]] = {}
+    numbers: defaultdict[Key, list[KeyRows]] = defaultdict(list)
     alike: defaultdict[tuple[str, str], tuple[set[str], ...]] = defaultdict(lambda: (set(), set()))
     for part in _of_folder(source) if isinstance(source, Path) else map(_of_columns, source):
-        gathered[part.key].append(part.rows)
-        found.setdefault(part.key, part.about)["tasks"] |= part.about["tasks"]
+        numbers[part.key].append(part.rows)
+        descriptions.setdefault(part.key, part.about)["tasks"] |= part.about["tasks"]
         for seen, values in zip(alike[part.key.family, part.key.track], part.alike, strict=True):
             seen |= values
-    if not found:
-        raise UserError(
-            f"{source if isinstance(source, Path) else 'The tables'}: no file holds a row. Compare again."
-        )
+    if not descriptions:
+        where = source if isinstance(source, Path) else "The tables"
+        raise UserError(f"{where}: no file holds a row. Compare again.")
     _refuse_mixed(alike)
-    made: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
-    for key, about in sorted(found.items()):
-        rows = KeyRows.joined(gathered.pop(key))
-        made[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
-    return made
+    by_key: dict[Key, tuple[dict[str, Any], KeyRows]] = {}
+    for key, about in sorted(descriptions.items()):
+        rows = KeyRows.joined(numbers.pop(key))
+        by_key[key] = about | {"seeds": len(np.unique(rows.place[0]))}, rows
+    return by_key
 
 
 def _of_columns(columns: result_rows.Columns) -> Part:
@@ -158,7 +159,7 @@ def _column(table: pa.Table, name: str, absent: float | int) -> np.ndarray:
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:
-    """The columns that are read of the row files of a folder, a file at a time."""
+    """The columns that a report needs of the row files of a folder, a file at a time."""
     results.check_folder(folder)
     paths = results.files(folder)
     if not paths:
@@ -177,19 +178,23 @@ def _by_key(table: pa.Table) -> Iterator[tuple[Key, pa.Table]]:
     code = np.zeros(len(table), np.int64)
     for column in columns:
         code = code * len(column.dictionary) + column.indices.to_numpy()
-    _, first, which = np.unique(code, return_index=True, return_inverse=True)
-    for number, row in enumerate(first):
-        rows = table if len(first) == 1 else table.filter(pa.array(which == number))
+    _, first, number = np.unique(code, return_index=True, return_inverse=True)
+    for i, row in enumerate(first):
+        rows = table if len(first) == 1 else table.filter(pa.array(number == i))
         yield Key(*(column[row].as_py() for column in columns)), rows
 
 
 def _refuse_mixed(alike: dict[tuple[str, str], tuple[set[str], ...]]) -> None:
-    """What is compared must have been played alike."""
+    """Refuse rows that cannot be compared.
+
+    Raises:
+        UserError: rows of a family and track have several values of a column of ``_ALIKE``.
+    """
     for (family, _), (families, plans) in alike.items():
-        if len(families) > 1 or len(plans) > 1:
-            what = (
-                "of two versions of the family"
-                if len(families) > 1
-                else "played with different trials or seeds"
-            )
-            raise UserError(f"The rows of {family} were {what}. Compare into another --out.")
+        if len(families) > 1:
+            difference = "of two versions of the family"
+        elif len(plans) > 1:
+            difference = "played with different trials or seeds"
+        else:
+            continue
+        raise UserError(f"The rows of {family} were {difference}. Compare into another --out.")

@@ -33,7 +33,7 @@ _NAMED = 4
 _MARKS = {"exact": "=", "near": "≈"}
 """Marks for how exact a reference is."""
 _CLUES = {"task": "task", "id": "task id", "text": "text"}
-"""What a method can be given about its task, as the wide table names it."""
+"""Clues about the task, as the wide table names them."""
 _LETTERS = {
     "task": "T",
     "id": "I",

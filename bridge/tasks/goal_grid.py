@@ -186,9 +186,8 @@ class GoalGrid(EpisodicFamily):
 
     def _shifted_goals(self, split: Split) -> Goals:
         """The goals of a split of one of ``goal_axes``, () for any other."""
-        if split.axis in self.goal_axes and split.level:
-            return self.goal_axes[split.axis].levels[split.level - 1]
-        return ()
+        moved = self.goal_axes.get(split.axis or "")
+        return moved.levels[split.level - 1] if moved and split.level else ()
 
     def signature(self) -> Any:
         return {

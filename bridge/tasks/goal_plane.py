@@ -28,6 +28,11 @@ from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Outcome, Split, Tasks, device_zeros
 from bridge.tasks.episodic import EpisodicFamily
 
+Points = Float[Tensor, "B 2"]
+"""Positions, displacements or actions."""
+Params = Mapping[str, Tensor]
+"""The parameters of B tasks by name."""
+
 STEP = 0.1
 """The longest move along one side."""
 WALL = 2.0
@@ -76,7 +81,7 @@ class GoalPlane(EpisodicFamily):
         """The axes that other planes do not have."""
 
     @abstractmethod
-    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
+    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Points:
         """The goals of tasks ``index``."""
 
     @abstractmethod
@@ -84,15 +89,11 @@ class GoalPlane(EpisodicFamily):
         """Equally likely goals: all of the distribution behind ``split``, or a lattice if it is continuous."""
 
     @abstractmethod
-    def pay(
-        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
-    ) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
         """The reward of arriving at ``distance`` from the goal, without the task's factor."""
 
     @abstractmethod
-    def arrived(
-        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
-    ) -> Bool[Tensor, " B"]:
+    def arrived(self, gap: Points, params: Params) -> Bool[Tensor, " B"]:
         """True if a point at displacement ``gap`` from its goal has reached it."""
 
     # --- splits ------------------------------------------------------------------------------------------------------
@@ -126,13 +127,11 @@ class GoalPlane(EpisodicFamily):
     def action(self) -> Box:
         return Box((-self.reach, -self.reach), (self.reach, self.reach))
 
-    def reset(self, tasks: Tasks, noise: Rows) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
+    def reset(self, tasks: Tasks, noise: Rows) -> tuple[Points, Points]:
         origin = device_zeros(tasks, 2, dtype=torch.float32)
         return origin, origin
 
-    def step(
-        self, tasks: Tasks, state: Float[Tensor, "B 2"], action: Float[Tensor, "B 2"], noise: Rows
-    ) -> Outcome:
+    def step(self, tasks: Tasks, state: Points, action: Points, noise: Rows) -> Outcome:
         state = self._moved(state, action, tasks.params)
         reward = self._reward(state, tasks.params)
         if not self.ends_early:
@@ -142,10 +141,10 @@ class GoalPlane(EpisodicFamily):
 
     def _moved(
         self,
-        position: Float[Tensor, "B 2"],
-        action: Float[Tensor, "B 2"],
-        params: Mapping[str, Tensor],
-    ) -> Float[Tensor, "B 2"]:
+        position: Points,
+        action: Points,
+        params: Params,
+    ) -> Points:
         move = action.clamp(-self.reach, self.reach) * (STEP / self.reach)
         if "turn" in params:
             move = _turned(move, *params["turn"].unbind(-1))
@@ -153,18 +152,16 @@ class GoalPlane(EpisodicFamily):
             move = move + params["wind"]
         return (position + move).clamp(-WALL, WALL)
 
-    def _reward(
-        self, position: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
-    ) -> Float[Tensor, " B"]:
+    def _reward(self, position: Points, params: Params) -> Float[Tensor, " B"]:
         return shifts.paid(self.pay(length(position - params["goal"]), params), params)
 
     # --- for agents that know the goal -------------------------------------------------------------------------------
     def towards(
         self,
-        target: Float[Tensor, "B 2"],
-        position: Float[Tensor, "B 2"],
-        params: Mapping[str, Tensor],
-    ) -> Float[Tensor, "B 2"]:
+        target: Points,
+        position: Points,
+        params: Params,
+    ) -> Points:
         """The action that brings a point as near to ``target`` as possible, along both sides at once.
 
         It compensates for wind and turned actions if they are in ``params``, the known parameters of the task.
@@ -178,7 +175,7 @@ class GoalPlane(EpisodicFamily):
             move = _turned(move, cosine, -sine)
         return (move * (self.reach / STEP)).clamp(-self.reach, self.reach)
 
-    def destination(self, params: Mapping[str, Tensor]) -> Float[Tensor, "B 2"]:
+    def destination(self, params: Params) -> Points:
         """The optimal place of each task: the goal, or the farthest corner if rewards are negated."""
         goal = params["goal"]
         if "factor" not in params:
@@ -221,8 +218,6 @@ def shell(u: Float[Tensor, "*B 2"], inner: float, outer: float) -> Float[Tensor,
     return centred / side * (inner * inner + (outer * outer - inner * inner) * side * side).sqrt()
 
 
-def _turned(
-    move: Float[Tensor, "B 2"], cosine: Float[Tensor, " B"], sine: Float[Tensor, " B"]
-) -> Float[Tensor, "B 2"]:
+def _turned(move: Points, cosine: Float[Tensor, " B"], sine: Float[Tensor, " B"]) -> Points:
     x, y = move.unbind(-1)
     return torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)

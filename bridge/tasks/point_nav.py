@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split
-from bridge.tasks.goal_plane import GoalPlane, length, shell
+from bridge.tasks.goal_plane import GoalPlane, Params, Points, length, shell
 
 HALF = 0.5
 """Training goals have no coordinate beyond this."""
@@ -106,16 +106,14 @@ class PointNav(GoalPlane):
         inside = self.value(s, "hole", 0.0)
         return HALF - FRAME - inside, HALF - inside
 
-    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
+    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Points:
         return shell(noise.at("goal").uniform(2), *self.bounds(split.name))
 
     def prior_goals(self, split: str) -> Float[Tensor, "G 2"]:
         side = (torch.arange(_LATTICE) + 0.5) / _LATTICE
         return shell(torch.cartesian_prod(side, side), *self.bounds(split))
 
-    def pay(
-        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
-    ) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
         return -distance * distance if self.spec.squared else -distance
 
     def distance(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -123,7 +121,5 @@ class PointNav(GoalPlane):
         lost = (-reward).clamp(min=0)
         return lost.sqrt() if self.spec.squared else lost
 
-    def arrived(
-        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
-    ) -> Bool[Tensor, " B"]:
+    def arrived(self, gap: Points, params: Params) -> Bool[Tensor, " B"]:
         return length(gap) < CLOSE if self.spec.round else gap.abs().amax(-1) < CLOSE

@@ -28,7 +28,7 @@ from torch import Tensor
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split, Tasks
-from bridge.tasks.goal_plane import OWN_VARIABLES, GoalPlane, length
+from bridge.tasks.goal_plane import OWN_VARIABLES, GoalPlane, Params, Points, length
 
 GOALS = 100
 GOAL_RADIUS = 0.2
@@ -79,7 +79,7 @@ class SparsePoint(GoalPlane):
         own = _STREAMS[split.stream]
         return own.stop - own.start
 
-    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Float[Tensor, "B 2"]:
+    def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Points:
         goals = self.prior_goals(split.name)[_STREAMS[split.stream]].to(index.device)
         return goals[index % len(goals)]
 
@@ -95,16 +95,12 @@ class SparsePoint(GoalPlane):
             params["radius"] = torch.full(index.shape, radius, device=index.device)
         return params
 
-    def pay(
-        self, distance: Float[Tensor, "*B"], params: Mapping[str, Tensor]
-    ) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
         if self.variant == "dense":
             return -distance
         return torch.where(distance <= params.get("radius", GOAL_RADIUS), 1 - distance, 0.0)
 
-    def arrived(
-        self, gap: Float[Tensor, "B 2"], params: Mapping[str, Tensor]
-    ) -> Bool[Tensor, " B"]:
+    def arrived(self, gap: Points, params: Params) -> Bool[Tensor, " B"]:
         return length(gap) <= params.get("radius", GOAL_RADIUS)
 
     def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:

@@ -12,8 +12,7 @@ Two signals:
   each trial. The gradient of a trial's first step is that of ``rl_algos/inner_loop.py``. Further steps are on the same
   episodes, and the gradient of an action stops once its probability has moved far (PPO's clip, from where these steps
   began). Episodes of another agent are used like the agent's own: the plain score function, without importance weights.
-* ``demos``: the likelihood of the actions of all episodes shown. Demonstrations are shown on track C, and steps are
-  taken only before scoring.
+* ``demos``: the likelihood of the actions of all episodes of the context (track C). Steps are taken before scoring.
 
 The optimiser is Adam, whose moments persist through the trial, or gradient descent. A step that is not finite is
 refused: that trial keeps its weights, and the refusal is counted.
@@ -154,7 +153,7 @@ class FineTuned(nn.Module):
         return self._recorded(memory, [step])._replace(agent=inner)
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
-        """The memory after steps of one episode that the agent is shown."""
+        """The memory after steps of one episode that the agent observes instead of playing."""
         with self._on(memory.own):
             inner = absorbed(self.agent, memory.agent, steps)
         return self._recorded(memory, steps)._replace(agent=inner)

@@ -1,4 +1,4 @@
-"""How much training a learner gets (environment steps, seconds or floating-point operations) and what it has cost."""
+"""The budget of a training (environment steps, seconds or floating-point operations), and its cost so far."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Budget:
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """``5000000``, ``5e6`` or ``5e6steps``; ``600s`` or ``600seconds`` (of training, evaluations not counted);
-        ``1e15flops``.
+        """The budget called ``5000000``, ``5e6`` or ``5e6steps``; ``600s`` or ``600seconds`` (of training, without
+        evaluations); ``1e15flops``.
 
         Raises:
             UserError: anything else.
         """
-        found = re.fullmatch(r"\s*([0-9_.]+(?:e\+?[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+        match = re.fullmatch(r"\s*([0-9_.]+(?:e\+?[0-9]+)?)\s*([a-z]*)\s*", text.lower())
         try:
-            amount, unit = float(found[1]), _UNITS[found[2]]  # ty: ignore[not-subscriptable]
+            amount, unit = float(match[1]), _UNITS[match[2]]  # ty: ignore[not-subscriptable]
         except (TypeError, ValueError, KeyError):
             amount, unit = math.nan, "steps"
         least, most = _BOUNDS[unit]
@@ -43,29 +43,26 @@ class Budget:
         return Budget(amount, unit)  # ty: ignore[invalid-argument-type]
 
     def __str__(self) -> str:
-        count = (
-            f"{int(self.amount):,}"
-            if self.amount < 1e12 and self.amount == int(self.amount)
-            else f"{self.amount:g}"
-        )
+        is_short = self.amount < 1e12 and self.amount == int(self.amount)
+        count = f"{int(self.amount):,}" if is_short else f"{self.amount:g}"
         return f"{count} {'environment steps' if self.unit == 'steps' else self.unit}"
 
 
 @dataclass
 class Cost:
-    """What training has cost so far, all processes together."""
+    """The cost of a training so far, over all processes."""
 
     env_steps: int = 0
     """Environment steps, inner loops included."""
     grad_steps: int = 0
-    """Steps of an optimiser."""
+    """Optimiser steps."""
     seconds: float = 0.0
     """Wall time of the updates; evaluations and checkpoints are not training."""
     flops: float = 0.0
     """Floating-point operations of matrix products, as ``torch.utils.flop_counter`` counts them."""
 
     def share(self, budget: Budget) -> float:
-        """The part of ``budget`` that is used up, 1 or more when it is over. If what was used is not known (NaN), 1."""
+        """The share of ``budget`` that is used up, 1 or more if it is spent. 1 if the amount used is unknown (NaN)."""
         spent = {"steps": self.env_steps, "seconds": self.seconds, "flops": self.flops}[budget.unit]
         return 1.0 if math.isnan(spent) else spent / budget.amount
 

@@ -1,8 +1,8 @@
 """A learner's state as one safetensors file: tensors as tensors, everything else as JSON in the header.
 
-Nothing that is loaded can execute code, and a file is whole or absent. The header holds a checksum of all that is in
-the file, so that a bit that has flipped is found when the file is read. A checkpoint is named by the environment steps
-it was taken at; a damaged one is passed over for the one before it.
+Nothing that is loaded can execute code, and a file is whole or absent. The header holds a checksum of the content, so
+that a flipped bit is found when the file is read. A checkpoint is named by its number of environment steps; if it is
+damaged, the one before it is read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bridge.errors import UserError
 from bridge.files import check_readable, unreadable, write_whole
 
 _KEEP = 2
-"""Checkpoints kept: the last one, and one before it in case the last is damaged."""
+"""Checkpoints that are kept: the last one, and one before it in case the last is damaged."""
 _NAME = re.compile(r"\d{15}\.safetensors")
-"""Of a checkpoint. Other files in the folder are the user's own."""
+"""Name of a checkpoint. Other files in the folder are the user's own."""
 
 
 def pack(state: Any, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
@@ -57,7 +57,7 @@ def unpack(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 class DamagedError(UserError):
-    """A file that is not what was written."""
+    """A file whose content is not what was written."""
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ def load(path: Path) -> dict[str, Any]:
         DamagedError: the file is not whole, or a part of it has changed.
         UserError: it is absent, or may not be read.
     """
-    check_readable(path)  # safetensors has one error for all that can be wrong
+    check_readable(path)  # safetensors raises the same error for every fault
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -133,28 +133,33 @@ def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:
         old.unlink()
 
 
-def load_last(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
-    """The last checkpoint that is whole, None if there is no checkpoint; ``tell`` hears of every damaged one.
+def load_last(folder: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
+    """The last checkpoint that is whole; None if there is no checkpoint.
+
+    Args:
+        folder: the folder of checkpoints.
+        notify: called with a sentence on each damaged checkpoint.
 
     Raises:
-        DamagedError: none of those that there are is whole.
+        DamagedError: there are checkpoints, and none is whole.
         UserError: the last one may not be read.
     """
-    found = paths(folder)
-    for last, path in reversed(list(enumerate(found))):
+    checkpoints = paths(folder)
+    for before, path in reversed(list(enumerate(checkpoints))):
         try:
             return load(path)
         except DamagedError as error:
-            tell(
-                f"{error}; {'going on from the checkpoint before it' if last else 'there is none before it'}."
+            next_step = (
+                "going on from the checkpoint before it" if before else "there is none before it"
             )
-    if found:
-        raise DamagedError(f"all {len(found)} checkpoints in {folder} are damaged")
+            notify(f"{error}; {next_step}.")
+    if checkpoints:
+        raise DamagedError(f"all {len(checkpoints)} checkpoints in {folder} are damaged")
     return None
 
 
 def _checksum(skeleton: Any, tensors: Mapping[str, Tensor]) -> str:
-    """Of names, types, shapes and bytes of all tensors, and of the rest."""
+    """The SHA-256 of names, types, shapes and bytes of all tensors, and of the rest, as hex digits."""
     digest = hashlib.sha256(json.dumps(skeleton).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())

@@ -1,13 +1,12 @@
-"""The outer loop around any learner: budget, evaluation on id_val, checkpoints, metrics. The method's own loop is in
-its file.
+"""The outer loop around any learner: budget, evaluation on id_val, checkpoints, metrics.
 
-Killing the process at any moment loses the work since the last checkpoint and nothing else. A resumed run of so many
-steps or flops ends bitwise equal to one that was never stopped, but for clocks, because all noise is counted
-(``bridge.rng``) and so there is no generator whose state could be lost. (Where the budget is of seconds, the clock
-itself decides when training ends and how far its schedules are.)
+Killing the process at any moment loses the work since the last checkpoint and nothing else. A resumed run with a budget
+of steps or flops ends bitwise equal to one that was never stopped, except for clocks: all noise is counter-based
+(``bridge.rng``), so there is no generator whose state could be lost. (With a budget of seconds, the clock decides when
+training ends and how far its schedules are.)
 
-The last checkpoint of a run is the one that counts; evaluations on ``id_val`` are for watching and for choosing
-configurations, never for choosing a moment of a run.
+The last checkpoint of a run is the one that counts. Evaluations on ``id_val`` are for watching and for choosing
+configurations, never for choosing a checkpoint of a run.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from bridge.evaluation.plan import Plan
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
-from bridge.training import run_folder
+from bridge.training import run_folder, train_log
 from bridge.training.budget import Budget, Cost
 from bridge.training.workers import Workers
 
-_FAR = 0.1
-"""Share of a budget by which it may be exceeded without a word."""
+_OVERRUN = 0.1
+"""Largest share of a budget by which it may be exceeded without a notice."""
 _MOST = 2
-"""How many budgets the first update may take."""
+"""Largest first update, in budgets."""
 CLOCKS = ("seconds", "steps_per_second")
 """Columns of train.jsonl that differ between equal runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When the loop does what."""
+    """Length of a training, and its evaluations and checkpoints."""
 
     budget: Budget
-    """How long to train. Only budgets of steps and of flops end at the same update on every machine."""
+    """Only budgets of steps and of flops end at the same update on every machine."""
     checkpoint_seconds: float = 300.0
-    """Most work that a kill can lose; no part of what a run is."""
+    """Most seconds of work that a kill can lose; it does not identify a run."""
     evaluations: int = 10
-    """How often to evaluate on id_val, evenly over the budget."""
+    """Evaluations on id_val, evenly over the budget."""
     evaluation_trials: int = 1000
     """Trials of each."""
 
@@ -65,58 +64,65 @@ def train(
     *,
     resume: bool = False,
     workers: Workers | None = None,
-    tell: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """Train until the budget is spent; True then, False where a signal asked to stop (the state is saved), even if that
-    was in the last update: whoever has more to train should not begin it.
+    """Train until the budget is spent.
 
     Args:
-        learner: who learns; its state is replaced by the checkpoint's where a run is resumed.
-        family: on what; ``id_val`` is evaluated.
-        schedule: budget and cadence.
-        about: what identifies the run (method, configuration, seed): a folder of another run is refused.
+        learner: the learner; if a run is resumed, its state is replaced by the checkpoint's.
+        family: the tasks; ``id_val`` is evaluated.
+        schedule: budget, evaluations, checkpoints.
+        about: identifies the run (method, configuration, seed): a folder of another run is refused.
         folder: the run folder.
-        resume: go on with the run that the folder holds.
+        resume: go on with the run of the folder.
         workers: the processes that train together, each of which calls this; the first one writes.
-        tell: hears of what a user should know (a damaged checkpoint, a larger budget than before).
+        notify: called with sentences for the user (a damaged checkpoint, a larger budget than before).
         progress: called with the share of the budget that is spent, before the first update and after each.
+
+    Returns:
+        True if the budget is spent, False if interrupted (the state is saved). An interrupt during the last update also
+        returns False, so that callers stop too.
 
     Raises:
         UserError: the folder holds another run or is being written to.
-        DivergenceError: the learner gave up, or a metric is no longer a number; the last good checkpoint is kept.
+        DivergenceError: the learner gave up, or a metric is not finite; the last good checkpoint is kept.
     """
     workers = workers or Workers()
-    first = workers.index == 0
+    first, budget = workers.index == 0, schedule.budget
+    planned = {key: value for key, value in asdict(schedule).items() if key != "checkpoint_seconds"}
     about = {
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
         **about,
+        "schedule": planned,
+        "processes": workers.count,
     }
-    planned = {key: value for key, value in asdict(schedule).items() if key != "checkpoint_seconds"}
-    about |= {"schedule": planned, "processes": workers.count}
-    lock = files.locked(folder, tell) if first else nullcontext()
+    lock = files.locked(folder, notify) if first else nullcontext()
     with lock, asked_to_stop() if first else nullcontext(_never) as asked:
         new = not run_folder.is_claimed(folder)
         if first and not new:
             run_folder.claim(folder, about, resume=resume)
         longer = run_folder.is_longer(folder, about)
         cost, flops_per_step = _start(
-            learner, schedule.budget, folder, workers, resume, tell, longer=longer
+            learner, budget, folder, workers, resume, notify, longer=longer
         )
         if first and new:
             run_folder.claim(folder, about, resume=resume)
-        elif first and (said := run_folder.extend(folder, about, cost.env_steps)):
-            tell(said)
-        kept = (folder, workers, flops_per_step, tell, progress)
-        recorder = _Recorder(learner, family, schedule, *kept) if first else None
+        elif first:
+            _notify_all(notify, run_folder.extend(folder, about, cost.env_steps))
+        recorder = None
+        if first:
+            recorder = _Recorder(
+                learner, family, schedule, folder, workers, flops_per_step, notify, progress
+            )
         if progress:
-            progress(min(cost.share(schedule.budget), 1.0))
+            progress(min(cost.share(budget), 1.0))
         stop = False
-        while not cost.spends(schedule.budget) and not stop:
-            before, spent = learner.env_steps, cost.share(schedule.budget)
-            with _told_where_it_ends(folder, learner):
+        while not cost.spends(budget) and not stop:
+            before, spent = learner.env_steps, cost.share(budget)
+            with _divergence_located(folder, learner):
                 metrics, seconds, stop = _update(learner, spent, workers, asked)
             steps = learner.env_steps - before
             flops = cost.flops + flops_per_step * steps
@@ -126,16 +132,19 @@ def train(
             run_folder.refuse_nan(folder, line)
             if recorder:
                 recorder.record(line, cost, spent)
-        whole = cost.spends(schedule.budget)
+        finished = cost.spends(budget)
         if recorder:
             recorder.finish(cost)
-            for said in (
-                filter(None, (_overrun(cost, schedule.budget), run_folder.left_out(folder)))
-                if whole
-                else ()
-            ):
-                tell(f"{folder}: {said}")
-        return whole and not asked()
+        if recorder and finished:
+            notices = (_overrun(cost, budget), train_log.left_out(folder))
+            _notify_all(notify, *(f"{folder}: {notice}" for notice in notices if notice))
+        return finished and not asked()
+
+
+def _notify_all(notify: Callable[[str], None], *notices: str) -> None:
+    """Call ``notify`` with each sentence that is not empty."""
+    for notice in filter(None, notices):
+        notify(notice)
 
 
 def _start(
@@ -144,48 +153,53 @@ def _start(
     folder: Path,
     workers: Workers,
     resume: bool,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     *,
     longer: bool,
 ) -> tuple[Cost, float]:
-    """Restore what the folder holds, if asked to; the cost so far, and the operations of an environment step.
+    """Restore the state of the folder if ``resume``. Returns the cost so far and the operations of an environment step.
 
-    ``longer``: the budget is larger than the one that the folder names.
+    Args:
+        learner: the learner.
+        budget: the budget.
+        folder: the run folder.
+        workers: the processes that train together.
+        resume: True to restore the state.
+        notify: called with sentences for the user.
+        longer: True if the budget is larger than that of the folder's config.json.
 
     Raises:
-        UserError: the budget is far too small for one update, or what was trained before cannot be gone on with.
+        UserError: the budget is far too small for one update, or the folder's run cannot be trained further.
     """
-    restored = run_folder.restore(folder, learner, tell) if resume else None
+    restored = run_folder.restore(folder, learner, notify) if resume else None
     cost, flops_per_step = restored or (Cost(), None)
     if math.isnan(cost.flops) and (longer or not cost.spends(budget)):
         raise UserError(
-            f"{folder} does not say what its training has cost: it has neither checkpoints nor a whole train.jsonl. It "
-            "can be played, but not trained further. Choose another --out."
+            f"The cost of training {folder} is unknown: it has neither checkpoints nor a whole train.jsonl. It can be "
+            "played, but not trained further. Choose another --out."
         )
     if restored and (flops_per_step is not None or cost.spends(budget)):
         return cost, flops_per_step or 0.0
-    with _told_where_it_ends(folder, learner):
+    with _divergence_located(folder, learner):
         one = _first_update(learner, workers)
     if not restored:
         _refuse_short(budget, one)
-        if resume and (folder / run_folder.LOG).exists():
-            tell(f"{folder} has no checkpoint yet: training begins at its first step.")
+        if resume and (folder / train_log.NAME).exists():
+            notify(f"{folder} has no checkpoint yet: training begins at its first step.")
     return cost, one.flops / one.env_steps
 
 
 def _overrun(cost: Cost, budget: Budget) -> str:
-    """What is to be said where the last update went far past the budget."""
+    """A notice if the last update went far past the budget, else an empty string."""
     past, steps = cost.share(budget) - 1, f"{cost.env_steps:,} environment steps"
-    return (
-        ""
-        if past < _FAR
-        else f"trained for {steps}, {past:.0%} past the budget of {budget}: updates are that long."
-    )
+    if past < _OVERRUN:
+        return ""
+    return f"trained for {steps}, {past:.0%} past the budget of {budget}: updates are that long."
 
 
 @contextmanager
-def _told_where_it_ends(folder: Path, learner: Learner) -> Generator[None]:
-    """A learner that gives up says why; this adds where it was and what is kept."""
+def _divergence_located(folder: Path, learner: Learner) -> Generator[None]:
+    """A context that adds to a divergence its environment step and the checkpoint that is kept."""
     try:
         yield
     except DivergenceError as error:
@@ -195,7 +209,7 @@ def _told_where_it_ends(folder: Path, learner: Learner) -> Generator[None]:
 def _update(
     learner: Learner, spent: float, workers: Workers, asked: Callable[[], bool]
 ) -> tuple[dict[str, float], float, bool]:
-    """One update: its metrics and wall time, averages over workers, and whether any of them was asked to stop."""
+    """One update: metrics and wall time, averaged over workers, and True if any of them is to stop."""
     began = time.monotonic()
     metrics = dict(learner.update(spent))
     seconds = time.monotonic() - began
@@ -209,15 +223,15 @@ def _update(
 
 
 def _refuse_short(budget: Budget, one: Cost) -> None:
-    """Refuse a budget that the first update would leave far behind.
+    """Refuse a budget that the first update would exceed by far.
 
     Raises:
-        UserError: it takes more than twice the budget (which none of seconds is known to be).
+        UserError: one update takes more than twice the budget (unknown for budgets of seconds).
     """
     if budget.unit != "seconds" and one.share(budget) > _MOST:
-        least, unit = (
-            (one.env_steps, "") if budget.unit == "steps" else (math.ceil(one.flops), "flops")
-        )
+        least, unit = one.env_steps, ""
+        if budget.unit == "flops":
+            least, unit = math.ceil(one.flops), "flops"
         raise UserError(
             f"One update takes {Budget(float(least), budget.unit)}, {one.share(budget):,.1f} times the budget of "
             f"{budget}. Give --budget {least}{unit} or more, or make updates shorter by the method's settings."
@@ -227,49 +241,42 @@ def _refuse_short(budget: Budget, one: Cost) -> None:
 def _first_update(learner: Learner, workers: Workers) -> Cost:
     """Environment steps and operations of the first update, which is then undone: counting slows it down.
 
-    All updates have the shapes of the first one, unless episodes can end early: then what padding costs may grow.
+    All updates have the shapes of the first one, unless episodes can end early: then the cost of padding may grow.
     """
-    before = copy.deepcopy(learner.state_dict())
-    begun = learner.env_steps
-    with flops.counter() as counted:
+    state = copy.deepcopy(learner.state_dict())
+    before = learner.env_steps
+    with flops.counter() as counter:
         learner.update(0.0)
-    steps = learner.env_steps - begun
-    learner.load_state_dict(before)
-    return Cost(env_steps=steps, flops=float(workers.count * counted.get_total_flops()))
+    steps = learner.env_steps - before
+    learner.load_state_dict(state)
+    return Cost(env_steps=steps, flops=float(workers.count * counter.get_total_flops()))
 
 
+@dataclass
 class _Recorder:
-    """What the first process does after each update: evaluation when it is due, log, trackers, checkpoints."""
+    """The work of the first process after each update: evaluation if it is due, log, trackers, checkpoints."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        family: TaskFamily,
-        schedule: Schedule,
-        folder: Path,
-        workers: Workers,
-        flops_per_step: float,
-        tell: Callable[[str], None],
-        progress: Callable[[float], None] | None,
-    ) -> None:
-        self.learner, self.family, self.schedule, self.folder, self.workers = (
-            learner,
-            family,
-            schedule,
-            folder,
-            workers,
-        )
-        self.flops_per_step, self.progress = flops_per_step, progress
-        self.log = run_folder.Log(folder, learner.env_steps, tell=tell)
-        self.saved, self.saved_at = time.monotonic(), learner.env_steps
+    learner: Learner
+    family: TaskFamily
+    schedule: Schedule
+    folder: Path
+    workers: Workers
+    flops_per_step: float
+    notify: Callable[[str], None]
+    progress: Callable[[float], None] | None
+
+    def __post_init__(self) -> None:
+        self.log = train_log.Log(self.folder, self.learner.env_steps, notify=self.notify)
+        self.saved, self.saved_at = time.monotonic(), self.learner.env_steps
 
     def record(self, line: dict[str, float | int], cost: Cost, spent: float) -> None:
-        """After an update that took the share of the budget from ``spent`` to what ``cost`` says."""
+        """Called after an update that raised the share of the budget from ``spent`` to that of ``cost``."""
         share, times = cost.share(self.schedule.budget), self.schedule.evaluations
         if math.floor(share * times) > math.floor(spent * times):
             plan = Plan(split="id_val", trials=self.schedule.evaluation_trials)
-            played = evaluate(self.learner.agent(), self.family, plan, device=self.workers.device)
-            line["id_val_trial_return"] = played.mean("trial_return")
+            agent, device = self.learner.agent(), self.workers.device
+            evaluation = evaluate(agent, self.family, plan, device=device)
+            line["id_val_trial_return"] = evaluation.mean("trial_return")
         self.log.write(line)
         self.workers.log(line, self.learner.env_steps)
         if self.progress:
@@ -278,7 +285,7 @@ class _Recorder:
             self._save(cost)
 
     def finish(self, cost: Cost) -> None:
-        """At the end of the budget, or where a signal asked to stop."""
+        """Called at the end of the budget, or after an interrupt."""
         if self.learner.env_steps != self.saved_at:
             self._save(cost)
         if cost.spends(self.schedule.budget):
@@ -290,5 +297,5 @@ class _Recorder:
 
 
 def _never() -> bool:
-    """A helper is not asked to stop: the first process is, and tells."""
+    """False: only the first process handles signals, and the others learn of them from its metrics."""
     return False

@@ -106,7 +106,7 @@ def play_trials(
 def task_numbers(noise: TrialNoise) -> Int[Tensor, " B"]:
     """The number of the task that each row of ``noise`` names, out of 2^62, so that new tasks are never met twice.
 
-    It is drawn from the environment's noise: an agent cannot tell its task from its own noise.
+    It is drawn from the environment's noise: an agent's noise holds nothing about its task.
     """
     return noise.env.at("task").bits() & ((1 << 62) - 1)
 

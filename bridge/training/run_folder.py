@@ -1,5 +1,5 @@
-"""What a training writes: ``config.json`` (what is trained, on what, with which seed), ``train.jsonl`` (a line an
-update), ``checkpoints/`` and, once the budget is spent, ``model.safetensors``.
+"""The folder of a training run: ``config.json`` (method, family, seed, schedule), ``train.jsonl`` (``train_log.py``),
+``checkpoints/`` and, once the budget is spent, ``model.safetensors``.
 
 Checkpoints are safetensors with JSON rather than ``Accelerator.save_state``, whose files are pickles: nothing that is
 loaded here can execute code.
@@ -19,71 +19,69 @@ from bridge import files, json_files
 from bridge.errors import DivergenceError, UserError
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION
-from bridge.training import checkpoint
+from bridge.training import checkpoint, train_log
 from bridge.training.budget import Budget, Cost
 
 MODEL = "model.safetensors"
 """The state of a learner whose budget is spent. It is read if there are no checkpoints."""
-LOG = "train.jsonl"
-"""A line an update."""
+_CHECKPOINTS = "checkpoints"
 _REMEDY = "Put a copy of it back, or train in another folder."
-_NO_PART = {"earlier_budgets", "base.run", "base.card.method", "demos"}
-"""Keys of config.json that do not tell one run from another: a folder can be spelt in many ways, and other keys say
-what it holds."""
+_NOT_COMPARED = {"earlier_budgets", "base.run", "base.card.method", "demos"}
+"""Keys of config.json that may differ within a run: a folder's path can be written in many ways, and other keys
+describe what it holds."""
 _OF_BUDGET = {"schedule.budget.amount", "schedule.evaluation_trials"}
 """Keys that change when a run is trained further."""
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether a folder says that it is a run's."""
+    """True if a folder is that of a run."""
     return (folder / "config.json").exists()
 
 
 def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
-    """Make the folder this run's, or make sure that it already is. A larger budget is no other run: see ``extend``.
+    """Make the folder this run's, or check that it already is. A larger budget is the same run: see ``extend``.
 
     Raises:
-        UserError: it holds another run (which key differs is said), this one and ``resume`` was not asked for, or
-            weights or a log of which it does not say whose they are.
+        UserError: the folder holds another run (the message names a key that differs), this run although ``resume`` is
+            False, or weights or a log without a config.json.
     """
-    path = folder / "config.json"
     if not is_claimed(folder):
-        if held := [
-            *folder.glob(LOG),
-            *checkpoint.paths(folder / "checkpoints"),
-            *folder.glob(MODEL),
-        ]:
+        unknown = [*folder.glob(train_log.NAME), *_weights(folder)]
+        if unknown:
             raise UserError(
-                f"{folder} holds {held[-1].relative_to(folder)} without a config.json that says of which run. Put its "
-                "config.json back, or choose another --out."
+                f"{folder} holds {unknown[-1].relative_to(folder)} without a config.json that describes its run. Put "
+                "its config.json back, or choose another --out."
             )
-        files.write_text(path, json.dumps(about, indent=1, sort_keys=True) + "\n")
+        _write_config(folder, about)
         return
     config = read_config(folder)
     check_config(folder, config, {"earlier_budgets": list}, "earlier_budgets")
     longer = _is_longer(config, about)
-    found, ours = _flat(config), _flat(about)
-    keys = (found.keys() | ours.keys()) - (_NO_PART | _OF_BUDGET if longer else _NO_PART)
+    theirs, ours = _flat(config), _flat(about)
+    keys = (theirs.keys() | ours.keys()) - _NOT_COMPARED
+    if longer:
+        keys -= _OF_BUDGET
     for key in sorted(keys, key=lambda key: (key not in ("method", "family"), key)):
-        if found.get(key) != ours.get(key):
+        if theirs.get(key) != ours.get(key):
             raise UserError(
-                f"{folder} holds another run: its {key} is {found.get(key)!r}, this one's is {ours.get(key)!r}. "
+                f"{folder} holds another run: its {key} is {theirs.get(key)!r}, this one's is {ours.get(key)!r}. "
                 "Choose another --out."
             )
     if not resume:
-        go_on = (
-            f"train it further, for {_budget(about)} in place of {_budget(config)}"
-            if longer
-            else "go on with it"
-        )
+        go_on = "go on with it"
+        if longer:
+            go_on = f"train it further, for {_budget(about)} in place of {_budget(config)}"
         raise UserError(
             f"{folder} holds this run already. Add --resume to {go_on}, or choose another --out."
         )
 
 
 def extend(folder: Path, about: Mapping[str, Any], env_steps: int) -> str:
-    """Write down that the folder's run is trained for a larger budget from ``env_steps`` on; returns a sentence that
-    says so, empty if the budget is the one that it had."""
+    """Record in config.json that the run is trained for a larger budget from ``env_steps`` on.
+
+    Returns:
+        A sentence on this; empty if the budget is the same as before.
+    """
     config = read_config(folder)
     if not _is_longer(config, about):
         return ""
@@ -91,25 +89,29 @@ def extend(folder: Path, about: Mapping[str, Any], env_steps: int) -> str:
         *config.get("earlier_budgets", ()),
         config["schedule"]["budget"] | {"env_steps": env_steps},
     ]
-    now = json.dumps(config | dict(about) | {"earlier_budgets": earlier}, indent=1, sort_keys=True)
-    files.write_text(folder / "config.json", now + "\n")
+    _write_config(folder, config | dict(about) | {"earlier_budgets": earlier})
     return (
         f"{folder} is trained further, for {_budget(about)} in place of {_budget(config)}. From {env_steps:,} "
-        "environment steps on its schedules go by the new budget: it is another run than one with that from the start."
+        "environment steps on its schedules follow the new budget: a run with that budget from the start would differ."
     )
 
 
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    text = json.dumps(config, indent=1, sort_keys=True)
+    files.write_text(folder / "config.json", text + "\n")
+
+
 def is_longer(folder: Path, about: Mapping[str, Any]) -> bool:
-    """Whether ``about`` has a larger budget than the run that the folder holds; False if it holds none."""
+    """True if ``about`` has a larger budget than the run of the folder; False if there is no run."""
     return is_claimed(folder) and _is_longer(read_config(folder), about)
 
 
 def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Whether ``about`` has a larger budget, of the same unit."""
+    """True if ``about`` has a larger budget, of the same unit."""
     try:
         before, now = config["schedule"]["budget"], about["schedule"]["budget"]
         return before["unit"] == now["unit"] and before["amount"] < now["amount"]
-    except (KeyError, TypeError):  # edited, or of something that has no budget
+    except (KeyError, TypeError):  # edited, or not a training with a budget
         return False
 
 
@@ -118,18 +120,11 @@ def _budget(about: Mapping[str, Any]) -> Budget:
     return Budget(budget["amount"], budget["unit"])
 
 
-_LEFT_OUT = {
-    "refused": "of the tasks (an inner step was refused)",
-    "skipped": "of the outer steps (skipped)",
-}
-"""Metrics of an update that are shares of it which came to no number, or to one too large, and so changed nothing."""
-
-
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a run folder says that it is.
+    """The ``config.json`` of a run folder.
 
     Raises:
-        UserError: no run folder, one that may not be read, or one of another suite version.
+        UserError: it is no run folder, may not be read, or is of another suite version.
     """
     path = folder / "config.json"
     if folder.is_dir() and not path.exists():
@@ -137,7 +132,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     about = json_files.read_object(path, _REMEDY)
     if "suite_version" not in about:
         raise UserError(
-            f"{folder} is not a run folder: its config.json does not say suite_version. {_REMEDY}"
+            f"{folder} is not a run folder: its config.json has no suite_version. {_REMEDY}"
         )
     if (version := about["suite_version"]) != SUITE_VERSION:
         raise UserError(
@@ -149,7 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_config(
     folder: Path, about: Mapping[str, Any], types: Mapping[str, type], *optional: str
 ) -> None:
-    """Make sure that a ``config.json`` says what is needed, but for what is ``optional``.
+    """Check the types of keys of a ``config.json``, some of which are ``optional``.
 
     Raises:
         UserError: a key is missing or of another type.
@@ -161,45 +156,40 @@ def save(folder: Path, learner: Learner, cost: Cost, flops_per_step: float) -> N
     """Write a checkpoint.
 
     Raises:
-        DivergenceError: the learner holds numbers that are none; the checkpoint before stays the last one.
+        DivergenceError: a number of the learner is not finite; the checkpoint before stays the last one.
     """
     state = {
         "learner": learner.state_dict(),
         "cost": asdict(cost),
         "flops_per_step": flops_per_step,
     }
-    broken = [
-        n
-        for n, t in checkpoint.pack(state)[1].items()
-        if t.is_floating_point() and not t.isfinite().all()
-    ]
-    if broken:
-        raise diverged(
-            folder,
-            cost.env_steps,
-            f"{broken[0].removeprefix('state.learner.')} is no longer a number.",
-        )
-    checkpoint.save_step(folder / "checkpoints", learner.env_steps, state)
+    _, tensors = checkpoint.pack(state)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            name = name.removeprefix("state.learner.")
+            raise diverged(folder, cost.env_steps, f"{name} is no longer a number.")
+    checkpoint.save_step(folder / _CHECKPOINTS, learner.env_steps, state)
 
 
 def save_model(folder: Path, learner: Learner) -> None:
-    """Write ``model.safetensors``, unless it is this learner's already."""
+    """Write ``model.safetensors``, unless it holds this state already."""
     state = learner.state_dict()
     if not checkpoint.holds(folder / MODEL, state):
         checkpoint.save(folder / MODEL, state)
 
 
 def restore(
-    folder: Path, learner: Learner, tell: Callable[[str], None]
+    folder: Path, learner: Learner, notify: Callable[[str], None]
 ) -> tuple[Cost, float | None] | None:
-    """Give ``learner`` the state that the run came to; None if there is none yet.
+    """Restore the last state of the run.
 
-    Returns its cost and its flops a step (None: not known).
+    Returns:
+        The cost so far, and the operations of an environment step (None: unknown); None if there is no state yet.
 
     Raises:
         UserError: the state is of another version of the method, or cannot be read.
     """
-    state = _last_state(folder, tell)
+    state = _last_state(folder, notify)
     if state is None:
         return None
     try:
@@ -212,48 +202,53 @@ def restore(
         ) from None
 
 
-def read_cost(folder: Path, tell: Callable[[str], None]) -> Cost:
-    """What the run has cost up to the state that it came to; NaN for what nothing says.
+def read_cost(folder: Path, notify: Callable[[str], None]) -> Cost:
+    """The cost of the run up to its last state; NaN for unknown parts.
 
     Raises:
-        UserError: there is no such state, or one of another version.
+        UserError: there is no state, or one of another version.
     """
     try:
-        return Cost(**(_last_state(folder, tell) or {})["cost"])
+        return Cost(**(_last_state(folder, notify) or {})["cost"])
     except (KeyError, TypeError):
         raise UserError(f"{folder} has no checkpoint of this version. Train it again.") from None
 
 
 def trained_at(folder: Path) -> float:
-    """When the weights that the run came to were written (seconds since 1970), 0 if there are none."""
-    found = [*checkpoint.paths(folder / "checkpoints"), *folder.glob(MODEL)]
-    return max((path.stat().st_mtime for path in found), default=0.0)
+    """Time at which the run's last weights were written, in seconds since 1970; 0 if there are none."""
+    return max((path.stat().st_mtime for path in _weights(folder)), default=0.0)
 
 
-def _last_state(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
+def _weights(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, and its model."""
+    return [*checkpoint.paths(folder / _CHECKPOINTS), *folder.glob(MODEL)]
+
+
+def _last_state(folder: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
     """The last checkpoint that is whole; without checkpoints, the model; None without both.
 
     Raises:
-        UserError: there are files, and none can be read: they may be sound elsewhere, so that nothing begins anew.
+        UserError: none of the files can be read. Training does not begin anew, since there may be a sound copy.
     """
-    places = folder / "checkpoints"
+    checkpoints = folder / _CHECKPOINTS
     try:
-        state = checkpoint.load_last(places, tell)
+        state = checkpoint.load_last(checkpoints, notify)
         if state is not None or not (folder / MODEL).exists():
             return state
         learner = checkpoint.load(folder / MODEL)
     except checkpoint.DamagedError as error:
+        which = "them" if checkpoint.paths(checkpoints) else "it"
         raise UserError(
-            f"{error}. Put a copy back. Without one, move {'them' if checkpoint.paths(places) else 'it'} away: the run "
-            f"then goes on from its {MODEL} if it has one, or begins anew."
+            f"{error}. Put a copy back. Without one, move {which} away: the run then goes on from its {MODEL} if it "
+            "has one, or begins anew."
         ) from error
     return {"learner": learner, "cost": asdict(_cost_of(folder, learner)), "flops_per_step": None}
 
 
 def _cost_of(folder: Path, learner: Mapping[str, Any]) -> Cost:
-    """What a model has cost: steps by its counters, the rest by train.jsonl if that goes so far, else NaN."""
+    """The cost of a model: steps from its counters, the rest from train.jsonl if that is as long, else NaN."""
     env_steps, grad_steps = learner.get("env_steps", 0), learner.get("grad_steps", 0)
-    lines, damaged = _read_log(folder)
+    lines, damaged = train_log.read(folder)
     lines = [
         line
         for line in lines
@@ -264,93 +259,11 @@ def _cost_of(folder: Path, learner: Mapping[str, Any]) -> Cost:
     return Cost(env_steps, grad_steps, sum(line["seconds"] for line in lines), lines[-1]["flops"])
 
 
-class Log:
-    """train.jsonl, cut back to the lines whose ``counter`` is at most ``done``, ready for more.
-
-    ``tell`` hears of damaged lines, which are left out.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        done: int,
-        counter: str = "env_steps",
-        tell: Callable[[str], None] = print,
-    ) -> None:
-        self.path = folder / LOG
-        lines, damaged = _read_log(folder, counter)
-        if damaged:
-            tell(
-                f"{self.path} is damaged: line {', '.join(map(str, damaged))} is left out. The training goes on."
-            )
-        kept = "".join(json.dumps(line) + "\n" for line in lines if line[counter] <= done).encode()
-        if not self.path.exists() or self.path.read_bytes() != kept:
-            files.write_text(self.path, kept.decode())
-
-    def write(self, line: dict[str, float | int]) -> None:
-        """One update."""
-        files.append_line(self.path, json.dumps(line))
-
-
-def _read_log(
-    folder: Path, counter: str = "env_steps"
-) -> tuple[list[dict[str, float | int]], list[int]]:
-    """The lines of train.jsonl that have a ``counter``, and the numbers of damaged ones.
-
-    A last one that a killed process broke off is neither.
-
-    Raises:
-        UserError: it may not be read.
-    """
-    path, good, damaged = folder / LOG, [], []
-    if not path.exists():
-        return [], []
-    try:
-        texts = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise files.unreadable(path, error) from error
-    for number, text in enumerate(
-        texts[:-1], 1
-    ):  # the last one ends with no newline: it is empty, or was broken off
-        try:
-            line = json.loads(text)
-            if not all(isinstance(value, int | float) for value in line.values()):
-                raise ValueError("not all of it are numbers")
-            int(line[counter])
-            good.append(line)
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            damaged.append(number)
-    return good, damaged
-
-
-def last(folder: Path, key: str) -> int:
-    """What the last whole line of train.jsonl that has ``key`` says of it; 0 if there is none.
-
-    Raises:
-        UserError: it may not be read.
-    """
-    lines, _ = _read_log(folder, key)
-    return int(lines[-1][key]) if lines else 0
-
-
-def left_out(folder: Path) -> str:
-    """What training has left out as it was no number or too long, as a sentence; empty where that is nothing."""
-    lines, _ = _read_log(folder)
-    parts = []
-    for name, what in _LEFT_OUT.items():
-        shares = [line[name] for line in lines if line.get(name)]
-        if shares:
-            parts.append(
-                f"{sum(shares) / len(lines):.2%} {what}, in {len(shares):,} of {len(lines):,} updates"
-            )
-    return f"left out of training, as no number or too long: {'; '.join(parts)}." if parts else ""
-
-
 def refuse_nan(folder: Path, line: dict[str, float | int]) -> None:
-    """Stop where a metric is no longer a number.
+    """Refuse metrics that are not finite.
 
     Raises:
-        DivergenceError: one is.
+        DivergenceError: a metric of ``line`` is not finite.
     """
     bad = [key for key, value in line.items() if not math.isfinite(value)]
     if bad:
@@ -358,15 +271,12 @@ def refuse_nan(folder: Path, line: dict[str, float | int]) -> None:
 
 
 def diverged(folder: Path, env_steps: int, why: str) -> DivergenceError:
-    """The error that ends a training: where it was, ``why`` (a sentence), what is kept and what to do."""
-    kept = checkpoint.paths(folder / "checkpoints")
-    said = (
-        f"The last good checkpoint is kept in {folder / 'checkpoints'}"
-        if kept
-        else "There was no checkpoint yet"
-    )
+    """The error that ends a training; ``why`` is a sentence."""
+    checkpoints, kept = folder / _CHECKPOINTS, "There was no checkpoint yet"
+    if checkpoint.paths(checkpoints):
+        kept = f"The last good checkpoint is kept in {checkpoints}"
     return DivergenceError(
-        f"Training stopped at {env_steps:,} environment steps: {why} {said}; train again with a lower learning rate, "
+        f"Training stopped at {env_steps:,} environment steps: {why} {kept}; train again with a lower learning rate, "
         "in another folder."
     )
 
@@ -375,9 +285,8 @@ def _flat(about: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"config": {"lr": 1}}`` -> ``{"config.lr": 1}``."""
     flat = {}
     for key, value in about.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat

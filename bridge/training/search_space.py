@@ -1,12 +1,13 @@
-"""Search spaces: what of a method's configuration may vary, drawn by seed, so that every method can be given the same
-number of configurations and anyone can draw the same ones again.
+"""Search spaces of hyperparameters.
+
+Configurations are drawn by seed: every method can be given the same number of them, and they can be drawn again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from bridge.rng import Rows
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, all alike."""
+    """One of these values, with equal chances."""
 
     values: tuple[Any, ...]
 
@@ -38,7 +39,7 @@ class LogUniform:
 
 
 Space = Mapping[str, Choice | LogUniform]
-"""What may vary, by the name of the field."""
+"""Distributions by the names of the configuration's fields."""
 
 
 def draw(space: Space, start: Any, *, seed: int, count: int) -> list[Any]:
@@ -53,11 +54,9 @@ def draw(space: Space, start: Any, *, seed: int, count: int) -> list[Any]:
     if unknown:
         raise ValueError(f"{type(start).__name__} has no field {', '.join(sorted(unknown))}.")
     noise = Rows.of(f"tune/{seed}", torch.arange(count))
-    at = {name: noise.at(name).uniform().tolist() for name in space}
-    found = [start]
+    uniforms = {name: noise.at(name).uniform().tolist() for name in space}
+    configurations = [start]
     for i in range(1, count):
-        drawn = {name: variable.at(at[name][i]) for name, variable in space.items()}
-        found.append(
-            type(start)(**({f.name: getattr(start, f.name) for f in fields(start)} | drawn))
-        )
-    return found
+        drawn = {name: variable.at(uniforms[name][i]) for name, variable in space.items()}
+        configurations.append(replace(start, **drawn))
+    return configurations

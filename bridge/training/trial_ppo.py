@@ -76,7 +76,7 @@ class PpoConfig(Bounded):
 
     @property
     def supervision(self) -> str:
-        """Supervision of training, for the card."""
+        """Input of training, as in ``Card.supervision``."""
         return "reward" if self.critic == "history" else "reward, task in critic"
 
 

@@ -1,7 +1,7 @@
 """The processes that train one learner together: Accelerate behind the few calls that a learner needs.
 
-Every process holds the whole learner, plays its share of the trials and averages its gradients with the others', so
-that all stay equal bit for bit. A learner that is given no workers is alone, and then Accelerate is not even imported.
+Every process holds the whole learner, plays its share of the trials and averages its gradients with those of the
+others, so that all stay bitwise equal. A learner without workers trains alone, and Accelerate is not imported.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Precision = Literal["no", "bf16"]
-"""Of activations in training; weights and optimisers stay float32. (fp16 would need a loss scale to be restored.)"""
+"""Precision of activations in training; weights and optimisers stay float32. (fp16 would need a loss scale.)"""
 
 
 class Workers:
-    """One of ``count`` processes that train together: number ``index``, on ``device``."""
+    """One of the processes that train together.
+
+    Attributes:
+        count: number of processes.
+        index: number of this process.
+        device: device of this process.
+    """
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self._accelerator = accelerator
@@ -40,7 +46,7 @@ class Workers:
         self.device = accelerator.device if accelerator else torch.device("cpu")
 
     def rows(self, update: int, count: int) -> Int[Tensor, " n"]:
-        """The numbers of the ``count`` rows that this process plays in an update: it alone, and never again."""
+        """The numbers of the ``count`` rows that this process alone plays in an update, never used before."""
         first = (update * self.count + self.index) * count
         return torch.arange(first, first + count, device=self.device)
 
@@ -74,11 +80,11 @@ class Workers:
             grad.copy_(part.view_as(grad))
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Where the forward pass runs in the precision that was asked for."""
+        """A context in which the forward pass has the precision of this training."""
         return self._accelerator.autocast() if self._accelerator else nullcontext()
 
     def log(self, values: dict[str, float | int], step: int) -> None:
-        """Tell the tracker, where there is one."""
+        """Log to the tracker, if there is one."""
         if self._accelerator is None or not self._accelerator.log_with:
             return
         if not self._accelerator.trackers:
@@ -90,26 +96,26 @@ class Workers:
 def joined(
     *, device: str = "cpu", precision: Precision = "no", tracker: str = "", folder: str = ""
 ) -> Generator[Workers]:
-    """This process as one of the workers that its environment names (``torchrun``'s variables), or alone.
+    """This process as one of the workers that ``torchrun``'s environment variables describe, or alone.
 
     Args:
-        device: ``cpu``, or ``cuda`` for whichever device of this machine is this process's.
-        precision: of activations in training.
-        tracker: ``tensorboard`` or any other that Accelerate knows; none where empty.
-        folder: where the tracker writes.
+        device: ``cpu``, or ``cuda`` for the device of this process.
+        precision: precision of activations in training.
+        tracker: ``tensorboard`` or another tracker of Accelerate; empty: none.
+        folder: folder of the tracker's files.
 
     Raises:
-        UserError: no such device, precision or tracker here.
+        UserError: there is no such device, precision or tracker here.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.tracking import get_available_trackers
 
-    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if device == "cuda" and torch.cuda.device_count() < wanted:
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cuda" and torch.cuda.device_count() < processes:
         raise UserError(
-            f"--device cuda: {wanted} process(es) need as many CUDA devices, torch finds {torch.cuda.device_count()} "
-            "here. Use --device cpu, or fewer --processes."
+            f"--device cuda: {processes} process(es) need as many CUDA devices, torch finds "
+            f"{torch.cuda.device_count()} here. Use --device cpu, or fewer --processes."
         )
     known = [str(getattr(name, "value", name)) for name in get_available_trackers()]
     if tracker and tracker not in known:
@@ -117,9 +123,7 @@ def joined(
             f"The tracker {tracker!r} is not installed here; there is: {', '.join(known) or 'none'}. Install its "
             "package (pip install tensorboard), or leave --tracker out."
         )
-    threads = (
-        torch.get_num_threads()
-    )  # Accelerate sets its own where several processes share a machine
+    threads = torch.get_num_threads()  # Accelerate changes it if several processes share a machine
     try:
         accelerator = Accelerator(
             cpu=device == "cpu",
@@ -134,17 +138,16 @@ def joined(
         yield Workers(accelerator)
     finally:
         accelerator.end_training()
-        AcceleratorState._reset_state(
-            reset_partial_state=True
-        )  # another training of this process may differ
+        # Another training of this process may have other settings.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @contextmanager
 def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]:
-    """Run ``work(*args)`` in ``count - 1`` more processes, all of which (this one too) find each other in ``joined``.
+    """Run ``work(*args)`` in ``count - 1`` more processes. In ``joined`` they and this one find each other.
 
-    They end when ``work`` does, and with this process, whatever ends it. Signals that ask to stop are for this process
-    alone to hear: it tells the others.
+    They end when ``work`` ends, and with this process, whatever ends it. Only this process handles signals to
+    stop; the others learn of them from its metrics.
 
     Raises:
         UserError: one of them could not start.
@@ -157,8 +160,10 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
     }
-    common |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     mine, *theirs = (
         {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)
     )
@@ -177,22 +182,21 @@ def helpers(count: int, work: Callable[..., Any], *args: Any) -> Generator[None]
             while not event.wait(0.05):
                 if process.exitcode is not None:
                     raise UserError(
-                        f"A process of this training ended as it started (exit code {process.exitcode}); what it said "
-                        "stands above. Try --processes 1."
+                        f"A process of this training ended as it started (exit code {process.exitcode}); its output is "
+                        "above. Try --processes 1."
                     )
         yield
     finally:
         for process in (process for process in started if process.pid):
-            process.join(
-                timeout=5
-            )  # they notice at their next exchange that nobody answers, and say what they must
+            # At its next exchange it finds the others gone, and then prints its own error.
+            process.join(timeout=5)
             process.kill()
         os.environ.clear()
         os.environ.update(before)
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it ends, however that was."""
+    """End this process when the one that started it ends, for whatever reason."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -204,7 +208,7 @@ def end_with_parent() -> None:
 
 
 def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """A helper's life. What a user should hear is heard from the first process; a fault of ours is shown."""
+    """Run a helper process. Errors that concern the user come from the first process; any other is printed here."""
     os.environ.update(env)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     interrupts.take(signal.SIG_IGN)
@@ -213,9 +217,7 @@ def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple
     ready.set()
     try:
         work(*args)
-    except (
-        DivergenceError
-    ) as error:  # the first process, which has not diverged, can only say that this one ended
+    except DivergenceError as error:  # unknown to the first process, which has not diverged
         sys.exit(f"Process {env['RANK']}: {error}")
     except UserError:
         sys.exit(1)

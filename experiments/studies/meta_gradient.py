@@ -3,13 +3,13 @@
     python -m experiments.studies.meta_gradient [--replicates 1000]
 
 *Cost*: seconds and memory of one outer step on 2D navigation (40 tasks x 20 episodes x 100 steps, one inner step), each
-in a process of its own (Linux tells a process's peak of memory).
+in a process of its own (Linux reports the peak memory of a process).
 
 *Noise*: on one tabular MDP the value V of a softmax policy is exact, by dynamic programming, and so is the
 meta-gradient of V(theta + alpha grad J(theta)). Estimates replace grad J by the surrogate's gradient on a batch of
 episodes; everything after the inner step stays exact. Bias is the distance of their mean from the exact one, and noise
 their standard deviation, both as shares of its length. A bias near its standard error ("floor") may be none. "ppo" is
-the gradient of V(theta), which knows nothing of the inner step.
+the gradient of V(theta), without the inner step.
 
 Shape letters: R replicates, S states, A actions, P parameters.
 """

@@ -59,10 +59,10 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
         (["psrl", "--shards", "0"], "--shards must be 1 or more, found 0"),
         (["nobody"], "Unknown method 'nobody'"),
         (["ucb1"], "does not play gridnavi"),
-        (["oracle"], "told the task"),
+        (["oracle"], "is given the task"),
         (
             ["psrl", "--split", "shift/context_quality/2"],
-            "shifts what is shown on track C, not tasks",
+            "shifts the context of track C, not tasks",
         ),
         (["psrl", "--split", "shift/nothing/2"], "Unknown axis"),
     ],
@@ -72,6 +72,7 @@ def test_what_cannot_be_played_is_refused(arguments, message, tmp_path, capsys):
         "data", *arguments, "--family", "gridnavi", "--out", str(tmp_path), code=2, capsys=capsys
     )
     assert message in err
+    assert not list(tmp_path.rglob("*.json"))  # a later finetune --demos takes no empty collection
 
 
 def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, capsys):

@@ -43,7 +43,7 @@ def test_a_full_disk_stops_before_the_next_cell_is_trained(tmp_path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    assert "safetensors: the disk is full. What was finished before is kept; make room" in err
+    assert "safetensors: the disk is full. Finished results are kept; make room" in err
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 

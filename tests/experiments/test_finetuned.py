@@ -475,9 +475,9 @@ def test_a_base_and_demonstrations_are_known_however_they_are_spelt(
     ("edit", "said"),
     [
         ({"base": 5}, "base should be an object, found 5"),
-        ({"base": {"run": "t", "fingerprint": "f"}}, "does not say card"),
+        ({"base": {"run": "t", "fingerprint": "f"}}, "missing card"),
         ({"base": {"run": "t", "fingerprint": "f", "card": []}}, "card should be an object"),
-        ({"base": {"run": "t", "fingerprint": "f", "card": {}}}, "does not say clue, decode_rule"),
+        ({"base": {"run": "t", "fingerprint": "f", "card": {}}}, "missing clue, decode_rule"),
         ({"reads": []}, r"reads should be a string, found \[\]"),
         ({"reads": "tea leaves"}, "it reads 'tea leaves', not trial or episode"),
         ({"tasks": "ab"}, "tasks should be a list, found 'ab'"),
@@ -565,7 +565,7 @@ def test_what_cannot_be_tuned_is_refused(base, demos, tmp_path):
         (
             (base,),
             {"split": "shift/context_quality/4"},
-            "shifts what is shown on track C, not tasks",
+            "shifts the context of track C, not tasks",
         ),
         ((mt,), {"tuner": "prompt", "family": "gridnavi"}, "forgets with every episode. Take lora"),
         ((adapted,), {"family": "gridnavi"}, "has adapters already.*Tune a run of mt"),
@@ -615,7 +615,7 @@ def test_a_folder_that_was_put_together_is_refused(base, tmp_path):
         finetuned.load_agent(str(place), family)
     del about["split"]
     files.write_text(place / "config.json", json.dumps(about))
-    with pytest.raises(UserError, match=r"does not say split\. Put a copy of it back"):
+    with pytest.raises(UserError, match=r"missing split\. Put a copy of it back"):
         finetuned.load_agent(str(place), family)
 
 

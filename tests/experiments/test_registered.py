@@ -166,9 +166,9 @@ TRAINED = [
 ]
 CHEAPEST = [
     *((method, LEARNED_ON[0]) for method in LEARNED),
-    *(("mt", spec) for spec in LEARNED_ON[1:4]),
-    *(("mtrl", spec) for spec in LEARNED_ON[1:5]),
-    ("icl_ad", "sparse_point:episodes=3"),
+    *(("mt", spec) for spec in LEARNED_ON[1:3]),
+    *(("mtrl", spec) for spec in LEARNED_ON[3:5]),
+    ("icl_ad", LEARNED_ON[5]),
 ]
 """Every method on a bandit, and every other family once."""
 
@@ -252,7 +252,8 @@ def test_every_size_plays_registered_methods():
 def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(method):
     """``lora_demos_*`` take their steps on what is shown, on track C; the others on their own play."""
     family = make_family(SMALL["bandit"])
-    agent = registry.LEARNERS[method].learner(family, runs.settings(method), seed=0).agent()
+    settings = runs.settings(f"{method}:{LEARNED[method]}")
+    agent = registry.LEARNERS[method].learner(family, settings, seed=0).agent()
     if method in ("mtrl", "mtrl_sac"):
         with pytest.raises(UserError, match="no network that could be trained on"):
             continue_training(agent, 2)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,14 @@ def tune(out, *, configs=3, method=TINY, **options):
     settings = {"seed": 0, "budget": Budget(480.0)} | options
     search.tune(method, FAMILY, configs=configs, out=out, **settings)
     return json.loads((out / "tuning.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """A search over three configurations, to be copied."""
+    folder = tmp_path_factory.mktemp("searched") / "out"
+    tune(folder)
+    return folder
 
 
 def test_the_best_on_id_val_is_chosen_and_nothing_is_done_twice(tmp_path):
@@ -53,8 +62,8 @@ def test_what_the_user_sets_stays_and_the_defaults_are_among_the_candidates():
         runs.settings(spec)
 
 
-def test_another_search_in_the_folder_is_refused(tmp_path):
-    tune(tmp_path)
+def test_another_search_in_the_folder_is_refused(searched, tmp_path):
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="seed: 0 there, 1 here"):
         tune(tmp_path, seed=1)
     with pytest.raises(UserError, match="was tuned on bandit:k=2,n=3"):
@@ -100,8 +109,8 @@ def test_any_other_failure_stops_the_search_and_it_goes_on_later(tmp_path, monke
     assert len(tune(tmp_path)["configurations"]) == 3
 
 
-def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(tmp_path):
-    tune(tmp_path)
+def test_a_record_is_not_shortened_and_a_damaged_one_is_refused(searched, tmp_path):
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match="has tried 3 configurations already"):
         tune(tmp_path, configs=2)
     for damage in ("null", "[1]", '{"chosen": "rl2"}', "{"):
@@ -188,8 +197,8 @@ def test_one_interrupt_ends_all_workers(tmp_path):
     assert len(list(out.glob("*/checkpoints/*"))) == 2
 
 
-def test_train_and_compare_say_how_many_configurations_there_were(tmp_path, capsys):
-    tune(tmp_path / "tuned")
+def test_train_and_compare_say_how_many_configurations_there_were(searched, tmp_path, capsys):
+    shutil.copytree(searched, tmp_path / "tuned")
     with pytest.raises(SystemExit):
         cli.main(["evaluate", str(tmp_path / "tuned"), "--family", FAMILY])
     assert "is a tuning folder" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,35 +11,20 @@ from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 from bridge.test_time.agent import FineTuned
-from bridge.training.budget import Budget
 from experiments import agents, finetuned, registry
 from experiments import runs as runs_of_methods
-from experiments.runs import Run, train_quietly
 from llm_adapt import lora
 from llm_adapt.finetuning import Config
 from rl_algos.inner_loop import GradientAgent
 from tests.experiments.commands import run
+from tests.experiments.conftest import TRAINED, Runs
 
 BANDIT, SPEC = make_family("bandit:k=3,n=8"), "bandit:k=3,n=8"
-TRAINED = {
-    "icl_rl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "rl2": "rl2:hidden=8,steps_per_update=400,minibatches=1,epochs=1",
-    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
-    "cloner": "lora_demos_icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "mtrl": "mtrl:hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
-}
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[str, Path]:
-    """A run of each, trained for some hundred steps."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, spec in TRAINED.items():
-        wanted = Run(
-            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=folder / name
-        )
-        assert train_quietly(wanted, resume=False)
-    return {name: folder / name for name in TRAINED}
+@pytest.fixture
+def runs(trained) -> Runs:
+    return trained
 
 
 def test_the_name_says_what_is_tuned_and_by_what(runs):
@@ -166,7 +150,7 @@ def test_the_list_of_methods_names_them(capsys):
     ],
 )
 def test_a_signal_that_a_track_does_not_have_is_refused(runs, spec, track, said, capsys):
-    given = ("evaluate", spec.format(**runs), "--family", SPEC, "--trials", "8", "--track", track)
+    given = ("evaluate", spec.format_map(runs), "--family", SPEC, "--trials", "8", "--track", track)
     _, err = run(*given, capsys=capsys, code=2)
     assert said in err
 
@@ -225,5 +209,5 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
 )
 def test_what_cannot_be_tuned_is_refused(runs, spec, said):
     with pytest.raises(UserError) as refusal:
-        agents.load(spec.format(**runs), BANDIT, "id")
+        agents.load(spec.format_map(runs), BANDIT, "id")
     assert said in str(refusal.value)

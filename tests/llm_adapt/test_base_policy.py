@@ -48,7 +48,7 @@ def test_a_source_in_half_precision_has_a_name(tmp_path, monkeypatch):
     from bridge.tasks import family
 
     agent = InContext(policy(torch.bfloat16), Card(method="x"))
-    monkeypatch.setattr(collecting.methods, "agent", lambda *_: agent)
+    monkeypatch.setattr(collecting.agents, "load", lambda *_: agent)
     monkeypatch.setattr(collecting, "read_config", lambda _: {"method": "icl_rl"})
     name, _ = collecting._named("run", family("bandit:k=3,n=4"), "train")
     assert name.startswith("icl_rl ")

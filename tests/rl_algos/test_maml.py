@@ -48,6 +48,7 @@ def test_keeps_the_contract(family):
         check(made.agent(), made.family, tolerance=1e-9)
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -336,6 +336,7 @@ def test_learns_to_reach():
     )  # a trial's return has a standard deviation of about 5
 
 
+@pytest.mark.slow
 def test_learns_to_remember_the_side_that_paid():
     """Who searches a corridor anew in every episode needs 12 steps a trial or more (2 or 6 an episode, and slips).
 

@@ -105,7 +105,7 @@ def _bootstrap(
 
 
 def _draw(rng: np.random.Generator, size: int, reps: int) -> Float[np.ndarray, "R n"]:
-    """How often each of `size` clusters is drawn in `size` draws with replacement."""
+    """The number of times that each of `size` clusters is drawn in `size` draws with replacement, R times."""
     draws = rng.integers(size, size=(reps, size)) + size * np.arange(reps)[:, None]
     return np.bincount(draws.ravel(), minlength=reps * size).reshape(reps, size).astype(float)
 

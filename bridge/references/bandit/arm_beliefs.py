@@ -1,8 +1,8 @@
-"""What a reference knows about arms: counts, how a reward is read, and the predictive law of an arm's next reward.
+"""Statistics of arms: counts of outcomes, moments of rewards, and the predictive distribution of an arm's next reward.
 
-An exact agent for 0/1 rewards can only count outcomes that its model can produce. So a reward is read as the *nearest
-outcome of the model*: an agent whose model pays 0 or 1 reads 0.3 as 0 and 10 as 1. That is how ``bayes_train`` meets a
-shift that its prior excludes.
+An exact agent for 0/1 rewards can only count outcomes of its model. So a reward counts as the *nearest outcome of the
+model*: with outcomes 0 and 1, a reward of 0.3 counts as 0 and one of 10 as 1. This defines how ``bayes_train`` plays
+under shifts that its prior excludes.
 
 Shape letters: B trials, k arms.
 """
@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge import memory as tree
-from bridge.protocol import Step
+from bridge.protocol import Card, Clues, Step, Trial
+from bridge.references.base import Reference
+from bridge.rng import Rows
 from bridge.tasks.bandit import ArmPrior
 
 _NODES = 512
@@ -25,7 +26,7 @@ _NODES = 512
 
 
 class Counts(NamedTuple):
-    """Outcomes of each arm, and the sign with which this task pays (0: not yet seen)."""
+    """Outcomes of each arm, and the sign of this task's rewards (0: unknown)."""
 
     wins: Float[Tensor, "B k"]
     losses: Float[Tensor, "B k"]
@@ -33,38 +34,39 @@ class Counts(NamedTuple):
 
     @property
     def pulls(self) -> Float[Tensor, "B k"]:
-        """How often each arm was pulled."""
+        """The number of pulls of each arm."""
         return self.wins + self.losses
 
 
-def no_counts(rows: int, k: int, prior: ArmPrior, device: torch.device) -> Counts:
-    """Nothing seen yet; a sign that the prior is sure of is known from the start."""
-    sign = {0.0: 1, 1.0: -1}.get(prior.flipped, 0)
-    zeros = torch.zeros(rows, k, device=device)
-    return Counts(zeros, zeros.clone(), torch.full((rows,), sign, device=device))
+class CountingReference(Reference):
+    """A reference whose memory is ``Counts``."""
 
+    def __init__(self, k: int, prior: ArmPrior, card: Card) -> None:
+        self.k, self.prior, self.card = k, prior, card
 
-def count(memory: Counts, step: Step, prior: ArmPrior) -> Counts:
-    """Read one reward as the nearest of {0, scale} (or {0, +-scale} where tasks may be negated) and count it."""
-    outcome = step.reward / prior.scale
-    won = outcome.abs() > 0.5 if prior.flipped else outcome > 0.5
-    sign = memory.sign
-    if 0 < prior.flipped < 1:
-        sign = torch.where(won, outcome.sign().to(torch.int64), sign)
-    arm = step.action[:, None]
-    hit = won.to(memory.wins.dtype)[:, None]
-    counted = Counts(
-        memory.wins.scatter_add(1, arm, hit), memory.losses.scatter_add(1, arm, 1 - hit), sign
-    )
-    return tree.where(step.live, counted, memory)
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Counts:
+        """No outcomes; the sign is known if the prior is certain of it."""
+        sign = {0.0: 1, 1.0: -1}.get(self.prior.flipped, 0)
+        zeros = torch.zeros(len(rng), self.k, device=rng.device)
+        return Counts(zeros, zeros.clone(), torch.full((len(rng),), sign, device=rng.device))
+
+    def learn(self, memory: Counts, step: Step) -> Counts:
+        """Count a reward as the nearest of {0, scale}, or of {0, +-scale} if tasks may be negated."""
+        outcome = step.reward / self.prior.scale
+        won = outcome.abs() > 0.5 if self.prior.flipped else outcome > 0.5
+        sign = memory.sign
+        if 0 < self.prior.flipped < 1:
+            sign = torch.where(won, outcome.sign().to(torch.int64), sign)
+        arm, hit = step.action[:, None], won.to(memory.wins.dtype)[:, None]
+        wins = memory.wins.scatter_add(1, arm, hit)
+        return Counts(wins, memory.losses.scatter_add(1, arm, 1 - hit), sign)
 
 
 def predictive(prior: ArmPrior, most: int) -> np.ndarray:
     """P(the next outcome is a win | s wins, f losses) for one arm, ``[most+1, most+1]`` (rows s, columns f), float64.
 
-    With ``gap = 1`` this is the mean of Beta(1+s, 1+tilt+f). Otherwise the moments of the squeezed mean are
-    integrated by Gauss-Legendre quadrature, which is exact for these polynomials (a tilt and a gap are never shifted
-    together).
+    With ``gap = 1`` this is the mean of Beta(1+s, 1+tilt+f). Otherwise the moments of the arm's mean are integrated by
+    Gauss-Legendre quadrature, which is exact for these polynomials (no axis shifts both a tilt and a gap).
     """
     s, f = np.arange(most + 1.0)[:, None], np.arange(most + 1.0)[None, :]
     if prior.gap == 1:
@@ -83,23 +85,33 @@ def predictive(prior: ArmPrior, most: int) -> np.ndarray:
 
 
 class Moments(NamedTuple):
-    """Sums of real-valued rewards, for arms with Gaussian rewards."""
+    """Numbers of pulls and sums of real-valued rewards."""
 
     pulls: Float[Tensor, "B k"]
     total: Float[Tensor, "B k"]
 
 
-def no_moments(rows: int, k: int, device: torch.device) -> Moments:
-    """Nothing seen yet."""
-    zeros = torch.zeros(rows, k, device=device)
-    return Moments(zeros, zeros.clone())
+class MomentsReference(Reference):
+    """A reference whose memory is ``Moments``."""
+
+    def __init__(self, k: int, card: Card) -> None:
+        self.k, self.card = k, card
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Moments:
+        """No pulls."""
+        zeros = torch.zeros(len(rng), self.k, device=rng.device)
+        return Moments(zeros, zeros.clone())
+
+    def learn(self, memory: Moments, step: Step) -> Moments:
+        """Add one reward to its arm."""
+        arm, one = step.action[:, None], torch.ones_like(step.reward)[:, None]
+        total = memory.total.scatter_add(1, arm, step.reward[:, None])
+        return Moments(memory.pulls.scatter_add(1, arm, one), total)
 
 
-def add_moment(memory: Moments, step: Step) -> Moments:
-    """Add one reward to its arm."""
-    arm, one = step.action[:, None], torch.ones_like(step.reward)[:, None]
-    added = Moments(
-        memory.pulls.scatter_add(1, arm, one),
-        memory.total.scatter_add(1, arm, step.reward[:, None]),
-    )
-    return tree.where(step.live, added, memory)
+def gaussian_posterior(
+    memory: Moments, mean: float, variance: float, sd: float
+) -> tuple[Tensor, Tensor]:
+    """Posterior mean and variance of each arm, ``[B, k]`` each: normal prior, normal rewards of known ``sd > 0``."""
+    precision = 1 / variance + memory.pulls / sd**2
+    return (mean / variance + memory.total / sd**2) / precision, 1 / precision

@@ -1,12 +1,11 @@
-"""Finite-horizon Gittins indices: what an arm is worth when it alone competes with a sure payment.
+"""Finite-horizon Gittins indices: the value of an arm that competes alone with a sure payment.
 
-The index of an arm with T pulls to go is the payment at which one is indifferent between taking it in all T pulls and
-pulling the arm for as long as one likes first (Gittins 1979; the finite horizon as in Kaufmann 2018, "On Bayesian index
+The index of an arm with T pulls to go is the payment at which taking it in all T pulls is worth as much as first
+pulling the arm for any number of pulls (Gittins 1979; the finite horizon as in Kaufmann 2018, "On Bayesian index
 policies for sequential resource allocation", section 3). Playing the highest index is optimal for discounted infinite
-play only; at finite horizons it is so near that 100,000 trials cannot tell it from dynamic programming (tested).
+play only; at finite horizons 100,000 trials cannot distinguish it from dynamic programming (tested).
 
-The original baselines of Duan et al. 2016 look ahead a fixed number of pulls whatever is left; these look ahead exactly
-to the end.
+The baselines of Duan et al. 2016 look ahead a fixed number of pulls; these look ahead exactly to the end of the trial.
 
 Shape letters: B trials, k arms, T pulls to go, L candidate payments.
 """
@@ -14,25 +13,22 @@ Shape letters: B trials, k arms, T pulls to go, L candidate payments.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bridge.errors import UserError
-from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.protocol import Card, Decision
 from bridge.references.bandit.arm_beliefs import (
+    CountingReference,
     Counts,
     Moments,
-    add_moment,
-    count,
-    no_counts,
-    no_moments,
+    MomentsReference,
+    gaussian_posterior,
     predictive,
 )
-from bridge.references.bandit.thompson import gaussian_posterior
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.references.base import Reference, argmax_random_ties, reference_card
 from bridge.rng import Rows
 from bridge.tasks.bandit import ArmPrior, Bandit
 
@@ -41,17 +37,17 @@ _WINS_AT_ONCE = 16
 _GRID = np.linspace(-6.0, 6.0, 241)
 """Standardised distance between an arm's posterior mean and the payment."""
 _SD_FLOOR = 0.02
-"""Rewards without noise would make the posterior a point after one pull; this is below every gap that matters."""
+"""Least standard deviation of rewards; without noise the posterior would be a point after one pull."""
 
 
 @lru_cache(maxsize=8)
 def bernoulli_indices(prior: ArmPrior, horizon: int) -> tuple[Tensor, Tensor]:
-    """Indices of every (T, wins, losses) with ``wins + losses <= horizon - T``, flat, and where each T begins.
+    """Indices of every (T, wins, losses) with ``wins + losses <= horizon - T``, flat, and the offset of each T.
 
-    Entry ``offset[T] + wins * (horizon - T + 1) + losses``. The value of stopping optimally, and its slope, are
-    computed backwards for all payments of a grid at once; the index is where the value of pulling once more crosses
-    zero. Off by at most 1e-4 up to 100 pulls, by 2.4e-4 at 300 and 1.1e-3 at 500 (measured against bisection with a
-    dynamic programme: in every state up to 50 pulls, which is tested, and in random states beyond).
+    The entry is ``offset[T] + wins * (horizon - T + 1) + losses``. The value of stopping optimally, and its slope, are
+    computed backwards for all payments of a grid at once; the index is the zero of the value of pulling once more. The
+    error is at most 1e-4 up to 100 pulls, 2.4e-4 at 300 and 1.1e-3 at 500 (measured against bisection with a dynamic
+    programme: in every state up to 50 pulls, which is tested, and in random states beyond).
     """
     chance = torch.from_numpy(predictive(prior, horizon)).float()[..., None]
     payment = torch.linspace(0, 1, _PAYMENTS)
@@ -60,9 +56,7 @@ def bernoulli_indices(prior: ArmPrior, horizon: int) -> tuple[Tensor, Tensor]:
     for left in range(1, horizon + 1):
         size = horizon - left + 1
         table = torch.zeros(size, size)
-        for first in range(
-            0, size, _WINS_AT_ONCE
-        ):  # in blocks, since more wins leave fewer losses to look at
+        for first in range(0, size, _WINS_AT_ONCE):  # blocks, as more wins leave fewer losses
             wins, losses = slice(first, min(first + _WINS_AT_ONCE, size)), size - first
             won = slice(first + 1, wins.stop + 1)
             p = chance[wins, :losses]
@@ -77,35 +71,27 @@ def bernoulli_indices(prior: ArmPrior, horizon: int) -> tuple[Tensor, Tensor]:
 
 
 def _crossing(pull: Tensor, slope: Tensor, payment: Tensor) -> Tensor:
-    """Where a convex function that falls along the last dimension crosses zero.
+    """The zero of a convex function that falls along the last dimension.
 
-    It is piecewise linear, and lies above its tangents and below its chords. The later of the tangents' zeros is the
-    crossing itself where one kink lies between two payments, as it often does; a chord's zero would be half a cell off.
+    The function is piecewise linear, above its tangents and below its chords. The larger of the tangents' zeros is
+    exact if one kink lies between two payments, as is common; a chord's zero would be half a cell off.
     """
     last = ((pull >= 0).sum(-1) - 1).clamp_(0, len(payment) - 2)[..., None]
-    (above, below), (left, right) = (
-        (part.gather(-1, last), part.gather(-1, last + 1)) for part in (pull, slope)
-    )
+    above, below = pull.gather(-1, last), pull.gather(-1, last + 1)
+    left, right = slope.gather(-1, last), slope.gather(-1, last + 1)
     width = payment[1] - payment[0]
-    tangent, chord = (
-        torch.maximum(-above / left, width - below / right),
-        width * above / (above - below),
-    )
+    tangent = torch.maximum(-above / left, width - below / right)
+    chord = width * above / (above - below)
     return (payment[last] + torch.minimum(tangent, chord)).squeeze(-1)
 
 
-class BernoulliGittins(Reference):
+class BernoulliGittins(CountingReference):
     """Highest finite-horizon index for 0/1 outcomes; beyond the planned horizon, the highest posterior mean."""
 
     def __init__(self, family: Bandit, prior: ArmPrior, horizon: int, card: Card) -> None:
-        self.k, self.prior, self.horizon, self.card = family.k, prior, horizon, card
+        super().__init__(family.k, prior, card)
+        self.horizon = horizon
         self.index, self.offset = bernoulli_indices(prior._replace(flipped=0.0, scale=1.0), horizon)
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Counts:
-        return no_counts(len(rng), self.k, self.prior, rng.device)
-
-    def observe(self, memory: Counts, step: Step, carry: Any = None) -> Counts:
-        return count(memory, step, self.prior)
 
     def act(self, memory: Counts, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         negated = self._negated(memory)[:, None]
@@ -121,7 +107,7 @@ class BernoulliGittins(Reference):
         return Decision(argmax_random_ties(torch.where(planned, index, mean), rng))
 
     def _negated(self, memory: Counts) -> Tensor:
-        """Whether to seek losses: known, or (while only zeros were seen) the likelier of the two."""
+        """True if rewards are negated, so that losses are better; while the sign is unknown, if that is likelier."""
         return torch.where(memory.sign == 0, self.prior.flipped > 0.5, memory.sign < 0)
 
 
@@ -129,17 +115,19 @@ class BernoulliGittins(Reference):
 def gaussian_bonus(variance: float, sd: float, horizon: int) -> Tensor:
     """``bonus[T, n]``: index minus posterior mean of an arm with n pulls behind it and T to go, ``n + T <= horizon``.
 
-    By translation invariance the index is mean + bonus. Values live on a grid of standardised distances; the next
-    posterior mean is averaged by Gauss-Hermite quadrature of nine nodes, which misplaces the kink where one stops. For
-    uniform means (variance 1/12) and up to 50 pulls the bonus is off by 0.004 at the family's standard deviation of
-    0.3, and by 0.024 at 0.02, the least (measured against exact integration, at 48 places; tested).
+    By translation invariance the index is mean + bonus. Values are computed on a grid of standardised distances; the
+    next posterior mean is averaged by Gauss-Hermite quadrature with nine nodes, which smooths the kink at the stopping
+    boundary. For uniform means (variance 1/12) and up to 50 pulls the error of the bonus is 0.004 at the family's
+    standard deviation of 0.3, and 0.024 at 0.02, the least (measured against exact integration, at 48 places; tested).
     """
     node, weight = np.polynomial.hermite_e.hermegauss(9)
     weight = weight / weight.sum()
     post = 1 / (1 / variance + np.arange(horizon + 1) / sd**2)  # posterior variance after n pulls
     scale, jump = np.sqrt(post), np.sqrt(np.maximum(post[:-1] - post[1:], 0))
     bonus = np.zeros((horizon + 1, horizon + 1))
-    value = np.zeros((horizon + 1, len(_GRID)))  # of stopping optimally, in reward units; rows n
+    value = np.zeros(
+        (horizon + 1, len(_GRID))
+    )  # value of stopping optimally, in reward units, by n
     for left in range(1, horizon + 1):
         size = horizon - left + 1
         n = np.arange(size)
@@ -156,7 +144,7 @@ def gaussian_bonus(variance: float, sd: float, horizon: int) -> Tensor:
 
 
 def _interpolate(table: np.ndarray, y: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Rows of ``table`` on the grid, read at ``y``; zero below the grid, linear above it with ``slope`` a unit of y."""
+    """Rows of ``table`` on the grid interpolated at ``y``; zero below the grid, above it linear with ``slope``."""
     step = _GRID[1] - _GRID[0]
     place = ((y - _GRID[0]) / step).clip(0, len(_GRID) - 1 - 1e-9)
     i = place.astype(int)
@@ -165,70 +153,53 @@ def _interpolate(table: np.ndarray, y: np.ndarray, slope: np.ndarray) -> np.ndar
     return inside + np.maximum(y - _GRID[-1], 0) * slope[:, None]
 
 
-class GaussianGittins(Reference):
+class GaussianGittins(MomentsReference):
     """Highest finite-horizon index under a normal prior with the moments of the split's arms."""
 
     def __init__(self, family: Bandit, prior: ArmPrior, horizon: int, card: Card) -> None:
-        self.k, self.prior, self.horizon, self.card = family.k, prior, horizon, card
+        super().__init__(family.k, card)
+        self.prior, self.horizon = prior, horizon
         a, b = 1.0, 1.0 + prior.tilt
         self.mean = prior.scale * (0.5 + prior.offset + prior.gap * (a / (a + b) - 0.5))
         self.variance = (prior.scale * prior.gap) ** 2 * a * b / ((a + b) ** 2 * (a + b + 1))
         self.sd = max(prior.sd, _SD_FLOOR) * prior.scale
         self.bonus = gaussian_bonus(self.variance, self.sd, horizon)
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Moments:
-        return no_moments(len(rng), self.k, rng.device)
-
-    def observe(self, memory: Moments, step: Step, carry: Any = None) -> Moments:
-        return add_moment(memory, step)
-
     def act(self, memory: Moments, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         pulled = memory.pulls.sum(-1, keepdim=True).long()
         mean, _ = gaussian_posterior(memory, 0.0, self.variance, self.sd)
-        shrunk = 1 - (self.variance / self.sd**2) * memory.pulls / (
-            1 + self.variance / self.sd**2 * memory.pulls
-        )
+        ratio = self.variance / self.sd**2
+        shrunk = 1 - ratio * memory.pulls / (1 + ratio * memory.pulls)
         mean = mean + shrunk * self._prior_mean(memory)[:, None]
         left = (self.horizon - pulled).clamp(min=1)
-        bonus = self.bonus.to(obs.device)[
-            left, torch.minimum(memory.pulls.long(), self.horizon - left)
-        ]
+        pulls = torch.minimum(memory.pulls.long(), self.horizon - left)
         planned = explore & (pulled < self.horizon)
-        return Decision(argmax_random_ties(mean + torch.where(planned, bonus, 0.0), rng))
+        bonus = torch.where(planned, self.bonus.to(obs.device)[left, pulls], 0.0)
+        return Decision(argmax_random_ties(mean + bonus, rng))
 
     def _prior_mean(self, memory: Moments) -> Tensor:
-        """The prior mean with the sign of this task's rewards: known, or what the rewards so far say."""
-        seen = memory.total.sum(-1).sign()
+        """The prior mean with the sign of this task's rewards: known, or estimated from the rewards so far."""
         likelier = -1.0 if self.prior.flipped > 0.5 else 1.0
-        certain = self.prior.flipped in (0.0, 1.0)
-        sign = (
-            torch.full_like(seen, likelier) if certain else torch.where(seen == 0, likelier, seen)
-        )
-        return self.mean * sign
+        seen = memory.total.sum(-1).sign()
+        known = self.prior.flipped in (0.0, 1.0)
+        return self.mean * torch.where(known | (seen == 0), likelier, seen)
 
 
 MOST_PULLS: dict[type, int] = {BernoulliGittins: 600, GaussianGittins: 2_000}
-"""A minute of planning and a gigabyte of table."""
+"""The largest horizons; they take a minute of planning and a gigabyte of table."""
 
 
 def gittins(family: Bandit, prior: ArmPrior, horizon: int, method: str) -> Reference:
     """The highest-index agent for this kind of arms, planning ``horizon`` pulls; near, not exact."""
-    card = Card(
-        method=method,
-        reference=True,
-        supervision="prior",
-        decode_rule="rule",
-        exact_reference="near",
-    )
     agent = GaussianGittins if family.arms == "gaussian" else BernoulliGittins
     if horizon > MOST_PULLS[agent]:
         raise UserError(
             f"{method} plans at most {MOST_PULLS[agent]:,} pulls of {family.arms} arms (tables grow with their cube), "
             f"found {horizon:,}. Shorten the trial, or use ucb1 or thompson."
         )
-    return agent(family, prior, horizon, card)
+    return agent(family, prior, horizon, reference_card(method, "near"))
 
 
 def gittins_train(family: Bandit, split: str) -> Reference:
-    """The reference ``gittins``: the training prior, planned for as many pulls as ``split`` has."""
+    """The highest-index agent for the training prior and the number of pulls of ``split``."""
     return gittins(family, family.prior("train"), family.trial(split).episodes, "gittins")

@@ -1,118 +1,105 @@
-"""The reference agents of grids with a hidden goal: told it, sweeping for it, planning for it, guessing it.
+"""Reference agents without clues on grids with a hidden goal: sweeping, planning and posterior sampling.
 
-* ``Oracle`` is told the task and plays its optimal action values.
-* ``Search`` sweeps the room column by column; it knows nothing but the room and what the goal pays.
-* ``bayes`` knows the distribution behind the split and follows the best visiting order that we find for it.
-* ``bayes_train`` is the same agent for the training distribution and the trained clock, whatever is played.
-* ``Thompson`` walks to a uniform draw of the training goals that are not refuted, and draws anew when it is.
+* ``Search`` sweeps the room column by column; it knows only the room and the rewards.
+* ``bayes`` knows the distribution behind the split and follows the best visiting order found for it.
+* ``bayes_train`` is the same agent for the training distribution and the trained lengths, on every split.
+* ``Thompson`` walks to a uniform draw of the training goals that are not refuted, and draws again when it is.
 * ``Psrl`` draws once an episode and stays there (Osband et al. 2013, "(More) Efficient Reinforcement Learning via
   Posterior Sampling").
 
-A plan that reaches its bound is optimal for the agent's model of the task, and its card says "exact".
+A plan that reaches its bound is optimal for the agent's model of the task, and its card has "exact".
 """
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+from typing import ClassVar
 
-from bridge.protocol import Card, Clues, Trial
-from bridge.references.base import Reference
-from bridge.references.grid.oracle import Oracle
+from bridge.protocol import Card
+from bridge.references.base import Reference, reference_card
 from bridge.references.grid.search_plan import Plan, best_plan, serpentine
-from bridge.references.grid.searchers import Memory, PermutedSearcher, Searcher, SignedSearcher
-from bridge.references.grid.visiting_orders import Hunt, Order, arrivals, toward_table
+from bridge.references.grid.searchers import (
+    Cells,
+    Memory,
+    PermutedSearcher,
+    Searcher,
+    SignedSearcher,
+)
+from bridge.references.grid.visiting_orders import SearchProblem, arrivals, toward_table
 from bridge.rng import Rows
 from bridge.tasks.goal_grid import GoalGrid, Grid
-
-__all__ = ["Oracle", "Psrl", "Search", "Thompson", "bayes", "bayes_train"]
 
 
 class Search(Searcher):
     """Every cell of the room once, without a prior."""
 
     def __init__(self, family: GoalGrid, split: str) -> None:
-        super().__init__(
-            family.grid, serpentine(family.grid), _card("search", "heuristic", supervision="none")
-        )
+        card = reference_card("search", "heuristic", supervision="none")
+        super().__init__(family.grid, serpentine(family.grid), card)
 
 
 def bayes(family: GoalGrid, split: str) -> Reference:
-    """Knows what ``split`` draws: its goals, its clock, and how its axis changes pay and actions.
+    """The best plan for the distribution of ``split``: goals, lengths, and the axis of its rewards or actions.
 
-    Slips change nothing in how it plays: it goes back to the nearest step of its plan, as ``bayes_train`` does, and is
-    called near. What a plan that expects slips would earn is not known.
+    Slips do not change its plan: it returns to the nearest step of the plan, as ``bayes_train`` does, and is called
+    near. The return of a plan that accounts for slips is unknown.
     """
     s, grid, plan = family.split(split), _played(family, split), _plan(family, split)
     if negated := family.value(s, "reward_sign", 0.0):
         exact = negated == 1 or (plan.exact and _sign_is_free(grid, plan))
-        return SignedSearcher(
-            grid, plan.order, _card("bayes", "exact" if exact else "near"), negated
-        )
+        return SignedSearcher(grid, plan.order, _card("bayes", exact), negated)
     if displaced := int(family.value(s, "action_permutation", 0.0)):
-        return PermutedSearcher(grid, plan.order, _card("bayes", "near"), displaced)
-    exact = plan.exact and not family.value(s, "slip", 0.0)
-    card = _card("bayes", "exact" if exact else "near")
+        return PermutedSearcher(grid, plan.order, _card("bayes", False), displaced)
+    card = _card("bayes", plan.exact and not family.value(s, "slip", 0.0))
     return Searcher(grid, plan.order, card, factor=family.value(s, "reward_scale", 1.0))
 
 
 def bayes_train(family: GoalGrid, split: str) -> Reference:
-    """Takes every split for the training distribution, played as long as in training."""
+    """The best plan for the training distribution and the trained lengths, on every split."""
     plan = _plan(family, "train")
-    card = _card("bayes_train", "exact" if plan.exact else "near")
-    return Searcher(_played(family, split), plan.order, card)
+    return Searcher(_played(family, split), plan.order, _card("bayes_train", plan.exact))
 
 
-class Thompson(Searcher):
-    """Posterior sampling that draws anew when its draw is refuted, and in every episode.
+class _PosteriorSampling(Searcher):
+    """A searcher whose prior is uniform over the training goals."""
 
-    Going through the cells in a random order, skipping those refuted on the way, is that very rule.
-    """
+    name: ClassVar[str]
 
     def __init__(self, family: GoalGrid, split: str) -> None:
-        super().__init__(family.grid, _training_cells(family), _card("thompson", "heuristic"))
+        cells = tuple(family.grid.number_of(goal) for goal in family.prior_goals("train"))
+        super().__init__(family.grid, cells, reference_card(self.name, "heuristic"))
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """``draw [B, C]`` orders the cells."""
-        memory = super().start(clues, trial, rng)
-        return memory | {"draw": torch.zeros_like(memory["possible"], dtype=torch.float32)}
+
+class Thompson(_PosteriorSampling):
+    """Posterior sampling that draws again when its draw is refuted, and in every episode.
+
+    Equivalently, it visits the cells in a random order, without those refuted on the way.
+    """
+
+    name = "thompson"
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """A new order."""
+        """A new random order: rank ``draw [B, C]``."""
         return memory | {"draw": rng.uniform(len(self.rank))}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         return self._first(memory, memory["draw"])
 
 
-class Psrl(Searcher):
-    """Posterior sampling that draws once an episode and stays there; a goal once found is the next draw."""
+class Psrl(_PosteriorSampling):
+    """Posterior sampling that draws once an episode and stays there; after the goal is found it is drawn."""
 
-    def __init__(self, family: GoalGrid, split: str) -> None:
-        super().__init__(family.grid, _training_cells(family), _card("psrl", "heuristic"))
-
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """``draw [B]`` is the cell of this episode."""
-        memory = super().start(clues, trial, rng)
-        return memory | {"draw": torch.zeros_like(memory["goal"])}
+    name = "psrl"
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """A new draw."""
+        """A new draw: cell ``draw [B]``."""
         return memory | {"draw": self._first(memory, rng.uniform(len(self.rank)))}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
         return memory["draw"]
 
 
-def _card(method: str, exact: str, supervision: str = "prior") -> Card:
-    return Card(
-        method=method,
-        reference=True,
-        supervision=supervision,
-        decode_rule="rule",
-        exact_reference=exact,
-    )
+def _card(method: str, exact: bool) -> Card:
+    return reference_card(method, "exact" if exact else "near")
 
 
 def _played(family: GoalGrid, split: str) -> Grid:
@@ -122,18 +109,12 @@ def _played(family: GoalGrid, split: str) -> Grid:
 
 
 def _plan(family: GoalGrid, split: str) -> Plan:
-    """The best plan for the goals and the clock of ``split``."""
-    return best_plan(Hunt(_played(family, split), family.prior_goals(split)))
+    """The best plan for the goals and the lengths of ``split``."""
+    return best_plan(SearchProblem(_played(family, split), family.prior_goals(split)))
 
 
 def _sign_is_free(grid: Grid, plan: Plan) -> bool:
-    """Whether the first step shows the sign and cannot meet the goal, so that either sign is then played optimally."""
+    """True if the first step reveals the sign and cannot reach the goal, so that both signs are played optimally."""
     start = grid.start_number
-    return (
-        grid.elsewhere != 0
-        and arrivals(grid)[start, toward_table(grid)[start, plan.order[0]]] not in plan.order
-    )
-
-
-def _training_cells(family: GoalGrid) -> Order:
-    return tuple(family.grid.number_of(goal) for goal in family.prior_goals("train"))
+    first = arrivals(grid)[start, toward_table(grid)[start, plan.order[0]]]
+    return grid.elsewhere != 0 and first not in plan.order

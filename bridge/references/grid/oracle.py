@@ -1,30 +1,26 @@
-"""The informed oracle on grids with a hidden goal: told the task, it plays its optimal action values."""
+"""The informed oracle on grids with a hidden goal, which plays the optimal action values of its task."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bridge import memory as tree
 from bridge.protocol import Clues, Decision, Step, Trial
-from bridge.references.base import ORACLE, Reference, argmax_random_ties
+from bridge.references.base import Informed, argmax_random_ties
 from bridge.rng import Rows
 from bridge.tasks.goal_grid import GoalGrid, solve
 
 Memory = dict[str, Tensor]
 
 
-class Oracle(Reference):
-    """Exact for every axis: values are solved for each goal and sign of the split, with its slips and its horizon.
+class Oracle(Informed):
+    """The oracle on grids, exact for every axis: values for each goal and sign of the split, with slips and horizon.
 
-    Its memory is the row of the table that each trial plays, ``row [B]``, the steps left, ``left [B]``, and the move
-    that each action makes, ``permutation [B, A]``.
+    Its memory is the row of the table of values for each trial, ``row [B]``, the steps left, ``left [B]``, and the move
+    of each action, ``permutation [B, A]``.
     """
 
     def __init__(self, family: GoalGrid, split: str) -> None:
-        self.card = ORACLE
         self.grid, self.horizon = family.grid, family.trial(split).horizon
         s = family.split(split)
         goals = torch.tensor([self.grid.number_of(goal) for goal in family.goals(split)])
@@ -37,7 +33,6 @@ class Oracle(Reference):
         self.goals = len(goals)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """Read the goal, the sign of rewards and what the actions do."""
         params = clues.task.params
         row = self.first_row.to(rng.device)[self.grid.number(params["goal"])]
         if "factor" in params:
@@ -50,16 +45,15 @@ class Oracle(Reference):
         }
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        """All steps are left."""
+        """Reset the steps left."""
         return memory | {"left": torch.full_like(memory["left"], self.horizon)}
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        """The best action, drawn evenly among ties."""
-        values = self.values.to(obs.device)[
-            memory["row"], memory["left"] - 1, self.grid.number(obs)
-        ]
+        """The best action, drawn uniformly among ties."""
+        place = (memory["row"], memory["left"] - 1, self.grid.number(obs))
+        values = self.values.to(obs.device)[place]
         return Decision(argmax_random_ties(values.gather(-1, memory["permutation"]), rng))
 
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """One step less."""
-        return tree.where(step.live, memory | {"left": memory["left"] - 1}, memory)
+    def learn(self, memory: Memory, step: Step) -> Memory:
+        """One step less is left."""
+        return memory | {"left": memory["left"] - 1}

@@ -1,7 +1,7 @@
-"""How a hidden goal on a grid is searched for, and what is remembered: where it cannot be, and where it was found.
+"""Agents that search for a hidden goal on a grid and remember the refuted cells and the goal once found.
 
-A reward is read as the nearest one that the agent's model can pay, whatever the cell: an agent whose model pays 0 or 1
-reads 0.3 as 0 and 10 as 1. If that refutes every cell, the refutations are forgotten and the search begins again.
+A reward counts as the nearest reward of the agent's model, whatever the cell: with rewards 0 and 1 in the model, 0.3
+counts as 0 and 10 as 1. If that refutes every cell, the refutations are discarded and the search begins again.
 
 Shape letters: B trials, C cells, A actions, M action maps.
 """
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations, permutations
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from bridge import memory as tree
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.references.base import Reference, argmax_random_ties
 from bridge.references.grid.visiting_orders import Order, distance_table, toward_table
@@ -25,7 +23,10 @@ from bridge.rng import Rows
 from bridge.tasks.goal_grid import Grid, arrival_table
 
 Memory = dict[str, Tensor]
-"""``possible [B, C]``: cells that may hold the goal; ``goal [B]``: the cell where it was found, else -1; and more."""
+"""``possible [B, C]``: True for cells that may be the goal; ``goal [B]``: the goal once found, else -1; and more."""
+
+Cells = Int[Tensor, " B"]
+"""Cell numbers, or actions in such a cell."""
 
 
 class Searcher(Reference):
@@ -39,29 +40,25 @@ class Searcher(Reference):
         self.support = self.rank < len(order)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """Every cell of the order may hold the goal."""
+        """Every cell of the order may be the goal."""
         nowhere = torch.full((len(rng),), -1, device=rng.device)
         return {"possible": self.support.to(rng.device).repeat(len(rng), 1), "goal": nowhere}
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        """One step of a shortest walk; frozen scoring still searches, for nothing else is worth more."""
+        """One step of a shortest walk; frozen scoring still searches, as nothing else has a higher value."""
         cell = self.grid.number(obs)
         return Decision(self._walk(memory, cell, self._target(memory, cell), rng))
 
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """The arrival cell is the goal, or it is not."""
-        return tree.where(step.live, self._learn(memory, step), memory)
-
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """Where to go: the goal, else the first possible cell of the order."""
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
+        """The cell to go to: the goal, else the first possible cell of the order."""
         return self._first(memory, self.rank.to(cell.device))
 
-    def _walk(
-        self, memory: Memory, cell: Int[Tensor, " B"], target: Int[Tensor, " B"], rng: Rows
-    ) -> Int[Tensor, " B"]:
+    def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
+        """The action of a step from ``cell`` towards ``target``."""
         return _toward(self.grid, cell.device)[cell, target]
 
-    def _learn(self, memory: Memory, step: Step) -> Memory:
+    def learn(self, memory: Memory, step: Step) -> Memory:
+        """Refute the arrival cell, or set the goal to it."""
         cell = self.grid.number(step.next_obs)
         won = self._won(memory, step.reward)
         goal = torch.where(won & (memory["goal"] < 0), cell, memory["goal"])
@@ -73,20 +70,21 @@ class Searcher(Reference):
         }
 
     def _won(self, memory: Memory, reward: Float[Tensor, " B"]) -> Bool[Tensor, " B"]:
-        """Whether the reward is nearer to what the goal pays than to what other cells pay."""
+        """True if the reward is nearer to that of the goal than to that of other cells."""
         return (reward - self.paid).abs() < (reward - self.unpaid).abs()
 
-    def _first(self, memory: Memory, rank: Tensor) -> Int[Tensor, " B"]:
+    def _first(self, memory: Memory, rank: Tensor) -> Cells:
         """The goal, else the possible cell of the lowest rank."""
         first = torch.where(memory["possible"], rank, len(self.rank) + 1).argmin(-1)
         return torch.where(memory["goal"] < 0, first, memory["goal"])
 
 
 class SignedSearcher(Searcher):
-    """Knows that a share of the tasks pays everything negated, and keeps away from the goal of those.
+    """A searcher for a share of tasks with negated rewards, whose goal it avoids.
 
-    The first reward that only one sign can pay tells which: any reward on gridnavi, the goal's in a darkroom. While the
-    sign is open the search goes on, for a wrong visit costs one step and a right one gains all that are left.
+    The first reward that is possible for one sign only reveals the sign: any reward on gridnavi, the goal's in a
+    darkroom. While the sign is unknown the search goes on: a wrong visit costs one step, and a right one gains all
+    remaining steps.
     """
 
     def __init__(self, grid: Grid, order: Order, card: Card, negated: float) -> None:
@@ -97,61 +95,58 @@ class SignedSearcher(Searcher):
         self.neighbour = table.gather(-1, away[:, None]).squeeze(-1)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """``sign [B]`` is 0 while it is open."""
-        return super().start(clues, trial, rng) | {
-            "sign": torch.full((len(rng),), self.sign, device=rng.device)
-        }
+        """``sign [B]`` is 0 while it is unknown."""
+        sign = torch.full((len(rng),), self.sign, device=rng.device)
+        return super().start(clues, trial, rng) | {"sign": sign}
 
-    def _target(self, memory: Memory, cell: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """With negated rewards: off the goal, and else stay, for the cell one stands on is the safest."""
+    def _target(self, memory: Memory, cell: Cells) -> Cells:
+        """With negated rewards: leave the goal, else stay, as the current cell is the safest."""
         refuge = torch.where(cell == memory["goal"], self.neighbour.to(cell.device)[cell], cell)
         return torch.where(memory["sign"] < 0, refuge, super()._target(memory, cell))
 
-    def _learn(self, memory: Memory, step: Step) -> Memory:
+    def learn(self, memory: Memory, step: Step) -> Memory:
+        """Infer the sign, then learn as with positive rewards."""
         outcome = step.reward.new_tensor([self.paid, self.unpaid])
         straight = (step.reward[:, None] - outcome).abs().amin(-1)
         negated = (step.reward[:, None] + outcome).abs().amin(-1)
         seen = (negated - straight).sign().long()
         sign = torch.where(memory["sign"] == 0, seen, memory["sign"])
-        return super()._learn(memory | {"sign": sign}, step)
+        return super().learn(memory | {"sign": sign}, step)
 
     def _won(self, memory: Memory, reward: Float[Tensor, " B"]) -> Bool[Tensor, " B"]:
         return super()._won(memory, torch.where(memory["sign"] < 0, -reward, reward))
 
 
 class PermutedSearcher(Searcher):
-    """Knows that the actions were permuted by one cycle over some of them, and learns which from the moves it sees.
+    """A searcher for actions that are permuted by one cycle over some of them; it infers the cycle from its moves.
 
-    The belief is exact: one flag for each cycle that all moves so far agree with. It takes the action that most of them
-    say comes nearer; every failure refutes those, so it cannot be stuck.
+    The belief is exact: a flag for each cycle, True if all moves so far agree with it. It takes the action that comes
+    nearer to the target under most possible cycles; a failure refutes these, so that it cannot get stuck.
     """
 
     def __init__(self, grid: Grid, order: Order, card: Card, displaced: int) -> None:
         super().__init__(grid, order, card)
         self.maps = torch.tensor(_cycles(len(grid.moves), displaced))
-        self.says = one_hot(
-            self.maps, len(grid.moves)
-        ).float()  # [M, A, A]: this map has this action make this move
+        self.moves = one_hot(self.maps, len(grid.moves)).float()
+        """1 if a map turns an action into a move, ``[M, A, A]``."""
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """``maps [B, M]``: which permutations are still possible."""
+        """``maps [B, M]``: True for permutations that are still possible."""
         maps = torch.ones(len(rng), len(self.maps), dtype=torch.bool, device=rng.device)
         return super().start(clues, trial, rng) | {"maps": maps}
 
-    def _walk(
-        self, memory: Memory, cell: Int[Tensor, " B"], target: Int[Tensor, " B"], rng: Rows
-    ) -> Int[Tensor, " B"]:
+    def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
         nearer = _nearer(self.grid, cell.device)[cell, target]  # [B, A]
-        count = torch.einsum("bm,mae->bae", memory["maps"].float(), self.says.to(cell.device))
+        count = torch.einsum("bm,mae->bae", memory["maps"].float(), self.moves.to(cell.device))
         return argmax_random_ties((count * nearer[:, None]).sum(-1), rng)
 
-    def _learn(self, memory: Memory, step: Step) -> Memory:
+    def learn(self, memory: Memory, step: Step) -> Memory:
+        """Refute the permutations that disagree with the move, then learn about the goal."""
         moves = self.maps.to(step.action.device)[:, step.action].T  # [B, M]
-        arrival = arrival_table(self.grid, step.action.device)[self.grid.number(step.obs)].gather(
-            -1, moves
-        )
-        maps = memory["maps"] & (arrival == self.grid.number(step.next_obs)[:, None])
-        return super()._learn(memory, step) | {"maps": maps | ~maps.any(-1, keepdim=True)}
+        arrivals = arrival_table(self.grid, step.action.device)[self.grid.number(step.obs)]
+        agrees = arrivals.gather(-1, moves) == self.grid.number(step.next_obs)[:, None]
+        maps = memory["maps"] & agrees
+        return super().learn(memory, step) | {"maps": maps | ~maps.any(-1, keepdim=True)}
 
 
 @lru_cache
@@ -161,16 +156,14 @@ def _toward(grid: Grid, device: torch.device) -> Int[Tensor, "C C"]:
 
 @lru_cache
 def _nearer(grid: Grid, device: torch.device) -> Bool[Tensor, "C C A"]:
-    """Whether an action leads from a cell nearer to another, or keeps one who is there."""
+    """True if an action leads from a cell nearer to another one, or stays there."""
     distance = torch.from_numpy(distance_table(grid))
-    after = distance[arrival_table(grid, torch.device("cpu"))].transpose(
-        1, 2
-    )  # [C, A, C] -> [C, C, A]
+    after = distance[arrival_table(grid, torch.device("cpu"))].transpose(1, 2)
     return ((after < distance[..., None]) | (after == 0)).to(device)
 
 
 def _cycles(actions: int, displaced: int) -> list[list[int]]:
-    """All permutations of ``actions`` that are one cycle over ``displaced`` of them and keep the others."""
+    """All permutations of ``actions`` actions that are one cycle over ``displaced`` of them and keep the others."""
     maps = []
     for first, *others in combinations(range(actions), displaced):
         for rest in permutations(others):

@@ -1,8 +1,8 @@
-"""What a reference knows about a tabular MDP: counts, and the posterior over MDPs that they make.
+"""Statistics of a tabular MDP: counts of transitions, sums of rewards, and the posterior over MDPs.
 
 The model is the *training* distribution, on every split: transitions Dirichlet(1, ..., 1), mean rewards N(1, 1), reward
-noise of standard deviation 1. Both are conjugate, and unit variances make a precision a number of visits: the posterior
-is Dirichlet(1 + counts) and N((1 + sum of rewards) / (1 + visits), 1 / (1 + visits)).
+noise of standard deviation 1. Both priors are conjugate, and with unit variances a precision is a number of visits: the
+posterior is Dirichlet(1 + counts) and N((1 + sum of rewards) / (1 + visits), 1 / (1 + visits)).
 
 Shape letters: B trials, S states, A actions.
 """
@@ -12,35 +12,35 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from bridge import memory as tree
+from bridge.maths.planning import Rewards, Transitions
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.tabular_mdp import PRIOR_MEAN
 
 
 class Counts(NamedTuple):
-    """How often each transition was seen, and the sum of the rewards of each state and action."""
+    """The count of each transition, and the sum of the rewards of each state and action."""
 
-    next_states: Float[Tensor, "B S A S"]
-    reward_sum: Float[Tensor, "B S A"]
+    next_states: Transitions
+    reward_sum: Rewards
 
     @property
-    def visits(self) -> Float[Tensor, "B S A"]:
-        """How often each action was taken in each state."""
+    def visits(self) -> Rewards:
+        """The count of each state and action."""
         return self.next_states.sum(-1)
 
 
 class Mdp(NamedTuple):
     """Transition probabilities and mean rewards."""
 
-    transition: Float[Tensor, "B S A S"]
-    reward: Float[Tensor, "B S A"]
+    transition: Transitions
+    reward: Rewards
 
 
 def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Counts:
-    """Nothing seen yet."""
+    """Counts of 0."""
     return Counts(
         torch.zeros(rows, states, actions, states, device=device),
         torch.zeros(rows, states, actions, device=device),
@@ -48,11 +48,10 @@ def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Cou
 
 
 def count(counts: Counts, step: Step) -> Counts:
-    """Count one transition, in place; rows that did not act count nothing."""
-    one, reward = torch.ones_like(step.reward), step.reward
-    if step.live is not None:
-        one, reward = step.live.to(one.dtype), torch.where(step.live, reward, 0.0)
-    row = torch.arange(len(one), device=one.device)
+    """Count one transition of each live row, in place."""
+    none = torch.zeros_like(step.reward)
+    row = torch.arange(len(none), device=none.device)
+    one, reward = tree.where(step.live, (none + 1, step.reward), (none, none))
     counts.next_states[row, step.obs, step.action, step.next_obs] += one
     counts.reward_sum[row, step.obs, step.action] += reward
     return counts
@@ -60,25 +59,24 @@ def count(counts: Counts, step: Step) -> Counts:
 
 def posterior_mean(counts: Counts, prior_mean: float = PRIOR_MEAN) -> Mdp:
     """The mean of the posterior over MDPs."""
-    weight, visits = 1 + counts.next_states, counts.visits
-    return Mdp(
-        weight / weight.sum(-1, keepdim=True), (prior_mean + counts.reward_sum) / (1 + visits)
-    )
+    weight = 1 + counts.next_states
+    reward = (prior_mean + counts.reward_sum) / (1 + counts.visits)
+    return Mdp(weight / weight.sum(-1, keepdim=True), reward)
 
 
 def posterior_draw(counts: Counts, rng: Rows, prior_mean: float = PRIOR_MEAN) -> Mdp:
-    """One MDP from the posterior."""
+    """An MDP drawn from the posterior."""
     visits = counts.visits
     noise = rng.at("reward").normal(*visits.shape[1:]) / (1 + visits).sqrt()
     reward = (prior_mean + counts.reward_sum) / (1 + visits) + noise
     return Mdp(_draw_transition(counts.next_states, rng.at("transition")), reward)
 
 
-def _draw_transition(seen: Float[Tensor, "B S A S"], rng: Rows) -> Float[Tensor, "B S A S"]:
+def _draw_transition(seen: Transitions, rng: Rows) -> Transitions:
     """Dirichlet(1 + seen) as normalised gammas, by Gamma(1 + n) = Gamma(1) + Gamma(n).
 
-    Gamma(1) is one uniform through the inverse CDF. The dear Gamma(n) is drawn only where something was seen: some
-    dozens of cells of 500. Both are named by the row and the cell, so what else was seen does not move them.
+    Gamma(1) is one uniform through the inverse CDF. The expensive Gamma(n) is drawn for transitions that were seen,
+    some dozens of 500. Both have noise named by row and cell, so that the other counts do not change them.
     """
     seen_flat = seen.flatten(1)
     mass = rng.at("unseen").exponential(seen_flat.shape[1])

@@ -1,15 +1,15 @@
-"""Planners for tabular MDPs that are optimistic about what they have seen little of: BEB and UCRL2.
+"""Planners for tabular MDPs that are optimistic about rarely tried actions: BEB and UCRL2.
 
 The published rows of Duan et al. 2016, Table 2, with 10 episodes are BEB 150.2 and UCRL2 146.6.
 
-Deviations from the papers and from the baselines behind those rows (see ``mdp_posterior``):
+Deviations from the papers and from the baselines behind those rows (see ``posterior.py``):
 
-1. BEB's posterior mean has the true prior; the bonus counts once a step, as in its paper, where the baseline multiplies
-   it by the number of steps left.
-2. UCRL2 replans at each episode for the episode's horizon, where the paper waits until some count has doubled and plans
-   for the average reward. Its optimistic MDP is exact; in the baseline optimism piles up from backup to backup.
-3. Both scale their theory's optimism down by a factor that was chosen on ``id_val`` at n = 10. As published, they
-   explore all the time there is.
+1. BEB's posterior mean has the true prior; the bonus is added once a step, as in its paper, while the baseline
+   multiplies it by the number of steps left.
+2. UCRL2 replans at each episode for the episode's horizon, while the paper waits until some count has doubled and plans
+   for the average reward. Its optimistic MDP is exact; in the baseline optimism accumulates over backups.
+3. The optimism of both theories is scaled down by a factor chosen on ``id_val`` at n = 10. As published, they explore
+   throughout the trial.
 
 Shape letters: B trials, H steps, S states, A actions.
 """
@@ -19,34 +19,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from bridge.errors import UserError
-from bridge.maths.planning import extended_value_iteration, value_iteration
+from bridge.config import check_bound
+from bridge.maths.planning import Values, extended_value_iteration, value_iteration
 from bridge.references.mdp.belief import Counts, posterior_mean
-from bridge.references.mdp.posterior import Planner
+from bridge.references.mdp.posterior import BayesianPlanner, Planner
 from bridge.rng import Rows
-from bridge.tasks.tabular_mdp import PRIOR_MEAN
 
 
 @dataclass(kw_only=True)
-class Beb(Planner):
+class Beb(BayesianPlanner):
     """Bayesian exploration bonus (Kolter & Ng 2009): the posterior mean, and beta / (1 + S + visits) on each reward."""
 
     beta: float = 10.0
     """Size of the bonus, in rewards; theory asks for 2 H^2. Chosen from 1, 3, 5, 7, 10, 15, 20."""
-    prior_mean: float = PRIOR_MEAN
-    """What the mean reward of a state and action is before it is tried."""
     name = "beb"
     tried = 7
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta < 0:
-            raise UserError(f"beta scales a bonus and cannot be negative, found {self.beta}.")
+        check_bound(self.name, "0 or more", beta=self.beta)
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         transition, reward = posterior_mean(counts, self.prior_mean)
         bonus = self.beta / (1 + self.family.observation.n + counts.visits)
         return value_iteration(transition, reward + bonus, horizon)
@@ -56,28 +50,25 @@ class Beb(Planner):
 class Ucrl2(Planner):
     """UCRL2 (Jaksch, Ortner & Auer 2010): the best MDP in confidence balls around the empirical one; it has no prior.
 
-    The radii are their equations 3 and 4 times ``scaling``. What was never tried has reward 0 and goes anywhere alike,
-    before optimism.
+    The radii are their equations 3 and 4 times ``scaling``. Before optimism, untried actions have reward 0 and uniform
+    transitions.
     """
 
     scaling: float = 0.3
     """Factor on the radii; theory asks for 1. Chosen from 0.003, 0.01, 0.03, 0.1, 0.3, 1."""
     delta: float = 0.05
-    """Probability that some ball misses the truth."""
+    """Probability that some ball does not contain the truth."""
     name = "ucrl2"
     supervision = "none"
     tried = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scaling < 0:
-            raise UserError(
-                f"scaling multiplies confidence radii and cannot be negative, found {self.scaling}."
-            )
-        if not 0 < self.delta < 1:
-            raise UserError(f"delta is a probability strictly between 0 and 1, found {self.delta}.")
+        check_bound(self.name, "0 or more", scaling=self.scaling)
+        check_bound(self.name, "above 0", delta=self.delta)
+        check_bound(self.name, "below 1", delta=self.delta)
 
-    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Float[Tensor, "B H S A"]:
+    def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         _, states, actions = counts.reward_sum.shape
         visits = counts.visits
         n = visits.clamp(min=1)

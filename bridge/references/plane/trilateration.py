@@ -1,11 +1,11 @@
-"""Posterior sampling for 2D navigation: every reward tells the distance to the goal, and three distances the goal.
+"""Posterior sampling for 2D navigation: a reward reveals the distance to the goal, and three distances the goal.
 
-With position p, distance d and goal g, the number ``z = |p|^2 - d^2 = 2 p.g - |g|^2`` is linear in p. So all that a
-trial has shown is in the moments of (p, z): the goal lies on the circle about the mean position with squared radius
-``|mean p|^2 - mean z``; positions on one line leave two of its points, the mirror images; three off a line leave one.
+With position p, distance d and goal g, the number ``z = |p|^2 - d^2 = 2 p.g - |g|^2`` is linear in p. So the moments of
+(p, z) are sufficient statistics: the goal lies on the circle about the mean position with squared radius ``|mean p|^2 -
+mean z``; positions on one line leave two of its points, mirror images of each other; three off a line leave one.
 
-The prior is that of training, uniform on a square or its frame. Of the circle, of the two points, or of the prior where
-nothing was seen, the draw is even over what the prior has.
+The prior is that of training, uniform on a square or its frame. The draw is uniform over the part of the circle, of the
+two points or (without observations) of the plane that is in the prior's support.
 
 Shape letters: B trials, T tries.
 """
@@ -18,101 +18,87 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge import memory as tree
-from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference
+from bridge.protocol import Clues, Step, Trial
+from bridge.references.base import reference_card
+from bridge.references.plane.walkers import Walker
 from bridge.rng import Rows
-from bridge.tasks.goal_plane import shell
+from bridge.tasks.goal_plane import Points, shell
 from bridge.tasks.point_nav import PointNav
 
 _TRIES = 64
-"""Points of a circle that are drawn to find one that the prior has; a circle that keeps all outside hardly occurs."""
+"""Points of a circle drawn to find one in the prior's support; hardly any circle has all of them outside."""
 _SPREAD = 1e-8
-"""Squared distances from a line below this (summed over steps) are rounding."""
+"""Smaller squared distances from a line (summed over steps) are rounding errors."""
+
+Memory = dict[str, Any]
+"""``seen``: the ``Moments``; ``target [B, 2]``: the draw of this episode."""
+
+Bounds = tuple[float, float]
+"""The least and greatest ``max(|x|, |y|)`` of the prior's goals."""
 
 
 class Moments(NamedTuple):
-    """Of the positions p and the numbers z that a trial has shown, in float64."""
+    """Moments of the positions p and the numbers z of a trial, in float64."""
 
     count: Float[Tensor, " B"]
-    place: Float[Tensor, "B 2"]
+    place: Points
     """Mean position."""
     z: Float[Tensor, " B"]
     """Mean of z."""
     spread: Float[Tensor, "B 3"]
     """Sums of squares and products of centred positions: xx, xy, yy."""
-    pull: Float[Tensor, "B 2"]
+    pull: Points
     """Sums of products of centred positions with z."""
 
 
-class Memory(NamedTuple):
-    """What was seen, and where this episode goes."""
-
-    seen: Moments
-    target: Float[Tensor, "B 2"]
-
-
-class NavPsrl(Reference):
+class NavPsrl(Walker):
     """Posterior sampling that draws once an episode and goes there (Osband et al. 2013)."""
 
+    card = reference_card("psrl", "heuristic")
+
     def __init__(self, family: PointNav, split: str) -> None:
-        self.card = Card(
-            method="psrl",
-            reference=True,
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="heuristic",
-        )
-        self.family, self.bounds = family, family.bounds("train")
+        super().__init__(family)
+        self.bounds = family.bounds("train")
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        """Nothing seen."""
+        """No observations."""
         zero = torch.zeros(len(rng), dtype=torch.float64, device=rng.device)
         pair, triple = zero[:, None].repeat(1, 2), zero[:, None].repeat(1, 3)
-        return Memory(Moments(zero, pair, zero, triple, pair), pair.float())
+        return {"seen": Moments(zero, pair, zero, triple, pair), "target": pair.float()}
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """A new draw."""
-        prior = shell(rng.at("prior").uniform(2), *self.bounds)
-        drawn = within(draw(memory.seen, self.bounds, rng), self.bounds).float()
-        return memory._replace(target=torch.where(memory.seen.count[:, None] > 0, drawn, prior))
+        seen, prior = memory["seen"], shell(rng.at("prior").uniform(2), *self.bounds)
+        drawn = within(draw(seen, self.bounds, rng), self.bounds).float()
+        return memory | {"target": torch.where(seen.count[:, None] > 0, drawn, prior)}
 
-    def act(
-        self, memory: Memory, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool
-    ) -> Decision:
-        """One step nearer to the draw."""
-        return Decision(self.family.towards(memory.target, obs, {}))
-
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        """One distance more; a reward that no distance pays is read as the nearest that one does."""
-        seen = add(memory.seen, step.next_obs.double(), self.family.distance(step.reward.double()))
-        return tree.where(step.live, memory._replace(seen=seen), memory)
+    def learn(self, memory: Memory, step: Step) -> Memory:
+        """Add a distance; a reward that no distance pays counts as the nearest possible one."""
+        distance = self.family.distance(step.reward.double())
+        return memory | {"seen": add(memory["seen"], step.next_obs.double(), distance)}
 
 
-def add(seen: Moments, place: Float[Tensor, "B 2"], distance: Float[Tensor, " B"]) -> Moments:
-    """One sighting more (Welford's update)."""
+def add(seen: Moments, place: Points, distance: Float[Tensor, " B"]) -> Moments:
+    """The moments with one more observation (Welford's update)."""
     count = seen.count + 1
     z = _dot(place, place) - distance * distance
     before, z_before = place - seen.place, z - seen.z
     mean = seen.place + before / count[:, None]
     after = place - mean
-    products = torch.stack(
-        [before[:, 0] * after[:, 0], before[:, 0] * after[:, 1], before[:, 1] * after[:, 1]], -1
-    )
+    products = before[:, [0, 0, 1]] * after[:, [0, 1, 1]]
     pull = seen.pull + after * z_before[:, None]
     return Moments(count, mean, seen.z + z_before / count, seen.spread + products, pull)
 
 
-def draw(seen: Moments, bounds: tuple[float, float], rng: Rows) -> Float[Tensor, "B 2"]:
-    """A goal that agrees with what was seen: the one, one of the two, or a point of the circle; of the prior if any."""
+def draw(seen: Moments, bounds: Bounds, rng: Rows) -> Points:
+    """A goal that agrees with the observations (one, one of two, or of a circle), in the prior's support if any."""
     radius2 = (_dot(seen.place, seen.place) - seen.z).clamp(min=0)
     xx, xy, yy = seen.spread.unbind(-1)
     half, mean = (xx - yy) / 2, (xx + yy) / 2
     root = (half * half + xy * xy).sqrt()
     wide, narrow = mean + root, mean - root
-    along = _unit(
-        torch.where(half > 0, torch.stack([root + half, xy]), torch.stack([xy, root - half])).T
-    )
+    steep = torch.stack([xy, root - half])
+    along = _unit(torch.where(half > 0, torch.stack([root + half, xy]), steep).T)
     across = torch.stack([-along[:, 1], along[:, 0]], -1)
     line, plane = wide > _SPREAD, narrow > _SPREAD
 
@@ -121,15 +107,11 @@ def draw(seen: Moments, bounds: tuple[float, float], rng: Rows) -> Float[Tensor,
     off = _dot(across, seen.pull) / (2 * narrow.clamp(min=_SPREAD)) - _dot(across, seen.place)
     height = (radius2 - far * far).clamp(min=0).sqrt()
     mirror = torch.where(rng.at("mirror").uniform(_TRIES) < 0.5, -1.0, 1.0) * height[:, None]
-    two = (
-        seen.place[:, None]
-        + far[:, None, None] * along[:, None]
-        + mirror[..., None] * across[:, None]
-    )
-    one = seen.place + far[:, None] * along + off[:, None] * across
-    circle = seen.place[:, None] + radius2.sqrt()[:, None, None] * _unit(
-        rng.at("angle").normal(_TRIES, 2).double()
-    )
+    middle = seen.place + far[:, None] * along
+    two = middle[:, None] + mirror[..., None] * across[:, None]
+    one = middle + off[:, None] * across
+    direction = _unit(rng.at("angle").normal(_TRIES, 2).double())
+    circle = seen.place[:, None] + radius2.sqrt()[:, None, None] * direction
 
     tried = torch.where(line[:, None, None], two, circle)
     first = inside(tried, bounds).to(torch.uint8).argmax(-1)
@@ -137,14 +119,14 @@ def draw(seen: Moments, bounds: tuple[float, float], rng: Rows) -> Float[Tensor,
     return torch.where(plane[:, None], one, drawn)
 
 
-def inside(goal: Float[Tensor, "*B 2"], bounds: tuple[float, float]) -> Tensor:
-    """Whether the prior has this goal, up to rounding."""
+def inside(goal: Float[Tensor, "*B 2"], bounds: Bounds) -> Tensor:
+    """True if the goal is in the prior's support, up to rounding."""
     side = goal.abs().amax(-1)
     return (side >= bounds[0] - 1e-5) & (side <= bounds[1] + 1e-5)
 
 
-def within(goal: Float[Tensor, "B 2"], bounds: tuple[float, float]) -> Float[Tensor, "B 2"]:
-    """The goal, or where the prior has none there, the one before which it lies as seen from the origin."""
+def within(goal: Points, bounds: Bounds) -> Points:
+    """The goal, moved on the line through the origin into the prior's support."""
     side = goal.abs().amax(-1, keepdim=True).clamp(min=1e-9)
     return goal * (side.clamp(*bounds) / side)
 
@@ -154,6 +136,6 @@ def _dot(a: Float[Tensor, "*B 2"], b: Float[Tensor, "*B 2"]) -> Float[Tensor, "*
 
 
 def _unit(vector: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B 2"]:
-    """Of length 1; (1, 0) where there is no direction."""
+    """The vector scaled to length 1; (1, 0) for the zero vector."""
     size = _dot(vector, vector).sqrt()[..., None]
     return torch.where(size > 0, vector / size.clamp(min=1e-300), vector.new_tensor([1.0, 0.0]))

@@ -1,4 +1,4 @@
-"""Who walks a plane towards one point: the goal of the task that it is told, or the best place to wait without a clue.
+"""Agents that walk a plane towards one point: the goal if they are given the task, or the best place to wait.
 
 Shape letters: B trials, G goals, P places.
 """
@@ -11,72 +11,64 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bridge.protocol import Card, Clues, Decision, Trial
-from bridge.references.base import ORACLE, Reference
+from bridge.protocol import Clues, Decision, Trial
+from bridge.references.base import Informed, Reference, reference_card
 from bridge.rng import Rows
 from bridge.tasks.base import Tasks
-from bridge.tasks.goal_plane import STEP, WALL, GoalPlane, length
+from bridge.tasks.goal_plane import STEP, WALL, GoalPlane, Points, length
 
 _SPACING = 0.05
-"""Between neighbouring places that are tried."""
+"""Distance between neighbouring candidate places."""
 
 
-class Oracle(Reference):
-    """Told the task, it walks to the goal along both sides at once, and makes up for wind and turned actions.
+class Oracle(Informed):
+    """The oracle on planes: walks to the goal along both sides at once, and compensates for wind and turned actions.
 
     No other walk is nearer at any step. Its memory is the task.
     """
 
-    def __init__(self, family: GoalPlane, split: str) -> None:
-        self.card = ORACLE
-        self.family = family
-
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tasks:
-        """Read the task."""
         return clues.task
 
-    def act(
-        self, memory: Tasks, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool
-    ) -> Decision:
-        """One step nearer."""
-        return Decision(
-            self.family.towards(self.family.destination(memory.params), obs, memory.params)
-        )
+    def act(self, memory: Tasks, obs: Points, rng: Rows, *, explore: bool) -> Decision:
+        target = self.family.destination(memory.params)
+        return Decision(self.family.towards(target, obs, memory.params))
+
+
+class Walker(Reference):
+    """An agent that walks to ``memory["target"]``, ``[B, 2]``, as if there were no wind and no turned actions."""
+
+    def act(self, memory: Any, obs: Points, rng: Rows, *, explore: bool) -> Decision:
+        """One step nearer to the target."""
+        return Decision(self.family.towards(memory["target"], obs, {}))
 
 
 class Blind(Reference):
-    """Knows the split but nothing of its task, looks at no reward, and waits at the best place on average.
+    """The best place to wait on average over the tasks of the split, without looking at rewards.
 
-    Near: a walk could pass by more goals than a place is near to, or end some episodes by chance.
+    Near: a walk could pass near more goals than a place, or end some episodes by chance.
     """
 
+    card = reference_card("blind", "near")
+
     def __init__(self, family: GoalPlane, split: str) -> None:
-        self.card = Card(
-            method="blind",
-            reference=True,
-            supervision="prior",
-            decode_rule="rule",
-            exact_reference="near",
-        )
-        self.family = family
+        super().__init__(family)
         self.place = _best_place(family, split)
 
-    def act(self, memory: Any, obs: Float[Tensor, "B 2"], rng: Rows, *, explore: bool) -> Decision:
-        """One step nearer."""
+    def act(self, memory: Any, obs: Points, rng: Rows, *, explore: bool) -> Decision:
+        """One step nearer to the place."""
         return Decision(self.family.towards(self.place.to(obs.device).expand_as(obs), obs, {}))
 
 
 def _best_place(family: GoalPlane, split: str) -> Float[Tensor, " 2"]:
-    """Where to walk and wait, of a lattice of places; of equals the one nearest to the start."""
+    """The place of a lattice with the highest mean return of walking there and waiting; the nearest among equals."""
     s, horizon = family.split(split), family.trial(split).horizon
     side = torch.arange(-round(WALL / _SPACING), round(WALL / _SPACING) + 1) * _SPACING
     places = torch.cartesian_prod(side, side)
     places = places[length(places).argsort(stable=True)]
-    goals, params = (
-        family.prior_goals(split),
-        family.sample(split, torch.zeros(1, dtype=torch.int64)).params,
-    )
-    walk = min(horizon, round(WALL / STEP))  # from then on it waits
+    goals = family.prior_goals(split)
+    params = family.sample(split, torch.zeros(1, dtype=torch.int64)).params
+    walk = min(horizon, round(WALL / STEP))  # steps until it waits
     value = torch.zeros(len(places))
     for step in range(1, walk + 1):
         position = places.clamp(-STEP * step, STEP * step)

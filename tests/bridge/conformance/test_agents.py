@@ -27,6 +27,7 @@ REFERENCE = {"reference": True, "exact_reference": "heuristic", "decode_rule": "
 # --- what keeps the rules passes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("rule", AGENT_CHECKS)
 @pytest.mark.parametrize("card", [{}, REFERENCE], ids=["learned", "reference"])
 @pytest.mark.parametrize("family", [Corridor(), BANDIT], ids=lambda family: family.name)
@@ -49,6 +50,7 @@ def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
     check_agent(Double(Corridor()), Corridor())
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
     family = FAMILIES[name]()
@@ -277,12 +279,12 @@ BROKEN_AGENTS: list[tuple[str, Any]] = [
     ("playing_changes_no_agent", CountsItsGames),
     ("playing_changes_no_agent", DriftingWeight),
     ("playing_changes_no_agent", OwnGenerator),
-    ("actions_are_drawn_as_said", LogitsAsWeights),
-    ("actions_are_drawn_as_said", AnotherTemperature),
-    ("actions_are_drawn_as_said", TakesTheNext),
-    ("actions_are_drawn_as_said", TakesTheLikeliest),
-    ("actions_are_drawn_as_said", partial(Tally, decode_rule="argmax")),
-    ("actions_are_drawn_as_said", partial(Tally, decode_rule="0.5")),
+    ("actions_match_decisions", LogitsAsWeights),
+    ("actions_match_decisions", AnotherTemperature),
+    ("actions_match_decisions", TakesTheNext),
+    ("actions_match_decisions", TakesTheLikeliest),
+    ("actions_match_decisions", partial(Tally, decode_rule="argmax")),
+    ("actions_match_decisions", partial(Tally, decode_rule="0.5")),
     ("noise_foretells_nothing", KnowsTheSeed),
     ("act_only_reads", WritesInAct),
     ("shown_is_played", BelievesItself),
@@ -343,7 +345,7 @@ def test_real_valued_actions_are_checked_too() -> None:
     ("rule", "kind"), [("argmax", TakesTheLikeliest), ("1.5", AnotherTemperature)]
 )
 def test_actions_are_drawn_as_the_card_decodes(rule: str, kind: Any) -> None:
-    AGENT_CHECKS["actions_are_drawn_as_said"](kind(BANDIT, decode_rule=rule), BANDIT)
+    AGENT_CHECKS["actions_match_decisions"](kind(BANDIT, decode_rule=rule), BANDIT)
 
 
 class Drawn(Random):
@@ -362,10 +364,10 @@ class Drawn(Random):
 
 @pytest.mark.parametrize("kind", [ScaledBeta, ClippedGaussian, SquashedGaussian])
 def test_draws_in_a_box_are_those_of_the_distribution_that_the_agent_names(kind: Any) -> None:
-    check = AGENT_CHECKS["actions_are_drawn_as_said"]
+    check = AGENT_CHECKS["actions_match_decisions"]
     check(Drawn(kind), Reach())
     for wrong in (Drawn(kind, temperature=0.7), Drawn(kind, off=0.5)):
-        with pytest.raises(ContractError, match="actions_are_drawn_as_said"):
+        with pytest.raises(ContractError, match="actions_match_decisions"):
             check(wrong, Reach())
 
 

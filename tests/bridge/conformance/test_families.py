@@ -322,7 +322,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("fixed_tasks_are_distinct", FixedEverywhere),
     ("level_zero_is_id", LevelZeroMoves),
     ("level_zero_is_id", LevelZeroIsLonger),
-    ("hash_tells_tasks_apart", OneHash),
+    ("hash_distinguishes_tasks", OneHash),
     ("expected_reward_is_the_mean", HalfTheMean),
     ("optimal_return_is_a_bound", NothingToGain),
     ("optimal_return_is_a_bound", OneBestReturn),

@@ -133,7 +133,7 @@ class Race(Echo):
 
 
 def test_quick_successes_are_not_over_counted() -> None:
-    """The first rows to finish are the lucky ones: who stops there reads 80 percent where the truth is 50."""
+    """The first rows to finish are the lucky ones: an average over them is 80 percent, and the truth is 50."""
     family, trials = Race(), 100
     found = evaluate(Clerk(wage), family, Plan(trials=trials))
     assert found.mean("success") == 0.5
@@ -171,6 +171,7 @@ def test_the_verbs_of_track_o_come_in_order() -> None:
 # --- chunks, and the detail of the first trials -----------------------------------------------------------------------
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "plan", [Plan(trials=20), Plan(trials=20, track="F"), Plan(trials=20, track="C", shots=2)]
 )
@@ -226,11 +227,11 @@ def test_detail_is_kept_for_256_trials_of_track_o(monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_a_finite_list_can_be_played_in_part_and_not_without_all_of_it() -> None:
-    for family, gone, said in (
+    for family, gone, message in (
         (Echo(size=2), (0, 1), "All 2 tasks of id are left out"),
         (Echo(), (0,), "drawn from a continuum"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             evaluate(Clerk(wage), family, Plan(trials=4, left_out=gone))
 
 
@@ -359,7 +360,7 @@ def test_two_methods_meet_the_same_noise() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_a_learned_agent_may_not_be_told_the_task() -> None:
+def test_a_learned_agent_may_not_be_given_the_task() -> None:
     agent = Clerk(wage)
     agent.card = Card(method="cheat", clue="task")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Tracks C and F: an agent is scored frozen between shots, and nothing that it does there is kept."""
+"""Tracks C and F: an agent is scored frozen between shots, and its memory of scored episodes is dropped."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -40,9 +40,9 @@ def test_the_verbs_of_track_f_come_in_order() -> None:
     agent = Clerk(wage)
     evaluate(agent, Echo(), Plan(trials=1, track="F", shots=2))
     score, own = [("act", False)] * H, [("act", True)] * H
-    told = ("start", Trial(3, H))  # two shots, and the scored episode
+    start = ("start", Trial(3, H))  # two shots, and the scored episode
     assert agent.calls("start", "begin", "act", "adapt") == [
-        told,
+        start,
         ("begin", 0),
         *score,
         ("begin", 0),
@@ -74,7 +74,7 @@ def test_the_verbs_of_track_c_come_in_order() -> None:
 
 
 class Witness(Clerk):
-    """Keeps what it was shown (of one chunk)."""
+    """Keeps the steps that it observes (of one chunk)."""
 
     def __init__(self, price: Callable) -> None:
         super().__init__(price)
@@ -113,7 +113,7 @@ def test_track_c_shows_every_method_the_same_context() -> None:
         )
 
 
-def test_a_behaviour_is_told_what_the_split_allows() -> None:
+def test_a_behaviour_gets_the_clues_of_the_split() -> None:
     class AsksWho(Clerk):
         def __init__(self) -> None:
             super().__init__(wage)
@@ -121,15 +121,15 @@ def test_a_behaviour_is_told_what_the_split_allows() -> None:
 
         def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
             assert clues.task is None
-            self.log.append(("told", None if clues.task_id is None else clues.task_id.tolist()))
+            self.log.append(("clue", None if clues.task_id is None else clues.task_id.tolist()))
             return {
                 "number": torch.zeros(len(rng), dtype=torch.int64),
                 "steps": torch.zeros(len(rng), dtype=torch.int64),
             }
 
-    for split, told in (("train", [0, 1]), ("id", None)):
+    for split, expected in (("train", [0, 1]), ("id", None)):
         behaviour = AsksWho()
         evaluate(
             Clerk(wage), Echo(tasks=2), Plan(split=split, trials=2, track="C"), behaviour=behaviour
         )
-        assert behaviour.calls("told") == [("told", told)]
+        assert behaviour.calls("clue") == [("clue", expected)]

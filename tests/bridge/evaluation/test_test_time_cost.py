@@ -1,4 +1,4 @@
-"""What adaptation costs a trial, counted where it is paid: transitions lived, gradient steps taken and refused."""
+"""Costs of adaptation in a trial: transitions played, gradient steps taken and refused."""
 
 from typing import Any
 
@@ -51,27 +51,27 @@ def test_a_curve_point_has_what_was_spent_before_its_episode_was_scored():
     assert played.cost["refused_steps"].tolist() == [0, 0.5, 1]
 
 
-def test_frozen_scoring_counts_the_step_that_it_asks_for():
+def test_frozen_scoring_counts_its_own_steps():
     played = evaluate(Stepper(), Corridor(), Plan(trials=10, track="F"))
     assert played.points == (0, 1, 2, 3)
     assert played.cost["grad_steps"].tolist() == [0, 0.5, 1, 1.5]
 
 
 @pytest.mark.parametrize("track", ["O", "F", "C"])
-def test_transitions_are_those_lived(track):
-    """Corridor ends an episode at its goal: the steps of the detail are what the trials of track O have lived."""
+def test_transitions_are_those_before_the_end_of_episodes(track):
+    """Corridor ends an episode at its goal: on track O the transitions are the steps of the detail."""
     family = Corridor()
     played = evaluate(Stepper(), family, Plan(trials=50, track=track), behaviour=Random(family))
-    lived = played.cost["transitions"]
-    assert 0 < lived[-1] < 3 * 6
+    transitions = played.cost["transitions"]
+    assert 0 < transitions[-1] < 3 * 6
     if track == "O":
-        assert lived[-1] == len(played.detail["step"]) / 50
+        assert transitions[-1] == len(played.detail["step"]) / 50
     else:
-        assert lived[0] == 0
-        assert (lived[1:] > lived[:-1]).all()
+        assert transitions[0] == 0
+        assert (transitions[1:] > transitions[:-1]).all()
 
 
-def test_whole_episodes_are_lived_where_none_ends_early():
+def test_transitions_are_whole_episodes_if_none_ends_early():
     family = make_family("gridnavi")
     assert evaluate(Random(family), family, Plan(trials=5)).cost["transitions"].tolist() == [
         15,
@@ -82,21 +82,21 @@ def test_whole_episodes_are_lived_where_none_ends_early():
 
 
 class Counting(Random):
-    """Counts how often it is asked, all rows at once."""
+    """Counts calls of ``act``, each for all rows."""
 
-    asked = 0
+    calls = 0
 
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        self.asked += 1
+        self.calls += 1
         return super().act(memory, obs, rng, explore=explore)
 
 
 @pytest.mark.parametrize(("track", "episodes"), [("O", [1, 2, 3, 4]), ("F", [1, 2, 3, 5])])
 def test_a_curve_point_has_the_time_of_its_own_fork_and_not_of_others(track, episodes):
-    """Shots and one scored episode, each of fifteen steps; ten rows share what they were asked for together."""
+    """Shots and one scored episode, each of fifteen steps; ten rows share the calls."""
     family = make_family("gridnavi")
     agent = Counting(family)
-    played = evaluate(agent, family, Plan(trials=10, track=track), clock=lambda: agent.asked)
+    played = evaluate(agent, family, Plan(trials=10, track=track), clock=lambda: agent.calls)
     assert played.cost["clock"].tolist() == pytest.approx([15 * count / 10 for count in episodes])
     seconds = result_rows.table(played, family, agent.card)["test_seconds"].to_numpy()
     assert sorted(set(seconds)) == pytest.approx([15 * count / 10 for count in episodes])

@@ -81,5 +81,5 @@ def test_impossible_settings_are_refused(settings):
 
 
 def test_what_cannot_be_numbered_is_refused():
-    with pytest.raises(UserError, match="numbers states"):
+    with pytest.raises(UserError, match="needs numbered states"):
         QLearning(Reach(), "id")

@@ -20,7 +20,8 @@ from bridge.evaluation.stats import Interval
 from bridge.references.random import Random
 from bridge.references.registry import reference
 from bridge.report import escape, figures, tables
-from bridge.report.summary import Key, Line, Results, Sums
+from bridge.report.curves import Sums
+from bridge.report.summary import Key, Line, Results
 from bridge.tasks import family as make_family
 
 FAMILY = "tabular_mdp"
@@ -144,10 +145,10 @@ def test_on_a_finite_list_of_tasks_one_seed_has_replicates(tmp_path):
     assert (read.score(key).low, read.score(key).high) == pytest.approx(expected(linear))
 
 
-def test_rows_that_stand_twice_are_refused(folder):
+def test_rows_that_appear_twice_are_refused(folder):
     first = results.files(folder)[0]
     (folder / "rows" / "copy.parquet").write_bytes(first.read_bytes())
-    with pytest.raises(UserError, match="stand twice"):
+    with pytest.raises(UserError, match="appear twice"):
         Results(folder)
 
 
@@ -385,7 +386,7 @@ def test_figures_are_written_as_png_and_svg_and_are_deterministic(folder, tmp_pa
 
 
 def alike(looks: dict[str, figures.Look]) -> int:
-    """How many looks stand twice."""
+    """How many looks appear twice."""
     return len(looks) - len({tuple(map(str, look.values())) for look in looks.values()})
 
 

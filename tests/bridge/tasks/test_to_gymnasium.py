@@ -201,6 +201,7 @@ def same(a: Any, b: Any) -> None:
     assert data_equivalence(a, b, exact=True), f"{a} is not {b}"
 
 
+@pytest.mark.types_slow
 @every_family
 @pytest.mark.parametrize(("split", "seed"), [("train", 0), ("shift/reward_scale/2", 12345)])
 def test_rows_are_single_environments_step_for_step(spec: str, split: str, seed: int) -> None:
@@ -245,7 +246,7 @@ def test_the_whole_batch_can_be_reset_at_any_time(spec: str) -> None:
 def test_real_valued_actions_are_taken_as_float32_within_their_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "reach", Reach)
+    monkeypatch.setitem(FAMILIES.builtin, "reach", Reach)
     rows, singles = FamilyVectorEnv(2, "reach"), [FamilyEnv("reach") for _ in range(2)]
     rows.reset(seed=4)
     for i, single in enumerate(singles):

@@ -112,6 +112,7 @@ MAKERS = {
 }
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name
 )
@@ -143,6 +144,7 @@ def test_recomputed_outputs_are_those_that_played(name, family):
     )
 
 
+@pytest.mark.types_slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_gradient_steps_it_plays_as_the_agent(name):
     family = make_family("gridnavi:episodes=3")
@@ -158,7 +160,7 @@ def test_without_gradient_steps_it_plays_as_the_agent(name):
 
 
 @pytest.mark.types_slow
-@pytest.mark.parametrize("signal", ["reward", "demos"])
+@pytest.mark.parametrize("signal", ["reward", pytest.param("demos", marks=pytest.mark.slow)])
 def test_keeps_the_contract(signal):
     family = Corridor()
     with seeded_init(0):

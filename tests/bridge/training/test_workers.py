@@ -80,11 +80,13 @@ def test_a_helper_that_dies_is_reported_and_shows_its_fault(capfd):
     assert "RuntimeError: a" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_first_process_is_its_own():
     with pytest.raises(RuntimeError, match="mine"), workers.helpers(2, exchange, 0, "mine"):
         exchange(0, "mine")
 
 
+@pytest.mark.slow
 def test_a_helper_that_cannot_start_is_reported(tmp_path):
     """A script without a __main__ guard starts itself again in its helper, which Python refuses."""
     script = tmp_path / "script.py"

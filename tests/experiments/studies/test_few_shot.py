@@ -16,10 +16,8 @@ from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
-from bridge.training.budget import Budget
 from experiments import agents, cells
 from experiments.cells import Cell
-from experiments.runs import Run, train_quietly
 from experiments.studies import arguments
 from experiments.studies.few_shot import __main__ as command
 from experiments.studies.few_shot import curves, tables
@@ -27,21 +25,11 @@ from experiments.studies.few_shot.curves import Curve, read
 from experiments.studies.few_shot.variants import RATES, Study, Variant
 
 SPEC = "bandit:k=3,n=8"
-TRAINED = {
-    "icl": "icl_rl:hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
-    "maml": "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
-}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for name, spec in TRAINED.items():
-        wanted = Run(
-            method=spec, family=SPEC, seed=4, budget=Budget.parse("400"), out=folder / name
-        )
-        assert train_quietly(wanted, resume=False)
-    return [folder / name for name in TRAINED]
+def runs(trained):
+    return [trained["icl_rl"], trained["maml"]]
 
 
 def study(runs, out=Path("nowhere"), *, splits=("id",), signal="reward", tuned=("lora",), **more):
@@ -71,19 +59,10 @@ def test_every_run_is_played_as_it_is_and_tuned_in_the_ways_that_it_can_be(runs)
     assert {v.way for v in shown.values() if v.method == "maml"} == {""}
 
 
-def test_agents_that_read_no_earlier_episode_learn_by_gradient_steps_alone(tmp_path):
-    tiny, known = TRAINED["icl"].partition(":")[2], {}
+def test_agents_that_read_no_earlier_episode_learn_by_gradient_steps_alone(trained):
+    known = {}
     for method in ("mt", "rl2", "lora_reward_icl_rl", "lora_reward_mt", "lora_maml"):
-        spec = (
-            "rl2:hidden=8,minibatches=1,steps_per_update=400"
-            if method == "rl2"
-            else f"{method}:{tiny}"
-        )
-        wanted = Run(
-            method=spec, family=SPEC, seed=0, budget=Budget.parse("400"), out=tmp_path / method
-        )
-        assert train_quietly(wanted, resume=False)
-        (known[method],) = {v.alone for v in study([tmp_path / method]).cells().values()}
+        (known[method],) = {v.alone for v in study([trained[method]]).cells().values()}
     assert known == {
         "mt": True,
         "rl2": False,
@@ -93,10 +72,8 @@ def test_agents_that_read_no_earlier_episode_learn_by_gradient_steps_alone(tmp_p
     }
 
 
-def test_runs_that_clone_are_studied_on_demonstrations(tmp_path):
-    method, run = f"lora_demos_icl_rl:{TRAINED['icl'].partition(':')[2]}", tmp_path / "run"
-    wanted = Run(method=method, family=SPEC, seed=0, budget=Budget.parse("400"), out=run)
-    assert train_quietly(wanted, resume=False)
+def test_runs_that_clone_are_studied_on_demonstrations(trained, tmp_path):
+    run = trained["cloner"]
     with pytest.raises(UserError, match=r"clones demonstrations\. Ask for --signal demos"):
         study([run]).cells()
     asked = study([run], tmp_path / "out", signal="demos", budgets=(3,))

@@ -9,29 +9,19 @@ from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.test_time.carried_over import CarriedOver
-from bridge.training.budget import Budget
 from experiments import agents
-from experiments.runs import Run, train_quietly
 from experiments.studies import forgetting
 
 SPEC, FLIPPED = "bandit:k=3,n=8", "shift/reward_sign/4"
-TINY = "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1"
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for name, method in (
-        ("icl", f"icl_rl:{TINY}"),
-        ("maml", "maml:hidden=8,tasks_per_update=2,inner_steps=1,epochs=1"),
-    ):
-        wanted = Run(method=method, family=SPEC, seed=4, budget=Budget(400.0), out=folder / name)
-        assert train_quietly(wanted, resume=False)
-    return folder
+@pytest.fixture
+def runs(trained):
+    return trained
 
 
 def agent(runs, steps: int, lr: float = 0.5):
-    spec = f"lora_reward:run={runs / 'icl'},inner_steps={steps},inner_every=99,inner_lr={lr}"
+    spec = f"lora_reward:run={runs['icl_rl']},inner_steps={steps},inner_every=99,inner_lr={lr}"
     return agents.load(spec, make_family(SPEC), FLIPPED)
 
 
@@ -43,7 +33,7 @@ def at_home(player, trials: int = 200) -> list[float]:
 
 def test_without_steps_nothing_is_forgotten(runs):
     plan = Plan(split=FLIPPED, track="F", shots=4)
-    base = agents.load(str(runs / "icl"), make_family(SPEC), "id")
+    base = agents.load(str(runs["icl_rl"]), make_family(SPEC), "id")
     assert at_home(CarriedOver(agent(runs, 0), make_family(SPEC), plan)) == at_home(base)
 
 
@@ -71,7 +61,7 @@ def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, c
         "2",
     ]
     threads = torch.get_num_threads()
-    monkeypatch.setattr(sys, "argv", [*given, "--runs", str(runs / "icl"), str(runs / "maml")])
+    monkeypatch.setattr(sys, "argv", [*given, "--runs", str(runs["icl_rl"]), str(runs["maml"])])
     forgetting.main()
     out = capsys.readouterr().out
     assert f"**{FLIPPED}**" in out
@@ -85,8 +75,8 @@ def test_the_table_has_a_row_for_each_way_and_maml_has_none(runs, monkeypatch, c
     assert all(len(row) == 7 and all("±" in cell for cell in row[3:]) for row in rows)
     assert "| maml" not in out
     for more, said in (
-        ((runs / "maml",), "None of these runs"),
-        ((runs / "icl", "--shots", "0"), "1 or more"),
+        ((runs["maml"],), "None of these runs"),
+        ((runs["icl_rl"], "--shots", "0"), "1 or more"),
     ):
         monkeypatch.setattr(sys, "argv", [*given, "--runs", *map(str, more)])
         with pytest.raises(SystemExit, match=said):

@@ -9,9 +9,9 @@ import torch
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
-from bridge.references.bandit.arm_beliefs import Moments
+from bridge.references.bandit.arm_beliefs import Moments, gaussian_posterior
 from bridge.references.bandit.index_rules import UCB1, EpsilonGreedy, Greedy
-from bridge.references.bandit.thompson import gaussian_posterior, thompson
+from bridge.references.bandit.thompson import thompson
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 

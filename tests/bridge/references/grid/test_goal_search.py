@@ -12,9 +12,10 @@ from bridge.evaluation.sums import Evaluation
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Agent, Clues
-from bridge.references.grid.goal_search import Oracle, Psrl, Search, Thompson, bayes, bayes_train
+from bridge.references.grid.goal_search import Psrl, Search, Thompson, bayes, bayes_train
+from bridge.references.grid.oracle import Oracle
 from bridge.references.grid.search_plan import best_plan
-from bridge.references.grid.visiting_orders import Hunt
+from bridge.references.grid.visiting_orders import SearchProblem
 from bridge.tasks.base import Tasks
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.goal_grid import GoalGrid
@@ -117,7 +118,9 @@ def test_gridnavi_is_4_and_then_11_07(make: Make, split: str) -> None:
 def test_bayes_earns_what_its_plan_promises(family: GoalGrid) -> None:
     """Over all goals of the prior, which for darkrooms are those of the three streams together."""
     plan = best_plan(
-        Hunt(family.grid._replace(episodes=family.trial("id").episodes), family.prior_goals("id"))
+        SearchProblem(
+            family.grid._replace(episodes=family.trial("id").episodes), family.prior_goals("id")
+        )
     )
     splits = ("train", "id_val", "id") if family.name == "darkroom" else ("id",)
     goals = {split: len(family.goals(split)) for split in splits}

@@ -7,37 +7,43 @@ import numpy as np
 import pytest
 
 from bridge.references.grid.search_plan import beam_search, best_plan, rings, serpentine
-from bridge.references.grid.visiting_orders import Hunt, Order, arrivals, order_value, search_bound
+from bridge.references.grid.visiting_orders import (
+    Order,
+    SearchProblem,
+    arrivals,
+    order_value,
+    search_bound,
+)
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.goal_grid import GoalGrid, Grid
 from bridge.tasks.gridnavi import GridNavi
 from tests.bridge.references.grid.test_visiting_orders import CASES, optimum, room
 
 
-def hunt_of(family: GoalGrid, split: str = "id") -> Hunt:
+def problem_of(family: GoalGrid, split: str = "id") -> SearchProblem:
     trial = family.trial(split)
     grid = family.grid._replace(horizon=trial.horizon, episodes=trial.episodes)
-    return Hunt(grid, family.prior_goals(split))
+    return SearchProblem(grid, family.prior_goals(split))
 
 
 @pytest.mark.parametrize(("seed", "horizon", "episodes"), CASES)
 def test_small_rooms_are_solved_and_proved(seed: int, horizon: int, episodes: int) -> None:
-    hunt = room(seed, horizon, episodes)
-    plan = best_plan(hunt)
-    assert plan.value == pytest.approx(optimum(hunt))
+    problem = room(seed, horizon, episodes)
+    plan = best_plan(problem)
+    assert plan.value == pytest.approx(optimum(problem))
     assert plan.exact
-    assert sorted(plan.order) == sorted(hunt.support.tolist())
+    assert sorted(plan.order) == sorted(problem.support.tolist())
 
 
 @pytest.mark.parametrize(("seed", "horizon", "episodes"), CASES)
 def test_a_narrow_beam_proves_nothing_false(seed: int, horizon: int, episodes: int) -> None:
-    hunt = room(seed, horizon, episodes)
-    order, bound = beam_search(hunt, floor=hunt.never(), width=1)
-    assert order_value(hunt, order) <= optimum(hunt) + 1e-9 <= bound + 2e-9
+    problem = room(seed, horizon, episodes)
+    order, bound = beam_search(problem, floor=problem.never(), width=1)
+    assert order_value(problem, order) <= optimum(problem) + 1e-9 <= bound + 2e-9
 
 
 def test_gridnavi_is_37_21_and_exact() -> None:
-    plan = best_plan(hunt_of(GridNavi()))
+    plan = best_plan(problem_of(GridNavi()))
     assert plan.exact
     assert plan.value == pytest.approx(4 + 3 * 232.5 / 21)
 
@@ -45,43 +51,46 @@ def test_gridnavi_is_37_21_and_exact() -> None:
 @pytest.mark.parametrize("split", [f"shift/goal_shell/{level}" for level in range(1, 5)])
 def test_shells_of_gridnavi_are_exact(split: str) -> None:
     """The cells of a shell lie on a diagonal, two steps apart: found at steps d, d + 2, ..., within one episode."""
-    hunt = hunt_of(GridNavi(train="inner"), split)
-    near, n = hunt.grid.steps_from_start(hunt.goals[0]), len(hunt.goals)
+    problem = problem_of(GridNavi(train="inner"), split)
+    near, n = problem.grid.steps_from_start(problem.goals[0]), len(problem.goals)
     steps = [near + 2 * i for i in range(n)]
     first = sum((16 - t) - 0.1 * (t - 1) for t in steps) / n
     later = (16 - near) - 0.1 * (near - 1)
-    plan = best_plan(hunt)
+    plan = best_plan(problem)
     assert plan.exact
     assert plan.value == pytest.approx(first + 3 * later)
 
 
 def test_the_dpt_room_is_swept_a_cell_a_step() -> None:
     """The start by staying, then a new cell at every step: 100, 99, ..., 1, and 91.99 in each later episode."""
-    plan = best_plan(hunt_of(Darkroom()))
+    plan = best_plan(problem_of(Darkroom()))
     assert plan.exact
     assert plan.value == pytest.approx(50.5 + 39 * 91.99)
     assert plan.order == serpentine(Darkroom().grid)
 
 
 def test_the_frame_of_the_dpt_room_is_walked_round() -> None:
-    hunt = hunt_of(Darkroom(train="hole"))
-    plan = best_plan(hunt)
+    problem = problem_of(Darkroom(train="hole"))
+    plan = best_plan(problem)
     assert plan.exact
-    assert plan.order == tuple(cell for cell in rings(hunt.grid) if cell in set(hunt.support))
+    assert plan.order == tuple(cell for cell in rings(problem.grid) if cell in set(problem.support))
 
 
 def test_the_ad_room_is_beaten_by_no_simple_sweep() -> None:
     """81 cells in 20 steps: the plan is worth 795.7 of at most 813.2, and more than either sweep."""
-    hunt = hunt_of(Darkroom(variant="ad"))
-    plan = best_plan(hunt)
+    problem = problem_of(Darkroom(variant="ad"))
+    plan = best_plan(problem)
     assert not plan.exact
     assert (
-        max(order_value(hunt, serpentine(hunt.grid)), order_value(hunt, rings(hunt.grid)))
+        max(
+            order_value(problem, serpentine(problem.grid)),
+            order_value(problem, rings(problem.grid)),
+        )
         < 790
         < 795
         < plan.value
     )
-    assert plan.value < plan.bound <= search_bound(hunt) == pytest.approx(813.2099, abs=1e-4)
+    assert plan.value < plan.bound <= search_bound(problem) == pytest.approx(813.2099, abs=1e-4)
 
 
 @pytest.mark.parametrize("sweep", [serpentine, rings])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bridge.references.grid.visiting_orders import (
-    Hunt,
+    SearchProblem,
     arrivals,
     one_at_a_time,
     order_value,
@@ -24,20 +24,20 @@ CASES = [
 ]
 
 
-def room(seed: int, horizon: int, episodes: int) -> Hunt:
+def room(seed: int, horizon: int, episodes: int) -> SearchProblem:
     """A 3 x 3 room with a random start and four random goals."""
     rng = np.random.default_rng(seed)
     cells = [(x, y) for x in range(3) for y in range(3)]
     start, *goals = (cells[i] for i in rng.permutation(9)[:5])
     goals = [*goals[:-1], start] if seed % 2 else goals
-    return Hunt(
+    return SearchProblem(
         Grid(3, start, MOVES, horizon, episodes, 1.0, -0.25 * (seed % 3)), tuple(sorted(goals))
     )
 
 
-def optimum(hunt: Hunt) -> float:
+def optimum(problem: SearchProblem) -> float:
     """The best expected return over all walks, by recursion over (episode, step, cell, goals not yet visited)."""
-    grid = hunt.grid
+    grid = problem.grid
     end = grid.size - 1
 
     def known(goal: tuple[int, int]) -> float:
@@ -68,35 +68,35 @@ def optimum(hunt: Hunt) -> float:
             values.append(value)
         return max(values)
 
-    return best(0, 0, grid.start, frozenset(hunt.goals)) / len(hunt.goals)
+    return best(0, 0, grid.start, frozenset(problem.goals)) / len(problem.goals)
 
 
 @pytest.mark.parametrize(("seed", "horizon", "episodes"), CASES)
 def test_no_policy_exceeds_the_bound(seed: int, horizon: int, episodes: int) -> None:
-    hunt = room(seed, horizon, episodes)
-    assert optimum(hunt) <= search_bound(hunt) + 1e-9
+    problem = room(seed, horizon, episodes)
+    assert optimum(problem) <= search_bound(problem) + 1e-9
 
 
 def test_the_bound_of_gridnavi() -> None:
     """Fourteen goals in steps 2 to 15 of the first episode: 94.5 - 10.5 over 21 goals; then 11.07 three times."""
     family = GridNavi()
-    assert search_bound(Hunt(family.grid, family.prior_goals("id"))) == pytest.approx(
+    assert search_bound(SearchProblem(family.grid, family.prior_goals("id"))) == pytest.approx(
         4.0 + 3 * 232.5 / 21
     )
 
 
 def test_a_walk_by_hand() -> None:
     """From (0, 0) in a row of three: stay (step 1), then (0, 1), (0, 2); four steps, two episodes."""
-    hunt = Hunt(Grid(3, (0, 0), MOVES, 4, 2, 1.0, -0.1), ((0, 0), (0, 1), (0, 2)))
+    problem = SearchProblem(Grid(3, (0, 0), MOVES, 4, 2, 1.0, -0.1), ((0, 0), (0, 1), (0, 2)))
     first = [4.0, 3 - 0.1, 2 - 0.2]
     second = [4.0, 4.0, 3 - 0.1]
-    assert order_value(hunt, (0, 1, 2)) == pytest.approx((sum(first) + sum(second)) / 3)
+    assert order_value(problem, (0, 1, 2)) == pytest.approx((sum(first) + sum(second)) / 3)
 
 
 def test_the_search_goes_on_in_the_next_episode() -> None:
     """Two steps an episode: the corner at distance 4 is never reached, its neighbour at distance 2 in the second."""
-    hunt = Hunt(Grid(3, (0, 0), MOVES, 2, 3, 1.0, 0.0), ((0, 2), (2, 0), (2, 2)))
-    assert order_value(hunt, (2, 6, 8)) == pytest.approx((3 + 2 + 0) / 3)
+    problem = SearchProblem(Grid(3, (0, 0), MOVES, 2, 3, 1.0, 0.0), ((0, 2), (2, 0), (2, 2)))
+    assert order_value(problem, (2, 6, 8)) == pytest.approx((3 + 2 + 0) / 3)
 
 
 def test_one_new_cell_a_step() -> None:

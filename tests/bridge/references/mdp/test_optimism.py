@@ -87,13 +87,9 @@ def test_ucrl2s_radii_are_those_of_the_paper() -> None:
 
 
 def test_refusals_name_what_was_found() -> None:
-    with pytest.raises(UserError, match=r"beta scales a bonus and cannot be negative, found -1\.0"):
+    with pytest.raises(UserError, match=r"beb needs beta 0 or more; found -1\.0"):
         Beb(FAMILY, beta=-1.0)
-    with pytest.raises(
-        UserError, match=r"scaling multiplies confidence radii and cannot be negative, found -1\.0"
-    ):
+    with pytest.raises(UserError, match=r"ucrl2 needs scaling 0 or more; found -1\.0"):
         Ucrl2(FAMILY, scaling=-1.0)
-    with pytest.raises(
-        UserError, match=r"delta is a probability strictly between 0 and 1, found 1\.0"
-    ):
+    with pytest.raises(UserError, match=r"ucrl2 needs delta below 1; found 1\.0"):
         Ucrl2(FAMILY, delta=1.0)

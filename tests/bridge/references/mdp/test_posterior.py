@@ -22,7 +22,6 @@ from bridge.references.mdp.posterior import (
     Opsrl,
     Plan,
     Psrl,
-    follow,
 )
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -143,9 +142,9 @@ def test_cards_say_who_they_are(name: str) -> None:
 
 
 def test_refusals_name_what_was_found() -> None:
-    with pytest.raises(UserError, match=r"epsilon is a probability between 0 and 1, found 1\.5"):
+    with pytest.raises(UserError, match=r"epsilon_greedy needs epsilon from 0 to 1; found 1\.5"):
         MdpEpsilonGreedy(FAMILY, epsilon=1.5)
-    with pytest.raises(UserError, match="opsrl needs samples >= 1 posterior draws, found 0"):
+    with pytest.raises(UserError, match="opsrl needs samples 1 or more; found 0"):
         Opsrl(FAMILY, samples=0)
     with pytest.raises(ContractError, match="found no task among its clues"):
         MdpOracle(FAMILY).start(Clues(), Trial(1, 10), Rows.of(0, torch.arange(1)))
@@ -199,7 +198,7 @@ def test_a_plan_is_followed_at_the_rows_own_time_and_state() -> None:
     q = torch.nn.functional.one_hot(best, 5).float().expand(4, 10, 10, 5)
     t, s = torch.tensor([0, 3, 3, 9]), torch.tensor([7, 7, 2, 0])
 
-    action = follow(Plan(q, t), s, Rows.of(0, torch.arange(4)))
+    action = Plan(q, t).decide(s, Rows.of(0, torch.arange(4))).action
 
     assert action.tolist() == [2, 3, 3, 3]
 

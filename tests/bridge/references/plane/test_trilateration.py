@@ -139,7 +139,7 @@ def test_every_draw_agrees_with_every_distance_seen(spec: dict) -> None:
     tasks = family.sample("id", ids)
     memory, seen = agent.start(Clues(), family.trial("id"), noise.agent), []
     for episode in range(3):
-        target = agent.begin(memory, noise.agent.at(episode, "begin"), episode=episode).target
+        target = agent.begin(memory, noise.agent.at(episode, "begin"), episode=episode)["target"]
         side = target.abs().amax(-1)
         low, high = family.bounds("id")
         assert bool(((side >= low - 1e-4) & (side <= high + 1e-4)).all())
