@@ -70,7 +70,7 @@ class InnerConfig(Bounded):
         """Episodes between gradient steps.
 
         Raises:
-            UserError: one episode of one step, from whose single reward no advantage can be computed.
+            UserError: as ``episodes_apart``.
         """
         return episodes_apart(self.episodes_per_step, trial, "episodes_per_step")
 
@@ -179,7 +179,7 @@ class Memory(NamedTuple):
 class GradientAgent(nn.Module):
     """Plays, and takes ``steps`` gradient steps after every ``episodes_per_step`` episodes, all on these episodes.
 
-    Episodes of another player that it is shown are used like its own: the plain score function, without importance
+    Episodes of another player, given as context, are used like its own: the plain score function, without importance
     weights.
     """
 

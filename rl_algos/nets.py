@@ -1,7 +1,8 @@
 """Recurrences: one step at a time at play, a whole trial at once in training.
 
-Each core has ``step(x, state)`` and ``unroll(x, state)``, which equals repeated ``step``. A state is one tensor
-``[B, S]``, so that it can be a leaf of a memory.
+Each core has ``step``, which returns the state after one more input, and ``unroll``, which returns the outputs of a
+whole sequence and equals repeated ``step``. A state is one tensor ``[B, state_size]``, so that it can be a leaf of a
+memory; its first ``output_size`` columns are the output.
 
 Weights start orthogonal (Saxe et al. 2014). Forget gates start with time constants from one step to ``span`` steps
 (Tallec & Ollivier 2018, section 2), so that early observations of a trial are not lost before learning has found a use
@@ -12,28 +13,11 @@ Shape letters: T steps, B trials, D input features, H hidden units, S state size
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-
-class Core(Protocol):
-    """A recurrence."""
-
-    state_size: int
-    output_size: int
-
-    def step(self, x: Float[Tensor, "B D"], state: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-        """The state after one more input; its first ``output_size`` columns are the output."""
-        ...
-
-    def unroll(
-        self, x: Float[Tensor, "T B D"], state: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B H"]:
-        """The outputs of a whole sequence."""
-        ...
 
 
 class Gru(nn.Module):

@@ -196,13 +196,13 @@ class PearlLearner(CheckpointedLearner):
         """The recent rollouts of each task, a ring each."""
         self.ends = torch.zeros(rollouts, self.trial.episodes + 1, dtype=torch.int64, device=device)
         """Transitions in each recent rollout after 0, 1, ... episodes."""
-        soft = self.network.soft
-        self._critic_side = [*soft.critic.parameters(), *self.network.encoder.parameters()]
-        self._actor_side, self._temperature = list(soft.actor.parameters()), [soft.log_temperature]
+        soft, encoder = self.network.soft, self.network.encoder
+        critic_side = [*soft.critic.parameters(), *encoder.parameters()]
         self.optimizers = [
-            torch.optim.Adam(group, lr=config.lr, fused=True)
-            for group in (self._critic_side, self._actor_side, self._temperature)
+            torch.optim.Adam(parameters, lr=config.lr, fused=True)
+            for parameters in (critic_side, soft.actor.parameters(), [soft.log_temperature])
         ]
+        """Of critics and encoder, of the actor, and of the temperature."""
         self.entropy_target = target_entropy(
             family.action, share=config.entropy_share, per_side=config.entropy_per_side
         )
@@ -243,7 +243,8 @@ class PearlLearner(CheckpointedLearner):
     # --- playing -----------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def _play(self) -> dict[str, float]:
-        """Play the tasks whose turn it is with the agent itself; the returns of a first and of the last episode."""
+        """Play the next tasks with the agent itself, and store all steps. Returns the mean returns of the first and the
+        last episode."""
         family, device = self.family, self.workers.device
         number = self.updates * self.together + torch.arange(self.together, device=device)
         turn, before = number % self.tasks, number // self.tasks
@@ -309,6 +310,7 @@ class PearlLearner(CheckpointedLearner):
     def _learn(self, met: int, noise: Rows) -> dict[str, float]:
         """One step of every optimiser, on some of the first ``met`` tasks."""
         config, soft = self.config, self.network.soft
+        critic_side, actor, temperature = self.optimizers
         noise = noise[: min(met, config.meta_batch)]
         order = Rows.of(self.seed, torch.arange(met, device=noise.device))
         order = order.at("order", self.grad_steps).uniform().argsort()
@@ -325,11 +327,11 @@ class PearlLearner(CheckpointedLearner):
             target = soft.targets(batch, constant, next_noise, alpha, config.gamma)
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
-            critic_norm = self._step(0, error + config.kl_weight * kl, self._critic_side)
+            critic_norm = self._step(critic_side, error + config.kl_weight * kl)
             loss, entropy = soft.actor_loss(batch.obs, constant, actor_noise, alpha)
-            actor_norm = self._step(1, loss.mean(), self._actor_side)
+            actor_norm = self._step(actor, loss.mean())
             temperature_loss = soft.temperature_loss(entropy, self.entropy_target).mean()
-            self._step(2, temperature_loss, self._temperature)
+            self._step(temperature, temperature_loss)
         soft.follow(config.target_share)
         self.grad_steps += 1
         metrics = {
@@ -375,9 +377,9 @@ class PearlLearner(CheckpointedLearner):
         self.network.variance.lerp_(target.var(correction=0), share)
         return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
-    def _step(self, which: int, loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    def _step(self, optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
-        optimizer = self.optimizers[which]
+        parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad()
         loss.backward(inputs=parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)

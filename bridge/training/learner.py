@@ -18,7 +18,7 @@ _COUNTERS = ("env_steps", "grad_steps", "updates")
 
 
 class CheckpointedLearner:
-    """Base of a learner whose state is that of some of its attributes, and its counters, which name all its noise.
+    """Base of learners. The state is that of some attributes and of the counters, which name all noise.
 
     Args:
         family: the tasks to learn on.
@@ -86,7 +86,7 @@ def trained_card(
     supervision: str = "reward",
     clue: ClueKind = "nothing",
 ) -> Card:
-    """The card of an agent whose training has ended; training has moved all ``parameters``."""
+    """The card of an agent at the end of training, of which all ``parameters`` were trained."""
     count = sum(p.numel() for p in parameters)
     return Card(
         method=method,

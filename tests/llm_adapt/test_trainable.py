@@ -184,7 +184,7 @@ def test_an_adapter_that_peft_has_trained_is_known_by_the_folder_of_its_base(tmp
     )
     for load in (trainable.load, low_rank.load):
         load(policy(), tmp_path / "0")
-        with pytest.raises(UserError, match=r"Load the adapter.s own base"):
+        with pytest.raises(UserError, match="Load the adapter's own base"):
             load(policy(), tmp_path / "1")
         with pytest.raises(UserError, match=r'write "base_model_name_or_path": "metabridge_policy'):
             load(policy(), tmp_path / "nameless")
