@@ -28,7 +28,7 @@ from experiments.commands.list import List
 from experiments.commands.report import Report
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
-from experiments.streams import replace_unknown_characters
+from experiments.streams import discard_output, replace_unknown_characters
 
 _COMMANDS = (List, Evaluate, Train, Finetune, Data, Tune, Compare, Report, Check)
 Command: Any = functools.reduce(
@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         code = 130
     except BrokenPipeError:
+        discard_output()
         code = 0
     except PermissionError as error:
         print(f"metabridge: {unreadable(Path(error.filename or ''), error)}", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from experiments.streams import discard_output
+
 
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit code of an error that is no ``UserError``, and a sentence; a fault of ours leaves its traceback
@@ -34,6 +36,7 @@ def explain(error: Exception) -> tuple[int, str]:
         isinstance(error, OSError) and error.errno == errno.ENOSPC
     ):  # our own files raise StorageError
         Path(file.name).unlink()
+        discard_output()
         return (
             2,
             "standard output could not be written: the disk is full. Make room, or send it elsewhere.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 
 
@@ -11,3 +13,9 @@ def replace_unknown_characters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def discard_output() -> None:
+    """Send what standard output still holds to nowhere, so that Python's flush at exit cannot fail again."""
+    with contextlib.suppress(OSError):  # a stream in memory has no file descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -571,9 +571,14 @@ def test_a_name_that_no_file_can_have_is_refused(line, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_told():
-    command = [sys.executable, "-m", "experiments.cli", "list"]
+@pytest.mark.parametrize("what", ["families", "splits"])  # of one buffer, and of several
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_cannot_be_written_is_told(what, buffered):
+    command = [sys.executable, "-m", "experiments.cli", "list", what, "--json"]
+    environment = os.environ | {"PYTHONUNBUFFERED": buffered}
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ran = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "standard output could not be written: the disk is full" in ran.stderr

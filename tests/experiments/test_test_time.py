@@ -73,7 +73,7 @@ def test_a_trials_adapter_begins_where_a_familys_ended(runs, tmp_path):
         .learner(BANDIT, runs_of_methods.settings(TRAINED["icl_rl"]), seed=1)
         .agent()
     )
-    with pytest.raises(UserError, match="Load the one it is of"):
+    with pytest.raises(UserError, match="Load the adapter's own base"):
         lora.Config(adapter=str(tmp_path / "tuned")).trial_weights(other.policy)
 
 
