@@ -119,6 +119,11 @@ class Rows:
         bits = _role_bits(role, seed) if role else _name_bits(seed)
         return cls(_mix_tensor(_mix_tensor(ids.to(torch.int64)) ^ _signed(_mix(bits ^ _GOLDEN))))
 
+    @classmethod
+    def without_draws(cls, like: Tensor) -> Rows:
+        """As many rows as ``like`` has, on its device, for calls that draw nothing."""
+        return cls(torch.zeros(len(like), dtype=torch.int64, device=like.device))
+
     def __len__(self) -> int:
         return len(self.key)
 
@@ -216,9 +221,7 @@ class Rows:
             ContractError: if a shape is 0, negative or infinite.
             DivergenceError: if a shape is NaN.
         """
-        if not shape.numel():
-            return torch.empty_like(shape)
-        least, most = (bound.item() for bound in shape.aminmax())
+        least, most = (bound.item() for bound in shape.aminmax()) if shape.numel() else (1, 1)
         if not 0 < least <= most < math.inf:
             raise _refusal(
                 shape,

@@ -219,8 +219,8 @@ def follow(
 def halves(step: Step) -> tuple[Step, Step]:
     """One step as two: even rows act while odd rows stand still, then the other way round."""
     even = torch.arange(len(step.reward)) % 2 == 0
-    live = torch.ones_like(even) if step.live is None else step.live
-    return _standing(step, live & even, step.obs), _standing(step, live & ~even, step.next_obs)
+    first, second = step.acted & even, step.acted & ~even
+    return _standing(step, first, step.obs), _standing(step, second, step.next_obs)
 
 
 def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:

@@ -38,10 +38,9 @@ class Moment(NamedTuple):
 
     def step(self) -> Step:
         """The transition in the contract's form, without a time-out."""
-        never = torch.zeros(len(self.action), dtype=torch.bool)
         _, obs, reward, ended = self.outcome
-        terminated = never if ended is None else ended
-        return Step(self.obs, self.action, reward, obs, terminated, never)
+        never = torch.zeros_like(reward, dtype=torch.bool)
+        return Step(self.obs, self.action, reward, obs, never if ended is None else ended, never)
 
 
 def noise_of(rows: Int[Tensor, " B"]) -> Rows:

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge import memory as tree
 from bridge.config import check_bound
 from bridge.errors import UserError
 from bridge.protocol import Clues, Decision, Step, Trial
@@ -104,9 +103,7 @@ class QLearning(Reference):
         before, after = self._number(step.obs), self._number(step.next_obs)
         target = step.reward + self.gamma * ~step.terminated * memory.values[row, after].amax(-1)
         error = self.rate * (target - memory.values[row, before, step.action])
-        memory.values[row, before, step.action] += tree.where(
-            step.live, error, torch.zeros_like(error)
-        )
+        memory.values[row, before, step.action] += torch.where(step.acted, error, 0.0)
         return memory
 
     def _number(self, obs: Tensor) -> Int[Tensor, " B"]:

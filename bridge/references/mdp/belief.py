@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 
-from bridge import memory as tree
 from bridge.maths.planning import Rewards, Transitions
 from bridge.protocol import Step
 from bridge.rng import Rows
@@ -49,11 +48,9 @@ def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Cou
 
 def count(counts: Counts, step: Step) -> Counts:
     """Count one transition of each live row, in place."""
-    none = torch.zeros_like(step.reward)
-    row = torch.arange(len(none), device=none.device)
-    one, reward = tree.where(step.live, (none + 1, step.reward), (none, none))
-    counts.next_states[row, step.obs, step.action, step.next_obs] += one
-    counts.reward_sum[row, step.obs, step.action] += reward
+    row = torch.arange(len(step.reward), device=step.reward.device)
+    counts.next_states[row, step.obs, step.action, step.next_obs] += step.acted
+    counts.reward_sum[row, step.obs, step.action] += torch.where(step.acted, step.reward, 0.0)
     return counts
 
 
