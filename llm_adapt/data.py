@@ -248,6 +248,7 @@ class Collection:
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
+        files.probe(path)  # no history is played that cannot be kept
         agents = [
             self.agents[n] if self.agents else reference(n, self.family, d.split) for n in d.sources
         ]
