@@ -91,7 +91,7 @@ def new_critic(policy: TransformerPolicy, task_features: int = 0) -> nn.Sequenti
 
 def tokens_of(batch: Batch, layout: Layout) -> Float[Tensor, "B T D"]:
     """The tokens of whole trials."""
-    rows = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+    rows = Rows.without_draws(batch.reward[0])
     steps = (batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
     by_trial = Transition(*(part.transpose(0, 1) for part in steps))
     return layout.trial(by_trial, layout.nothing_yet(rows))

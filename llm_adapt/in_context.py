@@ -99,7 +99,7 @@ class InContext(nn.Module):
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
         steps, layout = Transition.of(buffer.packed()), self.policy.layout
-        rows = Rows(torch.zeros_like(steps.end[:, 0], dtype=torch.int64))
+        rows = Rows.without_draws(steps.end)
         tokens = layout.trial(steps, layout.nothing_yet(rows))
         return buffer.unpacked(_single(self.policy.actor(self.policy.hidden(tokens))))
 

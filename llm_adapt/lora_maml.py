@@ -222,7 +222,7 @@ class LoraMamlLearner(CheckpointedLearner):
     ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
         """Log-probabilities of the actions and entropies of the policy with these adapters, in nats; 0 if empty."""
         agent = self.base.agent()
-        memory = agent.start(Clues(), Trial(1, 1), _rows(buffer))
+        memory = agent.start(Clues(), Trial(1, 1), Rows.without_draws(buffer.live))
         with self.low_rank.on(agent.policy, adapters):
             out = agent.policy_outputs(memory, buffer)
         log_prob, entropy = agent.actions.log_prob_and_entropy(out, buffer.action)
@@ -243,7 +243,7 @@ class LoraMamlLearner(CheckpointedLearner):
 
     def _after_adapting(self, stages: list[Stage], bonus: float) -> Float[Tensor, ""]:
         """The objective: the mean surrogate of all stages, as a function of the adapters' initial values."""
-        adapters = self._initial().new(self.base.policy, _rows(stages[0].buffer))
+        adapters = self._initial().new(self.base.policy, Rows.without_draws(stages[0].buffer.live))
         gains = []
         for k, stage in enumerate(stages):
             live = stage.buffer.live
@@ -277,8 +277,3 @@ class LoraMamlLearner(CheckpointedLearner):
         total = card.params_total + card.params_trained
         card = dataclasses.replace(card, method="lora_maml", params_total=total)
         return FineTuned(agent, initial, self.config, card)
-
-
-def _rows(buffer: TrialBuffer) -> Rows:
-    """A row for each task, on the same device; nothing is drawn from it."""
-    return Rows(buffer.live[:, 0, 0].long())

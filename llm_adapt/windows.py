@@ -47,7 +47,7 @@ def cut(
     inside = at < histories.length[:, None]
     at, row = at.clamp(max=state.shape[1] - 1), torch.arange(len(first))[:, None]
     before = Transition(*(part[row, (at - 1).clamp(min=0)] for part in histories.steps))
-    nothing = layout.nothing_yet(Rows(torch.zeros(len(first), dtype=torch.int64)))
+    nothing = layout.nothing_yet(Rows.without_draws(first))
     last = Transition(
         *(_where(at == 0, new[:, None], old) for new, old in zip(nothing, before, strict=True))
     )

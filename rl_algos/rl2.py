@@ -186,7 +186,7 @@ class Rl2(nn.Module):
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""
         steps, network = buffer.packed(), self.network
-        rows = Rows(torch.zeros_like(memory.reward, dtype=torch.int64))
+        rows = Rows.without_draws(memory.reward)
         first = self.start(Clues(), Trial(1, 1), rows)
         end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
         before = (
@@ -220,7 +220,7 @@ class Rl2Learner(TrialPpoLearner):
 
     def _evaluate(self, batch: Batch) -> Evaluation:
         """Hidden states are computed in float32 whatever the precision of the rest: errors of a recurrence add up."""
-        rows = Rows(torch.zeros_like(batch.reward[0], dtype=torch.int64))
+        rows = Rows.without_draws(batch.reward[0])
         start = self.agent().start(Clues(), self.trial, rows)
         tokens = self.network.token(batch.obs, *batch.before(*start[1:]))
         hidden = self.network.core.unroll(tokens, start.state)
