@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bridge import config
 from bridge.errors import UserError, unknown
-from bridge.references.registry import REFERENCES, Constructor
+from bridge.references.registry import (
+    REFERENCES,
+    Constructor,
+    DoesNotPlayError,
+    constructor_of,
+)
 from experiments import registry
 from experiments.registry import (
     LEARNERS,
@@ -40,10 +45,6 @@ if TYPE_CHECKING:
     from bridge.tasks.base import TaskFamily
 
 Kind = Literal["reference", "run", "finetuned", "test-time", "untrained", "search", "behaviour"]
-
-
-class DoesNotPlayError(UserError):
-    """A reference that is not made for this kind of family."""
 
 
 @dataclass(frozen=True)
@@ -317,13 +318,7 @@ def load(spec: str, family: TaskFamily, split: str) -> Agent:
 
 def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
-    makers = REFERENCES[name]
-    make = next((make for kind, make in makers.items() if isinstance(family, kind)), None)
-    if make is None:
-        kinds = ", ".join(sorted(kind.__name__ for kind in makers))
-        raise DoesNotPlayError(
-            f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
-        )
+    make = constructor_of(name, family)
     known = list(inspect.signature(make).parameters.values())[2:]
     defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
     for key in values.keys() - defaults.keys():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from bridge.digest import raw_bytes
 from bridge.errors import UserError
@@ -58,8 +57,9 @@ def collect(
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
     """The name of a source and its agent. A run's name holds a digest of its weights."""
-    agent = agents.load(source, family, split)
-    if not isinstance(agent, nn.Module):
+    resolved = agents.resolve(source, family)
+    agent: Any = resolved.load(split)
+    if not resolved.trained:
         return source, agent
     digest = hashlib.sha256()
     for _, weights in sorted(agent.state_dict().items()):

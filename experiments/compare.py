@@ -14,6 +14,7 @@ from bridge import config, files
 from bridge.errors import StorageError, UserError
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan
+from bridge.references.registry import DoesNotPlayError
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training.budget import Budget
@@ -117,7 +118,7 @@ class Grid:
         for method in self.methods:
             sources = []
             for family in self.families:
-                with contextlib.suppress(agents.DoesNotPlayError):
+                with contextlib.suppress(DoesNotPlayError):
                     sources.append(agents.resolve(method, family))
             for source in sources:
                 if source.kind not in ("reference", "untrained"):

@@ -19,6 +19,7 @@ from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.weights import PerTrialWeights, TrialWeights
+from experiments.registry import TEST_TIME_METHODS
 from llm_adapt import lora
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ class Full(GradientSteps):
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the weights that each trial has of its own."""
         return PerTrialWeights(agent.policy_modules)
-
-    def detector(self, agent: Any, family: TaskFamily) -> Detector | None:
-        """Return the detector of trials that take gradient steps; None if all do."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +58,6 @@ class Lora(lora.Config):
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the adapters that each trial has of its own."""
         return self.trial_weights(agent.policy)
-
-    def detector(self, agent: Any, family: TaskFamily) -> Detector | None:
-        """Return the detector of trials that take gradient steps; None if all do."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +96,9 @@ def agent(source: TestTime) -> Agent:
         raise UserError(
             f"{base.card.method} is no transformer, and adapters are for these. Take full_reward."
         )
-    weights, detector = settings.weights_of(base), settings.detector(base, source.family)
+    weights, detector = settings.weights_of(base), None
+    if TEST_TIME_METHODS[source.name].detects:
+        detector = settings.detector(base, source.family)
     card = card_of(base, weights, source.name)
     return FineTuned(base, weights, settings, card, source.signal, detector)
 

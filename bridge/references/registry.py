@@ -53,18 +53,32 @@ REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
 }
 
 
+class DoesNotPlayError(UserError):
+    """A reference that is not made for a kind of family."""
+
+
 def reference(name: str, family: TaskFamily, split: str) -> Agent:
     """A reference agent with its defaults.
 
     Raises:
-        UserError: if there is none of that name, or it does not play this kind of family.
+        UserError: if there is none of that name.
+        DoesNotPlayError: as ``constructor_of``.
     """
     if name not in REFERENCES:
         raise unknown("reference agent", name, REFERENCES)
+    return constructor_of(name, family)(family, split)
+
+
+def constructor_of(name: str, family: TaskFamily) -> Constructor:
+    """The constructor of a reference for this kind of family.
+
+    Raises:
+        DoesNotPlayError: if it has none.
+    """
     for kind, constructor in REFERENCES[name].items():
         if isinstance(family, kind):
-            return constructor(family, split)
+            return constructor
     kinds = ", ".join(sorted(kind.__name__ for kind in REFERENCES[name]))
-    raise UserError(
+    raise DoesNotPlayError(
         f"{name} does not play {family.id}: it is made for {kinds}. See: metabridge list methods"
     )

@@ -6,18 +6,20 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from bridge import files
 from bridge.errors import UserError
 from bridge.evaluation import results
+from bridge.evaluation.footprint import parse_memory
+from bridge.tasks.base import TaskFamily
 from experiments import cells
 from experiments.cells import Cell
 from experiments.claims import claim
 from experiments.streams import replace_unknown_characters
-from experiments.studies.few_shot.variants import RATES
+from experiments.studies.few_shot.variants import RATES, Study
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
@@ -42,6 +44,30 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
         "--memory", default="1GB", help="that playing may need beyond what the process needs anyway"
     )
     return parser
+
+
+def study_of(
+    asked: argparse.Namespace,
+    family: TaskFamily,
+    splits: tuple[str, ...],
+    out: Path,
+    *,
+    signal: Literal["reward", "demos"],
+    budgets: Iterable[int],
+) -> Study:
+    """Return the study that the arguments name."""
+    return Study(
+        family=family,
+        runs=asked.runs,
+        splits=splits,
+        signal=signal,
+        tuned=tuple(asked.tuned),
+        budgets=tuple(budgets),
+        shots=asked.shots,
+        trials=asked.trials,
+        out=out,
+        memory=parse_memory(asked.memory),
+    )
 
 
 def play(asked: Iterable[Cell], out: Path, about: Mapping[str, Any]) -> None:

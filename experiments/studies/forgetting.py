@@ -1,4 +1,4 @@
-"""What is forgotten? Runs are tuned on shifted tasks, and then play training tasks with the weights that this left.
+"""Forgetting: runs are tuned on shifted tasks, and then play training tasks with the weights that this left.
 
     python -m experiments.studies.forgetting --family bandit:k=5,n=20 --runs runs/* --splits shift/reward_sign/4
 
@@ -19,16 +19,15 @@ import tempfile
 from pathlib import Path
 
 from bridge.errors import UserError
-from bridge.evaluation.footprint import parse_memory
 from bridge.evaluation.plan import Plan
 from bridge.report import escape
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import agents
 from experiments.cells import Cell, expand_splits
-from experiments.studies.arguments import arguments, play, run
+from experiments.studies.arguments import arguments, play, run, study_of
 from experiments.studies.few_shot.curves import Curve, read, text
-from experiments.studies.few_shot.variants import RATES, Study, Variant
+from experiments.studies.few_shot.variants import RATES, Variant
 from experiments.studies.markdown import table
 
 HOME = "train"
@@ -51,18 +50,7 @@ def _study(asked: argparse.Namespace) -> None:
     splits = expand_splits(family, asked.splits.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         out = asked.out or Path(temporary)
-        study = Study(
-            family,
-            asked.runs,
-            splits,
-            "reward",
-            tuple(asked.tuned),
-            (asked.steps,),
-            asked.shots,
-            asked.trials,
-            out,
-            parse_memory(asked.memory),
-        )
+        study = study_of(asked, family, splits, out, signal="reward", budgets=[asked.steps])
         there = _with_kept_weights(study.cells(), family)
         here = {split: _at_home(there, split, asked.trials) for split in splits}
         about = {"shots": asked.shots, "trials": asked.trials, "rates": RATES}

@@ -1,4 +1,4 @@
-"""What figures make of the names that the project registers."""
+"""Names of agents: no two registered methods look alike in figures."""
 
 from bridge.references.registry import REFERENCES
 from bridge.report.figures import looks

@@ -66,7 +66,7 @@ PLAYED = {
     for method in agents.REFERENCES
     if agents.plays(method, make_family(spec))
 }
-"""What makes each reference on each family that it plays."""
+"""The constructor of each reference on each family that it plays."""
 SMALLEST = {make: case for case, make in reversed(PLAYED.items())}.values()
 """The first family of each constructor."""
 

@@ -6,14 +6,13 @@ import argparse
 from pathlib import Path
 
 from bridge.errors import UserError
-from bridge.evaluation.footprint import parse_memory
 from bridge.tasks import family as make_family
 from experiments.cells import expand_splits
 from experiments.studies import few_shot
-from experiments.studies.arguments import arguments, play, run
+from experiments.studies.arguments import arguments, play, run, study_of
 from experiments.studies.few_shot import figure, tables
 from experiments.studies.few_shot.curves import read
-from experiments.studies.few_shot.variants import BUDGETS, RATES, Study
+from experiments.studies.few_shot.variants import BUDGETS, RATES
 
 
 def main() -> None:
@@ -37,18 +36,7 @@ def _study(asked: argparse.Namespace) -> None:
             f"--trials is 2 or more and --budgets 0 or more; found {asked.trials} and {asked.budgets}."
         )
     splits = expand_splits(family, asked.splits.split(","), with_context=asked.signal == "demos")
-    study = Study(
-        family,
-        asked.runs,
-        splits,
-        asked.signal,
-        tuple(asked.tuned),
-        tuple(asked.budgets),
-        asked.shots,
-        asked.trials,
-        asked.out,
-        parse_memory(asked.memory),
-    )
+    study = study_of(asked, family, splits, asked.out, signal=asked.signal, budgets=asked.budgets)
     cells = study.cells()
     about = {"family": family.hash, "shots": asked.shots, "trials": asked.trials, "rates": RATES}
     play(cells, asked.out, {"version": 3} | about)

@@ -386,7 +386,7 @@ def test_figures_are_written_as_png_and_svg_and_are_deterministic(folder, tmp_pa
 
 
 def alike(looks: dict[str, figures.Look]) -> int:
-    """How many looks appear twice."""
+    """The number of looks that appear twice."""
     return len(looks) - len({tuple(map(str, look.values())) for look in looks.values()})
 
 

@@ -1,4 +1,4 @@
-"""What tuning on shifted tasks costs at home: the table, and that nothing else than weights is brought home."""
+"""Forgetting: the table, and that an agent brings home nothing but its weights."""
 
 import sys
 
