@@ -23,7 +23,7 @@ class Observer(Protocol):
     """Sees the steps that are played to explore: all of track O, and the shots of track F, but no scored episode."""
 
     def on_step(self, trials: Int[Tensor, " B"], episode: int, t: int, step: Step) -> None:
-        """Called with the numbers of the trials that are played together, and step ``t`` of one of their episodes."""
+        """Called with the ascending numbers of the trials that are played together, and a step of one episode."""
         ...
 
     def rows(self) -> dict[str, np.ndarray]:
@@ -38,12 +38,14 @@ class StepDetail:
         self._steps: list[tuple[Tensor, int, int, Tensor, Tensor]] = []
 
     def on_step(self, trials: Int[Tensor, " B"], episode: int, t: int, step: Step) -> None:
-        """Keep the step of those of ``trials`` that are among the first."""
-        kept = trials < DETAILED_TRIALS
+        """Keep the step of those of ``trials``, whose numbers ascend, that are among the first."""
+        first = slice(DETAILED_TRIALS)  # no later row can be among them: large chunks stay cheap
+        kept = trials[first] < DETAILED_TRIALS
         if step.live is not None:
-            kept &= step.live
+            kept &= step.live[first]
         if bool(kept.any()):
-            self._steps.append((trials[kept], episode, t, step.action[kept], step.reward[kept]))
+            action, reward = step.action[first][kept], step.reward[first][kept]
+            self._steps.append((trials[first][kept], episode, t, action, reward))
 
     def rows(self) -> dict[str, np.ndarray]:
         """One row a transition: ``trial``, ``episode``, ``step``, ``action``, ``reward``."""
