@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bridge.digest import raw_bytes
 from bridge.errors import UserError
 from bridge.protocol import Agent
@@ -61,7 +63,12 @@ def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
     agent: Any = resolved.load(split)
     if not resolved.trained:
         return source, agent
+    return f"{read_config(Path(source))['method']} {digest_of(agent)}", agent
+
+
+def digest_of(agent: nn.Module) -> str:
+    """Return eight hex digits of a hash of all weights, of any dtype."""
     digest = hashlib.sha256()
     for _, weights in sorted(agent.state_dict().items()):
         digest.update(raw_bytes(weights))
-    return f"{read_config(Path(source))['method']} {digest.hexdigest()[:8]}", agent
+    return digest.hexdigest()[:8]

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 
+from bridge.protocol import Card
 from bridge.tasks.base import Discrete
 from bridge.training.learner import seeded_init
 from experiments import collecting
@@ -43,12 +44,11 @@ def test_half_precision_has_a_fingerprint_and_adapters(dtype, tmp_path):
     trainable.load(base, tmp_path)
 
 
-def test_a_source_in_half_precision_has_a_name(tmp_path, monkeypatch):
-    from bridge.protocol import Card
-    from bridge.tasks import family
-
+def test_the_digest_of_a_source_in_half_precision_follows_its_weights():
     agent = InContext(policy(torch.bfloat16), Card(method="x"))
-    monkeypatch.setattr(collecting.agents, "load", lambda *_: agent)
-    monkeypatch.setattr(collecting, "read_config", lambda _: {"method": "icl_rl"})
-    name, _ = collecting._named("run", family("bandit:k=3,n=4"), "train")
-    assert name.startswith("icl_rl ")
+    same = collecting.digest_of(InContext(policy(torch.bfloat16), Card(method="y")))
+    assert collecting.digest_of(agent) == same
+    assert len(same) == 8
+    with torch.no_grad():
+        agent.policy.actor.bias[0] += 1
+    assert collecting.digest_of(agent) != same
