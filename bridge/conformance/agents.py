@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play, rows_of
-from bridge.conformance.rules import demand, demand_within, space_bounds
+from bridge.conformance.rules import demand, demand_within, value_form
 from bridge.conformance.snapshot import changed, no_global_draws, other_python_noise, snapshot
 from bridge.protocol import ClueKind, Decision, Trial, decodes
 from bridge.tasks.base import Discrete, TaskFamily
@@ -113,7 +113,7 @@ def _leads(memory: object, rows: int, verb: str) -> None:
 def decisions_fit(probe: AgentProbe) -> None:
     """Every action has the shape, dtype and range of the action space, and every logit or parameter is finite."""
     for explore in (True, False):
-        play(_CheckedSitting(probe), explore=explore)
+        play(Sitting(probe), explore=explore, check=_fits)
 
 
 @agent_rule
@@ -122,27 +122,16 @@ def any_size_plays(probe: AgentProbe) -> None:
     for episodes in (probe.trial.episodes, 1):
         for horizon in (probe.trial.horizon, 1):
             for rows in (1, 2):
-                play(_CheckedSitting(probe, slice(0, rows), Trial(episodes, horizon)))
+                play(Sitting(probe, slice(0, rows), Trial(episodes, horizon)), check=_fits)
 
 
-class _CheckedSitting(Sitting):
-    """A sitting that checks every decision before it is carried out."""
-
-    def decide(
-        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
-    ) -> Decision:
-        decision = super().decide(episode, t, obs, aside=aside, explore=explore)
-        _fits(decision, self.probe.family, len(self.noise), {"episode": episode, "step": t})
-        return decision
-
-
-def _fits(decision: Decision, family: TaskFamily, rows: int, place: dict[str, int]) -> None:
-    space, action = family.action, decision.action
+def _fits(decision: Decision, family: TaskFamily, rows: int, episode: int, step: int) -> None:
+    space, action, place = family.action, decision.action, {"episode": episode, "step": step}
     if isinstance(space, Discrete):
         kind, right = "int64", action.dtype == torch.int64
     else:
         kind, right = "floating point", action.is_floating_point()
-    shape = (rows, *space_bounds(space, action.dtype)[0].shape)
+    shape = value_form(space, rows)[1]
     demand(
         tuple(action.shape) == shape and right,
         expected=f"actions {kind} {shape}",

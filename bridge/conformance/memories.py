@@ -93,21 +93,7 @@ def absorb_is_observe(probe: AgentProbe) -> None:
             one_by_one = follow(Sitting(probe), episodes)
             decided = [moment for moment in one_by_one if moment.step == 0 or moment.step >= cut]
             remedy = f"absorb of {cut} steps must write the same as {cut} calls of observe."
-            alike(probe, _absorbed(Sitting(probe), episodes, cut), decided, remedy)
-
-
-def _absorbed(sitting: Sitting, episodes: Episodes, cut: int) -> list[Moment]:
-    """As ``follow``, with the first ``cut`` steps of each episode absorbed at once, after the first decision."""
-    moments = []
-    for episode, steps in enumerate(episodes):
-        sitting.begin(episode)
-        moments.append(Moment(episode, 0, sitting.decide(episode, 0, steps[0].obs), None))
-        sitting.absorb(steps[:cut])
-        for t, step in enumerate(steps[cut:], start=cut):
-            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs), step.live))
-            sitting.observe(step)
-        sitting.adapt(episode)
-    return moments
+            alike(probe, follow(Sitting(probe), episodes, cut=cut), decided, remedy)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

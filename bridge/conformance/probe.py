@@ -22,9 +22,10 @@ from bridge import memory as tree
 from bridge.conformance.compare import per_row
 from bridge.conformance.rules import demand, rule, rule_name
 from bridge.noise import TrialNoise
-from bridge.play import clues, transition
+from bridge.play import clues, play_trial
 from bridge.protocol import Decision, Step, Trial
 from bridge.references.random import Random
+from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 _STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
@@ -139,16 +140,14 @@ class Sitting:
         rng = self.noise.agent.at(episode, "begin")
         self.memory = self.agent.begin(self.memory, rng, episode=episode)
 
-    def decide(
-        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
-    ) -> Decision:
+    def decide(self, episode: int, t: int, obs: Tensor, aside: bool = False) -> Decision:
         """``act``; if ``aside``, on a fork of the memory that is then discarded."""
         memory = tree.fork(self.memory) if aside else self.memory
-        return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=explore)
+        return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=True)
 
-    def observe(self, step: Step, carry: Any = None) -> None:
+    def observe(self, step: Step) -> None:
         """``observe``, within an episode."""
-        self.memory = self.agent.observe(self.memory, step, carry)
+        self.memory = self.agent.observe(self.memory, step)
 
     def absorb(self, steps: list[Step]) -> None:
         """``absorb``, many steps in one call, for agents that have it."""
@@ -160,31 +159,54 @@ class Sitting:
         self.memory = self.agent.adapt(self.memory, rng, episode=episode, last=last)
 
 
-def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
-    """Play whole trials as the evaluator does; returns all decisions and all transitions."""
-    family, tasks = sitting.probe.family, sitting.tasks
-    moments: list[Moment] = []
-    episodes: Episodes = []
-    for episode in range(sitting.trial.episodes):
-        sitting.begin(episode)
-        env = sitting.noise.env.at("env", episode)
-        state, obs = family.reset(tasks, env.at("reset"))
-        live = torch.ones(len(obs), dtype=torch.bool) if family.ends_early else None
-        steps: list[Step] = []
-        for t in range(sitting.trial.horizon):
-            decision = sitting.decide(episode, t, obs, explore=explore)
-            moments.append(Moment(episode, t, decision, live))
-            last = t + 1 == sitting.trial.horizon
-            state, step = transition(
-                family, tasks, state, obs, decision.action, env.at("step", t), last, live
-            )
-            sitting.observe(step, decision.carry)
-            steps.append(step)
-            obs = step.next_obs
-            live = live if live is None else live & ~step.terminated & ~step.truncated
-        sitting.adapt(episode)
-        episodes.append(steps)
-    return moments, episodes
+Check = Callable[[Decision, TaskFamily, int, int, int], None]
+"""A check of a decision; arguments: the decision, the family, and the numbers of rows, episode and step."""
+
+
+class _Recorder:
+    """An agent that plays as that of a probe; decisions are checked, if there is a check, and recorded."""
+
+    def __init__(self, probe: AgentProbe, explore: bool, check: Check | None) -> None:
+        self.agent, self.family = probe.agent, probe.family
+        self.explore, self.check = explore, check
+        self.card, self.start, self.adapt = self.agent.card, self.agent.start, self.agent.adapt
+        self.moments: list[Moment] = []
+        self.episodes: Episodes = []
+
+    def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
+        self.episodes.append([])
+        return self.agent.begin(memory, rng, episode=episode)
+
+    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        self.decision = self.agent.act(memory, obs, rng, explore=self.explore)
+        if self.check:
+            episode, step = len(self.episodes) - 1, len(self.episodes[-1])
+            self.check(self.decision, self.family, len(rng), episode, step)
+        return self.decision
+
+    def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
+        episode, steps = len(self.episodes) - 1, self.episodes[-1]
+        self.moments.append(Moment(episode, len(steps), self.decision, step.live))
+        steps.append(step)
+        return self.agent.observe(memory, step, carry)
+
+
+def play(
+    sitting: Sitting, *, explore: bool = True, check: Check | None = None
+) -> tuple[list[Moment], Episodes]:
+    """Play whole trials as the evaluator does; returns all decisions and all transitions.
+
+    Args:
+        sitting: the agent at the start of its trials.
+        explore: passed to ``act``.
+        check: called with every decision before it is carried out.
+    """
+    probe, noise, trial = sitting.probe, sitting.noise, sitting.trial
+    agent: Any = _Recorder(probe, explore, check)
+    for played in play_trial(agent, probe.family, sitting.tasks, sitting.memory, noise, trial):
+        sitting.memory = played.memory
+    sitting.adapt(trial.episodes - 1)
+    return agent.moments, agent.episodes
 
 
 def follow(
@@ -194,6 +216,7 @@ def follow(
     first: int = 0,
     aside: bool = False,
     halved: bool = False,
+    cut: int = 0,
 ) -> list[Moment]:
     """Show recorded steps and return a decision before each; decisions do not change the steps.
 
@@ -203,15 +226,21 @@ def follow(
         first: the number of the first of these episodes.
         aside: decide on a fork that is then discarded, so that the memory never acts.
         halved: show every step in two ``halves``.
+        cut: steps of each episode that are absorbed at once, after the first decision and without others.
     """
     moments: list[Moment] = []
     for episode, steps in enumerate(episodes, start=first):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            decision = sitting.decide(episode, t, step.obs, aside=aside)
-            moments.append(Moment(episode, t, decision, step.live))
-            for part in halves(step) if halved else (step,):
-                sitting.observe(part)
+            if 0 < t < cut:
+                continue
+            live = step.live if t else None  # every row decides in the first step
+            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs, aside), live))
+            if t < cut:
+                sitting.absorb(steps[:cut])
+            else:
+                for part in halves(step) if halved else (step,):
+                    sitting.observe(part)
         sitting.adapt(episode)
     return moments
 
