@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.conformance.compare import same_bits
 from bridge.conformance.probe import (
     AgentProbe,
     Episodes,
@@ -22,7 +21,7 @@ from bridge.conformance.probe import (
     reacting,
     rows_of,
 )
-from bridge.conformance.rules import demand
+from bridge.conformance.rules import demand, demand_same
 from bridge.protocol import Step, Trial
 
 _MANY_ROWS = 48
@@ -41,25 +40,12 @@ def act_only_reads(probe: AgentProbe) -> None:
     for episode, steps in enumerate(probe.context[:2]):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            before = tree.leaves(tree.fork(sitting.memory))
-            once, twice = (sitting.decide(episode, t, step.obs) for _ in range(2))
-            for old, new in zip(before, tree.leaves(sitting.memory), strict=True):
-                demand(
-                    same_bits(old, new),
-                    expected="the memory as before act",
-                    found=new,
-                    remedy="Pass results of act to observe, as Decision.carry.",
-                    episode=episode,
-                    step=t,
-                )
-            demand(
-                once.action == twice.action,
-                expected="the same action twice",
-                found=twice.action,
-                remedy="Draw only from the rng that act is given.",
-                episode=episode,
-                step=t,
-            )
+            before, place = tree.fork(sitting.memory), {"episode": episode, "step": t}
+            once, twice = (sitting.decide(episode, t, step.obs).action for _ in range(2))
+            remedy = "Pass results of act to observe, as Decision.carry."
+            demand_same(sitting.memory, before, "the memory as before act", remedy, **place)
+            remedy = "Draw only from the rng that act is given."
+            demand_same(twice, once, "the same action twice", remedy, **place)
             sitting.observe(step)
         sitting.adapt(episode)
 

@@ -9,8 +9,9 @@ Shape letters: B trials.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.compare import per_row
-from bridge.conformance.rules import demand, rule, rule_name
+from bridge.conformance.rules import demand, rule
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_trial
 from bridge.protocol import Decision, Step, Trial
@@ -78,8 +79,7 @@ class AgentProbe:
     @cached_property
     def context(self) -> Episodes:
         """Steps to show to agents: a trial of the random agent."""
-        other = AgentProbe(Random(self.family), self.family, self.split, self.rows)
-        return play(Sitting(other))[1]
+        return play(Sitting(replace(self, agent=Random(self.family))))[1]
 
     def tolerance_of(self, values: Tensor) -> float:
         """The largest difference allowed between two values of the same decision."""
@@ -92,13 +92,13 @@ def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
     """A rule as a function of an agent (or a function that makes one), a family and a split."""
     guarded = rule(check)
 
+    @functools.wraps(check)
     def checked(
         agent: Any, family: TaskFamily, split: str = "id", *, tolerance: float | None = None
     ) -> None:
         made = agent() if callable(agent) and not hasattr(agent, "act") else agent
         guarded(AgentProbe(made, family, split, tolerance=tolerance))
 
-    checked.__name__, checked.__doc__ = rule_name(check), check.__doc__
     return checked
 
 

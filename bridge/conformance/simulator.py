@@ -12,14 +12,20 @@ from bridge.conformance.compare import same_rows
 from bridge.conformance.random_steps import (
     ROWS,
     SUBSETS,
-    demand_same,
     noise_of,
     other_action,
     walk,
     walk_everywhere,
 )
 from bridge.conformance.recorded_noise import RecordedNoise
-from bridge.conformance.rules import demand, demand_form, demand_within, rule, value_form
+from bridge.conformance.rules import (
+    demand,
+    demand_form,
+    demand_same,
+    demand_within,
+    rule,
+    value_form,
+)
 from bridge.conformance.snapshot import no_global_draws, other_python_noise
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
@@ -117,10 +123,12 @@ def step_is_a_function(family: TaskFamily) -> None:
     for t, tasks, state, _, action, noise, outcome in walk(family):
         before = tree.fork((state, tasks, action))
         again = family.step(tasks, state, action, noise)
-        demand_same(again, outcome, "the same outcome twice", "Keep no state in the family.", t)
+        demand_same(
+            again, outcome, "the same outcome twice", "Keep no state in the family.", step=t
+        )
         remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still and for learners."
         after = (state, tasks, action)
-        demand_same(after, before, "an unchanged state, tasks and action", remedy, t)
+        demand_same(after, before, "an unchanged state, tasks and action", remedy, step=t)
 
 
 @rule
@@ -136,7 +144,7 @@ def rows_are_independent(family: TaskFamily) -> None:
                 tree.select(theirs.outcome, rows),
                 f"the outcomes of rows {index} among {ROWS}",
                 "Let no operation mix rows.",
-                ours.t,
+                step=ours.t,
             )
 
 
@@ -171,7 +179,7 @@ def _meet_again(family: TaskFamily) -> None:
         met = same_rows(copy, state).nonzero().flatten()
         ours = family.step(tasks, copy, action, noise)
         expected = f"one outcome for rows {met.tolist()} that meet again"
-        demand_same(tree.select(ours, met), tree.select(outcome, met), expected, remedy, t)
+        demand_same(tree.select(ours, met), tree.select(outcome, met), expected, remedy, step=t)
         copy = ours.state
 
 
@@ -190,7 +198,7 @@ def dead_rows_stand_still(family: TaskFamily) -> None:
             (dead, still, "dead rows that stand still"),
             (alive, went_on, "live rows that go on"),
         ):
-            demand_same(tree.select(found, rows), tree.select(expected, rows), what, remedy, t)
+            demand_same(tree.select(found, rows), tree.select(expected, rows), what, remedy, step=t)
 
 
 @rule

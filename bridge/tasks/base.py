@@ -37,6 +37,12 @@ class Discrete:
     """Integers 0..n-1, as int64 ``[B]``."""
 
     n: int
+    low: ClassVar[int] = 0
+
+    @property
+    def high(self) -> int:
+        """The greatest value."""
+        return self.n - 1
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ class GoalGrid(EpisodicFamily):
         params = {"goal": goals[index % len(goals)]}
         if displaced := int(self.value(split, "action_permutation", 0.0)):
             u = noise.at("permutation").uniform(len(self.grid.moves))
-            params["permutation"] = _cycle(displaced, u)
+            params["permutation"] = cycle(displaced, u)
         if slip := self.value(split, "slip", 0.0):
             params["slip"] = torch.full(index.shape, slip, device=index.device)
         return params | shifts.factor(self, split, noise)
@@ -280,7 +280,7 @@ def goal_shells(
     return GoalAxis(axis, tuple(shells))
 
 
-def _cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:
+def cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:
     """A permutation a row that moves ``displaced`` actions round one cycle and keeps the others.
 
     The order of ``u`` determines the actions and their order: all such cycles are equally likely, and for the same

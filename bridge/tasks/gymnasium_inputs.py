@@ -95,10 +95,10 @@ def reset_mask(options: Any, rows: int) -> Bool[np.ndarray, " B"]:
 def action_batch(space: Discrete | Box, actions: Any, rows: int) -> Tensor:
     """The actions of B rows as a tensor; the error for an action outside the space names its row."""
     if isinstance(space, Discrete):
-        kinds, words, dtype, bounds = "iu", "integers", np.int64, (0, space.n - 1)
+        kinds, words, dtype = "iu", "integers", np.int64
     else:
-        kinds, words, dtype, bounds = "iuf", "real numbers", np.float32, (space.low, space.high)
-    low, high = (np.array(bound, dtype=dtype) for bound in bounds)
+        kinds, words, dtype = "iuf", "real numbers", np.float32
+    low, high = (np.array(bound, dtype=dtype) for bound in (space.low, space.high))
     shape = (rows, *low.shape)
     expected = f"Expected actions of shape {shape}, {words}"
     try:

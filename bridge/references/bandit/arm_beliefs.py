@@ -61,6 +61,10 @@ class CountingReference(Reference):
         wins = memory.wins.scatter_add(1, arm, hit)
         return Counts(wins, memory.losses.scatter_add(1, arm, 1 - hit), sign)
 
+    def sign(self, memory: Counts) -> Int[Tensor, " B"]:
+        """The sign of each task's rewards; while it is unknown, the likelier one."""
+        return torch.where(memory.sign == 0, -1 if self.prior.flipped > 0.5 else 1, memory.sign)
+
 
 def predictive(prior: ArmPrior, most: int) -> np.ndarray:
     """P(the next outcome is a win | s wins, f losses) for one arm, ``[most+1, most+1]`` (rows s, columns f), float64.

@@ -132,10 +132,8 @@ class ExactBandit(CountingReference):
         self.chance = torch.from_numpy(predictive(prior, 4 * family.n + 1)).float()
 
     def act(self, memory: Counts, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        planned = memory.pulls.sum(-1) < self.n
+        planned = explore & (memory.pulls.sum(-1) < self.n)
         greedy = argmax_random_ties(self._mean(memory), rng)
-        if not explore or not bool(planned.any()):
-            return Decision(greedy)
         return Decision(torch.where(planned, self._plan(memory, rng), greedy))
 
     def _plan(self, memory: Counts, rng: Rows) -> Int[Tensor, " B"]:
@@ -153,11 +151,9 @@ class ExactBandit(CountingReference):
 
     def _mean(self, memory: Counts) -> Float[Tensor, "B k"]:
         """Posterior mean reward of each arm, with the sign of this task (the likelier one while unknown)."""
-        likelier = -1.0 if self.prior.flipped > 0.5 else 1.0
-        sign = torch.where(memory.sign == 0, likelier, memory.sign.to(torch.float32))[:, None]
         most = len(self.chance) - 1
         wins, losses = memory.wins.long().clamp(max=most), memory.losses.long().clamp(max=most)
-        return sign * self.chance.to(wins.device)[wins, losses]
+        return self.sign(memory)[:, None] * self.chance.to(wins.device)[wins, losses]
 
 
 class DependentPair(CountingReference):
