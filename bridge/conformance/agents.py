@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play, rows_of
+from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play
 from bridge.conformance.rules import demand, demand_within, value_form
 from bridge.conformance.snapshot import changed, no_global_draws, other_python_noise, snapshot
 from bridge.protocol import ClueKind, Decision, Trial, decodes
@@ -85,7 +85,7 @@ def memory_leads_with_rows(probe: AgentProbe) -> None:
     for rows in (probe.rows, probe.rows - 1):
         sitting = Sitting(probe, slice(0, rows))
         _leads(sitting.memory, rows, "start")
-        for episode, steps in enumerate(rows_of(probe.context[:2], torch.arange(rows))):
+        for episode, steps in enumerate(tree.select(probe.context[:2], torch.arange(rows))):
             sitting.begin(episode)
             _leads(sitting.memory, rows, "begin")
             for step in steps:

@@ -24,6 +24,7 @@ from bridge.conformance.probe import AgentProbe, Episodes, Moment, Sitting, agen
 from bridge.conformance.rules import demand
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
+from bridge.tasks.base import row_entries
 
 FALSE_ALARM = 1e-6
 """The probability that an agent that keeps one of these rules fails it."""
@@ -81,7 +82,7 @@ def _is_the_likeliest(moment: Moment) -> None:
     logits, action = moment.decision.logits, moment.decision.action
     if logits is None:
         return
-    top, taken = logits.amax(-1), logits.gather(-1, action[:, None]).squeeze(-1)
+    top, taken = logits.amax(-1), row_entries(logits, action)
     demand(
         taken >= top - 1e-5 * top.abs().clamp(min=1.0),
         expected="the action of the highest logit",

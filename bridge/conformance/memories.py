@@ -19,7 +19,6 @@ from bridge.conformance.probe import (
     halves,
     play,
     reacting,
-    rows_of,
 )
 from bridge.conformance.rules import demand, demand_same
 from bridge.protocol import Step, Trial
@@ -101,7 +100,9 @@ def fork_is_a_copy(probe: AgentProbe) -> None:
     follow(stranger, _exchanged(after), first=half)
     alike(probe, follow(sitting, after, first=half), never_forked, remedy)
     rows = torch.arange(probe.rows).repeat_interleave(2)
-    alike(probe, follow(twins, rows_of(after, rows), first=half), never_forked, remedy, rows=rows)
+    alike(
+        probe, follow(twins, tree.select(after, rows), first=half), never_forked, remedy, rows=rows
+    )
 
 
 def _exchanged(episodes: Episodes) -> Episodes:
@@ -121,7 +122,7 @@ def rows_are_independent(probe: AgentProbe) -> None:
     remedy = "Let no operation mix rows: no batch statistics, no scalar that one row sets for all, one rng a row."
     for index in ([0], [last], list(range(last, -1, -1)), [last // 2, last]):
         rows = torch.tensor(index)
-        alone = follow(Sitting(probe, rows), rows_of(probe.context, rows))
+        alone = follow(Sitting(probe, rows), tree.select(probe.context, rows))
         alike(probe, alone, whole, remedy, rows=rows)
 
 

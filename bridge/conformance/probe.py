@@ -258,11 +258,6 @@ def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:
     return Step(*tree.where(acts, step[:6], still[:6]), live=acts)
 
 
-def rows_of(episodes: Episodes, index: Int[Tensor, " n"]) -> Episodes:
-    """The same episodes for some of the rows."""
-    return [[tree.select(step, index) for step in steps] for steps in episodes]
-
-
 def alike(
     probe: AgentProbe,
     found: Sequence[Moment],

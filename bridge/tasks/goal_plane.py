@@ -30,6 +30,10 @@ from bridge.tasks.episodic import EpisodicFamily
 
 Points = Float[Tensor, "B 2"]
 """Positions, displacements or actions."""
+Vectors = Float[Tensor, "*B 2"]
+"""Points of any number of dimensions."""
+Scalars = Float[Tensor, "*B"]
+"""Numbers, such as distances and rewards, of any number of dimensions."""
 Params = Mapping[str, Tensor]
 """The parameters of B tasks by name."""
 
@@ -85,7 +89,7 @@ class GoalPlane(EpisodicFamily):
         """Equally likely goals: all of the distribution behind ``split``, or a lattice if it is continuous."""
 
     @abstractmethod
-    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Scalars, params: Params) -> Scalars:
         """The reward of arriving at ``distance`` from the goal, without the task's factor."""
 
     @abstractmethod
@@ -184,12 +188,12 @@ class GoalPlane(EpisodicFamily):
         return self.arrived(step.next_obs - tasks.params["goal"], tasks.params)
 
 
-def length(gap: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B"]:
+def length(gap: Vectors) -> Scalars:
     """Euclidean length, computed so that a row alone is bitwise equal to the row in a batch."""
     return (gap[..., 0] * gap[..., 0] + gap[..., 1] * gap[..., 1]).sqrt()
 
 
-def shell(u: Float[Tensor, "*B 2"], inner: float, outer: float) -> Float[Tensor, "*B 2"]:
+def shell(u: Vectors, inner: float, outer: float) -> Vectors:
     """Points of the unit square (without its centre), mapped to ``inner <= max(|x|, |y|) <= outer``.
 
     Uniform points stay uniform. Each keeps its direction from the centre, so that shells are paired point by point.

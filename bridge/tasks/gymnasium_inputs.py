@@ -26,6 +26,10 @@ Seeds = SupportsIndex | Sequence[SupportsIndex | None] | np.ndarray | None
 """The seeds of a vector environment: one integer for all rows, or one a row."""
 
 
+Mask = Bool[np.ndarray, " B"]
+"""True for some of the rows."""
+
+
 def one_seed(seed: Any) -> int | None:
     """A seed of any integer type as Python's integer; None stays None."""
     if seed is None:
@@ -78,7 +82,7 @@ def check_options(options: Any, known: Collection[str] = ()) -> Mapping[str, Any
     return options
 
 
-def reset_mask(options: Any, rows: int) -> Bool[np.ndarray, " B"]:
+def reset_mask(options: Any, rows: int) -> Mask:
     """True for the rows to reset: all, or those of ``options["reset_mask"]``."""
     every = np.ones(rows, dtype=np.bool_)
     mask = check_options(options, known=["reset_mask"]).get("reset_mask", every)

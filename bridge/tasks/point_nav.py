@@ -26,7 +26,16 @@ from torch import Tensor
 
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split
-from bridge.tasks.goal_plane import SHARED_AXES, STEP, GoalPlane, Params, Points, length, shell
+from bridge.tasks.goal_plane import (
+    SHARED_AXES,
+    STEP,
+    GoalPlane,
+    Params,
+    Points,
+    Scalars,
+    length,
+    shell,
+)
 
 HALF = 0.5
 """Training goals have no coordinate beyond this."""
@@ -91,10 +100,10 @@ class PointNav(GoalPlane):
         side = (torch.arange(_LATTICE) + 0.5) / _LATTICE
         return shell(torch.cartesian_prod(side, side), *self.bounds(split))
 
-    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Scalars, params: Params) -> Scalars:
         return -distance * distance if self.variant == "paper" else -distance
 
-    def distance(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    def distance(self, reward: Scalars) -> Scalars:
         """The distance that pays ``reward``; 0 if no distance does."""
         lost = (-reward).clamp(min=0)
         return lost.sqrt() if self.variant == "paper" else lost

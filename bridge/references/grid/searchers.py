@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties
+from bridge.references.base import Reference, argmax_random_ties, filled
 from bridge.references.grid.visiting_orders import Order, arrivals, distance_table, toward_table
 from bridge.rng import Rows
 from bridge.tasks.goal_grid import Grid, arrival_table, cycle
@@ -42,8 +42,8 @@ class Searcher(Reference):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """Every cell of the order may be the goal."""
-        nowhere = torch.full((len(rng),), -1, device=rng.device)
-        return {"possible": self.support.to(rng.device).repeat(len(rng), 1), "goal": nowhere}
+        possible = self.support.to(rng.device).repeat(len(rng), 1)
+        return {"possible": possible, "goal": filled(rng, -1)}
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         """One step of a shortest walk; frozen scoring still searches, as nothing else has a higher value."""
@@ -97,8 +97,7 @@ class SignedSearcher(Searcher):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """``sign [B]`` is 0 while it is unknown."""
-        sign = torch.full((len(rng),), self.sign, device=rng.device)
-        return super().start(clues, trial, rng) | {"sign": sign}
+        return super().start(clues, trial, rng) | {"sign": filled(rng, self.sign)}
 
     def _target(self, memory: Memory, cell: Cells) -> Cells:
         """With negated rewards: leave the goal, else stay, as the current cell is the safest."""
@@ -139,8 +138,7 @@ class PermutedSearcher(Searcher):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """``maps [B, M]``: True for permutations that are still possible."""
-        maps = torch.ones(len(rng), len(self.maps), dtype=torch.bool, device=rng.device)
-        return super().start(clues, trial, rng) | {"maps": maps}
+        return super().start(clues, trial, rng) | {"maps": filled(rng, True, len(self.maps))}
 
     def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
         nearer = self.nearer.to(cell.device)[cell, :, target]  # [B, A]
