@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import typing
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play
-from bridge.conformance.rules import demand, demand_within, value_form
+from bridge.conformance.rules import demand, demand_rows, demand_within, value_form
 from bridge.conformance.snapshot import changed, no_global_draws, other_python_noise, snapshot
 from bridge.protocol import ClueKind, Decision, Trial, decodes
 from bridge.tasks.base import Discrete, TaskFamily
@@ -95,15 +95,9 @@ def memory_leads_with_rows(probe: AgentProbe) -> None:
             _leads(sitting.memory, rows, "adapt")
 
 
-def _leads(memory: object, rows: int, verb: str) -> None:
-    for leaf in tree.leaves(memory):
-        shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
-        demand(
-            shape[:1] == (rows,),
-            expected=f"leaves of shape [{rows}, ...] after {verb}",
-            found=f"a tensor of shape {shape}" if isinstance(leaf, Tensor) else repr(leaf),
-            remedy="Give every row its own entry; keep constants in the agent and capacities in shapes.",
-        )
+def _leads(memory: Any, rows: int, verb: str) -> None:
+    remedy = "Give every row its own entry; keep constants in the agent and capacities in shapes."
+    demand_rows(memory, rows, f"a memory after {verb}", remedy)
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------

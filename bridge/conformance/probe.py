@@ -270,15 +270,17 @@ def alike(
     """Demand that two runs made the same decisions; row i of ``found`` is row ``rows[i]`` of ``expected``."""
     rounded, total = 0, 0
     for ours, theirs in zip(found, expected, strict=True):
+        draws_may_differ = False
         for name in ("logits", "params", "action"):
             a, b = getattr(ours.decision, name), getattr(theirs.decision, name)
             if a is None and b is None:
                 continue
             if rows is not None and b is not None:
                 b = b[rows]
-            tolerance = 0.0 if exact else probe.tolerance_of(a)
+            tolerance = 0.0 if exact or a is None else probe.tolerance_of(a)
             bad = _unlike(a, b, tolerance, ours.live).nonzero().flatten().tolist()
-            if name == "action" and not exact and _rounds(probe, ours.decision):
+            draws_may_differ |= name == "logits" and tolerance > 0  # equal up to rounding only
+            if name == "action" and draws_may_differ:
                 rounded, total = rounded + len(bad), total + len(a)
                 if rounded <= max(1, _ROUNDED_ACTIONS * total):
                     continue
@@ -292,16 +294,6 @@ def alike(
                     episode=ours.episode,
                     step=ours.step,
                 )
-
-
-def _rounds(probe: AgentProbe, decision: Decision) -> bool:
-    """True if a draw from these logits may change, as they are equal only up to rounding."""
-    logits = decision.logits
-    return (
-        logits is not None
-        and not decision.action.is_floating_point()
-        and probe.tolerance_of(logits) > 0
-    )
 
 
 def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:

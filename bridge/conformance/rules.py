@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.conformance.compare import first_difference, per_row
 from bridge.errors import ContractError
 from bridge.tasks.base import Box, Discrete
@@ -78,6 +79,19 @@ def demand_same(found: Any, expected: Any, what: str, remedy: str, **place: int 
     if difference is not None:
         row, shown = difference
         demand(False, expected=what, found=shown, remedy=remedy, row=row, **place)
+
+
+def demand_rows(values: Any, rows: int, what: str, remedy: str, **place: int | None) -> None:
+    """Demand that every leaf of a tree is a tensor that leads with ``rows`` rows."""
+    for leaf in tree.leaves(values):
+        shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
+        demand(
+            shape[:1] == (rows,),
+            expected=f"{what} of tensors [{rows}, ...]",
+            found=f"a tensor of shape {shape}" if isinstance(leaf, Tensor) else repr(leaf),
+            remedy=remedy,
+            **place,
+        )
 
 
 def demand_form(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.compare import same_rows
@@ -17,10 +16,11 @@ from bridge.conformance.random_steps import (
     walk,
     walk_everywhere,
 )
-from bridge.conformance.recorded_noise import RecordedNoise
+from bridge.conformance.recorded_noise import recorded_draws
 from bridge.conformance.rules import (
     demand,
     demand_form,
+    demand_rows,
     demand_same,
     demand_within,
     rule,
@@ -52,14 +52,10 @@ def every_split_plays(family: TaskFamily) -> None:
             remedy="Round and clip the axis.",
         )
     for split, moment in walk_everywhere(family):
-        for leaf in tree.leaves((moment.state, moment.outcome.state)):
-            demand(
-                isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == ROWS,
-                expected=f"a state of tensors [{ROWS}, ...] on {split}",
-                found=leaf,
-                remedy="Give every row its own state.",
-                step=moment.t,
-            )
+        states = (moment.state, moment.outcome.state)
+        demand_rows(
+            states, ROWS, f"a state on {split}", "Give every row its own state.", step=moment.t
+        )
 
 
 @rule
@@ -153,13 +149,13 @@ def draws_ignore_actions(family: TaskFamily) -> None:
     """Draws do not depend on the actions: methods that meet in a state again have the same noise."""
     for moment in walk(family):
         other, first = other_action(family, moment.action), moment.action[:1]
-        logs = []
+        recorded = []
         for action in (moment.action, other, first.expand_as(moment.action)):
-            noise = RecordedNoise.of_rows(moment.noise)
-            family.step(moment.tasks, moment.state, action, noise)
-            logs.append(noise.log)
+            with recorded_draws() as draws:
+                family.step(moment.tasks, moment.state, action, moment.noise)
+            recorded.append(draws)
         demand(
-            logs[0] == logs[1] == logs[2],
+            recorded[0] == recorded[1] == recorded[2],
             expected="the same draws whatever the actions",
             found="others",
             remedy="Draw one uniform a variable, named without the action, through the inverse CDF.",

@@ -229,7 +229,7 @@ class Bandit(TaskFamily):
         return self.mean_rewards(tasks).amax(-1)
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        return shifts.paid(row_entries(tasks.params["means"], step.action), tasks.params)
+        return row_entries(self.mean_rewards(tasks), step.action)
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
         """True if the arm has the highest mean."""

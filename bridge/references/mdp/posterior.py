@@ -26,10 +26,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from bridge import memory as tree
 from bridge.config import check_bound
 from bridge.errors import ContractError
 from bridge.maths.blocks import in_blocks
@@ -64,9 +63,9 @@ class Plan(NamedTuple):
         """The best action for each row's time and state."""
         return Decision(argmax_random_ties(row_entries(self.q, self.t, obs), rng))
 
-    def later(self, live: Bool[Tensor, " B"] | None) -> Plan:
+    def later(self, step: Step) -> Plan:
         """The plan after one step of live rows."""
-        return Plan(self.q, tree.where(live, self.t + 1, self.t))
+        return Plan(self.q, self.t + step.acted)
 
 
 class Memory(NamedTuple):
@@ -105,7 +104,7 @@ class Planner(Reference):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """Count the step, in place."""
-        return Memory(count(memory.counts, step), memory.plan.later(step.live))
+        return Memory(count(memory.counts, step), memory.plan.later(step))
 
 
 @dataclass(kw_only=True)
@@ -196,4 +195,4 @@ class MdpOracle(Informed):
         return memory.decide(obs, rng)
 
     def observe(self, memory: Plan, step: Step, carry: Any = None) -> Plan:
-        return memory.later(step.live)
+        return memory.later(step)
