@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing
-from typing import Any
 
 import torch
 
@@ -84,20 +83,20 @@ def memory_leads_with_rows(probe: AgentProbe) -> None:
     """Every leaf of a memory is a tensor that leads with the trials (a capacity is a shape, never a scalar)."""
     for rows in (probe.rows, probe.rows - 1):
         sitting = Sitting(probe, slice(0, rows))
-        _leads(sitting.memory, rows, "start")
+        _leads(sitting, "start")
         for episode, steps in enumerate(tree.select(probe.context[:2], torch.arange(rows))):
             sitting.begin(episode)
-            _leads(sitting.memory, rows, "begin")
+            _leads(sitting, "begin")
             for step in steps:
                 sitting.observe(step)
-            _leads(sitting.memory, rows, "observe")
+            _leads(sitting, "observe")
             sitting.adapt(episode)
-            _leads(sitting.memory, rows, "adapt")
+            _leads(sitting, "adapt")
 
 
-def _leads(memory: Any, rows: int, verb: str) -> None:
+def _leads(sitting: Sitting, verb: str) -> None:
     remedy = "Give every row its own entry; keep constants in the agent and capacities in shapes."
-    demand_rows(memory, rows, f"a memory after {verb}", remedy)
+    demand_rows(sitting.memory, len(sitting.noise), f"a memory after {verb}", remedy)
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------

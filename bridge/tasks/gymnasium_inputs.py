@@ -24,8 +24,6 @@ from bridge.tasks.base import Box, Discrete
 SEED_LIMIT = 1 << 63
 Seeds = SupportsIndex | Sequence[SupportsIndex | None] | np.ndarray | None
 """The seeds of a vector environment: one integer for all rows, or one a row."""
-
-
 Mask = Bool[np.ndarray, " B"]
 """True for some of the rows."""
 
