@@ -31,7 +31,7 @@ def reference_card(
     )
 
 
-def filled(rng: Rows, value: float | bool, *shape: int) -> Shaped[Tensor, "B *shape"]:
+def filled(rng: Rows, value: bool | int | float, *shape: int) -> Shaped[Tensor, "B *shape"]:
     """``value`` in every entry, ``[B, *shape]``, on the device of the noise: what a memory begins with."""
     return torch.full((len(rng), *shape), value, device=rng.device)
 
