@@ -126,8 +126,10 @@ class ExactBandit(CountingReference):
         self.chance = torch.from_numpy(predictive(prior, 4 * family.n + 1)).float()
 
     def act(self, memory: Counts, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        planned = explore & (memory.pulls.sum(-1) < self.n)
+        planned = memory.pulls.sum(-1) < self.n
         greedy = argmax_random_ties(self._mean(memory), rng)
+        if not explore or not bool(planned.any()):
+            return Decision(greedy)
         return Decision(torch.where(planned, self._plan(memory, rng), greedy))
 
     def _plan(self, memory: Counts, rng: Rows) -> Int[Tensor, " B"]:
