@@ -5,11 +5,10 @@ from __future__ import annotations
 import typing
 
 import torch
-from torch import Tensor
 
 from bridge import memory as tree
-from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play, rows_of
-from bridge.conformance.rules import demand, demand_within, space_bounds
+from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play
+from bridge.conformance.rules import demand, demand_rows, demand_within, value_form
 from bridge.conformance.snapshot import changed, no_global_draws, other_python_noise, snapshot
 from bridge.protocol import ClueKind, Decision, Trial, decodes
 from bridge.tasks.base import Discrete, TaskFamily
@@ -84,26 +83,20 @@ def memory_leads_with_rows(probe: AgentProbe) -> None:
     """Every leaf of a memory is a tensor that leads with the trials (a capacity is a shape, never a scalar)."""
     for rows in (probe.rows, probe.rows - 1):
         sitting = Sitting(probe, slice(0, rows))
-        _leads(sitting.memory, rows, "start")
-        for episode, steps in enumerate(rows_of(probe.context[:2], torch.arange(rows))):
+        _leads(sitting, "start")
+        for episode, steps in enumerate(tree.select(probe.context[:2], torch.arange(rows))):
             sitting.begin(episode)
-            _leads(sitting.memory, rows, "begin")
+            _leads(sitting, "begin")
             for step in steps:
                 sitting.observe(step)
-            _leads(sitting.memory, rows, "observe")
+            _leads(sitting, "observe")
             sitting.adapt(episode)
-            _leads(sitting.memory, rows, "adapt")
+            _leads(sitting, "adapt")
 
 
-def _leads(memory: object, rows: int, verb: str) -> None:
-    for leaf in tree.leaves(memory):
-        shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
-        demand(
-            shape[:1] == (rows,),
-            expected=f"leaves of shape [{rows}, ...] after {verb}",
-            found=f"a tensor of shape {shape}" if isinstance(leaf, Tensor) else repr(leaf),
-            remedy="Give every row its own entry; keep constants in the agent and capacities in shapes.",
-        )
+def _leads(sitting: Sitting, verb: str) -> None:
+    remedy = "Give every row its own entry; keep constants in the agent and capacities in shapes."
+    demand_rows(sitting.memory, len(sitting.noise), f"a memory after {verb}", remedy)
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------
@@ -113,7 +106,7 @@ def _leads(memory: object, rows: int, verb: str) -> None:
 def decisions_fit(probe: AgentProbe) -> None:
     """Every action has the shape, dtype and range of the action space, and every logit or parameter is finite."""
     for explore in (True, False):
-        play(_CheckedSitting(probe), explore=explore)
+        play(Sitting(probe), explore=explore, check=_fits)
 
 
 @agent_rule
@@ -122,27 +115,16 @@ def any_size_plays(probe: AgentProbe) -> None:
     for episodes in (probe.trial.episodes, 1):
         for horizon in (probe.trial.horizon, 1):
             for rows in (1, 2):
-                play(_CheckedSitting(probe, slice(0, rows), Trial(episodes, horizon)))
+                play(Sitting(probe, slice(0, rows), Trial(episodes, horizon)), check=_fits)
 
 
-class _CheckedSitting(Sitting):
-    """A sitting that checks every decision before it is carried out."""
-
-    def decide(
-        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
-    ) -> Decision:
-        decision = super().decide(episode, t, obs, aside=aside, explore=explore)
-        _fits(decision, self.probe.family, len(self.noise), {"episode": episode, "step": t})
-        return decision
-
-
-def _fits(decision: Decision, family: TaskFamily, rows: int, place: dict[str, int]) -> None:
-    space, action = family.action, decision.action
+def _fits(decision: Decision, family: TaskFamily, rows: int, episode: int, step: int) -> None:
+    space, action, place = family.action, decision.action, {"episode": episode, "step": step}
     if isinstance(space, Discrete):
         kind, right = "int64", action.dtype == torch.int64
     else:
         kind, right = "floating point", action.is_floating_point()
-    shape = (rows, *space_bounds(space, action.dtype)[0].shape)
+    shape = value_form(space, rows)[1]
     demand(
         tuple(action.shape) == shape and right,
         expected=f"actions {kind} {shape}",

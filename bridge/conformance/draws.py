@@ -10,7 +10,6 @@ Shape letters: B trials, A actions, D sides of a box, M decisions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from bridge.conformance.probe import AgentProbe, Episodes, Moment, Sitting, agen
 from bridge.conformance.rules import demand
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
+from bridge.tasks.base import row_entries
 
 FALSE_ALARM = 1e-6
 """The probability that an agent that keeps one of these rules fails it."""
@@ -82,7 +82,7 @@ def _is_the_likeliest(moment: Moment) -> None:
     logits, action = moment.decision.logits, moment.decision.action
     if logits is None:
         return
-    top, taken = logits.amax(-1), logits.gather(-1, action[:, None]).squeeze(-1)
+    top, taken = logits.amax(-1), row_entries(logits, action)
     demand(
         taken >= top - 1e-5 * top.abs().clamp(min=1.0),
         expected="the action of the highest logit",
@@ -110,54 +110,35 @@ def _places(probe: AgentProbe, moment: Moment, temperature: float) -> Float[Tens
         before = torch.stack([(chance * order).sum(-1) for order in (likelier, lower)])
         return before + share.uniform(dtype=torch.float64) * taken.squeeze(-1)
     actions: Any = getattr(probe.agent, "actions", None)
-    if decision.params is None or type(actions) not in _BELOW:
+    known = (spaces.ScaledBeta, spaces.ClippedGaussian, spaces.SquashedGaussian)
+    if decision.params is None or type(actions) not in known:
         return None
     half = (actions.high - actions.low).double() / 2
     side = ((decision.action.double() - actions.low) / half - 1).clamp(-1, 1)
-    below, taken = _BELOW[type(actions)](decision.params.double().movedim(-1, 0), side, temperature)
-    found = (below + share.uniform(side.shape[-1], dtype=torch.float64) * taken).flatten()
+    params = decision.params.double().movedim(-1, 0)
+    below, up_to = _chances(type(actions), params, side, temperature)
+    random = share.uniform(side.shape[-1], dtype=torch.float64)
+    found = (below + random * (up_to - below)).flatten()
     return torch.stack([found, found])
 
 
-def _beta(params: Tensor, side: Float[Tensor, "B D"], temperature: float) -> tuple[Tensor, Tensor]:
-    a, b = 1 + (params.numpy() - 1) / temperature
-    return torch.from_numpy(special.betainc(a, b, (1 + side.numpy()) / 2)), torch.zeros_like(side)
-
-
-def _clipped(
-    params: Tensor, side: Float[Tensor, "B D"], temperature: float
-) -> tuple[Tensor, Tensor]:
-    return _with_ends(_normal_cdf(params, side.clamp(-1, 1), temperature), side, 1.0)
-
-
-def _squashed(
-    params: Tensor, side: Float[Tensor, "B D"], temperature: float
-) -> tuple[Tensor, Tensor]:
-    edge = 1 - _ROUNDED
-    return _with_ends(_normal_cdf(params, side.clamp(-edge, edge).atanh(), temperature), side, edge)
-
-
-def _normal_cdf(params: Tensor, value: Tensor, temperature: float) -> Tensor:
-    mean, log_sd = params
-    return torch.special.ndtr((value - mean) / (log_sd.exp() * temperature**0.5))
-
-
-def _with_ends(
-    below: Float[Tensor, "B D"], side: Float[Tensor, "B D"], edge: float
+def _chances(
+    kind: type, params: Float[Tensor, "2 B D"], side: Float[Tensor, "B D"], temperature: float
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-    """Merge all values at an edge or beyond it, as they were clipped or rounded."""
-    low = side <= -edge
-    itself = torch.where(side >= edge, 1 - below, torch.where(low, below, 0.0))
-    return torch.where(low, 0.0, below), itself
+    """The probabilities of less than an action, each side in [-1, 1], and of at most this action.
 
-
-_BELOW: dict[type, Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
-    spaces.ScaledBeta: _beta,
-    spaces.ClippedGaussian: _clipped,
-    spaces.SquashedGaussian: _squashed,
-}
-"""By the class of an agent's ``actions``: the probability of less than an action, each side in [-1, 1], and of the
-action itself (above 0 only at bounds). Arguments: both parameters ``[2, B, D]``, the action, and the temperature."""
+    They differ only at bounds of Gaussians: all values at an edge or beyond it are one, as they are clipped or rounded.
+    """
+    if kind is spaces.ScaledBeta:
+        a, b = 1 + (params.numpy() - 1) / temperature
+        below = torch.from_numpy(special.betainc(a, b, (1 + side.numpy()) / 2))
+        return below, below
+    mean, log_sd = params
+    squashed = kind is spaces.SquashedGaussian
+    edge = 1 - _ROUNDED if squashed else 1.0
+    value = side.clamp(-edge, edge).atanh() if squashed else side
+    chance = torch.special.ndtr((value - mean) / (log_sd.exp() * temperature**0.5))
+    return torch.where(side <= -edge, 0.0, chance), torch.where(side >= edge, 1.0, chance)
 
 
 # --- noise ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.conformance.compare import same_bits
 from bridge.conformance.probe import (
     AgentProbe,
     Episodes,
@@ -20,9 +19,8 @@ from bridge.conformance.probe import (
     halves,
     play,
     reacting,
-    rows_of,
 )
-from bridge.conformance.rules import demand
+from bridge.conformance.rules import demand, demand_same
 from bridge.protocol import Step, Trial
 
 _MANY_ROWS = 48
@@ -41,25 +39,12 @@ def act_only_reads(probe: AgentProbe) -> None:
     for episode, steps in enumerate(probe.context[:2]):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            before = tree.leaves(tree.fork(sitting.memory))
-            once, twice = (sitting.decide(episode, t, step.obs) for _ in range(2))
-            for old, new in zip(before, tree.leaves(sitting.memory), strict=True):
-                demand(
-                    same_bits(old, new),
-                    expected="the memory as before act",
-                    found=new,
-                    remedy="Pass results of act to observe, as Decision.carry.",
-                    episode=episode,
-                    step=t,
-                )
-            demand(
-                once.action == twice.action,
-                expected="the same action twice",
-                found=twice.action,
-                remedy="Draw only from the rng that act is given.",
-                episode=episode,
-                step=t,
-            )
+            before, place = tree.fork(sitting.memory), {"episode": episode, "step": t}
+            once, twice = (sitting.decide(episode, t, step.obs).action for _ in range(2))
+            remedy = "Pass results of act to observe, as Decision.carry."
+            demand_same(sitting.memory, before, "the memory as before act", remedy, **place)
+            remedy = "Draw only from the rng that act is given."
+            demand_same(twice, once, "the same action twice", remedy, **place)
             sitting.observe(step)
         sitting.adapt(episode)
 
@@ -93,21 +78,7 @@ def absorb_is_observe(probe: AgentProbe) -> None:
             one_by_one = follow(Sitting(probe), episodes)
             decided = [moment for moment in one_by_one if moment.step == 0 or moment.step >= cut]
             remedy = f"absorb of {cut} steps must write the same as {cut} calls of observe."
-            alike(probe, _absorbed(Sitting(probe), episodes, cut), decided, remedy)
-
-
-def _absorbed(sitting: Sitting, episodes: Episodes, cut: int) -> list[Moment]:
-    """As ``follow``, with the first ``cut`` steps of each episode absorbed at once, after the first decision."""
-    moments = []
-    for episode, steps in enumerate(episodes):
-        sitting.begin(episode)
-        moments.append(Moment(episode, 0, sitting.decide(episode, 0, steps[0].obs), None))
-        sitting.absorb(steps[:cut])
-        for t, step in enumerate(steps[cut:], start=cut):
-            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs), step.live))
-            sitting.observe(step)
-        sitting.adapt(episode)
-    return moments
+            alike(probe, follow(Sitting(probe), episodes, cut=cut), decided, remedy)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -129,7 +100,9 @@ def fork_is_a_copy(probe: AgentProbe) -> None:
     follow(stranger, _exchanged(after), first=half)
     alike(probe, follow(sitting, after, first=half), never_forked, remedy)
     rows = torch.arange(probe.rows).repeat_interleave(2)
-    alike(probe, follow(twins, rows_of(after, rows), first=half), never_forked, remedy, rows=rows)
+    alike(
+        probe, follow(twins, tree.select(after, rows), first=half), never_forked, remedy, rows=rows
+    )
 
 
 def _exchanged(episodes: Episodes) -> Episodes:
@@ -149,7 +122,7 @@ def rows_are_independent(probe: AgentProbe) -> None:
     remedy = "Let no operation mix rows: no batch statistics, no scalar that one row sets for all, one rng a row."
     for index in ([0], [last], list(range(last, -1, -1)), [last // 2, last]):
         rows = torch.tensor(index)
-        alone = follow(Sitting(probe, rows), rows_of(probe.context, rows))
+        alone = follow(Sitting(probe, rows), tree.select(probe.context, rows))
         alike(probe, alone, whole, remedy, rows=rows)
 
 

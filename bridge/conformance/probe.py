@@ -9,8 +9,9 @@ Shape letters: B trials.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.compare import per_row
-from bridge.conformance.rules import demand, rule, rule_name
+from bridge.conformance.rules import demand, rule
 from bridge.noise import TrialNoise
-from bridge.play import clues, transition
+from bridge.play import clues, play_trial
 from bridge.protocol import Decision, Step, Trial
 from bridge.references.random import Random
+from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 _STEPS, _HORIZON, _EPISODES = 24, 16, 3  # enough for every rule, and quick
@@ -77,8 +79,7 @@ class AgentProbe:
     @cached_property
     def context(self) -> Episodes:
         """Steps to show to agents: a trial of the random agent."""
-        other = AgentProbe(Random(self.family), self.family, self.split, self.rows)
-        return play(Sitting(other))[1]
+        return play(Sitting(replace(self, agent=Random(self.family))))[1]
 
     def tolerance_of(self, values: Tensor) -> float:
         """The largest difference allowed between two values of the same decision."""
@@ -91,13 +92,13 @@ def agent_rule(check: Callable[[AgentProbe], None]) -> Callable[..., None]:
     """A rule as a function of an agent (or a function that makes one), a family and a split."""
     guarded = rule(check)
 
+    @functools.wraps(check)
     def checked(
         agent: Any, family: TaskFamily, split: str = "id", *, tolerance: float | None = None
     ) -> None:
         made = agent() if callable(agent) and not hasattr(agent, "act") else agent
         guarded(AgentProbe(made, family, split, tolerance=tolerance))
 
-    checked.__name__, checked.__doc__ = rule_name(check), check.__doc__
     return checked
 
 
@@ -139,16 +140,14 @@ class Sitting:
         rng = self.noise.agent.at(episode, "begin")
         self.memory = self.agent.begin(self.memory, rng, episode=episode)
 
-    def decide(
-        self, episode: int, t: int, obs: Tensor, *, aside: bool = False, explore: bool = True
-    ) -> Decision:
+    def decide(self, episode: int, t: int, obs: Tensor, aside: bool = False) -> Decision:
         """``act``; if ``aside``, on a fork of the memory that is then discarded."""
         memory = tree.fork(self.memory) if aside else self.memory
-        return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=explore)
+        return self.agent.act(memory, obs, self.noise.agent.at(episode, "act", t), explore=True)
 
-    def observe(self, step: Step, carry: Any = None) -> None:
+    def observe(self, step: Step) -> None:
         """``observe``, within an episode."""
-        self.memory = self.agent.observe(self.memory, step, carry)
+        self.memory = self.agent.observe(self.memory, step)
 
     def absorb(self, steps: list[Step]) -> None:
         """``absorb``, many steps in one call, for agents that have it."""
@@ -160,31 +159,54 @@ class Sitting:
         self.memory = self.agent.adapt(self.memory, rng, episode=episode, last=last)
 
 
-def play(sitting: Sitting, *, explore: bool = True) -> tuple[list[Moment], Episodes]:
-    """Play whole trials as the evaluator does; returns all decisions and all transitions."""
-    family, tasks = sitting.probe.family, sitting.tasks
-    moments: list[Moment] = []
-    episodes: Episodes = []
-    for episode in range(sitting.trial.episodes):
-        sitting.begin(episode)
-        env = sitting.noise.env.at("env", episode)
-        state, obs = family.reset(tasks, env.at("reset"))
-        live = torch.ones(len(obs), dtype=torch.bool) if family.ends_early else None
-        steps: list[Step] = []
-        for t in range(sitting.trial.horizon):
-            decision = sitting.decide(episode, t, obs, explore=explore)
-            moments.append(Moment(episode, t, decision, live))
-            last = t + 1 == sitting.trial.horizon
-            state, step = transition(
-                family, tasks, state, obs, decision.action, env.at("step", t), last, live
-            )
-            sitting.observe(step, decision.carry)
-            steps.append(step)
-            obs = step.next_obs
-            live = live if live is None else live & ~step.terminated & ~step.truncated
-        sitting.adapt(episode)
-        episodes.append(steps)
-    return moments, episodes
+Check = Callable[[Decision, TaskFamily, int, int, int], None]
+"""A check of a decision; arguments: the decision, the family, and the numbers of rows, episode and step."""
+
+
+class _Recorder:
+    """An agent that plays as that of a probe; decisions are checked, if there is a check, and recorded."""
+
+    def __init__(self, probe: AgentProbe, explore: bool, check: Check | None) -> None:
+        self.agent, self.family = probe.agent, probe.family
+        self.explore, self.check = explore, check
+        self.card, self.start, self.adapt = self.agent.card, self.agent.start, self.agent.adapt
+        self.moments: list[Moment] = []
+        self.episodes: Episodes = []
+
+    def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
+        self.episodes.append([])
+        return self.agent.begin(memory, rng, episode=episode)
+
+    def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        self.decision = self.agent.act(memory, obs, rng, explore=self.explore)
+        if self.check:
+            episode, step = len(self.episodes) - 1, len(self.episodes[-1])
+            self.check(self.decision, self.family, len(rng), episode, step)
+        return self.decision
+
+    def observe(self, memory: Any, step: Step, carry: Any = None) -> Any:
+        episode, steps = len(self.episodes) - 1, self.episodes[-1]
+        self.moments.append(Moment(episode, len(steps), self.decision, step.live))
+        steps.append(step)
+        return self.agent.observe(memory, step, carry)
+
+
+def play(
+    sitting: Sitting, *, explore: bool = True, check: Check | None = None
+) -> tuple[list[Moment], Episodes]:
+    """Play whole trials as the evaluator does; returns all decisions and all transitions.
+
+    Args:
+        sitting: the agent at the start of its trials.
+        explore: passed to ``act``.
+        check: called with every decision before it is carried out.
+    """
+    probe, noise, trial = sitting.probe, sitting.noise, sitting.trial
+    agent: Any = _Recorder(probe, explore, check)
+    for played in play_trial(agent, probe.family, sitting.tasks, sitting.memory, noise, trial):
+        sitting.memory = played.memory
+    sitting.adapt(trial.episodes - 1)
+    return agent.moments, agent.episodes
 
 
 def follow(
@@ -194,6 +216,7 @@ def follow(
     first: int = 0,
     aside: bool = False,
     halved: bool = False,
+    cut: int = 0,
 ) -> list[Moment]:
     """Show recorded steps and return a decision before each; decisions do not change the steps.
 
@@ -203,15 +226,21 @@ def follow(
         first: the number of the first of these episodes.
         aside: decide on a fork that is then discarded, so that the memory never acts.
         halved: show every step in two ``halves``.
+        cut: steps of each episode that are absorbed at once, after the first decision and without others.
     """
     moments: list[Moment] = []
     for episode, steps in enumerate(episodes, start=first):
         sitting.begin(episode)
         for t, step in enumerate(steps):
-            decision = sitting.decide(episode, t, step.obs, aside=aside)
-            moments.append(Moment(episode, t, decision, step.live))
-            for part in halves(step) if halved else (step,):
-                sitting.observe(part)
+            if 0 < t < cut:
+                continue
+            live = step.live if t else None  # every row decides in the first step
+            moments.append(Moment(episode, t, sitting.decide(episode, t, step.obs, aside), live))
+            if t < cut:
+                sitting.absorb(steps[:cut])
+            else:
+                for part in halves(step) if halved else (step,):
+                    sitting.observe(part)
         sitting.adapt(episode)
     return moments
 
@@ -229,11 +258,6 @@ def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:
     return Step(*tree.where(acts, step[:6], still[:6]), live=acts)
 
 
-def rows_of(episodes: Episodes, index: Int[Tensor, " n"]) -> Episodes:
-    """The same episodes for some of the rows."""
-    return [[tree.select(step, index) for step in steps] for steps in episodes]
-
-
 def alike(
     probe: AgentProbe,
     found: Sequence[Moment],
@@ -246,15 +270,17 @@ def alike(
     """Demand that two runs made the same decisions; row i of ``found`` is row ``rows[i]`` of ``expected``."""
     rounded, total = 0, 0
     for ours, theirs in zip(found, expected, strict=True):
+        draws_may_differ = False
         for name in ("logits", "params", "action"):
             a, b = getattr(ours.decision, name), getattr(theirs.decision, name)
             if a is None and b is None:
                 continue
             if rows is not None and b is not None:
                 b = b[rows]
-            tolerance = 0.0 if exact else probe.tolerance_of(a)
+            tolerance = 0.0 if exact or a is None else probe.tolerance_of(a)
             bad = _unlike(a, b, tolerance, ours.live).nonzero().flatten().tolist()
-            if name == "action" and not exact and _rounds(probe, ours.decision):
+            draws_may_differ |= name == "logits" and tolerance > 0  # equal up to rounding only
+            if name == "action" and draws_may_differ:
                 rounded, total = rounded + len(bad), total + len(a)
                 if rounded <= max(1, _ROUNDED_ACTIONS * total):
                     continue
@@ -268,16 +294,6 @@ def alike(
                     episode=ours.episode,
                     step=ours.step,
                 )
-
-
-def _rounds(probe: AgentProbe, decision: Decision) -> bool:
-    """True if a draw from these logits may change, as they are equal only up to rounding."""
-    logits = decision.logits
-    return (
-        logits is not None
-        and not decision.action.is_floating_point()
-        and probe.tolerance_of(logits) > 0
-    )
 
 
 def reacting(found: Sequence[Moment], expected: Sequence[Moment]) -> int:

@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from bridge.conformance.compare import first_difference
-from bridge.conformance.rules import demand
 from bridge.protocol import Step
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -82,11 +80,3 @@ def other_action(family: TaskFamily, action: Tensor) -> Tensor:
     if isinstance(space, Discrete):
         return (action + 1) % space.n
     return action.new_tensor(space.low) + action.new_tensor(space.high) - action
-
-
-def demand_same(found: Any, expected: Any, what: str, remedy: str, step: int | None = None) -> None:
-    """Demand that two trees are the same, bit for bit."""
-    difference = first_difference(found, expected)
-    if difference is not None:
-        row, shown = difference
-        demand(False, expected=what, found=shown, remedy=remedy, row=row, step=step)

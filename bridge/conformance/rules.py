@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from bridge.conformance.compare import per_row
+from bridge import memory as tree
+from bridge.conformance.compare import first_difference, per_row
 from bridge.errors import ContractError
 from bridge.tasks.base import Box, Discrete
 
@@ -72,6 +73,27 @@ def demand(
     raise Breach(f"{begin} {expected}, found {found}. {remedy}")
 
 
+def demand_same(found: Any, expected: Any, what: str, remedy: str, **place: int | None) -> None:
+    """Demand that two trees are the same, bit for bit."""
+    difference = first_difference(found, expected)
+    if difference is not None:
+        row, shown = difference
+        demand(False, expected=what, found=shown, remedy=remedy, row=row, **place)
+
+
+def demand_rows(values: Any, rows: int, what: str, remedy: str, **place: int | None) -> None:
+    """Demand that every leaf of a tree is a tensor that leads with ``rows`` rows."""
+    for leaf in tree.leaves(values):
+        shape = tuple(leaf.shape) if isinstance(leaf, Tensor) else ()
+        demand(
+            shape[:1] == (rows,),
+            expected=f"{what} of tensors [{rows}, ...]",
+            found=f"a tensor of shape {shape}" if isinstance(leaf, Tensor) else repr(leaf),
+            remedy=remedy,
+            **place,
+        )
+
+
 def demand_form(
     tensor: Tensor,
     dtype: torch.dtype,
@@ -94,7 +116,7 @@ def demand_within(
     space: Discrete | Box, values: Tensor, what: str, remedy: str, **place: int | None
 ) -> None:
     """Demand that ``values``, one a row, lie in ``space``."""
-    low, high = space_bounds(space, values.dtype)
+    low, high = (torch.tensor(bound, dtype=values.dtype) for bound in (space.low, space.high))
     demand(
         (values >= low) & (values <= high),
         expected=f"{what} from {low.tolist()} to {high.tolist()}",
@@ -102,12 +124,6 @@ def demand_within(
         remedy=remedy,
         **place,
     )
-
-
-def space_bounds(space: Discrete | Box, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The least and greatest values, ``[]`` for integers or ``[D]``."""
-    low, high = (0, space.n - 1) if isinstance(space, Discrete) else (space.low, space.high)
-    return torch.tensor(low, dtype=dtype), torch.tensor(high, dtype=dtype)
 
 
 def value_form(space: Discrete | Box, rows: int) -> tuple[torch.dtype, tuple[int, ...]]:

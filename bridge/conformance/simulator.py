@@ -5,21 +5,27 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from bridge import memory as tree
 from bridge.conformance.compare import same_rows
 from bridge.conformance.random_steps import (
     ROWS,
     SUBSETS,
-    demand_same,
     noise_of,
     other_action,
     walk,
     walk_everywhere,
 )
-from bridge.conformance.recorded_noise import RecordedNoise
-from bridge.conformance.rules import demand, demand_form, demand_within, rule, value_form
+from bridge.conformance.recorded_noise import recorded_draws
+from bridge.conformance.rules import (
+    demand,
+    demand_form,
+    demand_rows,
+    demand_same,
+    demand_within,
+    rule,
+    value_form,
+)
 from bridge.conformance.snapshot import no_global_draws, other_python_noise
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
@@ -46,14 +52,10 @@ def every_split_plays(family: TaskFamily) -> None:
             remedy="Round and clip the axis.",
         )
     for split, moment in walk_everywhere(family):
-        for leaf in tree.leaves((moment.state, moment.outcome.state)):
-            demand(
-                isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == ROWS,
-                expected=f"a state of tensors [{ROWS}, ...] on {split}",
-                found=leaf,
-                remedy="Give every row its own state.",
-                step=moment.t,
-            )
+        states = (moment.state, moment.outcome.state)
+        demand_rows(
+            states, ROWS, f"a state on {split}", "Give every row its own state.", step=moment.t
+        )
 
 
 @rule
@@ -117,10 +119,12 @@ def step_is_a_function(family: TaskFamily) -> None:
     for t, tasks, state, _, action, noise, outcome in walk(family):
         before = tree.fork((state, tasks, action))
         again = family.step(tasks, state, action, noise)
-        demand_same(again, outcome, "the same outcome twice", "Keep no state in the family.", t)
+        demand_same(
+            again, outcome, "the same outcome twice", "Keep no state in the family.", step=t
+        )
         remedy = "Return new tensors: the evaluator keeps the old ones for rows that stand still and for learners."
         after = (state, tasks, action)
-        demand_same(after, before, "an unchanged state, tasks and action", remedy, t)
+        demand_same(after, before, "an unchanged state, tasks and action", remedy, step=t)
 
 
 @rule
@@ -136,7 +140,7 @@ def rows_are_independent(family: TaskFamily) -> None:
                 tree.select(theirs.outcome, rows),
                 f"the outcomes of rows {index} among {ROWS}",
                 "Let no operation mix rows.",
-                ours.t,
+                step=ours.t,
             )
 
 
@@ -145,13 +149,13 @@ def draws_ignore_actions(family: TaskFamily) -> None:
     """Draws do not depend on the actions: methods that meet in a state again have the same noise."""
     for moment in walk(family):
         other, first = other_action(family, moment.action), moment.action[:1]
-        logs = []
+        recorded = []
         for action in (moment.action, other, first.expand_as(moment.action)):
-            noise = RecordedNoise.of_rows(moment.noise)
-            family.step(moment.tasks, moment.state, action, noise)
-            logs.append(noise.log)
+            with recorded_draws() as draws:
+                family.step(moment.tasks, moment.state, action, moment.noise)
+            recorded.append(draws)
         demand(
-            logs[0] == logs[1] == logs[2],
+            recorded[0] == recorded[1] == recorded[2],
             expected="the same draws whatever the actions",
             found="others",
             remedy="Draw one uniform a variable, named without the action, through the inverse CDF.",
@@ -171,7 +175,7 @@ def _meet_again(family: TaskFamily) -> None:
         met = same_rows(copy, state).nonzero().flatten()
         ours = family.step(tasks, copy, action, noise)
         expected = f"one outcome for rows {met.tolist()} that meet again"
-        demand_same(tree.select(ours, met), tree.select(outcome, met), expected, remedy, t)
+        demand_same(tree.select(ours, met), tree.select(outcome, met), expected, remedy, step=t)
         copy = ours.state
 
 
@@ -190,7 +194,7 @@ def dead_rows_stand_still(family: TaskFamily) -> None:
             (dead, still, "dead rows that stand still"),
             (alive, went_on, "live rows that go on"),
         ):
-            demand_same(tree.select(found, rows), tree.select(expected, rows), what, remedy, t)
+            demand_same(tree.select(found, rows), tree.select(expected, rows), what, remedy, step=t)
 
 
 @rule

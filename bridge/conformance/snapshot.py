@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.conformance.compare import same_bits
 from bridge.conformance.rules import demand
+from bridge.digest import raw_bytes
 
 _CODE = (type, FunctionType, MethodType, ModuleType)
 _PLAIN = (int, float, complex, str, bytes, bool)
-_COPIES: dict[type, Callable[[Any], Any]] = {
-    Tensor: lambda value: value.detach().clone(),
-    np.ndarray: np.copy,
-    torch.Generator: torch.Generator.get_state,
+_CONTENT: dict[type, Callable[[Any], Any]] = {
+    Tensor: lambda value: (value.dtype, value.shape, raw_bytes(value)),
+    np.ndarray: lambda value: (value.dtype, value.shape, value.tobytes()),
+    torch.Generator: lambda value: raw_bytes(value.get_state()),
     np.random.Generator: lambda value: str(value.bit_generator.state),
     random.Random: lambda value: str(value.getstate()),
     bytearray: bytes,
 }
+"""The content of values that may change in place, in a form that is compared by ``==``."""
 
 
 def snapshot(holder: Any) -> dict[str, Any]:
@@ -41,21 +42,19 @@ def snapshot(holder: Any) -> dict[str, Any]:
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The paths whose value is different or missing; new paths are allowed, as caches may be filled."""
-    return [
-        path for path, value in before.items() if path not in after or not _same(value, after[path])
-    ]
+    return [path for path, content in before.items() if after.get(path) != content]
 
 
 def _collect(value: Any, path: str, found: dict[str, Any], seen: set[int]) -> None:
     if isinstance(value, _PLAIN):
-        found[path] = value
+        found[path] = repr(value)  # as 1 == True, and NaN is not equal to itself
         return
     if id(value) in seen:
         return
     seen.add(id(value))
-    for kind, copied in _COPIES.items():
+    for kind, content in _CONTENT.items():
         if isinstance(value, kind):
-            found[path] = copied(value)
+            found[path] = content(value)
             return
     parts: dict[str, Any] = {}
     if isinstance(value, Mapping):
@@ -73,14 +72,6 @@ def _attributes(value: Any) -> dict[str, Any]:
     state: Any = object.__getstate__(value)
     in_dictionary, in_slots = state if isinstance(state, tuple) else (state, None)
     return (in_slots or {}) | (in_dictionary or {})
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool(same_bits(a, b).all())
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    return type(a) is type(b) and a == b
 
 
 def global_noise() -> dict[str, str]:

@@ -15,8 +15,8 @@ import torch
 from bridge import config
 from bridge import memory as tree
 from bridge.conformance.compare import first_difference
-from bridge.conformance.random_steps import ROWS, SUBSETS, demand_same, walk
-from bridge.conformance.rules import demand, rule
+from bridge.conformance.random_steps import ROWS, SUBSETS, walk
+from bridge.conformance.rules import demand, demand_same, rule
 from bridge.errors import UserError
 from bridge.tasks.base import STREAMS, TaskFamily
 
@@ -259,4 +259,4 @@ def level_zero_is_id(family: TaskFamily) -> None:
         demand(found == trial, expected=f"{trial} on {zero}", found=found, remedy=remedy)
         for ours, theirs in zip(walk(family, zero), walk(family, "id"), strict=True):
             demand_same(ours.tasks, theirs.tasks, f"the tasks of {zero}", remedy)
-            demand_same(ours.outcome, theirs.outcome, f"the steps of {zero}", remedy, ours.t)
+            demand_same(ours.outcome, theirs.outcome, f"the steps of {zero}", remedy, step=ours.t)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from bridge import memory as tree
@@ -31,6 +31,11 @@ def reference_card(
     )
 
 
+def filled(rng: Rows, value: bool | int | float, *shape: int) -> Shaped[Tensor, "B *shape"]:
+    """``value`` in every entry, ``[B, *shape]``, on the device of the noise: what a memory begins with."""
+    return torch.full((len(rng), *shape), value, device=rng.device)
+
+
 class Reference:
     """A reference with an empty memory; subclasses override the verbs that they need."""
 
@@ -41,7 +46,7 @@ class Reference:
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:
         """A memory without content, ``[B, 0]``."""
-        return torch.zeros(len(rng), 0, device=rng.device)
+        return filled(rng, 0.0, 0)
 
     def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
         """The memory as it is."""

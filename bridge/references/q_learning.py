@@ -19,9 +19,15 @@ from torch import Tensor
 from bridge.config import check_bound
 from bridge.errors import UserError
 from bridge.protocol import Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties, epsilon_greedy, reference_card
+from bridge.references.base import (
+    Reference,
+    argmax_random_ties,
+    epsilon_greedy,
+    filled,
+    reference_card,
+)
 from bridge.rng import Rows
-from bridge.tasks.base import Discrete, TaskFamily
+from bridge.tasks.base import Discrete, TaskFamily, row_entries
 from bridge.tasks.goal_grid import GoalGrid
 
 
@@ -71,7 +77,14 @@ class QLearning(Reference):
             gamma=gamma,
             epsilon=epsilon,
         )
-        self.states = _number_of_states(family)
+        if isinstance(family, GoalGrid):
+            self.states = len(family.grid.cells)
+        elif isinstance(family.observation, Discrete):
+            self.states = family.observation.n
+        else:
+            raise UserError(
+                f"q_learning needs numbered states; {family.id} observes {family.observation}."
+            )
         if not isinstance(family.action, Discrete):
             raise UserError(
                 f"q_learning needs discrete actions; those of {family.id} are {family.action}."
@@ -80,9 +93,8 @@ class QLearning(Reference):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """All values are ``first``."""
-        values = torch.full((len(rng), self.states, self.actions), self.first, device=rng.device)
-        episodes = torch.full((len(rng),), trial.episodes, device=rng.device)
-        return Memory(values, torch.zeros(len(rng), device=rng.device), episodes)
+        values = filled(rng, self.first, self.states, self.actions)
+        return Memory(values, filled(rng, 0.0), filled(rng, trial.episodes))
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """Set ``epsilon`` for this episode."""
@@ -91,7 +103,7 @@ class QLearning(Reference):
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         """The action of highest value, or a random one."""
-        values = memory.values[torch.arange(len(rng), device=rng.device), self._number(obs)]
+        values = row_entries(memory.values, self._number(obs))
         best = Decision(argmax_random_ties(values, rng.at("tie")))
         if not explore:
             return best
@@ -108,11 +120,3 @@ class QLearning(Reference):
 
     def _number(self, obs: Tensor) -> Int[Tensor, " B"]:
         return self.family.grid.number(obs) if isinstance(self.family, GoalGrid) else obs
-
-
-def _number_of_states(family: TaskFamily) -> int:
-    if isinstance(family, GoalGrid):
-        return len(family.grid.cells)
-    if isinstance(family.observation, Discrete):
-        return family.observation.n
-    raise UserError(f"q_learning needs numbered states; {family.id} observes {family.observation}.")

@@ -28,12 +28,24 @@ from bridge.errors import UserError
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
-from bridge.tasks.base import Axis, Discrete, Outcome, Split, TaskFamily, Tasks, device_zeros
+from bridge.tasks.base import (
+    Axis,
+    Discrete,
+    Outcome,
+    Split,
+    TaskFamily,
+    Tasks,
+    device_zeros,
+    row_entries,
+)
 
 GAUSSIAN_SD = 0.3
 MOST_ARMS, MOST_PULLS = 10_000, 100_000
 """Larger trials do not fit into the memory that the evaluator plans for."""
 _TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}
+
+PerArm = Float[Tensor, "B k"]
+"""A number for each arm."""
 
 _SHARED_AXES = {
     "gap": Axis(
@@ -168,9 +180,7 @@ class Bandit(TaskFamily):
             params["bernoulli"] = noise.at("bernoulli").uniform() < share
         return params
 
-    def _means(
-        self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows
-    ) -> Float[Tensor, "B k"]:
+    def _means(self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows) -> PerArm:
         if not self.dependent:
             u = noise.uniform(self.k)
             # the inverse CDF of Beta(1, 1+b); b = 0 is exactly the uniform
@@ -199,7 +209,7 @@ class Bandit(TaskFamily):
 
     def step(self, tasks: Tasks, state: Tensor, action: Int[Tensor, " B"], noise: Rows) -> Outcome:
         params, draw = tasks.params, noise.at("reward")
-        mean = _of_arm(params["means"], action)
+        mean = row_entries(params["means"], action)
         if "sd" in params:
             reward = mean + params["sd"] * draw.normal()
             if "bernoulli" in params:
@@ -211,7 +221,7 @@ class Bandit(TaskFamily):
         return Outcome(state, state, shifts.paid(reward, params), over)
 
     @staticmethod
-    def mean_rewards(tasks: Tasks) -> Float[Tensor, "B k"]:
+    def mean_rewards(tasks: Tasks) -> PerArm:
         """The mean reward of each arm, with the scale and sign of its task."""
         return shifts.paid(tasks.params["means"], tasks.params)
 
@@ -219,12 +229,8 @@ class Bandit(TaskFamily):
         return self.mean_rewards(tasks).amax(-1)
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        return shifts.paid(_of_arm(tasks.params["means"], step.action), tasks.params)
+        return row_entries(self.mean_rewards(tasks), step.action)
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
         """True if the arm has the highest mean."""
         return self.expected_reward(tasks, step) == self.optimal_return(tasks, Trial(1, 1))
-
-
-def _of_arm(per_arm: Float[Tensor, "B k"], arm: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-    return per_arm.gather(-1, arm[:, None]).squeeze(-1)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from bridge import config
@@ -37,6 +37,12 @@ class Discrete:
     """Integers 0..n-1, as int64 ``[B]``."""
 
     n: int
+    low: ClassVar[int] = 0
+
+    @property
+    def high(self) -> int:
+        """The greatest value."""
+        return self.n - 1
 
 
 @dataclass(frozen=True)
@@ -261,3 +267,8 @@ class TaskFamily(ABC):
 def device_zeros(tasks: Tasks, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
     """Zeros ``[B, *shape]`` on the device of the tasks."""
     return torch.zeros(len(tasks.index), *shape, dtype=dtype, device=tasks.index.device)
+
+
+def row_entries(table: Shaped[Tensor, "B *more"], *index: Int[Tensor, " B"]) -> Tensor:
+    """Each row's entry of its own table: ``table[b, index[0][b], index[1][b], ...]`` for each trial b."""
+    return table[torch.arange(len(table), device=table.device), *index]

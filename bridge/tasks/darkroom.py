@@ -20,7 +20,15 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from bridge.tasks.base import Axis
-from bridge.tasks.goal_grid import GoalAxis, GoalGrid, Goals, Grid, goal_shells, shuffled
+from bridge.tasks.goal_grid import (
+    GoalAxis,
+    GoalGrid,
+    Goals,
+    Grid,
+    goal_shells,
+    goals_by_distance,
+    shuffled,
+)
 
 _MOVES = ((1, 0), (-1, 0), (0, 1), (0, -1), (0, 0))  # right, left, up, down, stay
 GRIDS = {
@@ -85,5 +93,4 @@ def _hole(grid: Grid) -> GoalAxis:
         (0.0, 1.0, 2.0, 3.0, 4.0),
         "agents that know the training goals",
     )
-    rings = [[cell for cell in grid.cells if grid.depth(cell) == level] for level in range(1, 5)]
-    return GoalAxis(axis, tuple(map(tuple, rings)))
+    return goals_by_distance(grid, axis, grid.depth)

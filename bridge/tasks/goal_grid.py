@@ -13,7 +13,7 @@ Shape letters: B trials, G goals, H steps, A = 5 actions, C cells.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -29,7 +29,7 @@ from bridge.config import check_bound
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
-from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, Tasks
+from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, Tasks, row_entries
 from bridge.tasks.episodic import EpisodicFamily
 
 Cell = tuple[int, int]
@@ -206,7 +206,7 @@ class GoalGrid(EpisodicFamily):
         params = {"goal": goals[index % len(goals)]}
         if displaced := int(self.value(split, "action_permutation", 0.0)):
             u = noise.at("permutation").uniform(len(self.grid.moves))
-            params["permutation"] = _cycle(displaced, u)
+            params["permutation"] = cycle(displaced, u)
         if slip := self.value(split, "slip", 0.0):
             params["slip"] = torch.full(index.shape, slip, device=index.device)
         return params | shifts.factor(self, split, noise)
@@ -228,7 +228,7 @@ class GoalGrid(EpisodicFamily):
         self, tasks: Tasks, state: Int[Tensor, "B 2"], action: Int[Tensor, " B"], noise: Rows
     ) -> Outcome:
         if "permutation" in tasks.params:
-            action = tasks.params["permutation"].gather(-1, action[:, None]).squeeze(-1)
+            action = row_entries(tasks.params["permutation"], action)
         if "slip" in tasks.params:
             slipped = noise.at("slip").uniform() < tasks.params["slip"]
             action = torch.where(slipped, noise.at("slip/action").integers(self.action.n), action)
@@ -273,14 +273,18 @@ def goal_shells(
         beyond,
         "agents that search only where training goals were",
     )
-    shells = []
-    for near, far in pairwise((*beyond[1:], inf)):
-        inside = (c for c in grid.cells if near <= grid.steps_from_start(c) - radius < far)
-        shells.append(tuple(inside))
-    return GoalAxis(axis, tuple(shells))
+    return goals_by_distance(grid, axis, lambda cell: grid.steps_from_start(cell) - radius)
 
 
-def _cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:
+def goals_by_distance(grid: Grid, axis: Axis, away: Callable[[Cell], int]) -> GoalAxis:
+    """The axis whose levels are cells by their distance ``away``, each from its value up to that of the next level."""
+    levels = []
+    for near, far in pairwise((*axis.values[1:], inf)):
+        levels.append(tuple(cell for cell in grid.cells if near <= away(cell) < far))
+    return GoalAxis(axis, tuple(levels))
+
+
+def cycle(displaced: int, u: Float[Tensor, "B A"]) -> Int[Tensor, "B A"]:
     """A permutation a row that moves ``displaced`` actions round one cycle and keeps the others.
 
     The order of ``u`` determines the actions and their order: all such cycles are equally likely, and for the same

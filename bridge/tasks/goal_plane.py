@@ -30,6 +30,10 @@ from bridge.tasks.episodic import EpisodicFamily
 
 Points = Float[Tensor, "B 2"]
 """Positions, displacements or actions."""
+Vectors = Float[Tensor, "*B 2"]
+"""Points of any number of dimensions."""
+Scalars = Float[Tensor, "*B"]
+"""Numbers, such as distances and rewards, of any number of dimensions."""
 Params = Mapping[str, Tensor]
 """The parameters of B tasks by name."""
 
@@ -40,7 +44,7 @@ WALL = 2.0
 _QUARTER_TURNS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 """Cosine and sine of 0, 90, 180 and 270 degrees."""
 
-_SHARED_AXES = {
+SHARED_AXES = {
     "action_turn": Axis(
         "share of tasks with actions turned by 90, 180 or 270 degrees",
         (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -52,6 +56,7 @@ _SHARED_AXES = {
         "drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "open-loop plans"
     ),
 }
+"""The axes of every plane."""
 OWN_VARIABLES = ("action_turn", "reward_sign", "wind")
 """The axes with a random variable of each task."""
 
@@ -75,11 +80,6 @@ class GoalPlane(EpisodicFamily):
     def reach(self) -> float:
         """The largest action along each side, which moves by ``STEP``; actions lie between -reach and reach."""
 
-    @property
-    @abstractmethod
-    def variant_axes(self) -> Mapping[str, Axis]:
-        """The axes that other planes do not have."""
-
     @abstractmethod
     def _goal(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> Points:
         """The goals of tasks ``index``."""
@@ -89,7 +89,7 @@ class GoalPlane(EpisodicFamily):
         """Equally likely goals: all of the distribution behind ``split``, or a lattice if it is continuous."""
 
     @abstractmethod
-    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Scalars, params: Params) -> Scalars:
         """The reward of arriving at ``distance`` from the goal, without the task's factor."""
 
     @abstractmethod
@@ -100,10 +100,6 @@ class GoalPlane(EpisodicFamily):
     @property
     def trained_trial(self) -> Trial:
         return Trial(self.episodes, self.horizon)
-
-    @property
-    def own_axes(self) -> Mapping[str, Axis]:
-        return {**_SHARED_AXES, **self.variant_axes}
 
     def signature(self) -> Any:
         return {"step": STEP, "wall": WALL, "horizon": self.horizon}
@@ -132,28 +128,16 @@ class GoalPlane(EpisodicFamily):
         return origin, origin
 
     def step(self, tasks: Tasks, state: Points, action: Points, noise: Rows) -> Outcome:
-        state = self._moved(state, action, tasks.params)
-        reward = self._reward(state, tasks.params)
-        if not self.ends_early:
-            return Outcome(state, state, reward)
-        arrived = self.arrived(state - tasks.params["goal"], tasks.params)
-        return Outcome(state, state, reward, arrived)
-
-    def _moved(
-        self,
-        position: Points,
-        action: Points,
-        params: Params,
-    ) -> Points:
+        params = tasks.params
         move = action.clamp(-self.reach, self.reach) * (STEP / self.reach)
         if "turn" in params:
             move = _turned(move, *params["turn"].unbind(-1))
         if "wind" in params:
             move = move + params["wind"]
-        return (position + move).clamp(-WALL, WALL)
-
-    def _reward(self, position: Points, params: Params) -> Float[Tensor, " B"]:
-        return shifts.paid(self.pay(length(position - params["goal"]), params), params)
+        state = (state + move).clamp(-WALL, WALL)
+        gap = state - params["goal"]
+        reward = shifts.paid(self.pay(length(gap), params), params)
+        return Outcome(state, state, reward, self.arrived(gap, params) if self.ends_early else None)
 
     # --- for agents that know the goal -------------------------------------------------------------------------------
     def towards(
@@ -190,12 +174,13 @@ class GoalPlane(EpisodicFamily):
         The reward falls (or, negated, grows) with the distance along each side. If episodes end at the goal, the
         nearest walk ends first, and later rewards would be 0.
         """
-        params, target = tasks.params, self.destination(tasks.params)
-        position = device_zeros(tasks, 2, dtype=torch.float32)
+        target, no_draws = self.destination(tasks.params), Rows.without_draws(tasks.index)
+        position, _ = self.reset(tasks, no_draws)
         total = torch.zeros_like(position[:, 0])
         for _ in range(trial.horizon):
-            position = self._moved(position, self.towards(target, position, params), params)
-            total += self._reward(position, params)
+            action = self.towards(target, position, tasks.params)
+            position, _, reward, _ = self.step(tasks, position, action, no_draws)
+            total += reward
         return total
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:
@@ -203,12 +188,12 @@ class GoalPlane(EpisodicFamily):
         return self.arrived(step.next_obs - tasks.params["goal"], tasks.params)
 
 
-def length(gap: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B"]:
+def length(gap: Vectors) -> Scalars:
     """Euclidean length, computed so that a row alone is bitwise equal to the row in a batch."""
     return (gap[..., 0] * gap[..., 0] + gap[..., 1] * gap[..., 1]).sqrt()
 
 
-def shell(u: Float[Tensor, "*B 2"], inner: float, outer: float) -> Float[Tensor, "*B 2"]:
+def shell(u: Vectors, inner: float, outer: float) -> Vectors:
     """Points of the unit square (without its centre), mapped to ``inner <= max(|x|, |y|) <= outer``.
 
     Uniform points stay uniform. Each keeps its direction from the centre, so that shells are paired point by point.

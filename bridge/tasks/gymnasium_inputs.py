@@ -24,6 +24,8 @@ from bridge.tasks.base import Box, Discrete
 SEED_LIMIT = 1 << 63
 Seeds = SupportsIndex | Sequence[SupportsIndex | None] | np.ndarray | None
 """The seeds of a vector environment: one integer for all rows, or one a row."""
+Mask = Bool[np.ndarray, " B"]
+"""True for some of the rows."""
 
 
 def one_seed(seed: Any) -> int | None:
@@ -78,7 +80,7 @@ def check_options(options: Any, known: Collection[str] = ()) -> Mapping[str, Any
     return options
 
 
-def reset_mask(options: Any, rows: int) -> Bool[np.ndarray, " B"]:
+def reset_mask(options: Any, rows: int) -> Mask:
     """True for the rows to reset: all, or those of ``options["reset_mask"]``."""
     every = np.ones(rows, dtype=np.bool_)
     mask = check_options(options, known=["reset_mask"]).get("reset_mask", every)
@@ -95,10 +97,10 @@ def reset_mask(options: Any, rows: int) -> Bool[np.ndarray, " B"]:
 def action_batch(space: Discrete | Box, actions: Any, rows: int) -> Tensor:
     """The actions of B rows as a tensor; the error for an action outside the space names its row."""
     if isinstance(space, Discrete):
-        kinds, words, dtype, bounds = "iu", "integers", np.int64, (0, space.n - 1)
+        kinds, words, dtype = "iu", "integers", np.int64
     else:
-        kinds, words, dtype, bounds = "iuf", "real numbers", np.float32, (space.low, space.high)
-    low, high = (np.array(bound, dtype=dtype) for bound in bounds)
+        kinds, words, dtype = "iuf", "real numbers", np.float32
+    low, high = (np.array(bound, dtype=dtype) for bound in (space.low, space.high))
     shape = (rows, *low.shape)
     expected = f"Expected actions of shape {shape}, {words}"
     try:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,7 +26,16 @@ from torch import Tensor
 
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split
-from bridge.tasks.goal_plane import GoalPlane, Params, Points, length, shell
+from bridge.tasks.goal_plane import (
+    SHARED_AXES,
+    STEP,
+    GoalPlane,
+    Params,
+    Points,
+    Scalars,
+    length,
+    shell,
+)
 
 HALF = 0.5
 """Training goals have no coordinate beyond this."""
@@ -49,24 +58,6 @@ _HOLE = Axis(
 )
 
 
-class Spec(NamedTuple):
-    """The differences between the specifications."""
-
-    reach: float
-    """The largest action along a side."""
-    squared: bool
-    """True if the reward is the negative squared distance."""
-    round: bool
-    """True if the goal is reached within a distance, False if within a distance along each side."""
-
-
-SPECS = {
-    "paper": Spec(reach=0.1, squared=True, round=True),
-    "code": Spec(reach=1.0, squared=False, round=False),
-    "clipped": Spec(reach=0.1, squared=False, round=False),
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PointNav(GoalPlane):
     """MAML's 2D navigation."""
@@ -83,17 +74,13 @@ class PointNav(GoalPlane):
     horizon: ClassVar[int] = 100
 
     @property
-    def spec(self) -> Spec:
-        """The specification of this variant."""
-        return SPECS[self.variant]
-
-    @property
     def reach(self) -> float:
-        return self.spec.reach
+        return 1.0 if self.variant == "code" else STEP
 
     @property
-    def variant_axes(self) -> Mapping[str, Axis]:
-        return {"ring": _RING, "hole": _HOLE} if self.train == "hole" else {"ring": _RING}
+    def own_axes(self) -> Mapping[str, Axis]:
+        axes = SHARED_AXES | {"ring": _RING}
+        return axes | {"hole": _HOLE} if self.train == "hole" else axes
 
     def bounds(self, split: str) -> tuple[float, float]:
         """The least and greatest ``max(|x|, |y|)`` of the goals of ``split``."""
@@ -113,13 +100,14 @@ class PointNav(GoalPlane):
         side = (torch.arange(_LATTICE) + 0.5) / _LATTICE
         return shell(torch.cartesian_prod(side, side), *self.bounds(split))
 
-    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
-        return -distance * distance if self.spec.squared else -distance
+    def pay(self, distance: Scalars, params: Params) -> Scalars:
+        return -distance * distance if self.variant == "paper" else -distance
 
-    def distance(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    def distance(self, reward: Scalars) -> Scalars:
         """The distance that pays ``reward``; 0 if no distance does."""
         lost = (-reward).clamp(min=0)
-        return lost.sqrt() if self.spec.squared else lost
+        return lost.sqrt() if self.variant == "paper" else lost
 
     def arrived(self, gap: Points, params: Params) -> Bool[Tensor, " B"]:
-        return length(gap) < CLOSE if self.spec.round else gap.abs().amax(-1) < CLOSE
+        away = length(gap) if self.variant == "paper" else gap.abs().amax(-1)
+        return away < CLOSE

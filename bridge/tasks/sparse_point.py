@@ -28,7 +28,15 @@ from torch import Tensor
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split, Tasks
-from bridge.tasks.goal_plane import OWN_VARIABLES, GoalPlane, Params, Points, length
+from bridge.tasks.goal_plane import (
+    OWN_VARIABLES,
+    SHARED_AXES,
+    GoalPlane,
+    Params,
+    Points,
+    Scalars,
+    length,
+)
 
 GOALS = 100
 GOAL_RADIUS = 0.2
@@ -68,10 +76,9 @@ class SparsePoint(GoalPlane):
         return 1.0
 
     @property
-    def variant_axes(self) -> Mapping[str, Axis]:
-        if self.variant == "sparse":
-            return _GOAL_AXES | {"goal_radius": _GOAL_RADIUS}
-        return _GOAL_AXES
+    def own_axes(self) -> Mapping[str, Axis]:
+        axes = SHARED_AXES | _GOAL_AXES
+        return axes | {"goal_radius": _GOAL_RADIUS} if self.variant == "sparse" else axes
 
     def _support(self, split: Split) -> int | None:
         if split.level and split.axis in OWN_VARIABLES:
@@ -95,7 +102,7 @@ class SparsePoint(GoalPlane):
             params["radius"] = torch.full(index.shape, radius, device=index.device)
         return params
 
-    def pay(self, distance: Float[Tensor, "*B"], params: Params) -> Float[Tensor, "*B"]:
+    def pay(self, distance: Scalars, params: Params) -> Scalars:
         if self.variant == "dense":
             return -distance
         return torch.where(distance <= params.get("radius", GOAL_RADIUS), 1 - distance, 0.0)

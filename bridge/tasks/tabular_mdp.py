@@ -26,7 +26,7 @@ from bridge.maths.planning import value_iteration
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
-from bridge.tasks.base import Axis, Discrete, Outcome, Split, Tasks, device_zeros
+from bridge.tasks.base import Axis, Discrete, Outcome, Split, Tasks, device_zeros, row_entries
 from bridge.tasks.episodic import EpisodicFamily
 
 STATES, ACTIONS, HORIZON = 10, 5, 10
@@ -103,8 +103,9 @@ class TabularMdp(EpisodicFamily):
         draw = noise.at("reward").normal()
         if "sd" in tasks.params:
             draw = tasks.params["sd"] * draw
-        reward = shifts.paid(_at(tasks.params["reward_mean"], state, action) + draw, tasks.params)
-        state = noise.at("next").categorical(_at(tasks.params["transition"], state, action))
+        mean = row_entries(tasks.params["reward_mean"], state, action)
+        reward = shifts.paid(mean + draw, tasks.params)
+        state = noise.at("next").categorical(row_entries(tasks.params["transition"], state, action))
         return Outcome(state, state, reward)
 
     def mean_reward(self, tasks: Tasks) -> Float[Tensor, "B S A"]:
@@ -120,11 +121,6 @@ class TabularMdp(EpisodicFamily):
         )
 
     def expected_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"]:
-        return shifts.paid(_at(tasks.params["reward_mean"], step.obs, step.action), tasks.params)
-
-
-def _at(
-    table: Float[Tensor, "B S A *more"], state: Int[Tensor, " B"], action: Int[Tensor, " B"]
-) -> Tensor:
-    """Each row's entry for its state and action."""
-    return table[torch.arange(len(table), device=table.device), state, action]
+        return shifts.paid(
+            row_entries(tasks.params["reward_mean"], step.obs, step.action), tasks.params
+        )

@@ -38,13 +38,13 @@ from bridge import memory as tree
 from bridge.rng import Rows
 from bridge.tasks import FAMILIES, family, gymnasium_inputs
 from bridge.tasks.base import Box, Discrete, TaskFamily
-from bridge.tasks.gymnasium_inputs import SEED_LIMIT, Seeds
+from bridge.tasks.gymnasium_inputs import SEED_LIMIT, Mask, Seeds
 
 Transition = tuple[
     np.ndarray,
     Float[np.ndarray, " B"],
-    Bool[np.ndarray, " B"],
-    Bool[np.ndarray, " B"],
+    Mask,
+    Mask,
     dict[str, Any],
 ]
 
@@ -148,7 +148,7 @@ class FamilyVectorEnv(VectorEnv):
     def _observations(self) -> np.ndarray:
         return self._trials.obs.numpy().copy()
 
-    def _infos(self, mask: Bool[np.ndarray, " B"]) -> dict[str, Any]:
+    def _infos(self, mask: Mask) -> dict[str, Any]:
         """Infos in Gymnasium's batched form: each entry 0 outside ``mask``, with a copy of the mask beside it."""
         infos: dict[str, Any] = {}
         for name, value in (("trial", self._trials.trial), ("trial_episode", self._trials.episode)):
@@ -167,7 +167,7 @@ class _Trials:
         self.state: Any = None
         self.obs: Tensor
 
-    def reset(self, mask: Bool[np.ndarray, " B"], seeds: Sequence[int | None]) -> None:
+    def reset(self, mask: Mask, seeds: Sequence[int | None]) -> None:
         """Begin an episode of the rows of ``mask``: of a new trial if they have a seed or their trial is over."""
         chosen = torch.tensor(mask)
         if not self.seeded and not bool(chosen.all()):

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from bridge.protocol import Card, Clues, Step, Trial
-from bridge.references.base import Reference
+from bridge.references.base import Reference, filled
 from bridge.rng import Rows
-from bridge.tasks.bandit import ArmPrior
+from bridge.tasks.bandit import ArmPrior, PerArm
 
 _NODES = 512
 """Gauss-Legendre nodes: exact for the polynomials that up to 1,023 pulls make."""
@@ -28,12 +28,12 @@ _NODES = 512
 class Counts(NamedTuple):
     """Outcomes of each arm, and the sign of this task's rewards (0: unknown)."""
 
-    wins: Float[Tensor, "B k"]
-    losses: Float[Tensor, "B k"]
+    wins: PerArm
+    losses: PerArm
     sign: Int[Tensor, " B"]
 
     @property
-    def pulls(self) -> Float[Tensor, "B k"]:
+    def pulls(self) -> PerArm:
         """The number of pulls of each arm."""
         return self.wins + self.losses
 
@@ -47,8 +47,7 @@ class CountingReference(Reference):
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Counts:
         """No outcomes; the sign is known if the prior is certain of it."""
         sign = {0.0: 1, 1.0: -1}.get(self.prior.flipped, 0)
-        zeros = torch.zeros(len(rng), self.k, device=rng.device)
-        return Counts(zeros, zeros.clone(), torch.full((len(rng),), sign, device=rng.device))
+        return Counts(filled(rng, 0.0, self.k), filled(rng, 0.0, self.k), filled(rng, sign))
 
     def learn(self, memory: Counts, step: Step) -> Counts:
         """Count a reward as the nearest of {0, scale}, or of {0, +-scale} if tasks may be negated."""
@@ -60,6 +59,10 @@ class CountingReference(Reference):
         arm, hit = step.action[:, None], won.to(memory.wins.dtype)[:, None]
         wins = memory.wins.scatter_add(1, arm, hit)
         return Counts(wins, memory.losses.scatter_add(1, arm, 1 - hit), sign)
+
+    def sign(self, memory: Counts) -> Int[Tensor, " B"]:
+        """The sign of each task's rewards; while it is unknown, the likelier one."""
+        return torch.where(memory.sign == 0, -1 if self.prior.flipped > 0.5 else 1, memory.sign)
 
 
 def predictive(prior: ArmPrior, most: int) -> np.ndarray:
@@ -87,8 +90,8 @@ def predictive(prior: ArmPrior, most: int) -> np.ndarray:
 class Moments(NamedTuple):
     """Numbers of pulls and sums of real-valued rewards."""
 
-    pulls: Float[Tensor, "B k"]
-    total: Float[Tensor, "B k"]
+    pulls: PerArm
+    total: PerArm
 
 
 class MomentsReference(Reference):
@@ -99,8 +102,7 @@ class MomentsReference(Reference):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Moments:
         """No pulls."""
-        zeros = torch.zeros(len(rng), self.k, device=rng.device)
-        return Moments(zeros, zeros.clone())
+        return Moments(filled(rng, 0.0, self.k), filled(rng, 0.0, self.k))
 
     def learn(self, memory: Moments, step: Step) -> Moments:
         """Add one reward to its arm."""

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bridge.protocol import Card, Decision
@@ -28,7 +28,8 @@ from bridge.references.bandit.arm_beliefs import CountingReference, Counts, pred
 from bridge.references.bandit.gittins import gittins
 from bridge.references.base import Reference, argmax_random_ties, reference_card
 from bridge.rng import Rows
-from bridge.tasks.bandit import ArmPrior, Bandit
+from bridge.tasks.bandit import ArmPrior, Bandit, PerArm
+from bridge.tasks.base import row_entries
 
 MOST_STATES = 400_000
 """Dynamic programming takes at most some seconds for this many states."""
@@ -70,18 +71,15 @@ def layers(k: int, n: int) -> list[np.ndarray]:
     """The states after 0..n pulls, each row the codes of m arms in descending order."""
     found = [np.zeros((1, min(k, n)), dtype=np.int32)]
     for _ in range(n):
-        grown = [
-            _after(found[-1], arm, won, n) for arm in range(min(k, n)) for won in (True, False)
-        ]
-        found.append(np.unique(np.concatenate(grown), axis=0))
+        grown = np.concatenate([_after(found[-1], won, n) for won in (True, False)])
+        found.append(np.unique(grown.reshape(-1, min(k, n)), axis=0))
     return found
 
 
-def _after(states: np.ndarray, arm: int, won: bool, n: int) -> np.ndarray:
-    """The states after a pull of slot ``arm``, arms back in descending order."""
-    nxt = states.copy()
-    nxt[:, arm] += n + 1 if won else 1
-    return -np.sort(-nxt, axis=-1)
+def _after(states: np.ndarray, won: bool, n: int) -> np.ndarray:
+    """The states after a pull of each slot, ``[states, m, m]``, arms back in descending order."""
+    pull = (n + 1 if won else 1) * np.eye(states.shape[1], dtype=states.dtype)
+    return -np.sort(-(states[:, None] + pull), axis=-1)
 
 
 @lru_cache(maxsize=8)
@@ -95,11 +93,7 @@ def solve(prior: ArmPrior, k: int, n: int) -> Solution:
     for t in reversed(range(n)):
         layer = states[t]
         win, lose = (
-            np.searchsorted(
-                keys[t + 1],
-                np.stack([_key(_after(layer, arm, won, n), n) for arm in range(min(k, n))], -1),
-            )
-            for won in (True, False)
+            np.searchsorted(keys[t + 1], _key(_after(layer, won, n), n)) for won in (True, False)
         )
         p = chance[layer // (n + 1), layer % (n + 1)]
         won_plus, won_minus = 1 + plus[win], -1 + minus[win]
@@ -149,15 +143,13 @@ class ExactBandit(CountingReference):
         place = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
         best = self.solution.best.to(code.device)[1 - memory.sign, place]
         slot = torch.where(best, rng.at("tie").uniform(m), -1.0).argmax(-1)
-        return arm.gather(-1, slot[:, None]).squeeze(-1)
+        return row_entries(arm, slot)
 
-    def _mean(self, memory: Counts) -> Float[Tensor, "B k"]:
+    def _mean(self, memory: Counts) -> PerArm:
         """Posterior mean reward of each arm, with the sign of this task (the likelier one while unknown)."""
-        likelier = -1.0 if self.prior.flipped > 0.5 else 1.0
-        sign = torch.where(memory.sign == 0, likelier, memory.sign.to(torch.float32))[:, None]
         most = len(self.chance) - 1
         wins, losses = memory.wins.long().clamp(max=most), memory.losses.long().clamp(max=most)
-        return sign * self.chance.to(wins.device)[wins, losses]
+        return self.sign(memory)[:, None] * self.chance.to(wins.device)[wins, losses]
 
 
 class DependentPair(CountingReference):

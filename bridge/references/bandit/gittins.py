@@ -94,7 +94,7 @@ class BernoulliGittins(CountingReference):
         self.index, self.offset = bernoulli_indices(prior._replace(flipped=0.0, scale=1.0), horizon)
 
     def act(self, memory: Counts, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        negated = self._negated(memory)[:, None]
+        negated = self.sign(memory)[:, None] < 0  # losses are better
         wins = torch.where(negated, memory.losses, memory.wins).long()
         losses = torch.where(negated, memory.wins, memory.losses).long()
         pulled = (wins + losses).sum(-1, keepdim=True)
@@ -105,10 +105,6 @@ class BernoulliGittins(CountingReference):
         index = self.index.to(obs.device)[self.offset.to(obs.device)[left] + place]
         mean = (wins + 1) / (wins + losses + 2 + torch.where(negated, 0.0, self.prior.tilt))
         return Decision(argmax_random_ties(torch.where(planned, index, mean), rng))
-
-    def _negated(self, memory: Counts) -> Tensor:
-        """True if rewards are negated, so that losses are better; while the sign is unknown, if that is likelier."""
-        return torch.where(memory.sign == 0, self.prior.flipped > 0.5, memory.sign < 0)
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from bridge.config import check_bound
@@ -21,7 +20,7 @@ from bridge.protocol import Decision
 from bridge.references.bandit.arm_beliefs import Moments, MomentsReference
 from bridge.references.base import argmax_random_ties, epsilon_greedy, reference_card
 from bridge.rng import Rows
-from bridge.tasks.bandit import Bandit
+from bridge.tasks.bandit import Bandit, PerArm
 
 _FIRST = 1e6
 """Index of an arm that must be pulled once before any other rule applies."""
@@ -42,14 +41,14 @@ class Greedy(MomentsReference):
             index = index + self.bonus(memory)
         return Decision(argmax_random_ties(index, rng))
 
-    def mean(self, memory: Moments) -> Float[Tensor, "B k"]:
+    def mean(self, memory: Moments) -> PerArm:
         """Each arm's mean reward, with the start for its kind of arms."""
         if self.gaussian:
             untried = memory.pulls == 0
             return torch.where(untried, _FIRST, memory.total / memory.pulls.clamp(min=1))
         return (memory.total + 1) / (memory.pulls + 2)
 
-    def bonus(self, memory: Moments) -> Float[Tensor, "B k"]:
+    def bonus(self, memory: Moments) -> PerArm:
         """The number added to each mean while exploring."""
         return torch.zeros_like(memory.pulls)
 
@@ -84,7 +83,7 @@ class UCB1(Greedy):
         super().__init__(family, split)
         self.c = c
 
-    def bonus(self, memory: Moments) -> Float[Tensor, "B k"]:
+    def bonus(self, memory: Moments) -> PerArm:
         if self.gaussian:
             return memory.pulls.clamp(min=1).rsqrt()
         pulls = memory.pulls + 2

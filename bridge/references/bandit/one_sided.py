@@ -21,6 +21,9 @@ from bridge.references.base import Reference, reference_card
 from bridge.rng import Rows
 from bridge.tasks.base import Discrete, TaskFamily
 
+Weights = Float[Tensor, "B A"]
+"""The probability of each action."""
+
 
 class Skewed(Reference):
     """Random play from a different action distribution in each trial.
@@ -37,22 +40,18 @@ class Skewed(Reference):
             )
         self.actions, self.horizon = family.action.n, family.trial(split).horizon
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Float[Tensor, "B A"]:
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Weights:
         """Draw pi."""
         return self._draw(rng)
 
-    def begin(
-        self, memory: Float[Tensor, "B A"], rng: Rows, *, episode: int
-    ) -> Float[Tensor, "B A"]:
+    def begin(self, memory: Weights, rng: Rows, *, episode: int) -> Weights:
         """Draw a new pi, unless an episode is one step."""
         return memory if self.horizon == 1 else self._draw(rng)
 
-    def act(
-        self, memory: Float[Tensor, "B A"], obs: Tensor, rng: Rows, *, explore: bool
-    ) -> Decision:
+    def act(self, memory: Weights, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         return Decision(rng.categorical(memory))
 
-    def _draw(self, rng: Rows) -> Float[Tensor, "B A"]:
+    def _draw(self, rng: Rows) -> Weights:
         share = -rng.at("share").uniform(self.actions).log()
         favourite = one_hot(rng.at("favourite").integers(self.actions), self.actions)
         c = rng.at("c").integers(11)[:, None] / 10

@@ -8,19 +8,19 @@ Shape letters: B trials, C cells, A actions, M action maps.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import permutations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bridge.protocol import Card, Clues, Decision, Step, Trial
-from bridge.references.base import Reference, argmax_random_ties
-from bridge.references.grid.visiting_orders import Order, distance_table, toward_table
+from bridge.references.base import Reference, argmax_random_ties, filled
+from bridge.references.grid.visiting_orders import Order, arrivals, distance_table, toward_table
 from bridge.rng import Rows
-from bridge.tasks.goal_grid import Grid, arrival_table
+from bridge.tasks.goal_grid import Grid, arrival_table, cycle
 
 Memory = dict[str, Tensor]
 """``possible [B, C]``: True for cells that may be the goal; ``goal [B]``: the goal once found, else -1; and more."""
@@ -38,11 +38,12 @@ class Searcher(Reference):
         self.rank = torch.full((len(grid.cells),), len(order))
         self.rank[list(order)] = torch.arange(len(order))
         self.support = self.rank < len(order)
+        self.toward = torch.from_numpy(toward_table(grid))
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """Every cell of the order may be the goal."""
-        nowhere = torch.full((len(rng),), -1, device=rng.device)
-        return {"possible": self.support.to(rng.device).repeat(len(rng), 1), "goal": nowhere}
+        possible = self.support.to(rng.device).repeat(len(rng), 1)
+        return {"possible": possible, "goal": filled(rng, -1)}
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         """One step of a shortest walk; frozen scoring still searches, as nothing else has a higher value."""
@@ -55,7 +56,7 @@ class Searcher(Reference):
 
     def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
         """The action of a step from ``cell`` towards ``target``."""
-        return _toward(self.grid, cell.device)[cell, target]
+        return self.toward.to(cell.device)[cell, target]
 
     def learn(self, memory: Memory, step: Step) -> Memory:
         """Refute the arrival cell, or set the goal to it."""
@@ -90,14 +91,13 @@ class SignedSearcher(Searcher):
     def __init__(self, grid: Grid, order: Order, card: Card, negated: float) -> None:
         super().__init__(grid, order, card)
         self.sign = -1 if negated == 1 else 0
-        table = arrival_table(grid, torch.device("cpu"))
-        away = (table != torch.arange(len(table))[:, None]).long().argmax(-1)
-        self.neighbour = table.gather(-1, away[:, None]).squeeze(-1)
+        table = arrivals(grid)
+        cells = np.arange(len(table))
+        self.neighbour = torch.from_numpy(table[cells, (table != cells[:, None]).argmax(-1)])
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """``sign [B]`` is 0 while it is unknown."""
-        sign = torch.full((len(rng),), self.sign, device=rng.device)
-        return super().start(clues, trial, rng) | {"sign": sign}
+        return super().start(clues, trial, rng) | {"sign": filled(rng, self.sign)}
 
     def _target(self, memory: Memory, cell: Cells) -> Cells:
         """With negated rewards: leave the goal, else stay, as the current cell is the safest."""
@@ -126,47 +126,29 @@ class PermutedSearcher(Searcher):
 
     def __init__(self, grid: Grid, order: Order, card: Card, displaced: int) -> None:
         super().__init__(grid, order, card)
-        self.maps = torch.tensor(_cycles(len(grid.moves), displaced))
+        orders = torch.tensor(list(permutations(range(len(grid.moves)))), dtype=torch.float32)
+        self.maps = cycle(displaced, orders).unique(dim=0)
+        """The move of each action under every such cycle, ``[M, A]``."""
         self.moves = one_hot(self.maps, len(grid.moves)).float()
         """1 if a map turns an action into a move, ``[M, A, A]``."""
+        distance = distance_table(grid)
+        after = distance[arrivals(grid)]
+        self.nearer = torch.from_numpy((after < distance[:, None]) | (after == 0))
+        """True if a move leads from a cell nearer to another one, or stays there, ``[C, A, C]``."""
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """``maps [B, M]``: True for permutations that are still possible."""
-        maps = torch.ones(len(rng), len(self.maps), dtype=torch.bool, device=rng.device)
-        return super().start(clues, trial, rng) | {"maps": maps}
+        return super().start(clues, trial, rng) | {"maps": filled(rng, True, len(self.maps))}
 
     def _walk(self, memory: Memory, cell: Cells, target: Cells, rng: Rows) -> Cells:
-        nearer = _nearer(self.grid, cell.device)[cell, target]  # [B, A]
+        nearer = self.nearer.to(cell.device)[cell, :, target]  # [B, A]
         count = torch.einsum("bm,mae->bae", memory["maps"].float(), self.moves.to(cell.device))
         return argmax_random_ties((count * nearer[:, None]).sum(-1), rng)
 
     def learn(self, memory: Memory, step: Step) -> Memory:
         """Refute the permutations that disagree with the move, then learn about the goal."""
         moves = self.maps.to(step.action.device)[:, step.action].T  # [B, M]
-        arrivals = arrival_table(self.grid, step.action.device)[self.grid.number(step.obs)]
-        agrees = arrivals.gather(-1, moves) == self.grid.number(step.next_obs)[:, None]
+        after = arrival_table(self.grid, step.action.device)[self.grid.number(step.obs)]
+        agrees = after.gather(-1, moves) == self.grid.number(step.next_obs)[:, None]
         maps = memory["maps"] & agrees
         return super().learn(memory, step) | {"maps": maps | ~maps.any(-1, keepdim=True)}
-
-
-@lru_cache
-def _toward(grid: Grid, device: torch.device) -> Int[Tensor, "C C"]:
-    return torch.from_numpy(toward_table(grid)).to(device)
-
-
-@lru_cache
-def _nearer(grid: Grid, device: torch.device) -> Bool[Tensor, "C C A"]:
-    """True if an action leads from a cell nearer to another one, or stays there."""
-    distance = torch.from_numpy(distance_table(grid))
-    after = distance[arrival_table(grid, torch.device("cpu"))].transpose(1, 2)
-    return ((after < distance[..., None]) | (after == 0)).to(device)
-
-
-def _cycles(actions: int, displaced: int) -> list[list[int]]:
-    """All permutations of ``actions`` actions that are one cycle over ``displaced`` of them and keep the others."""
-    maps = []
-    for first, *others in combinations(range(actions), displaced):
-        for rest in permutations(others):
-            follower = dict(zip((first, *rest), (*rest, first), strict=True))
-            maps.append([follower.get(action, action) for action in range(actions)])
-    return maps

@@ -15,6 +15,7 @@ import torch
 
 from bridge.maths.planning import Rewards, Transitions
 from bridge.protocol import Step
+from bridge.references.base import filled
 from bridge.rng import Rows
 from bridge.tasks.tabular_mdp import PRIOR_MEAN
 
@@ -38,12 +39,9 @@ class Mdp(NamedTuple):
     reward: Rewards
 
 
-def no_counts(rows: int, states: int, actions: int, device: torch.device) -> Counts:
+def no_counts(rng: Rows, states: int, actions: int) -> Counts:
     """Counts of 0."""
-    return Counts(
-        torch.zeros(rows, states, actions, states, device=device),
-        torch.zeros(rows, states, actions, device=device),
-    )
+    return Counts(filled(rng, 0.0, states, actions, states), filled(rng, 0.0, states, actions))
 
 
 def count(counts: Counts, step: Step) -> Counts:

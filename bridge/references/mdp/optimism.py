@@ -22,6 +22,7 @@ import torch
 
 from bridge.config import check_bound
 from bridge.maths.planning import Values, extended_value_iteration, value_iteration
+from bridge.references.base import reference_card
 from bridge.references.mdp.belief import Counts, posterior_mean
 from bridge.references.mdp.posterior import BayesianPlanner, Planner
 from bridge.rng import Rows
@@ -33,12 +34,10 @@ class Beb(BayesianPlanner):
 
     beta: float = 10.0
     """Size of the bonus, in rewards; theory asks for 2 H^2. Chosen from 1, 3, 5, 7, 10, 15, 20."""
-    name = "beb"
-    tried = 7
+    card = reference_card("beb", "heuristic", selection_rule="id_val", tuning_configs=7)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bound(self.name, "0 or more", beta=self.beta)
+        check_bound("beb", "0 or more", beta=self.beta)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         transition, reward = posterior_mean(counts, self.prior_mean)
@@ -58,15 +57,12 @@ class Ucrl2(Planner):
     """Factor on the radii; theory asks for 1. Chosen from 0.003, 0.01, 0.03, 0.1, 0.3, 1."""
     delta: float = 0.05
     """Probability that some ball does not contain the truth."""
-    name = "ucrl2"
-    supervision = "none"
-    tried = 6
+    card = reference_card("ucrl2", "heuristic", "none", selection_rule="id_val", tuning_configs=6)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bound(self.name, "0 or more", scaling=self.scaling)
-        check_bound(self.name, "above 0", delta=self.delta)
-        check_bound(self.name, "below 1", delta=self.delta)
+        check_bound("ucrl2", "0 or more", scaling=self.scaling)
+        check_bound("ucrl2", "above 0", delta=self.delta)
+        check_bound("ucrl2", "below 1", delta=self.delta)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         _, states, actions = counts.reward_sum.shape

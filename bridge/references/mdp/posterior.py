@@ -23,27 +23,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from bridge import memory as tree
 from bridge.config import check_bound
 from bridge.errors import ContractError
 from bridge.maths.blocks import in_blocks
 from bridge.maths.planning import Values, value_iteration
-from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.protocol import Clues, Decision, Step, Trial
 from bridge.references.base import (
     Informed,
     Reference,
     argmax_random_ties,
     epsilon_greedy,
+    filled,
     reference_card,
 )
 from bridge.references.mdp.belief import Counts, count, no_counts, posterior_draw, posterior_mean
 from bridge.rng import Rows
+from bridge.tasks.base import row_entries
 from bridge.tasks.tabular_mdp import PRIOR_MEAN, TabularMdp
 
 
@@ -60,12 +61,11 @@ class Plan(NamedTuple):
 
     def decide(self, obs: Int[Tensor, " B"], rng: Rows) -> Decision:
         """The best action for each row's time and state."""
-        values = self.q[torch.arange(len(obs), device=obs.device), self.t, obs]
-        return Decision(argmax_random_ties(values, rng))
+        return Decision(argmax_random_ties(row_entries(self.q, self.t, obs), rng))
 
-    def later(self, live: Bool[Tensor, " B"] | None) -> Plan:
+    def later(self, step: Step) -> Plan:
         """The plan after one step of live rows."""
-        return Plan(self.q, tree.where(live, self.t + 1, self.t))
+        return Plan(self.q, self.t + step.acted)
 
 
 class Memory(NamedTuple):
@@ -82,26 +82,12 @@ class Planner(Reference):
     family: TabularMdp
     split: str = "id"
     """The split, which is ignored."""
-    card: Card = field(init=False)
-    name: ClassVar[str]
-    supervision: ClassVar[str] = "prior"
-    tried: ClassVar[int] = 1
-    """The number of values of its parameter that were compared on ``id_val`` at n = 10."""
-
-    def __post_init__(self) -> None:
-        self.card = reference_card(
-            self.name,
-            "heuristic",
-            self.supervision,
-            selection_rule="id_val" if self.tried > 1 else "none",
-            tuning_configs=self.tried,
-        )
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """No counts, and a plan of zeros."""
         states, actions = self.family.observation.n, self.family.action.n
-        q = torch.zeros(len(rng), trial.horizon, states, actions, device=rng.device)
-        return Memory(no_counts(len(rng), states, actions, rng.device), Plan.of(q))
+        q = filled(rng, 0.0, trial.horizon, states, actions)
+        return Memory(no_counts(rng, states, actions), Plan.of(q))
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """Plan this episode."""
@@ -118,7 +104,7 @@ class Planner(Reference):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         """Count the step, in place."""
-        return Memory(count(memory.counts, step), memory.plan.later(step.live))
+        return Memory(count(memory.counts, step), memory.plan.later(step))
 
 
 @dataclass(kw_only=True)
@@ -133,7 +119,7 @@ class BayesianPlanner(Planner):
 class MdpGreedy(BayesianPlanner):
     """Certainty equivalence: the optimal policy of the posterior-mean MDP."""
 
-    name = "greedy"
+    card = reference_card("greedy", "heuristic")
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         return value_iteration(*posterior_mean(counts, self.prior_mean), horizon)
@@ -145,11 +131,10 @@ class MdpEpsilonGreedy(MdpGreedy):
 
     epsilon: float = 0.1
     """The smallest and best of the published grid 0.1, 0.2, ..., 1."""
-    name = "epsilon_greedy"
+    card = reference_card("epsilon_greedy", "heuristic")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bound(self.name, "from 0 to 1", epsilon=self.epsilon)
+        check_bound("epsilon_greedy", "from 0 to 1", epsilon=self.epsilon)
 
     def act(self, memory: Memory, obs: Int[Tensor, " B"], rng: Rows, *, explore: bool) -> Decision:
         greedy, actions = memory.plan.decide(obs, rng), self.family.action.n
@@ -168,11 +153,10 @@ class Opsrl(BayesianPlanner):
 
     samples: int = 5
     """Posterior draws an episode."""
-    name = "opsrl"
+    card = reference_card("opsrl", "heuristic")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bound(self.name, "1 or more", samples=self.samples)
+        check_bound("opsrl", "1 or more", samples=self.samples)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         draws = (
@@ -186,7 +170,7 @@ class Psrl(Opsrl):
     """Posterior sampling (Strens 2000; Osband, Russo & Van Roy 2013): the optimal policy of one posterior draw."""
 
     samples: int = field(default=1, init=False)
-    name = "psrl"
+    card = reference_card("psrl", "heuristic")
 
 
 class MdpOracle(Informed):
@@ -211,4 +195,4 @@ class MdpOracle(Informed):
         return memory.decide(obs, rng)
 
     def observe(self, memory: Plan, step: Step, carry: Any = None) -> Plan:
-        return memory.later(step.live)
+        return memory.later(step)

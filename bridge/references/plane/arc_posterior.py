@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bridge.protocol import Clues, Step, Trial
-from bridge.references.base import reference_card
+from bridge.references.base import filled, reference_card
 from bridge.references.plane.walkers import Walker
 from bridge.rng import Rows
 from bridge.tasks.goal_plane import length
@@ -35,8 +35,7 @@ class ArcPsrl(Walker):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """``possible [B, G]``: True for the goals that are not refuted; ``target [B, 2]``: this episode's draw."""
-        possible = torch.ones(len(rng), len(self.goals), dtype=torch.bool, device=rng.device)
-        return {"possible": possible, "target": torch.zeros(len(rng), 2, device=rng.device)}
+        return {"possible": filled(rng, True, len(self.goals)), "target": filled(rng, 0.0, 2)}
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """A new draw."""

@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge.protocol import Clues, Step, Trial
-from bridge.references.base import reference_card
+from bridge.references.base import filled, reference_card
 from bridge.references.plane.walkers import Walker
 from bridge.rng import Rows
-from bridge.tasks.goal_plane import Points, shell
+from bridge.tasks.goal_plane import Points, Scalars, Vectors, length, shell
 from bridge.tasks.point_nav import PointNav
 
 _TRIES = 64
@@ -62,8 +62,7 @@ class NavPsrl(Walker):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """No observations."""
-        zero = torch.zeros(len(rng), dtype=torch.float64, device=rng.device)
-        pair, triple = zero[:, None].repeat(1, 2), zero[:, None].repeat(1, 3)
+        zero, pair, triple = (filled(rng, 0.0, *shape).double() for shape in ((), (2,), (3,)))
         return {"seen": Moments(zero, pair, zero, triple, pair), "target": pair.float()}
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
@@ -119,7 +118,7 @@ def draw(seen: Moments, bounds: Bounds, rng: Rows) -> Points:
     return torch.where(plane[:, None], one, drawn)
 
 
-def inside(goal: Float[Tensor, "*B 2"], bounds: Bounds) -> Tensor:
+def inside(goal: Vectors, bounds: Bounds) -> Tensor:
     """True if the goal is in the prior's support, up to rounding."""
     side = goal.abs().amax(-1)
     return (side >= bounds[0] - 1e-5) & (side <= bounds[1] + 1e-5)
@@ -131,11 +130,11 @@ def within(goal: Points, bounds: Bounds) -> Points:
     return goal * (side.clamp(*bounds) / side)
 
 
-def _dot(a: Float[Tensor, "*B 2"], b: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B"]:
+def _dot(a: Vectors, b: Vectors) -> Scalars:
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
 
 
-def _unit(vector: Float[Tensor, "*B 2"]) -> Float[Tensor, "*B 2"]:
+def _unit(vector: Vectors) -> Vectors:
     """The vector scaled to length 1; (1, 0) for the zero vector."""
-    size = _dot(vector, vector).sqrt()[..., None]
+    size = length(vector)[..., None]
     return torch.where(size > 0, vector / size.clamp(min=1e-300), vector.new_tensor([1.0, 0.0]))

@@ -429,6 +429,16 @@ def test_a_breach_says_where_what_and_how_to_mend_it() -> None:
     assert text.endswith("Clip, or give the head the width of the action space.")
 
 
+def test_logits_in_some_runs_only_are_a_difference() -> None:
+    class SilentInBatches(AnyTally):
+        def act(self, memory: Notes, *args: Any, **kwargs: Any) -> Decision:
+            decision = super().act(memory, *args, **kwargs)
+            return decision if len(memory.last) > 1 else decision._replace(logits=None)
+
+    with pytest.raises(ContractError, match=r"breaks rows_are_independent.*found nothing"):
+        AGENT_CHECKS["rows_are_independent"](SilentInBatches(BANDIT), BANDIT)
+
+
 def test_a_crash_is_laid_at_the_rule_that_met_it() -> None:
     with pytest.raises(ContractError, match=r"fails under any_size_plays: .* AssertionError"):
         check_agent(SqueezesRows(BANDIT), BANDIT)

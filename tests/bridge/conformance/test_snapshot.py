@@ -4,6 +4,7 @@ import random
 from collections import deque
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,16 @@ def test_a_cache_may_be_filled_and_a_module_is_looked_into() -> None:
     with torch.no_grad():
         agent.weight.add_(1)
     assert changed(before, snapshot(agent)) == ["agent.training", "agent._parameters['weight']"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), torch.tensor([torch.nan, 1]), np.full(2, np.nan)])
+def test_nan_is_as_it_was(value: Any) -> None:
+    agent: Any = nn.Linear(2, 2)
+    agent.value = value
+    before = snapshot(agent)
+    assert changed(before, snapshot(agent)) == []
+    agent.value = value + 1 if isinstance(value, float) else value[:1]
+    assert changed(before, snapshot(agent)) == ([] if isinstance(value, float) else ["agent.value"])
 
 
 class Slotted:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bridge.protocol import Card, Clues, Step, Trial
-from bridge.references.grid.searchers import PermutedSearcher, Searcher, SignedSearcher, _cycles
+from bridge.references.grid.searchers import PermutedSearcher, Searcher, SignedSearcher
 from bridge.rng import Rows
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
@@ -158,7 +158,7 @@ def test_who_knows_that_all_is_negated_stays_from_the_start() -> None:
 
 @pytest.mark.parametrize(("displaced", "count"), [(2, 10), (3, 20), (4, 30), (5, 24)])
 def test_all_cycles_are_listed_once(displaced: int, count: int) -> None:
-    maps = _cycles(5, displaced)
+    maps = PermutedSearcher(GRID, ORDER, CARD, displaced).maps.tolist()
     assert len({tuple(m) for m in maps}) == len(maps) == count
     assert all(sum(a != b for a, b in enumerate(m)) == displaced for m in maps)
 

@@ -28,7 +28,7 @@ def random_steps(*, with_dead_rows: bool) -> list[Step]:
 
 
 def counted(steps: list[Step]) -> Counts:
-    counts = no_counts(ROWS, STATES, ACTIONS, torch.device("cpu"))
+    counts = no_counts(Rows.of(0, torch.arange(ROWS)), STATES, ACTIONS)
     for step in steps:
         counts = count(counts, step)
     return counts

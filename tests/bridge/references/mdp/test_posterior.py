@@ -29,7 +29,7 @@ from bridge.tasks.tabular_mdp import TabularMdp
 
 FAMILY = TabularMdp()
 LEARNING: dict[str, Any] = {
-    cls.name: cls for cls in (MdpGreedy, MdpEpsilonGreedy, Psrl, Opsrl, Beb, Ucrl2)
+    cls.card.method: cls for cls in (MdpGreedy, MdpEpsilonGreedy, Psrl, Opsrl, Beb, Ucrl2)
 }
 ALL = LEARNING | {"oracle": MdpOracle}
 
