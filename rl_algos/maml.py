@@ -185,7 +185,6 @@ class MamlLearner(CheckpointedLearner):
                 tasks,
                 noise.at("stage", k),
                 config.episodes(self.trial),
-                self.trial.horizon,
             )
             stages.append(self.inner.with_advantages(episodes))
             if k < config.inner_steps:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
-from bridge.maths.baselines import Baseline, standardised
+from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
@@ -187,11 +187,15 @@ class MtrlLearner(CheckpointedLearner):
             tasks,
             noise,
             config.episodes_per_task,
-            family.trial("train").horizon,
         )
-        advantage = episodes.with_advantages(
-            family.observation, gamma=config.gamma, lam=config.lam, baseline=config.baseline
-        ).advantage
+        advantage = episode_advantages(
+            episodes.reward,
+            spaces.features(episodes.obs, family.observation),
+            episodes.live,
+            gamma=config.gamma,
+            lam=config.lam,
+            baseline=config.baseline,
+        )
         return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
 
     def _losses(

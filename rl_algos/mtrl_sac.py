@@ -210,8 +210,8 @@ class MtrlSacLearner(CheckpointedLearner):
         noise = TrialNoise.of(f"train/mtrl_sac/{self.seed}", ring).at(self.updates)
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
-        count, horizon = config.episodes_per_task, family.trial("train").horizon
-        steps = per_task.play(self.table.net, own, family, tasks, noise, count, horizon)
+        count = config.episodes_per_task
+        steps = per_task.play(self.table.net, own, family, tasks, noise, count)
         rows, live = recorded(steps)
         rows = Transitions(*(_by_task(part, self.together) for part in rows))
         live = _by_task(live, self.together)

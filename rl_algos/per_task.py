@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bridge import memory as tree
-from bridge import spaces
-from bridge.maths.baselines import Baseline, episode_advantages
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
+from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.transitions import by_task, stacked
 from rl_algos.policies import MlpPolicy, Policy
 
@@ -52,24 +51,13 @@ class Episodes(NamedTuple):
     behaviour: Float[Tensor, "N E H"]
     """Log-probability of the action under the policy that took it, in nats."""
     advantage: Float[Tensor, "N E H"]
-    """Advantage of the action, in units of reward; 0 until it is computed (``with_advantages``)."""
+    """Advantage of the action, in units of reward; 0 until it is computed."""
 
-    def with_advantages(
-        self, observation: Discrete | Box, *, gamma: float, lam: float, baseline: Baseline
-    ) -> Episodes:
-        """The same episodes with generalised advantages.
-
-        Args:
-            observation: the space of observations.
-            gamma: discount a step, in [0, 1].
-            lam: trace of the generalised advantage, in [0, 1].
-            baseline: subtracted from returns.
-        """
-        features = spaces.features(self.obs, observation)
-        advantage = episode_advantages(
-            self.reward, features, self.live, gamma=gamma, lam=lam, baseline=baseline
-        )
-        return self._replace(advantage=advantage)
+    @classmethod
+    def of(cls, steps: TrialBuffer) -> Episodes:
+        """Recorded episodes; log-probabilities and advantages are not computed yet."""
+        zeros = torch.zeros_like(steps.reward)
+        return cls(steps.obs, steps.action, steps.reward, steps.live, zeros, zeros)
 
 
 def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
@@ -95,9 +83,8 @@ def play(
     tasks: Tasks,
     noise: TrialNoise,
     episodes: int,
-    horizon: int,
 ) -> list[Step]:
-    """The steps of ``episodes`` episodes on each task, all side by side: no episode waits for another.
+    """The steps of ``episodes`` episodes of training on each task, all side by side: no episode waits for another.
 
     Steps have N E rows; those of the same task stand one after another.
     """
@@ -109,7 +96,7 @@ def play(
         (),
         noise.fork(episodes),
         episode=0,
-        horizon=horizon,
+        horizon=family.trial("train").horizon,
         visit=lambda _t, step: steps.append(step),
     )
     return steps
@@ -123,13 +110,10 @@ def roll_out(
     tasks: Tasks,
     noise: TrialNoise,
     episodes: int,
-    horizon: int,
 ) -> Episodes:
     """``play``, with steps by task and episode and the log-probabilities of their actions."""
-    steps = stacked(play(policy, params, family, tasks, noise, episodes, horizon))
-    steps = by_task(steps, len(tasks.index))
-    zeros = torch.zeros_like(steps.reward)
-    played = Episodes(steps.obs, steps.action, steps.reward, steps.live, zeros, zeros)
+    steps = stacked(play(policy, params, family, tasks, noise, episodes))
+    played = Episodes.of(by_task(steps, len(tasks.index)))
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 

@@ -57,19 +57,19 @@ class TrialBuffer(NamedTuple):
         """Episodes and steps for which there are places."""
         return Trial(*self.live.shape[1:])
 
-    def record(
-        self,
-        step: Step,
-        episode: Int[Tensor, " B"],
-        time: Int[Tensor, " B"],
-        live: Bool[Tensor, " B"],
-    ) -> None:
-        """Write a step of every ``live`` row at its episode and time, in place."""
-        row = live.nonzero().squeeze(-1)
-        place = (row, episode[row], time[row])
+    def record(self, step: Step, episode: Int[Tensor, " B"]) -> None:
+        """Add a step of every row that acted to the row's episode, in place."""
+        row = step.acted.nonzero().squeeze(-1)
+        time = self.live[row, episode[row]].sum(-1)
+        place = (row, episode[row], time)
         for recorded, new in zip(self[:-1], step[:6], strict=True):
             recorded[place] = new[row].to(recorded.dtype)
         self.live[place] = True
+
+    def clear(self, episode: int | slice = slice(None)) -> None:
+        """Empty the places of an episode, or of all, in place."""
+        for part in (self.reward, self.terminated, self.truncated, self.live):
+            part[:, episode] = 0
 
     def first(self, episodes: int) -> TrialBuffer:
         """The buffer of the first ``episodes`` episodes, without places for more."""
