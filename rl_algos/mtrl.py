@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
+from bridge.idle import Idle
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
+from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
@@ -106,7 +107,7 @@ class Memory(NamedTuple):
     """The id of the task, or that of the unknown task."""
 
 
-class Mtrl(nn.Module):
+class Mtrl(Idle, nn.Module):
     """The frozen agent; it does not adapt."""
 
     def __init__(self, table: TaskTable[Any], card: Card) -> None:
@@ -122,18 +123,9 @@ class Mtrl(nn.Module):
         unknown = torch.full((len(rng),), self.table.known, device=rng.device)
         return Memory(unknown if clues.task_id is None else clues.task_id)
 
-    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        return memory
-
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
         return self.actions.decide(out, rng if explore else None, self.card.temperature)
-
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        return memory
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
 
 
 class MtrlLearner(CheckpointedLearner):

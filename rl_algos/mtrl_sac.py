@@ -32,7 +32,7 @@ from bridge.config import Bounded, ReadIf, Width
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent
 from bridge.rng import Rows
-from bridge.tasks.base import Box, TaskFamily
+from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     mean_metrics,
@@ -142,12 +142,11 @@ class Losses(nn.Module):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
         """The losses of critics, actor and temperature, and the entropy: means over the transitions."""
         soft, no_condition = self.soft, batch.obs[..., :0]
-        alpha = soft.temperature()
-        target = soft.targets(batch, no_condition, next_noise, alpha, self.gamma)
+        target = soft.targets(batch, no_condition, next_noise, self.gamma)
         critic = soft.critic_loss(batch, no_condition, target).mean()
-        actor, entropy = soft.actor_loss(batch.obs, no_condition, noise, alpha)
+        value, entropy = soft.soft_value(soft.critic, batch.obs, no_condition, noise)
         temperature = soft.temperature_loss(entropy, self.entropy_target).mean()
-        return critic, actor.mean(), temperature, entropy.mean()
+        return critic, -value.mean(), temperature, entropy.mean()
 
 
 class MtrlSacLearner(CheckpointedLearner):
@@ -231,7 +230,7 @@ class MtrlSacLearner(CheckpointedLearner):
         noise = noise[: len(ring)].at(self.grad_steps)
         batch = self._transitions(ring, noise.at("batch"))
         task = table.with_hidden(ring, noise.at("hidden").uniform(), config.hidden_ids)
-        draws = [self._action_noise(noise.at(name)) for name in ("next", "now")]
+        draws = [table.net.action_noise(noise.at(name), config.batch) for name in ("next", "now")]
         with self.workers.autocast():
             critic, actor, temperature, entropy = self._losses_of(task, batch, *draws)
         self.optimizer.zero_grad()
@@ -240,7 +239,7 @@ class MtrlSacLearner(CheckpointedLearner):
             ("actor.", actor),
             ("log_temperature", temperature),
         ):
-            self._backward(losses, table.named(name))
+            losses.mean().backward(inputs=table.named(name), retain_graph=True)
             table.clip_gradients(name, config.max_grad_norm)
         self.optimizer.step()
         self.grad_steps += 1
@@ -267,15 +266,6 @@ class MtrlSacLearner(CheckpointedLearner):
         return rows.features(
             self.family.observation, self.family.action, self.largest[ring][:, None]
         )
-
-    def _action_noise(self, noise: Rows) -> Float[Tensor, "n b D"]:
-        """Standard normal noise from which continuous actions are made; D = 0 if actions are discrete."""
-        space = self.family.action
-        return noise.normal(self.config.batch, len(space.low) if isinstance(space, Box) else 0)
-
-    def _backward(self, losses: Float[Tensor, " n"], parameters: list[nn.Parameter]) -> None:
-        """Add the gradient of the tasks' mean loss to these parameters."""
-        losses.mean().backward(inputs=parameters, retain_graph=True)
 
     @torch.no_grad()
     def _follow(self, share: float) -> None:

@@ -46,7 +46,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bridge import spaces
 from bridge.config import Bounded, Width
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
@@ -322,14 +321,15 @@ class PearlLearner(CheckpointedLearner):
             condition = z[:, :, None].expand(-1, -1, config.batch, -1)
             constant, alpha = condition.detach(), soft.temperature()
             next_noise, actor_noise = (
-                self._action_noise(noise.at(name)) for name in ("target", "actor")
+                soft.action_noise(noise.at(name), config.contexts, config.batch)
+                for name in ("target", "actor")
             )
-            target = soft.targets(batch, constant, next_noise, alpha, config.gamma)
+            target = soft.targets(batch, constant, next_noise, config.gamma)
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
             critic_norm = self._step(critic_side, error + config.kl_weight * kl)
-            loss, entropy = soft.actor_loss(batch.obs, constant, actor_noise, alpha)
-            actor_norm = self._step(actor, loss.mean())
+            value, entropy = soft.soft_value(soft.critic, batch.obs, constant, actor_noise)
+            actor_norm = self._step(actor, -value.mean())
             temperature_loss = soft.temperature_loss(entropy, self.entropy_target).mean()
             self._step(temperature, temperature_loss)
         soft.follow(config.target_share)
@@ -337,7 +337,7 @@ class PearlLearner(CheckpointedLearner):
         metrics = {
             "loss_critic": error,
             "kl": kl,
-            "value": -loss.mean(),
+            "value": value.mean(),
             "entropy": entropy.mean(),
             "temperature": alpha,
             "grad_norm": critic_norm + actor_norm,
@@ -359,16 +359,9 @@ class PearlLearner(CheckpointedLearner):
         rollouts = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
         rollouts = rollouts.clamp(max=self.config.recent)
         ring = task * self.config.recent + (noise.at("time").uniform() * rollouts).to(torch.int64)
-        rows, _ = self.recent.first(ring)
+        rows = self.recent.first(ring)
         count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
         return self.network.factors(rows).beginnings(count).posterior()
-
-    def _action_noise(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
-        """Standard normal noise from which continuous actions are made; None if actions are discrete."""
-        if self.network.soft.discrete:
-            return None
-        config = self.config
-        return noise.normal(config.contexts, config.batch, spaces.width(self.family.action))
 
     @torch.no_grad()
     def _variance(self, target: Float[Tensor, "n c b"]) -> Float[Tensor, ""]:

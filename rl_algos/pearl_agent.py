@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -90,7 +91,7 @@ class Network(nn.Module):
         return self.soft.policy(spaces.features(obs, self.observation), z)
 
 
-class Pearl(nn.Module):
+class Pearl(Idle, nn.Module):
     """The frozen agent."""
 
     policy_modules: ClassVar[tuple[str, ...]] = ("soft.actor",)
@@ -122,9 +123,6 @@ class Pearl(nn.Module):
         """Add the factors of many steps, in one pass."""
         rows, live = recorded(steps)
         return memory._replace(sums=memory.sums.plus(self.network.factors(rows).total(live)))
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent of the last episode."""

@@ -7,7 +7,7 @@ Shape letters: N tasks, E episodes of each, H steps, A distribution parameters.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bridge import memory as tree
+from bridge.idle import Idle
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -117,7 +118,7 @@ def roll_out(
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 
-class _SideBySide:
+class _SideBySide(Idle):
     """Plays E episodes of each task at once, rows of the same task one after another; it has no memory."""
 
     card = Card(method="side_by_side")
@@ -129,15 +130,6 @@ class _SideBySide:
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> tuple[()]:
         return ()
 
-    def begin(self, memory: tuple[()], rng: Rows, *, episode: int) -> tuple[()]:
-        return memory
-
     def act(self, memory: tuple[()], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         outputs = out(self.policy, self.params, obs.unflatten(0, (self.tasks, -1)))
         return self.policy.actions.decide(outputs.flatten(0, 1), rng)
-
-    def observe(self, memory: tuple[()], step: Step, carry: Any = None) -> tuple[()]:
-        return memory
-
-    def adapt(self, memory: tuple[()], rng: Rows, *, episode: int, last: bool) -> tuple[()]:
-        return memory

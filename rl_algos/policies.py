@@ -22,19 +22,17 @@ class Policy(nn.Module):
 
 
 class MlpPolicy(Policy):
-    """A multilayer perceptron, small at the last layer so that play starts out random.
+    """A multilayer perceptron with two hidden layers, small at the last layer so that play starts out random.
 
     Distributions are Gaussian on boxes and categorical on finite sets, whose log-probabilities have simple second
     derivatives.
     """
 
-    def __init__(
-        self, observation: Discrete | Box, action: Discrete | Box, hidden: int, layers: int = 2
-    ) -> None:
+    def __init__(self, observation: Discrete | Box, action: Discrete | Box, hidden: int) -> None:
         super().__init__()
         self.observation, self.action = observation, action
         self.actions = spaces.actions(action, "clipped_gaussian")
-        widths = [spaces.width(observation), *[hidden] * layers]
+        widths = [spaces.width(observation), hidden, hidden]
         body = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)]
         for layer in body:
             nn.init.orthogonal_(layer.weight, 5 / 3)  # the gain of tanh

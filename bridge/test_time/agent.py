@@ -182,8 +182,8 @@ class FineTuned(nn.Module):
 
     def adapt_bytes(self, trial: Trial) -> int:
         """Most bytes that a row needs in ``adapt``: a gradient step on a whole trial, which is then read again."""
-        config = dataclasses.replace(self.config, inner_steps=1)
-        one_step = FineTuned(self.agent, self.trial_weights, config, self.card, self.signal)
+        one_step = self.with_steps(1)
+        one_step.rows_to_adapt = None
         device = next(self.agent.network.parameters()).device
         return gradient_step_bytes(one_step, trial, device, lambda memory: memory.buffer.live)
 

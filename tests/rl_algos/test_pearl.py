@@ -252,7 +252,7 @@ def test_first_episodes_are_played_from_the_prior_and_later_ones_from_the_poster
     made._play()
     assert (precisions[0] == 0).all()
     assert (precisions[1] == 0).all()
-    rows, size = made.recent.first(torch.arange(4))
+    rows, size = made.recent.first(torch.arange(4)), made.recent.size[torch.arange(4)]
     assert (size == 45).all()
     torch.testing.assert_close(precisions[2], made.network.factors(rows).precision[:, :30].sum(1))
 

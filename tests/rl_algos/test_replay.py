@@ -120,7 +120,7 @@ def test_the_first_transitions_are_those_written_since_the_task_was_cleared():
     add(replay, [0, 1], [step([i, 10 + i]) for i in range(5)])
     replay.clear(torch.tensor([1]))
     add(replay, [1], [step([20]), step([21]), step([22])])
-    rows, size = replay.first(torch.tensor([1, 0, 2]))
+    rows, size = replay.first(torch.tensor([1, 0, 2])), replay.size[torch.tensor([1, 0, 2])]
     assert size.tolist() == [3, 5, 0]
     assert rows.reward.shape == (3, 5)
     assert rows.reward[0, :3].tolist() == [20, 21, 22]
@@ -179,5 +179,5 @@ def test_the_first_transitions_are_as_many_as_the_fullest_of_the_asked_has():
     replay = ring()
     add(replay, [0, 1], [step([i, i], live=[True, i < 2]) for i in range(4)])
     for task, longest in (([0, 1], 4), ([1, 2], 2), ([2], 1)):
-        rows, _ = replay.first(torch.tensor(task))
+        rows = replay.first(torch.tensor(task))
         assert rows.reward.shape == (len(task), longest)
