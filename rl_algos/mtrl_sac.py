@@ -33,6 +33,7 @@ from bridge.noise import TrialNoise
 from bridge.protocol import Agent
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
+from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import (
     CheckpointedLearner,
     mean_metrics,
@@ -49,7 +50,7 @@ from rl_algos.policies import Policy
 from rl_algos.replay import Replay, check_one_process
 from rl_algos.soft_actor_critic import SoftActorCritic, target_entropy
 from rl_algos.task_table import Shared, TaskTable
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.transitions import Transitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,14 +212,12 @@ class MtrlSacLearner(CheckpointedLearner):
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
         count = config.episodes_per_task
         steps = per_task.play(self.table.net, own, family, tasks, noise, count)
-        rows, live = recorded(steps)
-        rows = Transitions(*(_by_task(part, self.together) for part in rows))
-        live = _by_task(live, self.together)
-        self.replay.add(ring, rows, live)
-        self.env_steps += int(live.sum())
-        size = torch.where(live, rows.reward.abs(), 0.0).amax(1)
+        steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
+        self.replay.add(ring, Transitions.of(steps), steps.live)
+        self.env_steps += int(steps.live.sum())
+        size = torch.where(steps.live, steps.reward.abs(), 0.0).amax(1)
         self.largest[ring] = torch.maximum(self.largest[ring], size)
-        return rows.reward.sum().item() / (self.together * count)
+        return steps.reward.sum().item() / (self.together * count)
 
     def _learn(self) -> dict[str, float]:
         """One gradient step on transitions of some of the tasks that were played."""
@@ -287,8 +286,3 @@ class MtrlSacLearner(CheckpointedLearner):
         """Restore a ``state_dict``."""
         super().load_state_dict(state)
         self.largest.copy_(state["largest"])
-
-
-def _by_task(part: Tensor, tasks: int) -> Tensor:
-    """``[n * E, T, ...]`` to ``[n, E * T, ...]``."""
-    return part.unflatten(0, (tasks, -1)).flatten(1, 2)

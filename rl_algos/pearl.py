@@ -62,12 +62,13 @@ from bridge.training.learner import (
 )
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
+from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
 from rl_algos.pearl_agent import Network, Pearl
 from rl_algos.posterior import Posterior
 from rl_algos.replay import Replay, check_one_process
 from rl_algos.soft_actor_critic import target_entropy
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.transitions import Transitions
 
 _VARIANCE_SHARE = 0.01
 """Weight of the newest value in a running variance."""
@@ -286,11 +287,11 @@ class PearlLearner(CheckpointedLearner):
             horizon=self.trial.horizon,
             visit=lambda _t, step: steps.append(step),
         )
-        dense = None
+        played, dense = stacked(steps), None
         if self.config.critic_reward == "dense":
             rewards = (family.dense_reward(tasks, step) for step in steps)
-            dense = [reward for reward in rewards if reward is not None]
-        rows, live = recorded(steps, dense)
+            dense = torch.stack([reward for reward in rewards if reward is not None], 1)
+        rows, live = Transitions.of(played, dense), played.live
         self.env_steps += int(live.sum())
         for largest, reward in (
             (network.largest, rows.reward),

@@ -84,11 +84,8 @@ def play(
     tasks: Tasks,
     noise: TrialNoise,
     episodes: int,
-) -> list[Step]:
-    """The steps of ``episodes`` episodes of training on each task, all side by side: no episode waits for another.
-
-    Steps have N E rows; those of the same task stand one after another.
-    """
+) -> TrialBuffer:
+    """The steps of ``episodes`` episodes of training on each task, all side by side: no episode waits for another."""
     steps: list[Step] = []
     play_episode(
         _SideBySide(policy, params),
@@ -100,7 +97,7 @@ def play(
         horizon=family.trial("train").horizon,
         visit=lambda _t, step: steps.append(step),
     )
-    return steps
+    return by_task(stacked(steps), len(tasks.index))
 
 
 @torch.no_grad()
@@ -112,9 +109,8 @@ def roll_out(
     noise: TrialNoise,
     episodes: int,
 ) -> Episodes:
-    """``play``, with steps by task and episode and the log-probabilities of their actions."""
-    steps = stacked(play(policy, params, family, tasks, noise, episodes))
-    played = Episodes.of(by_task(steps, len(tasks.index)))
+    """``play``, with the log-probabilities of the actions."""
+    played = Episodes.of(play(policy, params, family, tasks, noise, episodes))
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 

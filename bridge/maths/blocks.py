@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import optree
 import torch
 from torch import Tensor
 
@@ -25,6 +26,6 @@ def in_blocks(function: Callable[..., Tensor], *args: Any) -> Tensor:
         function: a function of some rows that returns as many rows.
         args: tensors, ``Rows`` and trees of them, all with the same number of rows.
     """
-    rows = len(tree.leaves(args[0])[0])
+    rows = len(optree.tree_leaves(args[0])[0])
     blocks = [slice(first, first + BLOCK) for first in range(0, max(1, rows), BLOCK)]
     return torch.cat([function(*tree.select(args, block)) for block in blocks])

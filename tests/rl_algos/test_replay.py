@@ -6,8 +6,9 @@ import torch
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
+from bridge.transitions import stacked
 from rl_algos.replay import Replay
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.transitions import Transitions
 
 DEVICE = torch.device("cpu")
 
@@ -32,7 +33,8 @@ def step(reward, *, live=None, terminated=None, truncated=None) -> Step:
 
 
 def add(replay: Replay, task: list[int], steps: list[Step]) -> None:
-    replay.add(torch.tensor(task), *recorded(steps))
+    played = stacked(steps)
+    replay.add(torch.tensor(task), Transitions.of(played), played.live)
 
 
 def held(replay: Replay, task: int) -> list[float]:
@@ -142,11 +144,11 @@ def test_a_restored_ring_is_the_ring():
 
 
 def test_critics_may_be_paid_otherwise():
-    steps = [step([1, 2])]
-    rows, _ = recorded(steps, [torch.tensor([-1.0, -2.0])])
+    steps = stacked([step([1, 2])])
+    rows = Transitions.of(steps, torch.tensor([[-1.0], [-2.0]]))
     assert rows.reward.tolist() == [[1], [2]]
     assert rows.critic_reward.tolist() == [[-1], [-2]]
-    assert torch.equal(recorded(steps)[0].critic_reward, rows.reward)
+    assert torch.equal(Transitions.of(steps).critic_reward, rows.reward)
 
 
 def test_no_place_is_written_twice_in_one_call():
