@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -100,15 +100,8 @@ SPACE: Space = {
 """Search space."""
 
 
-class Memory(NamedTuple):
-    """The memory of a multi-task policy."""
-
-    task: Int[Tensor, " B"]
-    """The id of the task, or that of the unknown task."""
-
-
 class Mtrl(Idle, nn.Module):
-    """The frozen agent; it does not adapt."""
+    """The frozen agent; it does not adapt. Its memory is the id of the task, or that of the unknown task, ``[B]``."""
 
     def __init__(self, table: TaskTable[Any], card: Card) -> None:
         super().__init__()
@@ -119,12 +112,12 @@ class Mtrl(Idle, nn.Module):
         """The distributions of actions."""
         return self.table.net.actions
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Int[Tensor, " B"]:
         unknown = torch.full((len(rng),), self.table.known, device=rng.device)
-        return Memory(unknown if clues.task_id is None else clues.task_id)
+        return unknown if clues.task_id is None else clues.task_id
 
-    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
+    def act(self, memory: Int[Tensor, " B"], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        out = per_task.out(self.table.net, self.table.rows(memory), obs)
         return self.actions.decide(out, rng if explore else None, self.card.temperature)
 
 

@@ -34,21 +34,16 @@ from bridge.protocol import Agent
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import (
-    CheckpointedLearner,
-    mean_metrics,
-    seeded_init,
-    set_learning_rate,
-    trained_card,
-)
+from bridge.training.learner import seeded_init, trained_card
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
+from rl_algos.off_policy import OffPolicyLearner
 from rl_algos.policies import Policy
-from rl_algos.replay import Replay, check_one_process
-from rl_algos.soft_actor_critic import SoftActorCritic, target_entropy
+from rl_algos.replay import Replay
+from rl_algos.soft_actor_critic import SoftActorCritic
 from rl_algos.task_table import Shared, TaskTable
 from rl_algos.transitions import Transitions
 
@@ -150,7 +145,7 @@ class Losses(nn.Module):
         return critic, -value.mean(), temperature, entropy.mean()
 
 
-class MtrlSacLearner(CheckpointedLearner):
+class MtrlSacLearner(OffPolicyLearner):
     """Soft actor-critic on all tasks at once."""
 
     checkpointed = ("table", "optimizer", "replay")
@@ -160,7 +155,6 @@ class MtrlSacLearner(CheckpointedLearner):
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
         super().__init__(family, config, seed=seed, workers=workers)
-        check_one_process(self.workers, "Multi-task SAC")
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
@@ -175,12 +169,10 @@ class MtrlSacLearner(CheckpointedLearner):
                 heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
             ).to(device)
         self._follow(1.0)
-        entropy_target = target_entropy(
-            family.action, share=config.entropy_share, per_side=config.entropy_per_side
-        )
-        self.losses = Losses(self.table.net, config.gamma, entropy_target)
+        self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=config.lr)
+        self.optimizers = [self.optimizer]
         self.replay = Replay(
             family.observation,
             family.action,
@@ -191,17 +183,7 @@ class MtrlSacLearner(CheckpointedLearner):
         self.largest = torch.zeros(self.rings, device=device)
         """Size of the largest reward seen on each task."""
 
-    def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play the next tasks, then learn from all that were played so far."""
-        config = self.config
-        set_learning_rate(self.optimizer, config.lr * min(1.0, 2 * max(0.0, 1 - spent)))
-        episode_return = self._play()
-        self.updates += 1
-        steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        metrics = mean_metrics([self._learn() for _ in range(steps)])
-        return {"episode_return": episode_return} | metrics
-
-    def _play(self) -> float:
+    def _play(self) -> dict[str, float]:
         """Play and store some episodes of each of the next tasks; returns their mean return."""
         config, family = self.config, self.family
         first = self.updates * self.together
@@ -217,7 +199,7 @@ class MtrlSacLearner(CheckpointedLearner):
         self.env_steps += int(steps.live.sum())
         size = torch.where(steps.live, steps.reward.abs(), 0.0).amax(1)
         self.largest[ring] = torch.maximum(self.largest[ring], size)
-        return steps.reward.sum().item() / (self.together * count)
+        return {"episode_return": steps.reward.sum().item() / (self.together * count)}
 
     def _learn(self) -> dict[str, float]:
         """One gradient step on transitions of some of the tasks that were played."""

@@ -53,21 +53,15 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import (
-    CheckpointedLearner,
-    mean_metrics,
-    seeded_init,
-    set_learning_rate,
-    trained_card,
-)
+from bridge.training.learner import seeded_init, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
 from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
+from rl_algos.off_policy import OffPolicyLearner
 from rl_algos.pearl_agent import Network, Pearl
 from rl_algos.posterior import Posterior
-from rl_algos.replay import Replay, check_one_process
-from rl_algos.soft_actor_critic import target_entropy
+from rl_algos.replay import Replay
 from rl_algos.transitions import Transitions
 
 _VARIANCE_SHARE = 0.01
@@ -158,7 +152,7 @@ SPACE: Space = {
 """Search space: neither the sizes of the networks nor the critics' reward, which make other methods."""
 
 
-class PearlLearner(CheckpointedLearner):
+class PearlLearner(OffPolicyLearner):
     """Soft actor-critic on replayed transitions, with an encoder of recent ones."""
 
     checkpointed = ("network", "replay", "recent")
@@ -168,7 +162,6 @@ class PearlLearner(CheckpointedLearner):
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
         super().__init__(family, config, seed=seed, workers=workers)
-        check_one_process(self.workers, "PEARL")
         if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
         whole, device = family.trial("train"), self.workers.device
@@ -203,23 +196,6 @@ class PearlLearner(CheckpointedLearner):
             for parameters in (critic_side, soft.actor.parameters(), [soft.log_temperature])
         ]
         """Of critics and encoder, of the actor, and of the temperature."""
-        self.entropy_target = target_entropy(
-            family.action, share=config.entropy_share, per_side=config.entropy_per_side
-        )
-
-    def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play the next tasks, then learn from all that were played so far."""
-        config = self.config
-        for optimizer in self.optimizers:
-            set_learning_rate(optimizer, config.lr * min(1.0, 2 * max(0.0, 1 - spent)))
-        returns = self._play()
-        steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        rows = torch.arange(config.meta_batch, device=self.workers.device)
-        noise = Rows.of(f"learn/pearl/{self.seed}", rows)
-        met = min(self.tasks, (self.updates + 1) * self.together)
-        metrics = [self._learn(met, noise.at(self.grad_steps)) for _ in range(steps)]
-        self.updates += 1
-        return returns | mean_metrics(metrics)
 
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -307,14 +283,15 @@ class PearlLearner(CheckpointedLearner):
         return Rows.of(f"train/pearl/{self.seed}/tasks", turn).bits() & ((1 << 62) - 1)
 
     # --- learning ----------------------------------------------------------------------------------------------------
-    def _learn(self, met: int, noise: Rows) -> dict[str, float]:
-        """One step of every optimiser, on some of the first ``met`` tasks."""
+    def _learn(self) -> dict[str, float]:
+        """One step of every optimiser, on some of the tasks that were played."""
         config, soft = self.config, self.network.soft
         critic_side, actor, temperature = self.optimizers
-        noise = noise[: min(met, config.meta_batch)]
-        order = Rows.of(self.seed, torch.arange(met, device=noise.device))
-        order = order.at("order", self.grad_steps).uniform().argsort()
-        task = order[: len(noise)]
+        played = min(self.tasks, self.updates * self.together)
+        rows = torch.arange(played, device=self.workers.device)
+        order = Rows.of(self.seed, rows).at("order", self.grad_steps).uniform().argsort()
+        task = order[: config.meta_batch]
+        noise = Rows.of(f"learn/pearl/{self.seed}", rows[: len(task)]).at(self.grad_steps)
         batch = self._batch(task, noise.at("batch"))
         with self.workers.autocast():
             posterior = self._posteriors(task, noise.at("context"))
@@ -357,7 +334,7 @@ class PearlLearner(CheckpointedLearner):
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
         """Posteriors given beginnings, of any number of episodes, of a recent rollout of each task: ``[n, c, D]``."""
-        rollouts = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
+        rollouts = (self.updates * self.together - task - 1) // self.tasks + 1
         rollouts = rollouts.clamp(max=self.config.recent)
         ring = task * self.config.recent + (noise.at("time").uniform() * rollouts).to(torch.int64)
         rows = self.recent.first(ring)
@@ -371,7 +348,7 @@ class PearlLearner(CheckpointedLearner):
         self.network.variance.lerp_(target.var(correction=0), share)
         return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
-    def _step(self, optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
+    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad()

@@ -12,12 +12,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bridge.errors import UserError
 from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.workers import Workers
 from rl_algos.transitions import Transitions
 
 
@@ -99,16 +97,3 @@ class Replay:
         for ring, saved in zip(self.rows, state["rows"].values(), strict=True):
             ring.copy_(saved)
         self.written.copy_(state["written"])
-
-
-def check_one_process(workers: Workers, method: str) -> None:
-    """Refuse training in several processes: each would have a replay buffer of its own.
-
-    Raises:
-        UserError: there are several.
-    """
-    if workers.count > 1:
-        raise UserError(
-            f"{method} trains in one process, whose replay buffer its checkpoints hold; found {workers.count}. Use "
-            "--processes 1."
-        )

@@ -80,13 +80,9 @@ class TrialBuffer(NamedTuple):
         longest = int(self.live[:, episode].any(0).sum())
         return [Step(*(part[:, episode, t] for part in self)) for t in range(longest)]
 
-    def order(self) -> Int[Tensor, "B T"]:
-        """The places, of E H, of each row's live steps in their order; then empty places."""
-        return live_first(self.live.flatten(1))
-
     def packed(self) -> TrialBuffer:
         """The same steps as ``[B, T, ...]``, the live ones of each row first."""
-        order = self.order()
+        order = live_first(self.live.flatten(1))
         row = torch.arange(len(order), device=order.device)[:, None]
         return TrialBuffer(*(part.flatten(1, 2)[row, order] for part in self))
 
