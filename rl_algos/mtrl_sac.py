@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -237,9 +238,7 @@ class MtrlSacLearner(OffPolicyLearner):
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """``Losses`` of each task, all in one call."""
         own = {f"soft.{name}": rows for name, rows in self.table.rows(task).items()}
-        return vmap(lambda own, *inputs: functional_call(self.losses, own, inputs))(
-            own, batch, next_noise, noise
-        )
+        return vmap(partial(functional_call, self.losses))(own, (batch, next_noise, noise))
 
     def _transitions(self, ring: Int[Tensor, " n"], noise: Rows) -> Transitions:
         """Transitions ``[n, b, ...]`` as features, with rewards divided by the largest of their task."""

@@ -7,6 +7,7 @@ Shape letters: N tasks, E episodes of each, H steps, A distribution parameters.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -63,7 +64,7 @@ class Episodes(NamedTuple):
 
 def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
     """Outputs of each task's policy on that task's observations ``[N, *E, ...]``."""
-    return vmap(lambda own, own_obs: functional_call(policy, own, (own_obs,)))(params, obs)
+    return vmap(partial(functional_call, policy))(params, (obs,))
 
 
 def log_prob_and_entropy(
