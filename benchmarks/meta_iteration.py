@@ -40,7 +40,7 @@ class Iteration:
         tasks, noise = self.family.sample("train", rows), TrialNoise.of("benchmark", rows)
         policy = self.inner.policy
         return self.inner.with_advantages(
-            per_task.roll_out(policy, params, self.family, tasks, noise, EPISODES, HORIZON)
+            per_task.roll_out(policy, params, self.family, tasks, noise, EPISODES)
         )
 
     @torch.no_grad()

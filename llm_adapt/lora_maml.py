@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.config import Width
 from bridge.errors import UserError
-from bridge.maths.baselines import standardised
+from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.optimizers import sgd
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
@@ -42,7 +43,7 @@ from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.test_time.agent import FineTuned, card_of
-from bridge.test_time.objective import advantages, by_trial, mean_gain
+from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import CheckpointedLearner, set_learning_rate
@@ -208,9 +209,10 @@ class LoraMamlLearner(CheckpointedLearner):
                 visit=lambda _t, step: steps.append(step),
             )
         buffer = by_task(stacked(steps), len(noise))
-        advantage = advantages(
-            buffer,
-            agent.observation,
+        advantage = episode_advantages(
+            buffer.reward,
+            spaces.features(buffer.obs, agent.observation),
+            buffer.live,
             gamma=config.inner_gamma,
             lam=config.inner_lam,
             baseline=config.inner_baseline,
@@ -232,7 +234,7 @@ class LoraMamlLearner(CheckpointedLearner):
     def _adapted(self, adapters: Adapters, stage: Stage) -> Adapters:
         """The adapters after the inner steps of a stage, as a function of the adapters before."""
         config, buffer = self.config, stage.buffer
-        weight = by_trial(stage.advantage, buffer)
+        weight = standardised(stage.advantage, buffer.live, (1, 2))
         for _ in range(config.inner_steps):
             leaves = [x if x.requires_grad else x.requires_grad_() for x in tree.leaves(adapters)]
             log_prob, _ = self._log_prob_and_entropy(adapters, buffer)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
@@ -22,7 +23,7 @@ _REPEAT = 0.9
 """Probability of repeating the action."""
 
 
-class Explorer:
+class Explorer(Idle):
     """Repeats random actions. Its memory is its last action, ``[B]`` or ``[B, D]``."""
 
     card = Card(method="scout")
@@ -42,9 +43,6 @@ class Explorer:
 
     def observe(self, memory: Tensor, step: Step, carry: Any = None) -> Tensor:
         return step.action
-
-    def adapt(self, memory: Tensor, rng: Rows, *, episode: int, last: bool) -> Tensor:
-        return memory
 
     def _any(self, rng: Rows) -> Tensor:
         """A uniformly random action."""

@@ -23,12 +23,12 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded
 from bridge.evaluation.footprint import gradient_step_bytes
-from bridge.maths.baselines import Baseline, centred
+from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
 from bridge.test_time.objective import episodes_apart
+from bridge.test_time.trial_buffer import TrialBuffer
 from rl_algos import per_task
 from rl_algos.per_task import Episodes, Parameters
 from rl_algos.policies import MlpPolicy
@@ -98,9 +98,15 @@ class InnerLoop(nn.Module):
     def with_advantages(self, episodes: Episodes) -> Episodes:
         """The same episodes with advantages."""
         config = self.config
-        return episodes.with_advantages(
-            self.policy.observation, gamma=config.gamma, lam=config.lam, baseline=config.baseline
+        advantage = episode_advantages(
+            episodes.reward,
+            spaces.features(episodes.obs, self.policy.observation),
+            episodes.live,
+            gamma=config.gamma,
+            lam=config.lam,
+            baseline=config.baseline,
         )
+        return episodes._replace(advantage=advantage)
 
     def gradient(self, params: Parameters, episodes: Episodes, estimator: Estimator) -> Parameters:
         """Gradient of the mean surrogate over a task's steps, with advantages in units of their ``spread``.
@@ -165,11 +171,9 @@ class Memory(NamedTuple):
     """The adapted parameters of each trial, and its episodes since the last gradient step."""
 
     params: Parameters
-    episodes: Episodes
+    buffer: TrialBuffer
     slot: Int[Tensor, " B"]
-    """Place in ``episodes`` of the episode that is being played."""
-    time: Int[Tensor, " B"]
-    """The number of its next step."""
+    """Place in ``buffer`` of the episode that is being played."""
     grad_steps: Int[Tensor, " B"]
     """Gradient steps taken in this trial."""
     refused: Int[Tensor, " B"]
@@ -202,50 +206,39 @@ class GradientAgent(nn.Module):
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         policy, kept = self.inner.policy, min(self.interval(trial), trial.episodes)
-        reward = torch.zeros(len(rng), kept, trial.horizon, device=rng.device)
-        obs, action = (_zeros(space, reward) for space in (policy.observation, policy.action))
         params = {name: p.detach().clone() for name, p in self.inner.start(len(rng)).items()}
-        counts = (torch.zeros(len(rng), dtype=torch.int64, device=rng.device) for _ in range(4))
-        unused = torch.zeros_like(reward)  # both behaviour and advantage
-        return Memory(params, Episodes(obs, action, reward, reward.bool(), unused, unused), *counts)
+        zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)
+        places = Trial(kept, trial.horizon)
+        buffer = TrialBuffer.empty(policy.observation, policy.action, places, zeros)
+        return Memory(params, buffer, zeros, zeros.clone(), zeros.clone())
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        slot = episode % memory.episodes.live.shape[1]
-        memory.episodes.live[:, slot] = False
-        memory.episodes.reward[:, slot] = 0.0
-        return memory._replace(
-            slot=torch.full_like(memory.slot, slot), time=torch.zeros_like(memory.time)
-        )
+        slot = episode % memory.buffer.trial.episodes
+        memory.buffer.clear(slot)
+        return memory._replace(slot=torch.full_like(memory.slot, slot))
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         outputs = per_task.out(self.inner.policy, memory.params, obs)
         return self.actions.decide(outputs, rng if explore else None, self.card.temperature)
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        live = torch.ones_like(memory.slot, dtype=torch.bool) if step.live is None else step.live
-        row = live.nonzero().squeeze(-1)
-        place, kept = (row, memory.slot[row], memory.time[row]), memory.episodes
-        kept.obs[place], kept.action[place] = step.obs[row], step.action[row]
-        kept.reward[place], kept.live[place] = step.reward[row], True
-        return memory._replace(time=memory.time + live.long())
+        memory.buffer.record(step, memory.slot)
+        return memory
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        interval = memory.episodes.live.shape[1]
+        interval = memory.buffer.trial.episodes
         due = (episode + 1) % interval == 0
         if not (due or last):
             return memory
-        params, episodes = memory.params, self.inner.with_advantages(memory.episodes)
+        params = memory.params
+        episodes = self.inner.with_advantages(Episodes.of(memory.buffer))
         count = torch.zeros_like(memory.grad_steps)
         for _ in range(self.steps):
             params, taken = self.inner.step(params, episodes, "fomaml", episode // interval)
             count += taken
-        none = memory.episodes._replace(
-            reward=torch.zeros_like(memory.episodes.reward),
-            live=torch.zeros_like(memory.episodes.live),
-        )
+        memory.buffer.clear()
         return memory._replace(
             params=params,
-            episodes=none,
             grad_steps=memory.grad_steps + count,
             refused=memory.refused + self.steps - count,
         )
@@ -253,15 +246,8 @@ class GradientAgent(nn.Module):
     def adapt_bytes(self, trial: Trial) -> int:
         """Bytes that ``adapt`` needs for a row at most: a gradient step on as many episodes as are kept."""
         device = next(self.inner.parameters()).device
-        return gradient_step_bytes(self, trial, device, lambda memory: memory.episodes.live)
+        return gradient_step_bytes(self, trial, device, lambda memory: memory.buffer.live)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """Gradient steps that each trial has taken and refused so far."""
         return {"grad_steps": memory.grad_steps, "refused_steps": memory.refused}
-
-
-def _zeros(space: Discrete | Box, like: Float[Tensor, "B E H"]) -> Tensor:
-    """A value of ``space`` for every step, all zeros."""
-    if isinstance(space, Discrete):
-        return torch.zeros_like(like, dtype=torch.int64)
-    return like[..., None].repeat(1, 1, 1, len(space.low))

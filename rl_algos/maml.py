@@ -185,7 +185,6 @@ class MamlLearner(CheckpointedLearner):
                 tasks,
                 noise.at("stage", k),
                 config.episodes(self.trial),
-                self.trial.horizon,
             )
             stages.append(self.inner.with_advantages(episodes))
             if k < config.inner_steps:
@@ -241,20 +240,20 @@ class MamlLearner(CheckpointedLearner):
         return torch.stack(squares).sum() / 2
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
-        """One step of Adam. True if it was skipped, because the gradient is not a number."""
-        self._backward(loss)
+        """One step of Adam, on gradients that are averaged over the processes.
+
+        Returns:
+            True if the step was skipped, because the gradient is not a number.
+        """
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.workers.average_gradients(self.learned)
         norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
         if not bool(torch.isfinite(norm)):
             return True
         self.optimizer.step()
         self.grad_steps += 1
         return False
-
-    def _backward(self, loss: Float[Tensor, ""]) -> None:
-        """Replace every gradient by that of ``loss``, averaged over the processes."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.workers.average_gradients(self.learned)
 
     def agent(self) -> GradientAgent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

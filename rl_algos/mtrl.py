@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.config import Bounded, ReadIf, Width
-from bridge.maths.baselines import Baseline, standardised
+from bridge.idle import Idle
+from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
+from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
@@ -99,15 +100,8 @@ SPACE: Space = {
 """Search space."""
 
 
-class Memory(NamedTuple):
-    """The memory of a multi-task policy."""
-
-    task: Int[Tensor, " B"]
-    """The id of the task, or that of the unknown task."""
-
-
-class Mtrl(nn.Module):
-    """The frozen agent; it does not adapt."""
+class Mtrl(Idle, nn.Module):
+    """The frozen agent; it does not adapt. Its memory is the id of the task, or that of the unknown task, ``[B]``."""
 
     def __init__(self, table: TaskTable[Any], card: Card) -> None:
         super().__init__()
@@ -118,22 +112,13 @@ class Mtrl(nn.Module):
         """The distributions of actions."""
         return self.table.net.actions
 
-    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Int[Tensor, " B"]:
         unknown = torch.full((len(rng),), self.table.known, device=rng.device)
-        return Memory(unknown if clues.task_id is None else clues.task_id)
+        return unknown if clues.task_id is None else clues.task_id
 
-    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        return memory
-
-    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        out = per_task.out(self.table.net, self.table.rows(memory.task), obs)
+    def act(self, memory: Int[Tensor, " B"], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        out = per_task.out(self.table.net, self.table.rows(memory), obs)
         return self.actions.decide(out, rng if explore else None, self.card.temperature)
-
-    def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
-        return memory
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
 
 
 class MtrlLearner(CheckpointedLearner):
@@ -187,11 +172,15 @@ class MtrlLearner(CheckpointedLearner):
             tasks,
             noise,
             config.episodes_per_task,
-            family.trial("train").horizon,
         )
-        advantage = episodes.with_advantages(
-            family.observation, gamma=config.gamma, lam=config.lam, baseline=config.baseline
-        ).advantage
+        advantage = episode_advantages(
+            episodes.reward,
+            spaces.features(episodes.obs, family.observation),
+            episodes.live,
+            gamma=config.gamma,
+            lam=config.lam,
+            baseline=config.baseline,
+        )
         return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
 
     def _losses(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -32,24 +33,20 @@ from bridge.config import Bounded, ReadIf, Width
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent
 from bridge.rng import Rows
-from bridge.tasks.base import Box, TaskFamily
-from bridge.training.learner import (
-    CheckpointedLearner,
-    mean_metrics,
-    seeded_init,
-    set_learning_rate,
-    trained_card,
-)
+from bridge.tasks.base import TaskFamily
+from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.training.learner import seeded_init, trained_card
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
+from rl_algos.off_policy import OffPolicyLearner
 from rl_algos.policies import Policy
-from rl_algos.replay import Replay, check_one_process
-from rl_algos.soft_actor_critic import SoftActorCritic, target_entropy
+from rl_algos.replay import Replay
+from rl_algos.soft_actor_critic import SoftActorCritic
 from rl_algos.task_table import Shared, TaskTable
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.transitions import Transitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +139,14 @@ class Losses(nn.Module):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
         """The losses of critics, actor and temperature, and the entropy: means over the transitions."""
         soft, no_condition = self.soft, batch.obs[..., :0]
-        alpha = soft.temperature()
-        target = soft.targets(batch, no_condition, next_noise, alpha, self.gamma)
+        target = soft.targets(batch, no_condition, next_noise, self.gamma)
         critic = soft.critic_loss(batch, no_condition, target).mean()
-        actor, entropy = soft.actor_loss(batch.obs, no_condition, noise, alpha)
+        value, entropy = soft.soft_value(soft.critic, batch.obs, no_condition, noise)
         temperature = soft.temperature_loss(entropy, self.entropy_target).mean()
-        return critic, actor.mean(), temperature, entropy.mean()
+        return critic, -value.mean(), temperature, entropy.mean()
 
 
-class MtrlSacLearner(CheckpointedLearner):
+class MtrlSacLearner(OffPolicyLearner):
     """Soft actor-critic on all tasks at once."""
 
     checkpointed = ("table", "optimizer", "replay")
@@ -160,7 +156,6 @@ class MtrlSacLearner(CheckpointedLearner):
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
         super().__init__(family, config, seed=seed, workers=workers)
-        check_one_process(self.workers, "Multi-task SAC")
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
@@ -175,12 +170,10 @@ class MtrlSacLearner(CheckpointedLearner):
                 heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
             ).to(device)
         self._follow(1.0)
-        entropy_target = target_entropy(
-            family.action, share=config.entropy_share, per_side=config.entropy_per_side
-        )
-        self.losses = Losses(self.table.net, config.gamma, entropy_target)
+        self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=config.lr)
+        self.optimizers = [self.optimizer]
         self.replay = Replay(
             family.observation,
             family.action,
@@ -191,17 +184,7 @@ class MtrlSacLearner(CheckpointedLearner):
         self.largest = torch.zeros(self.rings, device=device)
         """Size of the largest reward seen on each task."""
 
-    def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play the next tasks, then learn from all that were played so far."""
-        config = self.config
-        set_learning_rate(self.optimizer, config.lr * min(1.0, 2 * max(0.0, 1 - spent)))
-        episode_return = self._play()
-        self.updates += 1
-        steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        metrics = mean_metrics([self._learn() for _ in range(steps)])
-        return {"episode_return": episode_return} | metrics
-
-    def _play(self) -> float:
+    def _play(self) -> dict[str, float]:
         """Play and store some episodes of each of the next tasks; returns their mean return."""
         config, family = self.config, self.family
         first = self.updates * self.together
@@ -210,16 +193,14 @@ class MtrlSacLearner(CheckpointedLearner):
         noise = TrialNoise.of(f"train/mtrl_sac/{self.seed}", ring).at(self.updates)
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
-        count, horizon = config.episodes_per_task, family.trial("train").horizon
-        steps = per_task.play(self.table.net, own, family, tasks, noise, count, horizon)
-        rows, live = recorded(steps)
-        rows = Transitions(*(_by_task(part, self.together) for part in rows))
-        live = _by_task(live, self.together)
-        self.replay.add(ring, rows, live)
-        self.env_steps += int(live.sum())
-        size = torch.where(live, rows.reward.abs(), 0.0).amax(1)
+        count = config.episodes_per_task
+        steps = per_task.play(self.table.net, own, family, tasks, noise, count)
+        steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
+        self.replay.add(ring, Transitions.of(steps), steps.live)
+        self.env_steps += int(steps.live.sum())
+        size = torch.where(steps.live, steps.reward.abs(), 0.0).amax(1)
         self.largest[ring] = torch.maximum(self.largest[ring], size)
-        return rows.reward.sum().item() / (self.together * count)
+        return {"episode_return": steps.reward.sum().item() / (self.together * count)}
 
     def _learn(self) -> dict[str, float]:
         """One gradient step on transitions of some of the tasks that were played."""
@@ -231,7 +212,7 @@ class MtrlSacLearner(CheckpointedLearner):
         noise = noise[: len(ring)].at(self.grad_steps)
         batch = self._transitions(ring, noise.at("batch"))
         task = table.with_hidden(ring, noise.at("hidden").uniform(), config.hidden_ids)
-        draws = [self._action_noise(noise.at(name)) for name in ("next", "now")]
+        draws = [table.net.action_noise(noise.at(name), config.batch) for name in ("next", "now")]
         with self.workers.autocast():
             critic, actor, temperature, entropy = self._losses_of(task, batch, *draws)
         self.optimizer.zero_grad()
@@ -240,7 +221,7 @@ class MtrlSacLearner(CheckpointedLearner):
             ("actor.", actor),
             ("log_temperature", temperature),
         ):
-            self._backward(losses, table.named(name))
+            losses.mean().backward(inputs=table.named(name), retain_graph=True)
             table.clip_gradients(name, config.max_grad_norm)
         self.optimizer.step()
         self.grad_steps += 1
@@ -257,9 +238,7 @@ class MtrlSacLearner(CheckpointedLearner):
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """``Losses`` of each task, all in one call."""
         own = {f"soft.{name}": rows for name, rows in self.table.rows(task).items()}
-        return vmap(lambda own, *inputs: functional_call(self.losses, own, inputs))(
-            own, batch, next_noise, noise
-        )
+        return vmap(partial(functional_call, self.losses))(own, (batch, next_noise, noise))
 
     def _transitions(self, ring: Int[Tensor, " n"], noise: Rows) -> Transitions:
         """Transitions ``[n, b, ...]`` as features, with rewards divided by the largest of their task."""
@@ -267,15 +246,6 @@ class MtrlSacLearner(CheckpointedLearner):
         return rows.features(
             self.family.observation, self.family.action, self.largest[ring][:, None]
         )
-
-    def _action_noise(self, noise: Rows) -> Float[Tensor, "n b D"]:
-        """Standard normal noise from which continuous actions are made; D = 0 if actions are discrete."""
-        space = self.family.action
-        return noise.normal(self.config.batch, len(space.low) if isinstance(space, Box) else 0)
-
-    def _backward(self, losses: Float[Tensor, " n"], parameters: list[nn.Parameter]) -> None:
-        """Add the gradient of the tasks' mean loss to these parameters."""
-        losses.mean().backward(inputs=parameters, retain_graph=True)
 
     @torch.no_grad()
     def _follow(self, share: float) -> None:
@@ -297,8 +267,3 @@ class MtrlSacLearner(CheckpointedLearner):
         """Restore a ``state_dict``."""
         super().load_state_dict(state)
         self.largest.copy_(state["largest"])
-
-
-def _by_task(part: Tensor, tasks: int) -> Tensor:
-    """``[n * E, T, ...]`` to ``[n, E * T, ...]``."""
-    return part.unflatten(0, (tasks, -1)).flatten(1, 2)

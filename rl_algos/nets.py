@@ -70,7 +70,7 @@ class _GruUnroll(torch.autograd.Function):
         q, h = torch.empty_like(n), x.new_empty(steps + 1, rows, hidden)
         h[0] = state
         to_rz, to_q = weight_h[:gates].t(), weight_h[gates:].t()
-        each = _by_time(h[:-1], h[1:], rz, rz[..., :hidden], rz[..., hidden:], n, q)
+        each = _by_time(h[:-1], h[1:], rz, *rz.chunk(2, -1), n, q)
         for before, after, rz_t, r, z, n_t, q_t in each:
             torch.addmm(rz_t, before, to_rz, out=rz_t).sigmoid_()
             torch.addmm(bias_h[gates:], before, to_q, out=q_t)
@@ -84,13 +84,11 @@ class _GruUnroll(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, h, rz, n, q, weight_x, weight_h = ctx.saved_tensors
-        hidden = n.shape[-1]
-        gates = 2 * hidden
+        gates = 2 * n.shape[-1]
         # gradients of the arguments of the sigmoids and of tanh, and of q
         d_rz, d_n, d_q = torch.empty_like(rz), torch.empty_like(n), torch.empty_like(n)
-        d_r, d_z = d_rz[..., :hidden], d_rz[..., hidden:]
         each = _by_time(
-            grad, h[:-1], rz, rz[..., :hidden], rz[..., hidden:], n, q, d_rz, d_r, d_z, d_n, d_q
+            grad, h[:-1], rz, *rz.chunk(2, -1), n, q, d_rz, *d_rz.chunk(2, -1), d_n, d_q
         )
         d_h = torch.zeros_like(n[0])
         for grad_t, before, rz_t, r, z, n_t, q_t, d_rz_t, d_r_t, d_z_t, d_n_t, d_q_t in reversed(

@@ -46,7 +46,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bridge import spaces
 from bridge.config import Bounded, Width
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
@@ -54,21 +53,16 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import (
-    CheckpointedLearner,
-    mean_metrics,
-    seeded_init,
-    set_learning_rate,
-    trained_card,
-)
+from bridge.training.learner import seeded_init, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
+from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
+from rl_algos.off_policy import OffPolicyLearner
 from rl_algos.pearl_agent import Network, Pearl
 from rl_algos.posterior import Posterior
-from rl_algos.replay import Replay, check_one_process
-from rl_algos.soft_actor_critic import target_entropy
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.replay import Replay
+from rl_algos.transitions import Transitions
 
 _VARIANCE_SHARE = 0.01
 """Weight of the newest value in a running variance."""
@@ -158,7 +152,7 @@ SPACE: Space = {
 """Search space: neither the sizes of the networks nor the critics' reward, which make other methods."""
 
 
-class PearlLearner(CheckpointedLearner):
+class PearlLearner(OffPolicyLearner):
     """Soft actor-critic on replayed transitions, with an encoder of recent ones."""
 
     checkpointed = ("network", "replay", "recent")
@@ -168,7 +162,6 @@ class PearlLearner(CheckpointedLearner):
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
     ) -> None:
         super().__init__(family, config, seed=seed, workers=workers)
-        check_one_process(self.workers, "PEARL")
         if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
         whole, device = family.trial("train"), self.workers.device
@@ -203,23 +196,6 @@ class PearlLearner(CheckpointedLearner):
             for parameters in (critic_side, soft.actor.parameters(), [soft.log_temperature])
         ]
         """Of critics and encoder, of the actor, and of the temperature."""
-        self.entropy_target = target_entropy(
-            family.action, share=config.entropy_share, per_side=config.entropy_per_side
-        )
-
-    def update(self, spent: float = 0.0) -> Mapping[str, float]:
-        """Play the next tasks, then learn from all that were played so far."""
-        config = self.config
-        for optimizer in self.optimizers:
-            set_learning_rate(optimizer, config.lr * min(1.0, 2 * max(0.0, 1 - spent)))
-        returns = self._play()
-        steps = max(1, int(self.env_steps / config.steps_per_grad) - self.grad_steps)
-        rows = torch.arange(config.meta_batch, device=self.workers.device)
-        noise = Rows.of(f"learn/pearl/{self.seed}", rows)
-        met = min(self.tasks, (self.updates + 1) * self.together)
-        metrics = [self._learn(met, noise.at(self.grad_steps)) for _ in range(steps)]
-        self.updates += 1
-        return returns | mean_metrics(metrics)
 
     def agent(self) -> Pearl:
         """The agent as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -287,11 +263,11 @@ class PearlLearner(CheckpointedLearner):
             horizon=self.trial.horizon,
             visit=lambda _t, step: steps.append(step),
         )
-        dense = None
+        played, dense = stacked(steps), None
         if self.config.critic_reward == "dense":
             rewards = (family.dense_reward(tasks, step) for step in steps)
-            dense = [reward for reward in rewards if reward is not None]
-        rows, live = recorded(steps, dense)
+            dense = torch.stack([reward for reward in rewards if reward is not None], 1)
+        rows, live = Transitions.of(played, dense), played.live
         self.env_steps += int(live.sum())
         for largest, reward in (
             (network.largest, rows.reward),
@@ -307,14 +283,15 @@ class PearlLearner(CheckpointedLearner):
         return Rows.of(f"train/pearl/{self.seed}/tasks", turn).bits() & ((1 << 62) - 1)
 
     # --- learning ----------------------------------------------------------------------------------------------------
-    def _learn(self, met: int, noise: Rows) -> dict[str, float]:
-        """One step of every optimiser, on some of the first ``met`` tasks."""
+    def _learn(self) -> dict[str, float]:
+        """One step of every optimiser, on some of the tasks that were played."""
         config, soft = self.config, self.network.soft
         critic_side, actor, temperature = self.optimizers
-        noise = noise[: min(met, config.meta_batch)]
-        order = Rows.of(self.seed, torch.arange(met, device=noise.device))
-        order = order.at("order", self.grad_steps).uniform().argsort()
-        task = order[: len(noise)]
+        played = min(self.tasks, self.updates * self.together)
+        rows = torch.arange(played, device=self.workers.device)
+        order = Rows.of(self.seed, rows).at("order", self.grad_steps).uniform().argsort()
+        task = order[: config.meta_batch]
+        noise = Rows.of(f"learn/pearl/{self.seed}", rows[: len(task)]).at(self.grad_steps)
         batch = self._batch(task, noise.at("batch"))
         with self.workers.autocast():
             posterior = self._posteriors(task, noise.at("context"))
@@ -322,14 +299,15 @@ class PearlLearner(CheckpointedLearner):
             condition = z[:, :, None].expand(-1, -1, config.batch, -1)
             constant, alpha = condition.detach(), soft.temperature()
             next_noise, actor_noise = (
-                self._action_noise(noise.at(name)) for name in ("target", "actor")
+                soft.action_noise(noise.at(name), config.contexts, config.batch)
+                for name in ("target", "actor")
             )
-            target = soft.targets(batch, constant, next_noise, alpha, config.gamma)
+            target = soft.targets(batch, constant, next_noise, config.gamma)
             error = soft.critic_loss(batch, condition, target).mean() / self._variance(target)
             kl = posterior.divergence().mean()
             critic_norm = self._step(critic_side, error + config.kl_weight * kl)
-            loss, entropy = soft.actor_loss(batch.obs, constant, actor_noise, alpha)
-            actor_norm = self._step(actor, loss.mean())
+            value, entropy = soft.soft_value(soft.critic, batch.obs, constant, actor_noise)
+            actor_norm = self._step(actor, -value.mean())
             temperature_loss = soft.temperature_loss(entropy, self.entropy_target).mean()
             self._step(temperature, temperature_loss)
         soft.follow(config.target_share)
@@ -337,7 +315,7 @@ class PearlLearner(CheckpointedLearner):
         metrics = {
             "loss_critic": error,
             "kl": kl,
-            "value": -loss.mean(),
+            "value": value.mean(),
             "entropy": entropy.mean(),
             "temperature": alpha,
             "grad_norm": critic_norm + actor_norm,
@@ -356,19 +334,12 @@ class PearlLearner(CheckpointedLearner):
 
     def _posteriors(self, task: Int[Tensor, " n"], noise: Rows) -> Posterior:
         """Posteriors given beginnings, of any number of episodes, of a recent rollout of each task: ``[n, c, D]``."""
-        rollouts = ((self.updates + 1) * self.together - task - 1) // self.tasks + 1
+        rollouts = (self.updates * self.together - task - 1) // self.tasks + 1
         rollouts = rollouts.clamp(max=self.config.recent)
         ring = task * self.config.recent + (noise.at("time").uniform() * rollouts).to(torch.int64)
-        rows, _ = self.recent.first(ring)
+        rows = self.recent.first(ring)
         count = self.ends[ring].gather(1, noise.integers(self.ends.shape[1], self.config.contexts))
         return self.network.factors(rows).beginnings(count).posterior()
-
-    def _action_noise(self, noise: Rows) -> Float[Tensor, "n c b F"] | None:
-        """Standard normal noise from which continuous actions are made; None if actions are discrete."""
-        if self.network.soft.discrete:
-            return None
-        config = self.config
-        return noise.normal(config.contexts, config.batch, spaces.width(self.family.action))
 
     @torch.no_grad()
     def _variance(self, target: Float[Tensor, "n c b"]) -> Float[Tensor, ""]:
@@ -377,7 +348,7 @@ class PearlLearner(CheckpointedLearner):
         self.network.variance.lerp_(target.var(correction=0), share)
         return self.network.variance.clamp(min=_LEAST_VARIANCE)
 
-    def _step(self, optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
+    def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad()

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.transitions import stacked
 from rl_algos.posterior import Encoder, Sums
 from rl_algos.soft_actor_critic import SoftActorCritic
-from rl_algos.transitions import Transitions, recorded, scaled
+from rl_algos.transitions import Transitions, scaled
 
 
 class Memory(NamedTuple):
@@ -74,7 +76,7 @@ class Network(nn.Module):
         self.register_buffer("largest_judged", torch.zeros(()))
         self.register_buffer("variance", torch.zeros(()))
 
-    def factors(self, rows: Step | Transitions) -> Sums:
+    def factors(self, rows: Step | TrialBuffer | Transitions) -> Sums:
         """The factor of each transition."""
         seen = (spaces.features(obs, self.observation) for obs in (rows.obs, rows.next_obs))
         action = spaces.features(rows.action, self.action)
@@ -90,7 +92,7 @@ class Network(nn.Module):
         return self.soft.policy(spaces.features(obs, self.observation), z)
 
 
-class Pearl(nn.Module):
+class Pearl(Idle, nn.Module):
     """The frozen agent."""
 
     policy_modules: ClassVar[tuple[str, ...]] = ("soft.actor",)
@@ -120,11 +122,9 @@ class Pearl(nn.Module):
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
         """Add the factors of many steps, in one pass."""
-        rows, live = recorded(steps)
-        return memory._replace(sums=memory.sums.plus(self.network.factors(rows).total(live)))
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
+        played = stacked(steps)
+        factors = self.network.factors(played).total(played.live)
+        return memory._replace(sums=memory.sums.plus(factors))
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent of the last episode."""

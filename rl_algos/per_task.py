@@ -7,7 +7,8 @@ Shape letters: N tasks, E episodes of each, H steps, A distribution parameters.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,13 +16,13 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bridge import memory as tree
-from bridge import spaces
-from bridge.maths.baselines import Baseline, episode_advantages
+from bridge.idle import Idle
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, TaskFamily, Tasks
+from bridge.tasks.base import TaskFamily, Tasks
+from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.transitions import by_task, stacked
 from rl_algos.policies import MlpPolicy, Policy
 
@@ -52,29 +53,18 @@ class Episodes(NamedTuple):
     behaviour: Float[Tensor, "N E H"]
     """Log-probability of the action under the policy that took it, in nats."""
     advantage: Float[Tensor, "N E H"]
-    """Advantage of the action, in units of reward; 0 until it is computed (``with_advantages``)."""
+    """Advantage of the action, in units of reward; 0 until it is computed."""
 
-    def with_advantages(
-        self, observation: Discrete | Box, *, gamma: float, lam: float, baseline: Baseline
-    ) -> Episodes:
-        """The same episodes with generalised advantages.
-
-        Args:
-            observation: the space of observations.
-            gamma: discount a step, in [0, 1].
-            lam: trace of the generalised advantage, in [0, 1].
-            baseline: subtracted from returns.
-        """
-        features = spaces.features(self.obs, observation)
-        advantage = episode_advantages(
-            self.reward, features, self.live, gamma=gamma, lam=lam, baseline=baseline
-        )
-        return self._replace(advantage=advantage)
+    @classmethod
+    def of(cls, steps: TrialBuffer) -> Episodes:
+        """Recorded episodes; log-probabilities and advantages are not computed yet."""
+        zeros = torch.zeros_like(steps.reward)
+        return cls(steps.obs, steps.action, steps.reward, steps.live, zeros, zeros)
 
 
 def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E A"]:
     """Outputs of each task's policy on that task's observations ``[N, *E, ...]``."""
-    return vmap(lambda own, own_obs: functional_call(policy, own, (own_obs,)))(params, obs)
+    return vmap(partial(functional_call, policy))(params, (obs,))
 
 
 def log_prob_and_entropy(
@@ -95,12 +85,8 @@ def play(
     tasks: Tasks,
     noise: TrialNoise,
     episodes: int,
-    horizon: int,
-) -> list[Step]:
-    """The steps of ``episodes`` episodes on each task, all side by side: no episode waits for another.
-
-    Steps have N E rows; those of the same task stand one after another.
-    """
+) -> TrialBuffer:
+    """The steps of ``episodes`` episodes of training on each task, all side by side: no episode waits for another."""
     steps: list[Step] = []
     play_episode(
         _SideBySide(policy, params),
@@ -109,10 +95,10 @@ def play(
         (),
         noise.fork(episodes),
         episode=0,
-        horizon=horizon,
+        horizon=family.trial("train").horizon,
         visit=lambda _t, step: steps.append(step),
     )
-    return steps
+    return by_task(stacked(steps), len(tasks.index))
 
 
 @torch.no_grad()
@@ -123,17 +109,13 @@ def roll_out(
     tasks: Tasks,
     noise: TrialNoise,
     episodes: int,
-    horizon: int,
 ) -> Episodes:
-    """``play``, with steps by task and episode and the log-probabilities of their actions."""
-    steps = stacked(play(policy, params, family, tasks, noise, episodes, horizon))
-    steps = by_task(steps, len(tasks.index))
-    zeros = torch.zeros_like(steps.reward)
-    played = Episodes(steps.obs, steps.action, steps.reward, steps.live, zeros, zeros)
+    """``play``, with the log-probabilities of the actions."""
+    played = Episodes.of(play(policy, params, family, tasks, noise, episodes))
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 
-class _SideBySide:
+class _SideBySide(Idle):
     """Plays E episodes of each task at once, rows of the same task one after another; it has no memory."""
 
     card = Card(method="side_by_side")
@@ -145,15 +127,6 @@ class _SideBySide:
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> tuple[()]:
         return ()
 
-    def begin(self, memory: tuple[()], rng: Rows, *, episode: int) -> tuple[()]:
-        return memory
-
     def act(self, memory: tuple[()], obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         outputs = out(self.policy, self.params, obs.unflatten(0, (self.tasks, -1)))
         return self.policy.actions.decide(outputs.flatten(0, 1), rng)
-
-    def observe(self, memory: tuple[()], step: Step, carry: Any = None) -> tuple[()]:
-        return memory
-
-    def adapt(self, memory: tuple[()], rng: Rows, *, episode: int, last: bool) -> tuple[()]:
-        return memory

@@ -5,8 +5,6 @@ Shape letters: D observation features, A distribution parameters.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,25 +20,22 @@ class Policy(nn.Module):
 
 
 class MlpPolicy(Policy):
-    """A multilayer perceptron, small at the last layer so that play starts out random.
+    """A multilayer perceptron with two hidden layers, small at the last layer so that play starts out random.
 
     Distributions are Gaussian on boxes and categorical on finite sets, whose log-probabilities have simple second
     derivatives.
     """
 
-    def __init__(
-        self, observation: Discrete | Box, action: Discrete | Box, hidden: int, layers: int = 2
-    ) -> None:
+    def __init__(self, observation: Discrete | Box, action: Discrete | Box, hidden: int) -> None:
         super().__init__()
         self.observation, self.action = observation, action
         self.actions = spaces.actions(action, "clipped_gaussian")
-        widths = [spaces.width(observation), *[hidden] * layers]
-        body = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths)]
-        for layer in body:
+        first, second = nn.Linear(spaces.width(observation), hidden), nn.Linear(hidden, hidden)
+        for layer in (first, second):
             nn.init.orthogonal_(layer.weight, 5 / 3)  # the gain of tanh
             nn.init.zeros_(layer.bias)
-        self.body = nn.Sequential(*(module for layer in body for module in (layer, nn.Tanh())))
-        self.head = nn.Linear(widths[-1], self.actions.outputs)
+        self.body = nn.Sequential(first, nn.Tanh(), second, nn.Tanh())
+        self.head = nn.Linear(hidden, self.actions.outputs)
         nn.init.orthogonal_(self.head.weight, 0.01)
         nn.init.zeros_(self.head.bias)
 

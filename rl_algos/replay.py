@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bridge.errors import UserError
+from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
-from bridge.training.workers import Workers
+from bridge.test_time.trial_buffer import TrialBuffer
 from rl_algos.transitions import Transitions
 
 
@@ -32,23 +32,11 @@ class Replay:
         device: torch.device,
     ) -> None:
         self.capacity = capacity
-
-        def zeros(space: Discrete | Box) -> Tensor:
-            if isinstance(space, Discrete):
-                return torch.zeros(tasks, capacity, dtype=torch.int64, device=device)
-            return torch.zeros(tasks, capacity, len(space.low), device=device)
-
-        reward = torch.zeros(tasks, capacity, device=device)
-        self.rows = Transitions(
-            obs=zeros(observation),
-            action=zeros(action),
-            reward=reward,
-            next_obs=zeros(observation),
-            terminated=torch.zeros_like(reward, dtype=torch.bool),
-            critic_reward=reward.clone(),
-        )
         self.written = torch.zeros(tasks, dtype=torch.int64, device=device)
         """Number of transitions of each task written since it was cleared."""
+        empty = TrialBuffer.empty(observation, action, Trial(1, capacity), self.written)
+        rings = [part.squeeze(1) for part in empty[:5]]
+        self.rows = Transitions(*rings, critic_reward=torch.zeros(tasks, capacity, device=device))
 
     @property
     def size(self) -> Int[Tensor, " N"]:
@@ -91,15 +79,14 @@ class Replay:
             at[:, :good] = torch.where(rank[:, -1:] > 0, place, at[:, :good])
         return Transitions(*(ring[task[:, None], at] for ring in self.rows))
 
-    def first(self, task: Int[Tensor, " n"]) -> tuple[Transitions, Int[Tensor, " n"]]:
-        """The transitions ``[n, T, ...]`` of some tasks in the order of the ring, and their numbers.
+    def first(self, task: Int[Tensor, " n"]) -> Transitions:
+        """The transitions ``[n, T, ...]`` of some tasks in the order of the ring.
 
-        That is the order of writing as long as none was overwritten. T is the largest of the numbers (at least 1); what
-        follows a task's own transitions has no meaning.
+        That is the order of writing as long as none was overwritten. T is the largest ``size`` of these tasks (at least
+        1); what follows a task's own transitions has no meaning.
         """
-        size = self.size[task]
-        longest = max(1, int(size.max()))
-        return Transitions(*(ring[task, :longest] for ring in self.rows)), size
+        longest = max(1, int(self.size[task].max()))
+        return Transitions(*(ring[task, :longest] for ring in self.rows))
 
     def state_dict(self) -> dict[str, Any]:
         """All rings, and how much was written."""
@@ -110,16 +97,3 @@ class Replay:
         for ring, saved in zip(self.rows, state["rows"].values(), strict=True):
             ring.copy_(saved)
         self.written.copy_(state["written"])
-
-
-def check_one_process(workers: Workers, method: str) -> None:
-    """Refuse training in several processes: each would have a replay buffer of its own.
-
-    Raises:
-        UserError: there are several.
-    """
-    if workers.count > 1:
-        raise UserError(
-            f"{method} trains in one process, whose replay buffer its checkpoints hold; found {workers.count}. Use "
-            "--processes 1."
-        )

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from bridge import memory as tree
 from bridge import spaces
 from bridge.config import Bounded, Width
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -150,7 +151,7 @@ class Network(nn.Module):
         return self.policy(hidden, spaces.features(obs, self.observation))
 
 
-class Rl2(nn.Module):
+class Rl2(Idle, nn.Module):
     """The frozen agent."""
 
     policy_modules: ClassVar[tuple[str, ...]] = ("core", "policy")
@@ -166,9 +167,6 @@ class Rl2(nn.Module):
         state = torch.zeros(len(rng), self.network.core.state_size, device=rng.device)
         return Memory(state, spaces.nothing_yet(self.action, rng), zeros, torch.ones_like(zeros))
 
-    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        return memory
-
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         state = self._read(memory, obs)
         out = self.network.act(state, obs)
@@ -179,9 +177,6 @@ class Rl2(nn.Module):
         state = self._read(memory, step.obs) if carry is None else carry
         end = (step.terminated | step.truncated).to(step.reward.dtype)
         return tree.where(step.live, Memory(state, step.action, step.reward, end), memory)
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""

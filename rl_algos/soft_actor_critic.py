@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import spaces
+from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
 from rl_algos.transitions import Transitions
 
@@ -56,8 +57,7 @@ class Ensemble(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(count, 1, outputs)))
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "count *batch outputs"]:
-        flat = x.flatten(0, -2) if x.dim() > 2 else x.view(-1, x.shape[-1])
-        out = flat.expand(len(self.weights[0]), -1, -1)
+        out = x.reshape(-1, x.shape[-1]).expand(len(self.weights[0]), -1, -1)
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             out = torch.baddbmm(bias, out, weight)
@@ -93,6 +93,8 @@ class SoftActorCritic(nn.Module):
         super().__init__()
         self.actions = spaces.soft_actions(action)
         self.discrete = isinstance(action, Discrete)
+        self.noise_width = 0 if isinstance(action, Discrete) else len(action.low)
+        """D; 0 if actions are discrete."""
         inputs = spaces.width(observation) + condition
         between = (hidden,) * layers
         if self.discrete:
@@ -115,28 +117,30 @@ class SoftActorCritic(nn.Module):
         """alpha, without gradient."""
         return self.log_temperature.detach().exp()[0]
 
+    def action_noise(self, rng: Rows, *shape: int) -> Float[Tensor, "B *shape D"]:
+        """Standard normal noise from which continuous actions are made; D is 0 if actions are discrete."""
+        return rng.normal(*shape, self.noise_width)
+
     def soft_value(
         self,
         critic: Ensemble,
         obs: Float[Tensor, "*batch O"],
         condition: Float[Tensor, "*batch C"],
-        noise: Float[Tensor, "*batch D"] | None,
-        alpha: Float[Tensor, "*#batch"],
+        noise: Float[Tensor, "*batch D"],
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
         """E_a[min_i Q_i] + alpha H and the entropy H, both estimated by one sample if actions are continuous.
 
         The entropy is in nats; that of continuous actions is relative to the box [-1, 1]. Gradients flow into the
-        actor, the critic and the condition. ``noise``: standard normal; None if actions are discrete.
+        actor, the critic and the condition: step the actor's optimiser alone (``backward(inputs=...)``). ``noise`` is
+        ``action_noise``.
         """
-        out = self.policy(obs, condition)
+        out, alpha = self.policy(obs, condition), self.temperature()
         if isinstance(self.actions, spaces.Categorical):
             log_p = out.log_softmax(-1)
             p = log_p.exp()
             q = critic(torch.cat([obs, condition], -1)).amin(0)
             entropy = -(p * log_p).sum(-1)
             return (p * q).sum(-1) + alpha * entropy, entropy
-        if noise is None:
-            raise ValueError("Continuous actions need noise to be drawn from; found None.")
         action, log_p = self.actions.draw(out, noise)
         features = spaces.features(action, self.actions.space)
         q = critic(torch.cat([obs, condition, features], -1)).squeeze(-1).amin(0)
@@ -148,12 +152,11 @@ class SoftActorCritic(nn.Module):
         self,
         batch: Transitions,
         condition: Float[Tensor, "*batch C"],
-        noise: Float[Tensor, "*batch D"] | None,
-        alpha: Float[Tensor, "*#batch"],
+        noise: Float[Tensor, "*batch D"],
         gamma: float,
     ) -> Float[Tensor, "*batch"]:
         """y, the critics' targets."""
-        value, _ = self.soft_value(self.target, batch.next_obs, condition, noise, alpha)
+        value, _ = self.soft_value(self.target, batch.next_obs, condition, noise)
         return batch.critic_reward + gamma * (1 - batch.terminated) * value
 
     def critic_loss(
@@ -169,25 +172,14 @@ class SoftActorCritic(nn.Module):
             q = self.critic(torch.cat([batch.obs, condition, batch.action], -1)).squeeze(-1)
         return (q - target).square().sum(0)
 
-    def actor_loss(
-        self,
-        obs: Float[Tensor, "*batch O"],
-        condition: Float[Tensor, "*batch C"],
-        noise: Float[Tensor, "*batch D"] | None,
-        alpha: Float[Tensor, "*#batch"],
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        """The negative soft value, and the entropy without gradient.
-
-        Gradients reach the critics too: step the actor's optimiser alone (``backward(inputs=...)``).
-        """
-        value, entropy = self.soft_value(self.critic, obs, condition, noise, alpha)
-        return -value, entropy.detach()
-
     def temperature_loss(
         self, entropy: Float[Tensor, "*batch"], target: float
     ) -> Float[Tensor, "*batch"]:
-        """A loss that decreases the temperature if the entropy is above its target, and increases it if below."""
-        return self.log_temperature[0] * (entropy - target)
+        """A loss that decreases the temperature if the entropy is above its target, and increases it if below.
+
+        The entropy is a constant in it.
+        """
+        return self.log_temperature[0] * (entropy.detach() - target)
 
     @torch.no_grad()
     def follow(self, share: float) -> None:

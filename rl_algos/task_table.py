@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge.errors import UserError
+from bridge.maths.optimizers import along, clipping
 from bridge.tasks.base import TaskFamily
 from rl_algos.per_task import Parameters
 
@@ -109,7 +110,6 @@ class TaskTable(nn.Module, Generic[Net]):
             nn.utils.clip_grad_norm_(self.named(prefix), max_norm)
             return
         gradients = [table.grad for table in self.named(prefix) if table.grad is not None]
-        norm = torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
-        scale = (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        scale, _ = clipping(gradients, max_norm)
         for g in gradients:
-            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
+            g.mul_(along(g, scale))

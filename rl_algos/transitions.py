@@ -1,21 +1,16 @@
-"""Transitions as replay buffers hold them and as soft actor-critic reads them.
-
-Shape letters: n rows, T steps.
-"""
+"""Transitions as replay buffers hold them and as soft actor-critic reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from bridge import spaces
-from bridge.protocol import Step
 from bridge.tasks.base import Box, Discrete
-from bridge.transitions import stacked
+from bridge.test_time.trial_buffer import TrialBuffer
 
 
 class Transitions(NamedTuple):
@@ -30,6 +25,13 @@ class Transitions(NamedTuple):
     """True (as a feature: 1) if the MDP ended. False after a time-out, which does not end it."""
     critic_reward: Float[Tensor, "*batch"]
     """The reward that critics learn from."""
+
+    @classmethod
+    def of(
+        cls, steps: TrialBuffer, critic_reward: Float[Tensor, "*batch"] | None = None
+    ) -> Transitions:
+        """Recorded steps as transitions; ``critic_reward``: another reward for critics, None: the task's own."""
+        return cls(*steps[:5], steps.reward if critic_reward is None else critic_reward)
 
     def features(
         self, observation: Discrete | Box, action: Discrete | Box, largest: Tensor
@@ -49,20 +51,6 @@ class Transitions(NamedTuple):
             terminated=self.terminated.float(),
             critic_reward=scaled(self.critic_reward, largest),
         )
-
-
-def recorded(
-    steps: Sequence[Step], critic_reward: Sequence[Tensor] | None = None
-) -> tuple[Transitions, Bool[Tensor, "n T"]]:
-    """Played steps as transitions ``[n, T, ...]``, and True for those in which the row acted.
-
-    Args:
-        steps: T steps of n rows.
-        critic_reward: other rewards of these steps for critics; None: the task's own.
-    """
-    all_steps = stacked(steps)
-    rewards = [step.reward for step in steps] if critic_reward is None else list(critic_reward)
-    return Transitions(*all_steps[:5], torch.stack(rewards, 1)), all_steps.live
 
 
 def scaled(reward: Tensor, largest: Tensor) -> Tensor:

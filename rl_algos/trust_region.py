@@ -46,9 +46,17 @@ def trust_region_step(
 
     direction = conjugate_gradients(fisher, gradient, _ITERATIONS)
     length = (2 * max_kl / (direction @ fisher(direction)).clamp(min=1e-12)).sqrt()
-    return _line_search(
-        parameters, objective, length * direction, float(average(gain.detach())), max_kl, average
-    )
+    before, step, share = float(average(gain.detach())), length * direction, 1.0
+    with torch.no_grad():
+        start = parameters_to_vector(parameters)
+        for _ in range(_BACKTRACKS):
+            vector_to_parameters(start + share * step, parameters)
+            gain, kl = (float(average(value)) for value in objective())
+            if gain > before and kl <= max_kl:
+                return share
+            share /= 2
+        vector_to_parameters(start, parameters)
+    return 0.0
 
 
 def conjugate_gradients(
@@ -68,27 +76,6 @@ def conjugate_gradients(
         before, norm = norm, residual @ residual
         along = residual + norm / before * along
     return x
-
-
-@torch.no_grad()
-def _line_search(
-    parameters: Sequence[nn.Parameter],
-    objective: Callable[[], tuple[Tensor, Tensor]],
-    step: Float[Tensor, " P"],
-    before: float,
-    max_kl: float,
-    average: Callable[[Tensor], Tensor],
-) -> float:
-    """Take the largest share 1, 1/2, ... of ``step`` with a surrogate above ``before`` and a divergence in bounds."""
-    start, share = parameters_to_vector(parameters), 1.0
-    for _ in range(_BACKTRACKS):
-        vector_to_parameters(start + share * step, parameters)
-        gain, kl = (float(average(value)) for value in objective())
-        if gain > before and kl <= max_kl:
-            return share
-        share /= 2
-    vector_to_parameters(start, parameters)
-    return 0.0
 
 
 def _flat(tensors: Sequence[Tensor]) -> Float[Tensor, " P"]:

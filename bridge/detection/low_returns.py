@@ -27,7 +27,7 @@ Detector = Callable[[TrialBuffer, int], Bool[Tensor, " B"]]
 
 @torch.no_grad()
 def return_quantile(
-    agent: Agent, family: TaskFamily, *, quantile: float, trials: int, seed: int = 0
+    agent: Agent, family: TaskFamily, *, quantile: float, trials: int
 ) -> Float[Tensor, " K"]:
     """The quantile of the mean return of the first 1, 2, ..., K episodes, over trials of ``id_val``.
 
@@ -36,10 +36,9 @@ def return_quantile(
         family: the family that it was trained on.
         quantile: in [0, 1].
         trials: number of trials; their environment steps come on top of training.
-        seed: seed of tasks' noise and of play.
     """
     trial, ids = family.trial("id_val"), torch.arange(trials)
-    noise, tasks = TrialNoise.of(f"switch/{seed}", ids), family.sample("id_val", ids)
+    noise, tasks = TrialNoise.of("switch/0", ids), family.sample("id_val", ids)
     memory = agent.start(Clues(), trial, noise.agent.at("start"))
     episodes = play_trial(agent, family, tasks, memory, noise, trial)
     returns = torch.stack([totals.reward for _, _, totals in episodes], 1)

@@ -36,7 +36,7 @@ def episode_advantages(
     lam: float,
     baseline: Baseline,
 ) -> Steps:
-    """Generalised advantages of each episode (Schulman et al. 2016, equation 16); 0 for steps that are not live.
+    """Generalised advantages of each episode (Schulman et al. 2016, equation 16), in units of reward; 0 if not live.
 
     Args:
         reward: reward of each step; 0 if the step is not live.

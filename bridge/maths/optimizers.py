@@ -52,12 +52,12 @@ def adam(
         lr: learning rate, about the distance that each weight moves.
         max_norm: each row's gradient is first scaled down to this Euclidean norm.
     """
-    scale, taken = _clipped(gradients, max_norm)
+    scale, taken = clipping(gradients, max_norm)
     steps = moments.steps + taken
 
     def stepped(p: Tensor, g: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        count = _along(g, steps.clamp(min=1)).to(g.dtype)
-        g = g * _along(g, scale)
+        count = along(g, steps.clamp(min=1)).to(g.dtype)
+        g = g * along(g, scale)
         m = torch.lerp(m, g, 1 - _DECAY[0])
         v = torch.addcmul(_DECAY[1] * v, g, g, value=1 - _DECAY[1])
         spread = (v / (1 - _DECAY[1] ** count)).sqrt_().add_(_EPSILON)
@@ -85,24 +85,29 @@ def sgd(
         weights, gradients, max_norm: as for ``adam``.
         lr: learning rate.
     """
-    scale, taken = _clipped(gradients, max_norm)
+    scale, taken = clipping(gradients, max_norm)
     leaves, structure = optree.tree_flatten(weights)
     moved = [
-        p - lr * _along(g, scale) * torch.where(_along(g, taken), g, 0.0)
+        p - lr * along(g, scale) * torch.where(along(g, taken), g, 0.0)
         for p, g in zip(leaves, gradients, strict=True)
     ]
     return optree.tree_unflatten(structure, moved), taken
 
 
-def _along(g: Tensor, row: Tensor) -> Tensor:
+def along(g: Tensor, row: Tensor) -> Tensor:
     """Numbers ``[N]`` in a shape that broadcasts against ``g``."""
     return row.view(-1, *[1] * (g.dim() - 1))
 
 
-def _clipped(
+def clipping(
     gradients: Sequence[Tensor], max_norm: float
 ) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
-    """The factor that clips each row's gradient, and True if that gradient is finite."""
-    norm = torch.stack([g.detach().square().flatten(1).sum(1) for g in gradients]).sum(0).sqrt()
+    """The factor that scales each row's gradient down to ``max_norm``, and True if that gradient is finite."""
+    norm = norms(gradients)
     taken = norm.isfinite()
     return torch.where(taken, (max_norm / norm.clamp(min=1e-12)).clamp(max=1.0), 0.0), taken
+
+
+def norms(tensors: Sequence[Tensor]) -> Float[Tensor, " N"]:
+    """The Euclidean norm of each row over all tensors; a constant for gradients."""
+    return torch.stack([x.detach().square().flatten(1).sum(1) for x in tensors]).sum(0).sqrt()

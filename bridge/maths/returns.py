@@ -1,7 +1,7 @@
 """Advantages over whole trials: returns run across the ends of the episodes inside a trial.
 
 If episodes can end early, trials differ in length. Then T is that of the longest trial, the others are padded at their
-end, and ``live`` is False in padding (None: no padding).
+end, and ``live`` is False in padding.
 
 Shape letters: T steps of a trial (K episodes of at most H steps, one after another), B trials, S most steps of a trial.
 """
@@ -67,13 +67,12 @@ class ReturnScale(nn.Module):
     def update(
         self,
         reward: Steps,
-        live: Bool[Tensor, "T B"] | None = None,
+        live: Bool[Tensor, "T B"],
         *,
         gamma: float,
         average: Callable[[Tensor], Tensor] = lambda mine: mine,
     ) -> None:
         """Update the statistics with the rewards of more trials; ``average`` is the mean over parallel processes."""
-        live = torch.ones_like(reward, dtype=torch.bool) if live is None else live
         returns = trial_advantages(reward, torch.zeros_like(reward), gamma=gamma, lam=1.0)
         trials = average(self._by_step(live.float()))
         self.updates += trials > 0

@@ -35,12 +35,13 @@ from bridge import memory as tree
 from bridge import spaces
 from bridge.errors import ContractError, UserError
 from bridge.evaluation.footprint import gradient_step_bytes
+from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.optimizers import Moments, adam, no_moments, sgd
 from bridge.play import absorbed, show
 from bridge.protocol import Agent, Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.test_time.contract import Stepping, Tunable
-from bridge.test_time.objective import advantages, by_trial, mean_gain
+from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps, Signal
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.test_time.weights import Own, PerTrialWeights, TrialWeights
@@ -58,8 +59,6 @@ class Memory(NamedTuple):
     buffer: TrialBuffer
     clues: Clues
     episode: Int[Tensor, " B"]
-    time: Int[Tensor, " B"]
-    """Number of the episode's next step."""
     grad_steps: Int[Tensor, " B"]
     refused: Int[Tensor, " B"]
 
@@ -126,7 +125,6 @@ class FineTuned(nn.Module):
             buffer=TrialBuffer.empty(self.agent.observation, self.agent.action, trial, zeros),
             clues=clues,
             episode=zeros,
-            time=zeros.clone(),
             grad_steps=zeros.clone(),
             refused=zeros.clone(),
         )
@@ -140,8 +138,7 @@ class FineTuned(nn.Module):
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         with self._on(memory.own):
             inner = self.agent.begin(memory.agent, rng, episode=episode)
-        number = torch.full_like(memory.episode, episode)
-        return memory._replace(agent=inner, episode=number, time=torch.zeros_like(memory.time))
+        return memory._replace(agent=inner, episode=torch.full_like(memory.episode, episode))
 
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         with self._on(memory.own):
@@ -150,13 +147,16 @@ class FineTuned(nn.Module):
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         with self._on(memory.own):
             inner = self.agent.observe(memory.agent, step, carry)
-        return self._recorded(memory, [step])._replace(agent=inner)
+        memory.buffer.record(step, memory.episode)
+        return memory._replace(agent=inner)
 
     def absorb(self, memory: Memory, steps: list[Step]) -> Memory:
         """The memory after steps of one episode that the agent observes instead of playing."""
         with self._on(memory.own):
             inner = absorbed(self.agent, memory.agent, steps)
-        return self._recorded(memory, steps)._replace(agent=inner)
+        for step in steps:
+            memory.buffer.record(step, memory.episode)
+        return memory._replace(agent=inner)
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
         """Take ``inner_steps`` gradient steps if they are due, then read the trial again with the new weights."""
@@ -168,7 +168,7 @@ class FineTuned(nn.Module):
             due |= (episode + 1) % self.config.interval(memory.buffer.trial) == 0
         if not due or not self.config.inner_steps:
             return memory
-        rows = torch.arange(len(memory.time), device=memory.time.device)
+        rows = torch.arange(len(memory.episode), device=memory.episode.device)
         if self.rows_to_adapt is not None:
             rows = rows[self.rows_to_adapt(memory.buffer, episode)]
         if not len(rows):
@@ -182,8 +182,8 @@ class FineTuned(nn.Module):
 
     def adapt_bytes(self, trial: Trial) -> int:
         """Most bytes that a row needs in ``adapt``: a gradient step on a whole trial, which is then read again."""
-        config = dataclasses.replace(self.config, inner_steps=1)
-        one_step = FineTuned(self.agent, self.trial_weights, config, self.card, self.signal)
+        one_step = self.with_steps(1)
+        one_step.rows_to_adapt = None
         device = next(self.agent.network.parameters()).device
         return gradient_step_bytes(one_step, trial, device, lambda memory: memory.buffer.live)
 
@@ -196,14 +196,15 @@ class FineTuned(nn.Module):
         if self.signal == "demos":
             return buffer.live.to(buffer.reward.dtype)
         config = self.config
-        advantage = advantages(
-            buffer,
-            self.agent.observation,
+        advantage = episode_advantages(
+            buffer.reward,
+            spaces.features(buffer.obs, self.agent.observation),
+            buffer.live,
             gamma=config.inner_gamma,
             lam=config.inner_lam,
             baseline=config.inner_baseline,
         )
-        return by_trial(advantage, buffer)
+        return standardised(advantage, buffer.live, (1, 2))
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """Gradient steps taken and refused in each trial so far."""
@@ -212,15 +213,6 @@ class FineTuned(nn.Module):
     def _on(self, own: Own) -> Any:
         """A context in which the network has each trial's own weights."""
         return self.trial_weights.on(self.agent.network, own)
-
-    def _recorded(self, memory: Memory, steps: list[Step]) -> Memory:
-        """The memory with more steps of the current episode in its buffer."""
-        time = memory.time
-        for step in steps:
-            live = step.acted
-            memory.buffer.record(step, memory.episode, time, live)
-            time = time + live.long()
-        return memory._replace(time=time)
 
     def _take_steps(
         self,

@@ -33,7 +33,7 @@ class CarriedOver:
 
     def __init__(self, agent: FineTuned, family: TaskFamily, plan: Plan) -> None:
         self.explorer, self.agent = agent, agent.with_steps(0)
-        self.family, self.plan, self.card = family, plan, agent.card
+        self.family, self.plan = family, plan
 
     @property
     def card(self) -> Card:

@@ -9,13 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bridge import spaces
 from bridge.errors import UserError
-from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.protocol import Trial
-from bridge.tasks.base import Box, Discrete
-from bridge.test_time.trial_buffer import TrialBuffer
 
 
 def episodes_apart(episodes: int, trial: Trial, key: str) -> int:
@@ -33,34 +29,6 @@ def episodes_apart(episodes: int, trial: Trial, key: str) -> int:
     if count * trial.horizon < 2:
         raise UserError(f"A gradient step needs two or more environment steps. Raise {key}.")
     return count
-
-
-def advantages(
-    buffer: TrialBuffer,
-    observation: Discrete | Box,
-    *,
-    gamma: float,
-    lam: float,
-    baseline: Baseline,
-) -> Float[Tensor, "B E H"]:
-    """Generalised advantages in units of reward; 0 at empty places.
-
-    Args:
-        buffer: episodes on one task a row.
-        observation: the space of observations.
-        gamma: discount a step, in [0, 1].
-        lam: trace of the generalised advantage, in [0, 1].
-        baseline: the baseline of returns.
-    """
-    features = spaces.features(buffer.obs, observation)
-    return episode_advantages(
-        buffer.reward, features, buffer.live, gamma=gamma, lam=lam, baseline=baseline
-    )
-
-
-def by_trial(advantage: Float[Tensor, "B E H"], buffer: TrialBuffer) -> Float[Tensor, "B E H"]:
-    """Advantages standardised in each trial: mean 0, standard deviation 1."""
-    return standardised(advantage, buffer.live, (1, 2))
 
 
 def mean_gain(

@@ -57,19 +57,19 @@ class TrialBuffer(NamedTuple):
         """Episodes and steps for which there are places."""
         return Trial(*self.live.shape[1:])
 
-    def record(
-        self,
-        step: Step,
-        episode: Int[Tensor, " B"],
-        time: Int[Tensor, " B"],
-        live: Bool[Tensor, " B"],
-    ) -> None:
-        """Write a step of every ``live`` row at its episode and time, in place."""
-        row = live.nonzero().squeeze(-1)
-        place = (row, episode[row], time[row])
+    def record(self, step: Step, episode: Int[Tensor, " B"]) -> None:
+        """Add a step of every row that acted to the row's episode, in place."""
+        row = step.acted.nonzero().squeeze(-1)
+        time = self.live[row, episode[row]].sum(-1)
+        place = (row, episode[row], time)
         for recorded, new in zip(self[:-1], step[:6], strict=True):
             recorded[place] = new[row].to(recorded.dtype)
         self.live[place] = True
+
+    def clear(self, episode: int | slice = slice(None)) -> None:
+        """Empty the places of an episode, or of all, in place."""
+        for part in (self.reward, self.terminated, self.truncated, self.live):
+            part[:, episode] = 0
 
     def first(self, episodes: int) -> TrialBuffer:
         """The buffer of the first ``episodes`` episodes, without places for more."""
@@ -80,13 +80,9 @@ class TrialBuffer(NamedTuple):
         longest = int(self.live[:, episode].any(0).sum())
         return [Step(*(part[:, episode, t] for part in self)) for t in range(longest)]
 
-    def order(self) -> Int[Tensor, "B T"]:
-        """The places, of E H, of each row's live steps in their order; then empty places."""
-        return live_first(self.live.flatten(1))
-
     def packed(self) -> TrialBuffer:
         """The same steps as ``[B, T, ...]``, the live ones of each row first."""
-        order = self.order()
+        order = live_first(self.live.flatten(1))
         row = torch.arange(len(order), device=order.device)[:, None]
         return TrialBuffer(*(part.flatten(1, 2)[row, order] for part in self))
 

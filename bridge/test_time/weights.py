@@ -59,18 +59,16 @@ class PerTrialWeights:
         Raises:
             UserError: no module has such a name.
         """
-        holders = dict(_holders(network))
+        holders, chosen = dict(_holders(network)), {}
         for prefix in self.prefixes:
-            if not any(_under(name, prefix) for name in holders):
+            under = {name: module for name, module in holders.items() if _under(name, prefix)}
+            if not under:
                 names = sorted({name.split(".")[0] for name in holders})
                 raise UserError(
                     f"There is no module {prefix!r} to tune in this network. There are: {', '.join(names)}."
                 )
-        return {
-            name: module
-            for name, module in holders.items()
-            if any(_under(name, prefix) for prefix in self.prefixes)
-        }
+            chosen |= under
+        return chosen
 
     def new(self, network: nn.Module, rng: Rows) -> dict[str, Tensor]:
         """A copy of the weights for each row."""

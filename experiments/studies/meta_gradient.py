@@ -129,7 +129,7 @@ class ExactMdp:
             tasks = self.family.sample("train", torch.zeros_like(rows))
             frozen = {name: p.detach() for name, p in params.items()}
             played = per_task.roll_out(
-                self.inner.policy, frozen, self.family, tasks, noise, episodes, HORIZON
+                self.inner.policy, frozen, self.family, tasks, noise, episodes
             )
             judged = self.inner.with_advantages(played._replace(reward=played.reward.double()))
             after, _ = self.inner.step(params, judged, estimator)

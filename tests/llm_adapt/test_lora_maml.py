@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
+from bridge.maths.baselines import episode_advantages
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from bridge.test_time.objective import advantages
 from bridge.test_time.trial_buffer import TrialBuffer
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.lora_maml import Config, LoraMamlLearner, Stage
@@ -157,7 +158,14 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
         TrialBuffer(*(part[:, :2].clone() for part in memory.buffer)),
     )
     after = agent.adapt(memory, noise.agent, episode=1, last=False).own
-    advantage = advantages(buffer, family.observation, gamma=0.99, lam=0.9, baseline="linear")
+    advantage = episode_advantages(
+        buffer.reward,
+        spaces.features(buffer.obs, family.observation),
+        buffer.live,
+        gamma=0.99,
+        lam=0.9,
+        baseline="linear",
+    )
     stage = Stage(buffer, made._log_prob_and_entropy(before, buffer)[0].detach(), advantage)
     in_training = made._adapted(before, stage)
     moved = 0.0

@@ -359,7 +359,7 @@ def test_a_step_before_scoring_does_not_see_episodes_that_were_used():
     """Four episodes in two steps, then a fifth: with what came before it changed, its step is the same."""
     who = agent(Corridor(half=1), episodes_per_step=2)
     memory, _ = played(who, 5)
-    kept = memory.episodes
+    kept = memory.buffer
     other = kept._replace(
         reward=torch.cat([kept.reward[:, :1], kept.reward[:, 1:] + 7 * kept.live[:, 1:]], 1)
     )
@@ -367,7 +367,8 @@ def test_a_step_before_scoring_does_not_see_episodes_that_were_used():
     assert kept.live[:, 0].any()
     assert not kept.live[:, 1].any()
     one, two = (
-        who.adapt(m, rng, episode=4, last=True) for m in (memory, memory._replace(episodes=other))
+        who.adapt(tree.fork(m), rng, episode=4, last=True)
+        for m in (memory, memory._replace(buffer=other))
     )
     for name, p in one.params.items():
         assert torch.equal(p, two.params[name])
@@ -440,7 +441,7 @@ def test_a_memory_keeps_no_more_episodes_than_a_step_or_a_trial_has():
     for asked, kept in ((2, 2), (50, 6)):
         who = agent(Corridor(half=1), episodes_per_step=asked)
         memory = who.start(Clues(), Trial(6, 4), Rows.of(0, torch.arange(3)))
-        assert memory.episodes.live.shape == (3, kept, 4)
+        assert memory.buffer.live.shape == (3, kept, 4)
 
 
 def test_an_episode_takes_the_place_of_an_older_one_whole():
@@ -448,12 +449,12 @@ def test_an_episode_takes_the_place_of_an_older_one_whole():
     who, rng = agent(Corridor(half=1), episodes_per_step=2), Rows.of(0, torch.arange(3))
     memory, _ = played(who, 2, adapt=False)
     used = who.adapt(tree.fork(memory), rng, episode=1, last=False)
-    assert not used.episodes.live.any()
-    assert not used.episodes.reward.any()
-    assert memory.episodes.reward[:, 1].any()
+    assert not used.buffer.live.any()
+    assert not used.buffer.reward.any()
+    assert memory.buffer.reward[:, 1].any()
     memory = who.begin(memory, rng, episode=3)
-    assert memory.episodes.live.any(2).tolist() == [[True, False]] * 3
-    assert not memory.episodes.reward[:, 1].any()
+    assert memory.buffer.live.any(2).tolist() == [[True, False]] * 3
+    assert not memory.buffer.reward[:, 1].any()
 
 
 @pytest.mark.parametrize("space", [MOVES, SQUARE], ids=["discrete", "continuous"])

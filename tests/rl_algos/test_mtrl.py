@@ -86,7 +86,7 @@ def test_it_is_told_the_id_on_known_tasks_and_plays_an_unknown_one_elsewhere():
     for split, expected in (("train", [0, 1, 2, 0, 1]), ("id", [3] * 5)):
         tasks = made.family.sample(split, torch.arange(5))
         told = play.clues(agent, made.family, split, tasks)
-        assert agent.start(told, made.family.trial(split), rng).task.tolist() == expected
+        assert agent.start(told, made.family.trial(split), rng).tolist() == expected
 
 
 def test_a_one_hot_id_is_a_bias_of_the_first_layer():
@@ -101,7 +101,7 @@ def test_a_one_hot_id_is_a_bias_of_the_first_layer():
     wide = torch.nn.Linear(10 + 4, 8, bias=False)
     wide.weight.data = torch.cat([policy.body[0].weight, table.T], 1)
     one_hot = torch.nn.functional.one_hot
-    x = wide(torch.cat([one_hot(obs, 10), one_hot(memory.task, 4)], -1).float())
+    x = wide(torch.cat([one_hot(obs, 10), one_hot(memory, 4)], -1).float())
     for layer in list(policy.body)[1:]:
         x = layer(x)
     torch.testing.assert_close(found, policy.head(x), atol=1e-5, rtol=0)

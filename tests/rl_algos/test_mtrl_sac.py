@@ -98,7 +98,7 @@ def test_stored_episodes_follow_one_another():
     """Within an episode each transition starts where the one before ended."""
     made = learner()
     made._play()
-    rows, _ = made.replay.first(torch.tensor([1]))
+    rows = made.replay.first(torch.tensor([1]))
     obs, after = rows.obs[0].view(2, 15, 2), rows.next_obs[0].view(2, 15, 2)
     assert torch.equal(obs[:, 1:], after[:, :-1])
     assert torch.equal(obs[0, 0], obs[1, 0])
@@ -191,14 +191,14 @@ def test_the_largest_size_of_a_reward_is_remembered_for_each_task():
         made._play()
         made.updates += 1
     for task in range(3):
-        rows, size = made.replay.first(torch.tensor([task]))
+        rows, size = made.replay.first(torch.tensor([task])), made.replay.size[torch.tensor([task])]
         torch.testing.assert_close(made.largest[task], rows.reward[0, : int(size)].abs().max())
 
 
 def test_a_time_out_is_no_end():
     made = learner()
     made._play()
-    rows, size = made.replay.first(torch.arange(2))
+    rows, size = made.replay.first(torch.arange(2)), made.replay.size[torch.arange(2)]
     assert size.tolist() == [30, 30]
     assert not rows.terminated.any()
 

@@ -33,9 +33,7 @@ def three_of(policy: MlpPolicy) -> per_task.Parameters:
 
 def some(family, policy, params, *, episodes: int = 4) -> per_task.Episodes:
     tasks, noise = family.sample("train", torch.arange(3)), TrialNoise.of(0, torch.arange(3))
-    return per_task.roll_out(
-        policy, params, family, tasks, noise, episodes, family.trial("train").horizon
-    )
+    return per_task.roll_out(policy, params, family, tasks, noise, episodes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,8 +6,9 @@ import torch
 from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
+from bridge.transitions import stacked
 from rl_algos.replay import Replay
-from rl_algos.transitions import Transitions, recorded
+from rl_algos.transitions import Transitions
 
 DEVICE = torch.device("cpu")
 
@@ -32,7 +33,8 @@ def step(reward, *, live=None, terminated=None, truncated=None) -> Step:
 
 
 def add(replay: Replay, task: list[int], steps: list[Step]) -> None:
-    replay.add(torch.tensor(task), *recorded(steps))
+    played = stacked(steps)
+    replay.add(torch.tensor(task), Transitions.of(played), played.live)
 
 
 def held(replay: Replay, task: int) -> list[float]:
@@ -120,7 +122,7 @@ def test_the_first_transitions_are_those_written_since_the_task_was_cleared():
     add(replay, [0, 1], [step([i, 10 + i]) for i in range(5)])
     replay.clear(torch.tensor([1]))
     add(replay, [1], [step([20]), step([21]), step([22])])
-    rows, size = replay.first(torch.tensor([1, 0, 2]))
+    rows, size = replay.first(torch.tensor([1, 0, 2])), replay.size[torch.tensor([1, 0, 2])]
     assert size.tolist() == [3, 5, 0]
     assert rows.reward.shape == (3, 5)
     assert rows.reward[0, :3].tolist() == [20, 21, 22]
@@ -142,11 +144,11 @@ def test_a_restored_ring_is_the_ring():
 
 
 def test_critics_may_be_paid_otherwise():
-    steps = [step([1, 2])]
-    rows, _ = recorded(steps, [torch.tensor([-1.0, -2.0])])
+    steps = stacked([step([1, 2])])
+    rows = Transitions.of(steps, torch.tensor([[-1.0], [-2.0]]))
     assert rows.reward.tolist() == [[1], [2]]
     assert rows.critic_reward.tolist() == [[-1], [-2]]
-    assert torch.equal(recorded(steps)[0].critic_reward, rows.reward)
+    assert torch.equal(Transitions.of(steps).critic_reward, rows.reward)
 
 
 def test_no_place_is_written_twice_in_one_call():
@@ -179,5 +181,5 @@ def test_the_first_transitions_are_as_many_as_the_fullest_of_the_asked_has():
     replay = ring()
     add(replay, [0, 1], [step([i, i], live=[True, i < 2]) for i in range(4)])
     for task, longest in (([0, 1], 4), ([1, 2], 2), ([2], 1)):
-        rows, _ = replay.first(torch.tensor(task))
+        rows = replay.first(torch.tensor(task))
         assert rows.reward.shape == (len(task), longest)

@@ -47,9 +47,10 @@ def test_an_ensemble_is_its_members():
 
 @torch.no_grad()
 def test_discrete_soft_value_is_the_sum_over_actions():
-    soft, (obs, condition) = made(), inputs()
-    alpha = torch.tensor(0.3)
-    value, entropy = soft.soft_value(soft.critic, obs, condition, None, alpha)
+    soft, (obs, condition) = made(temperature=0.3), inputs()
+    noise = soft.action_noise(Rows.of(1, torch.arange(6)))
+    assert noise.shape == (6, 0)
+    value, entropy = soft.soft_value(soft.critic, obs, condition, noise)
     p = soft.policy(obs, condition).softmax(-1)
     for i in range(len(obs)):
         q = soft.critic(torch.cat([obs[i : i + 1], condition[i : i + 1]], -1))[:, 0]
@@ -61,10 +62,11 @@ def test_discrete_soft_value_is_the_sum_over_actions():
 def test_continuous_soft_value_is_the_least_critic_and_an_unbiased_entropy():
     soft, (obs, condition) = made(BOX), inputs(1)
     n = 20_000
-    noise = Rows.of(1, torch.arange(n)).normal(2)
+    noise = soft.action_noise(Rows.of(1, torch.arange(n)))
+    assert torch.equal(noise, Rows.of(1, torch.arange(n)).normal(2))
     obs, condition = obs.expand(n, -1), condition.expand(n, -1)
-    zero = torch.zeros(())
-    value, entropy = soft.soft_value(soft.critic, obs, condition, noise, zero)
+    soft.log_temperature.data.fill_(-math.inf)
+    value, entropy = soft.soft_value(soft.critic, obs, condition, noise)
     out = soft.policy(obs, condition)
     action = soft.actions.draw(out, noise)[0]
     low, high = torch.tensor(BOX.low), torch.tensor(BOX.high)
@@ -76,20 +78,21 @@ def test_continuous_soft_value_is_the_least_critic_and_an_unbiased_entropy():
         soft.actions.log_prob_and_entropy(out, action)[1][0] - math.log(0.2) - math.log(4.0)
     )  # relative to [-1, 1]
     assert (entropy.mean() - exact).abs() < 4 * entropy.std() / n**0.5
-    paid, _ = soft.soft_value(soft.critic, obs, condition, noise, torch.tensor(0.5))
+    soft.log_temperature.data.fill_(math.log(0.5))
+    paid, _ = soft.soft_value(soft.critic, obs, condition, noise)
     torch.testing.assert_close(paid, value + 0.5 * entropy)
 
 
 @pytest.mark.parametrize("action", [Discrete(3), BOX])
 def test_terminations_cut_and_time_outs_do_not(action):
     """A time-out is a transition that did not terminate: its target holds the target critics' value of what follows."""
-    soft, (obs, condition) = made(action), inputs(2)
-    noise = None if isinstance(action, Discrete) else Rows.of(1, torch.arange(2)).normal(2)
-    alpha, reward = torch.tensor(0.2), torch.tensor([1.0, 2.0])
+    soft, (obs, condition) = made(action, temperature=0.2), inputs(2)
+    noise = soft.action_noise(Rows.of(1, torch.arange(2)))
+    reward = torch.tensor([1.0, 2.0])
     end, own_reward = torch.tensor([0.0, 1.0]), torch.full((2,), 100.0)  # critics ignore this one
     batch = Transitions(obs, torch.zeros(2, 3), own_reward, obs.flip(0), end, reward)
-    target = soft.targets(batch, condition, noise, alpha, 0.9)
-    value, _ = soft.soft_value(soft.target, obs.flip(0), condition, noise, alpha)
+    target = soft.targets(batch, condition, noise, 0.9)
+    value, _ = soft.soft_value(soft.target, obs.flip(0), condition, noise)
     torch.testing.assert_close(target, torch.stack([1 + 0.9 * value[0], reward[1]]).detach())
     assert not target.requires_grad
 
@@ -120,8 +123,10 @@ def test_critic_loss_is_the_sum_of_both_squared_errors(action):
 
 def test_the_temperature_falls_where_the_entropy_is_above_its_aim():
     soft = made(temperature=0.5)
-    soft.temperature_loss(torch.tensor([1.0, 0.2, 1.4]), 0.7).sum().backward()
+    entropy = torch.tensor([1.0, 0.2, 1.4], requires_grad=True)
+    soft.temperature_loss(entropy, 0.7).sum().backward()
     torch.testing.assert_close(soft.log_temperature.grad, torch.tensor([0.5]))
+    assert entropy.grad is None
     torch.testing.assert_close(soft.temperature(), torch.tensor(0.5))
     assert not soft.temperature().requires_grad
 
@@ -153,7 +158,7 @@ def test_comes_to_the_fixed_point_of_soft_q_iteration():
     q = torch.zeros(4, 2)
     for _ in range(200):
         q = reward + gamma * (1 - ended) * (alpha * (q / alpha).logsumexp(-1))[arrival]
-    soft = made(Discrete(2), condition=0, layers=0)
+    soft = made(Discrete(2), condition=0, layers=0, temperature=0.4)
     state, action = torch.arange(4).repeat_interleave(2), torch.arange(2).repeat(4)
     eye, none = torch.eye(4), torch.zeros(8, 0)
     batch = Transitions(
@@ -167,10 +172,10 @@ def test_comes_to_the_fixed_point_of_soft_q_iteration():
     critics, actors = list(soft.critic.parameters()), list(soft.actor.parameters())
     optimizers = [torch.optim.Adam(group, lr=0.05) for group in (critics, actors)]
     for _ in range(600):
-        target = soft.targets(batch, none, None, alpha, gamma)
+        target = soft.targets(batch, none, none, gamma)
         losses = (
             soft.critic_loss(batch, none, target),
-            soft.actor_loss(batch.obs, none, None, alpha)[0],
+            -soft.soft_value(soft.critic, batch.obs, none, none)[0],
         )
         for loss, optimizer, group in zip(losses, optimizers, (critics, actors), strict=True):
             optimizer.zero_grad()

@@ -59,7 +59,7 @@ def test_return_scale_knows_mean_and_spread_of_each_step():
     torch.manual_seed(0)
     reward = torch.randn(5, 2000) + torch.arange(5.0)[:, None]
     scale = ReturnScale(5)
-    scale.update(reward, gamma=0.9)
+    scale.update(reward, torch.ones(5, 2000).bool(), gamma=0.9)
     returns = trial_advantages(reward, torch.zeros_like(reward), gamma=0.9, lam=1.0)
     score = scale.to_score(returns)
     torch.testing.assert_close(score.mean(1), torch.zeros(5), atol=1e-5, rtol=0)
@@ -70,11 +70,12 @@ def test_return_scale_knows_mean_and_spread_of_each_step():
 def test_return_scale_follows_slowly_and_forgets_its_start():
     """After a first batch of mean 10 come many of mean 0: the memory of the first fades by the given factor."""
     scale = ReturnScale(1, memory=0.5)
-    scale.update(torch.full((1, 4), 10.0), gamma=1.0)
+    reward, live = torch.zeros(1, 4), torch.ones(1, 4).bool()
+    scale.update(reward + 10, live, gamma=1.0)
     assert scale.mean.item() == 10.0
     seen = []
     for _ in range(4):
-        scale.update(torch.zeros(1, 4), gamma=1.0)
+        scale.update(reward, live, gamma=1.0)
         seen.append(scale.mean.item())
     assert seen == [5.0, 2.5, 1.25, 0.625]
 

@@ -15,7 +15,7 @@ def recorded() -> tuple[TrialBuffer, list[list[Step]]]:
     )
     shown, number = [], 0
     for episode, length in enumerate(torch.tensor(lengths)):
-        time, steps = torch.zeros(2, dtype=torch.int64), []
+        steps = []
         for t in range(int(length.max())):
             number += 1
             live, last = t < length, length == t + 1
@@ -23,8 +23,7 @@ def recorded() -> tuple[TrialBuffer, list[list[Step]]]:
             step = Step(
                 obs, torch.tensor([number % 4, 1]), obs[:, 0], obs + 1, last, last & False, live
             )
-            buffer.record(step, torch.full((2,), episode), time, live)
-            time = time + live
+            buffer.record(step, torch.full((2,), episode))
             steps.append(step)
         shown.append(steps)
     return buffer, shown

@@ -14,7 +14,7 @@ def test_the_value_is_that_of_played_episodes():
     start = mdp.inner.start(len(rows))
     tasks = mdp.family.sample("train", torch.zeros_like(rows))
     played = per_task.roll_out(
-        mdp.inner.policy, start, mdp.family, tasks, TrialNoise.of(0, rows), 2, HORIZON
+        mdp.inner.policy, start, mdp.family, tasks, TrialNoise.of(0, rows), 2
     )
     returns = played.reward.sum(-1).mean(1)
     value = mdp.value(mdp.start(1)).item()
