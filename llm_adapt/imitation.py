@@ -21,7 +21,7 @@ from typing import ClassVar
 import datasets
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge import spaces
 from bridge.errors import UserError
@@ -29,6 +29,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
+    descend,
     mean_metrics,
     seeded_init,
     set_learning_rate,
@@ -156,11 +157,8 @@ class ImitationLearner(CheckpointedLearner):
             rows = self.workers.rows(self.grad_steps, count).cpu()  # data are on the CPU
             noise = Rows.of(f"learn/{self.method}/{self.seed}", rows)
             loss, accuracy = self._loss(*self._windows(pool, noise))
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.workers.average_gradients(self.policy.parameters())
-            nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-            self.optimizer.step()
+            parameters = list(self.policy.parameters())
+            descend(loss, self.optimizer, parameters, config.max_grad_norm, self.workers)
             self.grad_steps += 1
             metrics.append({"loss": loss.item(), "hits": accuracy.item()})
         self.updates += 1
@@ -186,8 +184,7 @@ class ImitationLearner(CheckpointedLearner):
 
     def _windows(self, pool: datasets.Dataset, noise: Rows) -> Windows:
         """A window from each of some histories, drawn by ``noise``."""
-        row = (noise.at("row").uniform().double() * len(pool)).long().tolist()
-        histories = data.read(pool, row, self.family)
+        histories = data.drawn(pool, noise)
         state, label = self.questions(histories)
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         return Windows(*(part.to(self.workers.device) for part in windows))

@@ -86,11 +86,11 @@ class InContext(nn.Module):
         """Read many steps in one pass, of each row those in which it acted."""
         recorded = stacked(steps)
         count, order = recorded.live.sum(1), live_first(recorded.live)
-        row = torch.arange(len(order), device=order.device)[:, None]
-        played = Transition(*(part[row, order] for part in Transition.of(recorded)))
+        played = tree.places(Transition.of(recorded), order)
         tokens = self.policy.layout.trial(played, memory.last)
         cache = self.policy.absorb(tokens, memory.cache, count)
-        newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in played))
+        row = torch.arange(len(count), device=count.device)
+        newest = tree.select(played, (row, (count - 1).clamp(min=0)))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
