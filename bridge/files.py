@@ -19,6 +19,8 @@ from pathlib import Path
 
 from bridge.errors import StorageError, UserError
 
+Tell = Callable[[str], None]
+"""A function that gets sentences for the user."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
@@ -40,18 +42,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StorageError: if the disk is full or the folder cannot be written; the previous file is unchanged.
     """
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch()
-            mode = temporary.stat().st_mode & 0o777
-            write(temporary)
-            _settle(temporary, mode)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with _beside(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
+        write(temporary)
+        _settle(temporary, mode)
+        temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,24 +64,20 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         StorageError: as ``write_whole``.
     """
     path = path.absolute()
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            # left by a killed process with the same number
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            mode = temporary.stat().st_mode & 0o666
-            write(temporary)
-            weights = temporary.rglob("*.safetensors")
-            names = sorted(file.relative_to(temporary).as_posix() for file in weights)
-            if names:
-                sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
-                (temporary / _SUMS).write_text(sums, encoding="utf-8")
-            for file in filter(Path.is_file, temporary.rglob("*")):
-                _settle(file, mode)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with _beside(path) as temporary:
+        # left by a killed process with the same number
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        mode = temporary.stat().st_mode & 0o666
+        write(temporary)
+        weights = temporary.rglob("*.safetensors")
+        names = sorted(file.relative_to(temporary).as_posix() for file in weights)
+        if names:
+            sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
+            (temporary / _SUMS).write_text(sums, encoding="utf-8")
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            _settle(file, mode)
+        temporary.replace(path)
 
 
 def verify(folder: Path) -> None:
@@ -140,15 +132,9 @@ def probe(path: Path) -> None:
     Raises:
         StorageError: as ``write_whole``.
     """
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(bytes(_ROOM))
-            _settle(temporary)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with _beside(path) as temporary:
+        temporary.write_bytes(bytes(_ROOM))
+        _settle(temporary)
 
 
 def check_name(path: Path) -> None:
@@ -178,7 +164,7 @@ def name_of(*parts: str) -> str:
 
 
 @contextmanager
-def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator[None]:
+def locked(folder: Path, tell: Tell | None = None) -> Generator[None]:
     """Lock a folder inside this context; the lock ends with the process at the latest.
 
     On file systems without locks there is none, and ``tell`` (by default standard error) gets a message.
@@ -276,6 +262,24 @@ def _code(error: BaseException | None) -> int | None:
             return full[0]
         error = error.__cause__
     return None
+
+
+@contextmanager
+def _beside(path: Path) -> Generator[Path]:
+    """A temporary path beside ``path`` for a file or a folder, which is removed in the end unless it was moved.
+
+    Raises:
+        StorageError: as ``storage_errors``.
+    """
+    temporary = _temporary(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

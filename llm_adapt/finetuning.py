@@ -84,6 +84,10 @@ class Config(Trainable):
         return self.lr or _RATES[self.tuner]
 
 
+Loss = tuple[Float[Tensor, ""], dict[str, float]]
+"""The loss of a gradient step, and metrics."""
+
+
 class Signal(ABC):
     """The loss of fine-tuning, with its data."""
 
@@ -93,7 +97,7 @@ class Signal(ABC):
     """Weights that are trained beside the policy's, and not saved."""
 
     @abstractmethod
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def loss(self, step: int, left: float) -> Loss:
         """The loss of a gradient step, and metrics.
 
         Args:
@@ -179,7 +183,7 @@ class Demonstrations(Signal):
         self.count = max(1, config.batch // self.width)
         """Windows of a gradient step."""
 
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def loss(self, step: int, left: float) -> Loss:
         """The mean negative log-likelihood in nats, on a window of each of some histories."""
         noise = Rows.of(f"finetune/demos/{self.seed}", step * self.count + torch.arange(self.count))
         histories = data.drawn(self.histories, noise)
@@ -187,8 +191,7 @@ class Demonstrations(Signal):
             histories = one_episode(histories, noise.at("episode"))
         state, label = histories.steps.obs, histories.steps.action
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
-        out = self.policy(windows.tokens).out.float()
-        nll, accuracy = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
+        nll, accuracy = nll_and_accuracy(self.policy, *windows)
         return nll, {"hits": accuracy.item()}
 
 
@@ -207,7 +210,7 @@ class Returns(Signal):
             self.critic = new_critic(self.policy)
         self.learned = list(self.critic.parameters())
 
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def loss(self, step: int, left: float) -> Loss:
         """PPO's loss on a batch of trials. A new batch is played every ``icl_rl.Config.epochs`` gradient steps."""
         if step % _PPO.epochs == 0:
             self._play()

@@ -7,7 +7,8 @@ Methods differ in the query states and their labels: the state of the step and t
 shards (``llm_adapt/data.py``). Each of their steps is an environment step that is paid for once and trained on several
 times, in windows (``llm_adapt/windows.py``).
 
-Shape letters: b windows of a gradient step, T steps of a history, W of a window, A distribution parameters.
+Shape letters: b windows of a gradient step, T steps of a history, W of a window, D features of a
+token.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bridge.training.learner import (
     mean_metrics,
     seeded_init,
     set_learning_rate,
+    share_of_rate,
     trained_card,
 )
 from bridge.training.search_space import Choice, LogUniform, Space
@@ -40,8 +42,11 @@ from bridge.training.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
-from llm_adapt.policy import Decoder
+from llm_adapt.policy import Decoder, TransformerPolicy
 from llm_adapt.windows import Windows, cut
+
+Means = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+"""The mean negative log-likelihood of labels in nats, and the share of labels that are the likeliest action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +147,8 @@ class ImitationLearner(CheckpointedLearner):
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Add a shard to the pool, then take gradient steps on windows of all histories in it."""
-        config, left = self.config, max(0.0, 1 - spent)
-        rise = (spent + 1e-3) / config.warm_up if config.warm_up else left
-        set_learning_rate(self.optimizer, config.lr * min(left, rise))
+        config = self.config
+        set_learning_rate(self.optimizer, config.lr * share_of_rate(spent, config.warm_up))
         self._check_supply(spent)
         while len(self.pool) <= self.updates:
             self.pool.append(self.collection.shard(len(self.pool)))
@@ -189,13 +193,10 @@ class ImitationLearner(CheckpointedLearner):
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         return Windows(*(part.to(self.workers.device) for part in windows))
 
-    def _loss(
-        self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    def _loss(self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]) -> Means:
         """``nll_and_accuracy`` of the policy."""
         with self.workers.autocast():
-            out = self.policy(tokens).out.float()
-        return nll_and_accuracy(self.policy.actions, out, label, weight)
+            return nll_and_accuracy(self.policy, tokens, label, weight)
 
     def agent(self) -> InContext:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -218,21 +219,22 @@ def _for_training(collection: data.Collection) -> data.Collection:
 
 
 def nll_and_accuracy(
-    actions: spaces.Actions,
-    out: Float[Tensor, "b W A"],
+    policy: TransformerPolicy,
+    tokens: Float[Tensor, "b W D"],
     label: Tensor,
     weight: Float[Tensor, "b W"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+) -> Means:
     """The mean negative log-likelihood of labels in nats, and the share of labels that are the likeliest action.
 
     Args:
-        actions: the distributions of actions.
-        out: their parameters, the policy's outputs.
+        policy: the policy.
+        tokens: what it reads.
         label: the actions to be predicted, ``[b, W, ...]``.
         weight: of each label in the means.
     """
-    log_prob, _ = actions.log_prob_and_entropy(out, label)
-    likeliest = actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
+    out = policy(tokens).out.float()
+    log_prob, _ = policy.actions.log_prob_and_entropy(out, label)
+    likeliest = policy.actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
     same = likeliest == label
     if label.dim() > 2:
         same = same.flatten(2).all(-1)

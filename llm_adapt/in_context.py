@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
-from bridge import spaces
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
@@ -43,16 +42,12 @@ class InContext(nn.Module):
         super().__init__()
         self.policy, self.card = policy, card
         self.observation, self.action = policy.layout.observation, policy.layout.action
+        self.actions = policy.actions
 
     @property
     def network(self) -> TransformerPolicy:
         """The network that decides."""
         return self.policy
-
-    @property
-    def actions(self) -> spaces.Actions:
-        """The distributions of actions."""
-        return self.policy.actions
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         context = self.past(trial)

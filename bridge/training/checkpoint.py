@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bridge.digest import raw_bytes
 from bridge.errors import UserError
-from bridge.files import check_readable, unreadable, write_whole
+from bridge.files import Tell, check_readable, unreadable, write_whole
 
 _KEEP = 2
 """Checkpoints that are kept: the last one, and one before it in case the last is damaged."""
@@ -133,7 +133,7 @@ def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:
         old.unlink()
 
 
-def load_last(folder: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
+def load_last(folder: Path, notify: Tell) -> dict[str, Any] | None:
     """The last checkpoint that is whole; None if there is no checkpoint.
 
     Args:
@@ -163,5 +163,5 @@ def _checksum(skeleton: Any, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(skeleton).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()

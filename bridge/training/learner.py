@@ -71,6 +71,12 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def share_of_rate(spent: float, warm_up: float) -> float:
+    """Learning rate over its highest: it rises in the share ``warm_up`` of the budget, and falls linearly to zero."""
+    left = max(0.0, 1 - spent)
+    return min(left, (spent + 1e-3) / warm_up) if warm_up else left
+
+
 def descend(
     loss: Float[Tensor, ""],
     optimizer: Optimizer,

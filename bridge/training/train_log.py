@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from bridge import files
@@ -27,7 +26,7 @@ class Log:
         folder: Path,
         done: int,
         counter: str = "env_steps",
-        notify: Callable[[str], None] = print,
+        notify: files.Tell = print,
     ) -> None:
         self.path = folder / NAME
         lines, damaged = read(folder, counter)

@@ -30,6 +30,7 @@ from bridge.training.learner import (
     mean_metrics,
     seeded_init,
     set_learning_rate,
+    share_of_rate,
 )
 from bridge.training.rollouts import Batch, play_trials, task_features
 from bridge.training.search_space import Choice, LogUniform, Space
@@ -190,8 +191,7 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         batch = self._play()
         played = self.workers.total(batch.live.sum())
         targets, explained = self._targets(batch, played / (self.trials * self.workers.count))
-        rise = (spent + 1e-3) / config.warm_up if config.warm_up else left
-        set_learning_rate(self.optimizer, config.lr * min(left, rise))
+        set_learning_rate(self.optimizer, config.lr * share_of_rate(spent, config.warm_up))
         noise = Rows.of(
             f"learn/{self.noise_name}/{self.seed}", self.workers.rows(self.updates, self.trials)
         )
