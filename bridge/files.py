@@ -91,10 +91,8 @@ def verify(folder: Path) -> None:
         return
     for line in read_text(sums).splitlines():
         wanted, _, name = line.partition("  ")
-        try:
+        with reading(folder / name):
             found = _sha256(folder / name)
-        except OSError as error:
-            raise unreadable(folder / name, error) from error
         if found != wanted:
             raise UserError(
                 f"{folder / name} is damaged, or was changed: its checksum is not the one in {sums}. Copy it again, or "
@@ -119,9 +117,8 @@ def read_text(path: Path) -> str:
         UserError: if it cannot be read, is missing or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise unreadable(path, error) from error
+        with reading(path):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: expected text in UTF-8, found {error}.") from error
 
@@ -230,8 +227,19 @@ def check_readable(path: Path) -> None:
     Raises:
         UserError: if it is missing or cannot be read.
     """
-    try:
+    with reading(path):
         path.open("rb").close()
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Inside this context an error of the system becomes a ``UserError`` with the remedy.
+
+    Raises:
+        UserError: if ``path`` cannot be opened.
+    """
+    try:
+        yield
     except OSError as error:
         raise unreadable(path, error) from error
 

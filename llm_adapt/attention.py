@@ -98,13 +98,10 @@ def attend(
 ) -> tuple[Float[Tensor, "B T H E"], None]:
     """Attention where the mask is True; without a mask to all of ``past``, and to new tokens up to the token itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
-    if not keys.shape[2]:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        )
-    if query.shape[2] == 1:
-        return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
-    key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
+    if keys.shape[2]:
+        if query.shape[2] == 1:
+            return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
+        key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )

@@ -126,7 +126,13 @@ class ImitationLearner(CheckpointedLearner):
         """
         config, family = self.config, self.family
         if config.data:
-            return _for_training(data.Collection.opened(Path(config.data), family))
+            made = data.Collection.opened(Path(config.data), family)
+            if made.definition.split != "train":  # others are reserved for evaluation
+                raise UserError(
+                    f"{made.folder} holds histories on {made.definition.split}, and learners read those on train "
+                    f"alone. Make others: metabridge data SOURCES --family {family.id} --out FOLDER"
+                )
+            return made
         whole = family.trial("train")
         episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
         sources = tuple(config.sources.split("+")) if config.sources else ()
@@ -202,20 +208,6 @@ class ImitationLearner(CheckpointedLearner):
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         card = trained_card(self.method, self.policy.parameters(), supervision=self.supervision)
         return InContext(self.policy, card)
-
-
-def _for_training(collection: data.Collection) -> data.Collection:
-    """The collection, if it is of training tasks: others are reserved for evaluation.
-
-    Raises:
-        UserError: it is of another split.
-    """
-    if collection.definition.split != "train":
-        raise UserError(
-            f"{collection.folder} holds histories on {collection.definition.split}, and learners read those on train "
-            f"alone. Make others: metabridge data SOURCES --family {collection.family.id} --out FOLDER"
-        )
-    return collection
 
 
 def nll_and_accuracy(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bridge.digest import raw_bytes
 from bridge.errors import UserError
-from bridge.files import Tell, check_readable, unreadable, write_whole
+from bridge.files import Tell, check_readable, reading, write_whole
 
 _KEEP = 2
 """Checkpoints that are kept: the last one, and one before it in case the last is damaged."""
@@ -28,20 +28,21 @@ _NAME = re.compile(r"\d{15}\.safetensors")
 """Name of a checkpoint. Other files in the folder are the user's own."""
 
 
-def pack(state: Any, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
+def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
     """A JSON skeleton of ``state`` in which each tensor is a name, and the tensors by name."""
-    if isinstance(state, Tensor):
-        return {"tensor": name}, {name: state.detach().cpu().contiguous()}
-    if isinstance(state, dict):
-        parts = {key: pack(value, f"{name}.{key}") for key, value in state.items()}
-        keys = [[key, part[0]] for key, part in parts.items()]  # a list keeps integer keys integers
-        return {"dict": keys}, {n: t for _, tensors in parts.values() for n, t in tensors.items()}
-    if isinstance(state, list | tuple):
-        parts = [pack(value, f"{name}.{i}") for i, value in enumerate(state)]
-        return {"list": [p[0] for p in parts]}, {
-            n: t for _, tensors in parts for n, t in tensors.items()
-        }
-    return {"value": state}, {}
+    tensors: dict[str, Tensor] = {}
+
+    def skeleton(part: Any, name: str) -> dict[str, Any]:
+        if isinstance(part, Tensor):
+            tensors[name] = part.detach().cpu().contiguous()
+            return {"tensor": name}
+        if isinstance(part, dict):  # as a list of pairs, which keeps integer keys integers
+            return {"dict": [[key, skeleton(x, f"{name}.{key}")] for key, x in part.items()]}
+        if isinstance(part, list | tuple):
+            return {"list": [skeleton(x, f"{name}.{i}") for i, x in enumerate(part)]}
+        return {"value": part}
+
+    return skeleton(state, "state"), tensors
 
 
 def unpack(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
@@ -116,14 +117,12 @@ def paths(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder may not be read.
     """
-    try:
+    with reading(folder):
+        if not folder.exists():
+            return []
         return sorted(
             path for path in folder.iterdir() if _NAME.fullmatch(path.name) and not path.is_dir()
         )
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise unreadable(folder, error) from error
 
 
 def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:

@@ -55,10 +55,8 @@ def read(
     path, lines, damaged = folder / NAME, [], []
     if not path.exists():
         return [], []
-    try:
+    with files.reading(path):
         *texts, _incomplete = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise files.unreadable(path, error) from error
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
