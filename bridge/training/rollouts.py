@@ -73,6 +73,7 @@ def play_trials(
     """
     if tasks is None:
         tasks = family.sample("train", task_numbers(noise))
+    # without a clue, nothing depends on the split
     episodes = record_context(agent, family, "train", tasks, noise, trial)
     steps = [step for episode in episodes for step in episode]
     played = stacked(steps, dim=0)
