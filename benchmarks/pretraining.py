@@ -50,7 +50,7 @@ class Plain(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         learner = self.learner
         noise = Rows.of("plain", torch.tensor([index]))
-        found = data.read(self.rows, [index % len(self.rows)], learner.family)
+        found = data.read(self.rows, [index % len(self.rows)])
         window = cut(found, *learner.questions(found), learner.width, learner.policy.layout, noise)
         return {"tokens": window.tokens[0], "says": window.label[0], "inside": window.inside[0]}
 
@@ -97,7 +97,7 @@ def plain(learner: IclDptLearner, rows: int, steps: int) -> float:
 
 def bound(learner: IclDptLearner, rows: int, steps: int) -> float:
     """Seconds of each forward and backward pass."""
-    found = data.read(learner.pool[0], [0] * rows, learner.family)
+    found = data.read(learner.pool[0], [0] * rows)
     noise = Rows.of("bound", torch.arange(rows))
     window = cut(found, *learner.questions(found), learner.width, learner.policy.layout, noise)
     began = time.perf_counter()

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from bridge.errors import StorageError, UserError
 
+Tell = Callable[[str], None]
+"""A function that gets sentences for the user."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
@@ -40,18 +42,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StorageError: if the disk is full or the folder cannot be written; the previous file is unchanged.
     """
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch()
-            mode = temporary.stat().st_mode & 0o777
-            write(temporary)
-            _settle(temporary, mode)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with _beside(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
+        write(temporary)
+        _settle(temporary, mode)
+        temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,24 +64,20 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         StorageError: as ``write_whole``.
     """
     path = path.absolute()
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            # left by a killed process with the same number
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            mode = temporary.stat().st_mode & 0o666
-            write(temporary)
-            weights = temporary.rglob("*.safetensors")
-            names = sorted(file.relative_to(temporary).as_posix() for file in weights)
-            if names:
-                sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
-                (temporary / _SUMS).write_text(sums, encoding="utf-8")
-            for file in filter(Path.is_file, temporary.rglob("*")):
-                _settle(file, mode)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with _beside(path) as temporary:
+        # left by a killed process with the same number
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        mode = temporary.stat().st_mode & 0o666
+        write(temporary)
+        weights = temporary.rglob("*.safetensors")
+        names = sorted(file.relative_to(temporary).as_posix() for file in weights)
+        if names:
+            sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
+            (temporary / _SUMS).write_text(sums, encoding="utf-8")
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            _settle(file, mode)
+        temporary.replace(path)
 
 
 def verify(folder: Path) -> None:
@@ -99,10 +91,8 @@ def verify(folder: Path) -> None:
         return
     for line in read_text(sums).splitlines():
         wanted, _, name = line.partition("  ")
-        try:
+        with reading(folder / name):
             found = _sha256(folder / name)
-        except OSError as error:
-            raise unreadable(folder / name, error) from error
         if found != wanted:
             raise UserError(
                 f"{folder / name} is damaged, or was changed: its checksum is not the one in {sums}. Copy it again, or "
@@ -127,9 +117,8 @@ def read_text(path: Path) -> str:
         UserError: if it cannot be read, is missing or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise unreadable(path, error) from error
+        with reading(path):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: expected text in UTF-8, found {error}.") from error
 
@@ -140,15 +129,9 @@ def probe(path: Path) -> None:
     Raises:
         StorageError: as ``write_whole``.
     """
-    temporary = _temporary(path)
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(bytes(_ROOM))
-            _settle(temporary)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    with _beside(path) as temporary:
+        temporary.write_bytes(bytes(_ROOM))
+        _settle(temporary)
 
 
 def check_name(path: Path) -> None:
@@ -178,7 +161,7 @@ def name_of(*parts: str) -> str:
 
 
 @contextmanager
-def locked(folder: Path, tell: Callable[[str], None] | None = None) -> Generator[None]:
+def locked(folder: Path, tell: Tell | None = None) -> Generator[None]:
     """Lock a folder inside this context; the lock ends with the process at the latest.
 
     On file systems without locks there is none, and ``tell`` (by default standard error) gets a message.
@@ -244,8 +227,19 @@ def check_readable(path: Path) -> None:
     Raises:
         UserError: if it is missing or cannot be read.
     """
-    try:
+    with reading(path):
         path.open("rb").close()
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Inside this context an error of the system becomes a ``UserError`` with the remedy.
+
+    Raises:
+        UserError: if ``path`` cannot be opened.
+    """
+    try:
+        yield
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -276,6 +270,24 @@ def _code(error: BaseException | None) -> int | None:
             return full[0]
         error = error.__cause__
     return None
+
+
+@contextmanager
+def _beside(path: Path) -> Generator[Path]:
+    """A temporary path beside ``path`` for a file or a folder, which is removed in the end unless it was moved.
+
+    Raises:
+        StorageError: as ``storage_errors``.
+    """
+    temporary = _temporary(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

@@ -25,9 +25,15 @@ def fork(memory: Any, copies: int = 1) -> Any:
     )
 
 
-def select(memory: Any, index: Int[Tensor, " n"] | slice) -> Any:
-    """The rows at ``index``."""
+def select(memory: Any, index: Int[Tensor, " n"] | slice | tuple[Tensor, ...]) -> Any:
+    """The rows at ``index``, or what an index of several dimensions selects."""
     return optree.tree_map(lambda leaf: leaf[index], memory)
+
+
+def places(memory: Any, index: Int[Tensor, "B T"]) -> Any:
+    """Of leaves ``[B, S, ...]`` the places at ``index`` of each row: ``[B, T, ...]``."""
+    row = torch.arange(len(index), device=index.device)[:, None]
+    return optree.tree_map(lambda leaf: leaf[row, index], memory)
 
 
 def joined(memories: list[Any]) -> Any:

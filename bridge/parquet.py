@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bridge.errors import UserError
-from bridge.files import unreadable, write_whole
+from bridge.files import reading, write_whole
 
 _MARK = b"metabridge-sha256:"
 _BLANK = b"0" * 64
@@ -44,12 +44,12 @@ def read(path: Path, columns: Sequence[str] | None = None, *, remedy: str) -> pa
     Raises:
         UserError: if the file is damaged or cannot be read; names the file.
     """
-    try:
+    with reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
     try:
-        _verify(data)
+        at = _place(data)
+        if at >= 0 and data[at : at + len(_BLANK)] != _digest(data):
+            raise ValueError("its checksum is not that of its content")
         file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         table = file.read(None if columns is None else list(columns), use_threads=False)
         table.validate(full=True)
@@ -84,9 +84,3 @@ def _digest(data: bytes) -> bytes:
     digest.update(_BLANK)
     digest.update(view[at + len(_BLANK) :])
     return digest.hexdigest().encode()
-
-
-def _verify(data: bytes) -> None:
-    at = _place(data)
-    if at >= 0 and data[at : at + len(_BLANK)] != _digest(data):
-        raise ValueError("its checksum is not that of its content")

@@ -216,15 +216,11 @@ def record_context(
     """The transitions of a whole trial of ``behaviour``, one list of steps an episode."""
     memory = behaviour.start(clues(behaviour, family, split, tasks), trial, noise.agent.at("start"))
     episodes: list[list[Step]] = [[] for _ in range(trial.episodes)]
-    for _ in play_trial(
-        behaviour,
-        family,
-        tasks,
-        memory,
-        noise,
-        trial,
-        on_step=lambda episode, _t, step: episodes[episode].append(step),
-    ):
+
+    def record(episode: int, _t: int, step: Step) -> None:
+        episodes[episode].append(step)
+
+    for _ in play_trial(behaviour, family, tasks, memory, noise, trial, on_step=record):
         pass
     return episodes
 

@@ -29,6 +29,15 @@ _MASK = (1 << 64) - 1
 _CELLS = 1 << 23  # distinct values of a float32 uniform
 _MAX_TRIES = 64  # rejection sampling accepts above 95% a try: 64 misses in a row do not happen
 
+Draws = Float[Tensor, "B *shape"]
+"""A draw of some shape for each row, or parameters of it."""
+
+Numbers = Float[Tensor, "*any"]
+"""Numbers, elementwise."""
+
+Words = Int[Tensor, "*any"]
+"""64 bits each, as int64."""
+
 
 def _signed(x: int) -> int:
     """The int64 that has the bits of the unsigned 64-bit ``x`` (torch has no arithmetic on uint64)."""
@@ -47,7 +56,7 @@ def _mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def _mix_tensor(x: Int[Tensor, "*any"]) -> Int[Tensor, "*any"]:
+def _mix_tensor(x: Words) -> Words:
     """The same finaliser, elementwise; shifts are made logical by masks because int64 shifts copy the sign."""
     x = x + _GOLDEN
     x ^= (x >> 30).bitwise_and_((1 << 34) - 1)
@@ -160,17 +169,15 @@ class Rows:
             base = (base[:, None] + lanes).view(len(self), *shape)
         return _mix_tensor(base)
 
-    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B *shape"]:
+    def uniform(self, *shape: int, dtype: torch.dtype = torch.float32) -> Draws:
         """Uniform on the open interval (0, 1): the midpoints of 2^23 cells (float32) or 2^52 (float64)."""
         return _unit(self.bits(*shape), dtype)
 
-    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B *shape"]:
+    def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Draws:
         """Standard normal through the inverse CDF (float32 reaches 5.3 standard deviations)."""
         return torch.special.ndtri(self.uniform(*shape, dtype=dtype))
 
-    def exponential(
-        self, *shape: int, dtype: torch.dtype = torch.float32
-    ) -> Float[Tensor, "B *shape"]:
+    def exponential(self, *shape: int, dtype: torch.dtype = torch.float32) -> Draws:
         """Exponential with mean 1 through the inverse CDF."""
         return -torch.log(self.uniform(*shape, dtype=dtype))
 
@@ -212,7 +219,7 @@ class Rows:
                 )
         return (below <= target).sum(-1).clamp_(max=weights.shape[-1] - 1)
 
-    def gamma(self, shape: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
+    def gamma(self, shape: Draws) -> Draws:
         """Gamma(shape, 1) for ``shape > 0`` (Marsaglia & Tsang 2000); each rejection is retried under its own name.
 
         Below 1 the draw is ``Gamma(shape + 1) * u^(1/shape)`` (their section 6).
@@ -238,14 +245,12 @@ class Rows:
         uniform = _unit(_mix_tensor(element ^ _GOLDEN), shape.dtype)
         return torch.where(small, draw * torch.exp(torch.log(uniform) / shape), draw)
 
-    def beta(
-        self, a: Float[Tensor, "B *shape"], b: Float[Tensor, "B *shape"]
-    ) -> Float[Tensor, "B *shape"]:
+    def beta(self, a: Draws, b: Draws) -> Draws:
         """Beta(a, b) as the ratio of two gammas."""
         x = self.at("beta/a").gamma(a)
         return x / (x + self.at("beta/b").gamma(b))
 
-    def dirichlet(self, concentration: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
+    def dirichlet(self, concentration: Draws) -> Draws:
         """Dirichlet over the last dimension. Rows of ones go through the inverse CDF, one uniform a value."""
         # decided row by row, so that a row's draw does not depend on the other rows
         flat = (concentration == 1).flatten(1).all(1)
@@ -268,15 +273,13 @@ def _refusal(
     return kind(f"{needs}; row {row} has {values[row].tolist()}. {remedy}")
 
 
-def _unit(bits: Int[Tensor, "*any"], dtype: torch.dtype) -> Float[Tensor, "*any"]:
+def _unit(bits: Words, dtype: torch.dtype) -> Numbers:
     """The high bits of a word as a number in (0, 1); ``(n + 1/2) / 2^k`` is exact in the dtype, so never 0 nor 1."""
     k = 52 if dtype == torch.float64 else 23
     return (bits >> (64 - k)).bitwise_and_((1 << k) - 1).to(dtype).add_(0.5).mul_(2.0**-k)
 
 
-def _marsaglia_tsang(
-    element: Int[Tensor, "*any"], shape: Float[Tensor, "*any"]
-) -> Float[Tensor, "*any"]:
+def _marsaglia_tsang(element: Words, shape: Numbers) -> Numbers:
     """Gamma draws for ``shape >= 1`` from 64 random bits each; only rejected elements are tried again."""
     element, d = element.flatten(), (shape - 1 / 3).flatten()
     out = torch.empty(0)

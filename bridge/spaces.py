@@ -25,6 +25,9 @@ Outputs = Float[Tensor, "*batch A"]
 Sides = Float[Tensor, "*batch D"]
 """A number for each side of a box."""
 
+Pair = tuple[Tensor, Tensor]
+"""Two numbers for each action, or for each side of a box."""
+
 Distribution = Literal["beta", "clipped_gaussian"]
 """A distribution of actions in a box."""
 
@@ -60,7 +63,7 @@ class Actions(Protocol):
         """A draw from the density to the power of 1 / temperature; the mode if that is 0 or ``rng`` is None."""
         ...
 
-    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> Pair:
         """Log-probability of the whole action and entropy, in nats, of shape ``batch``: summed over dimensions."""
         ...
 
@@ -77,7 +80,7 @@ class Categorical:
         likely = (out - out.amax(-1, keepdim=True)) / temperature
         return Decision(rng.categorical(likely.softmax(-1)), logits=out)
 
-    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> Pair:
         log_p = out.log_softmax(-1)
         return log_p.gather(-1, action[..., None]).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
 
@@ -96,7 +99,7 @@ class _InBox:
     def _bounds(self, out: Tensor) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
         return self.low.to(out.device), self.high.to(out.device)
 
-    def parameters(self, out: Tensor) -> tuple[Tensor, Tensor]:
+    def parameters(self, out: Tensor) -> Pair:
         """Means and log standard deviations of the Gaussians, ``[*batch, D]`` each."""
         mean, log_sd = out.chunk(2, -1)
         return mean, log_sd.clamp(*self.log_sd_range)
@@ -128,14 +131,14 @@ class ScaledBeta(_InBox):
         low, high = self._bounds(out)
         return Decision(low + (high - low) * share, params=torch.stack([a, b], -1))
 
-    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> Pair:
         low, high = self._bounds(out)
         # rounding must not give a draw probability 0
         share = ((action - low) / (high - low)).clamp(1e-6, 1 - 1e-6)
         beta, side = torch.distributions.Beta(*self.parameters(out)), (high - low).log()
         return (beta.log_prob(share) - side).sum(-1), (beta.entropy() + side).sum(-1)
 
-    def parameters(self, out: Tensor) -> tuple[Tensor, Tensor]:
+    def parameters(self, out: Tensor) -> Pair:
         """The two parameters of each Beta distribution, ``[*batch, D]`` each."""
         a, b = (1 + softplus(out)).chunk(2, -1)
         return a, b
@@ -158,7 +161,7 @@ class ClippedGaussian(_InBox):
         action = ((low + high) / 2 + (high - low) / 2 * share.float()).clamp(low, high)
         return Decision(action, params=torch.stack(self.parameters(out), -1))
 
-    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> Pair:
         """The entropy is that of the Gaussian before clipping."""
         mean, log_sd = self.parameters(out)
         low, high = self._bounds(out)
@@ -199,7 +202,7 @@ class SquashedGaussian(_InBox):
         inner = mean + log_sd.exp() * noise
         return self._into_box(inner), self._log_density(noise, log_sd, inner)
 
-    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob_and_entropy(self, out: Outputs, action: Tensor) -> Pair:
         """The entropy is an integral over one dimension at a time, by Gauss-Hermite quadrature."""
         mean, log_sd = self.parameters(out)
         low, high = self._bounds(out)

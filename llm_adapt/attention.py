@@ -24,6 +24,9 @@ from llm_adapt.cache import Cache, Entry, held
 ATTENTION = "metabridge"
 """The name of ``attend`` in the configs of decoders."""
 
+Cached = Float[Tensor, "B G C E"]
+"""Keys or values of cached tokens."""
+
 
 class Past:
     """The cached keys and values of one call, and the new ones of its tokens, layer by layer."""
@@ -40,9 +43,7 @@ class Past:
         ]
         self._new: list[tuple[Tensor, Tensor]] = []
 
-    def swap(
-        self, key: Tensor, value: Tensor
-    ) -> tuple[Float[Tensor, "B G C E"], Float[Tensor, "B G C E"]]:
+    def swap(self, key: Tensor, value: Tensor) -> tuple[Cached, Cached]:
         """Store the next layer's new keys and values ``[B, G, T, E]``, and return its cached ones."""
         self._new.append((key, value))
         return self._cached[len(self._new) - 1]
@@ -97,13 +98,10 @@ def attend(
 ) -> tuple[Float[Tensor, "B T H E"], None]:
     """Attention where the mask is True; without a mask to all of ``past``, and to new tokens up to the token itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
-    if not keys.shape[2]:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        )
-    if query.shape[2] == 1:
-        return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
-    key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
+    if keys.shape[2]:
+        if query.shape[2] == 1:
+            return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
+        key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )
@@ -113,8 +111,8 @@ def _attend_from_one(
     query: Float[Tensor, "B H 1 E"],
     key: Float[Tensor, "B G 1 E"],
     value: Float[Tensor, "B G 1 E"],
-    keys: Float[Tensor, "B G C E"],
-    values: Float[Tensor, "B G C E"],
+    keys: Cached,
+    values: Cached,
     mask: Bool[Tensor, "b 1 1 S"] | None,
     scaling: float,
 ) -> Float[Tensor, "B 1 H E"]:

@@ -8,7 +8,6 @@ removed: a policy's tokens are not words.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from bridge.errors import UserError, unknown
+from bridge.json_files import read_object
 from llm_adapt.attention import ATTENTION
 from llm_adapt.local_files import check_model
 
@@ -72,14 +72,10 @@ def new_config(
             f"Try hidden={2 * heads * max(1, round(hidden / heads / 2))}."
         )
     fields: dict[str, Any] = {
-        "vocab_size": 1,
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "max_position_embeddings": positions,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
         "initializer_range": min(0.5, 0.02 * (1024 / hidden) ** 0.5),
     }
     if name not in _LEARNED:
@@ -103,7 +99,13 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
         UserError: it cannot be read, lacks weights, or is not a decoder for policies.
     """
     folder = Path(folder)
-    kind = _kind(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{str(folder)!r} is neither a new backbone ({', '.join(BACKBONES)}) nor a folder with a config.json. Name "
+            "one of these, or a folder that save_pretrained has written."
+        )
+    again = "Save the model again with save_pretrained."
+    kind = read_object(folder / "config.json", again).get("model_type")
     if kind not in BACKBONES:
         raise UserError(
             f"{folder} holds a model of type {kind!r}; a policy can use {', '.join(BACKBONES)}. Choose one of these."
@@ -123,8 +125,8 @@ def load(folder: str | Path) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
     config, weights = model.config, _wordless(model).state_dict()
     if missing := sorted(weights.keys() & report["missing_keys"]):
         raise UserError(
-            f"{folder} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. Save "
-            "the model again with save_pretrained."
+            f"{folder} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. "
+            f"{again}"
         )
     try:
         check(config)
@@ -229,19 +231,6 @@ def keys_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return config.num_hidden_layers, heads, size
-
-
-def _kind(folder: Path) -> str | None:
-    """The type of the model in a folder, by its config.json."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except OSError as error:
-        raise UserError(
-            f"{str(folder)!r} is neither a new backbone ({', '.join(BACKBONES)}) nor a folder with a config.json. Name "
-            "one of these, or a folder that save_pretrained has written."
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{folder}/config.json holds no JSON object: {error}") from error
 
 
 def _wordless(model: PreTrainedModel) -> PreTrainedModel:

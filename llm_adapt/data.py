@@ -35,6 +35,7 @@ from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.references.registry import reference
+from bridge.rng import Rows
 from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
 from bridge.training.rollouts import task_numbers
 from llm_adapt.histories import Histories, play
@@ -263,24 +264,15 @@ class Collection:
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
         if not (self.folder / _DEFINITION).exists():
-            files.write_text(self.folder / "README.md", self._card())
-            files.write_text(
-                self.folder / _DEFINITION, json.dumps(asdict(d), indent=1, sort_keys=True)
-            )
+            definition = json.dumps(asdict(d), indent=1, sort_keys=True)
+            about = asdict(d) | {
+                "sources": ", ".join(d.sources),
+                "horizon": self.trial.horizon,
+                "definition": definition,
+            }
+            files.write_text(self.folder / "README.md", _CARD.format(**about))
+            files.write_text(self.folder / _DEFINITION, definition)
         parquet.write(path, made.data.table)
-
-    def _card(self) -> str:
-        d = self.definition
-        return _CARD.format(
-            family=d.family,
-            hash=d.family_hash,
-            split=d.split,
-            sources=", ".join(d.sources),
-            episodes=d.episodes,
-            horizon=self.trial.horizon,
-            rows=d.rows,
-            definition=json.dumps(asdict(d), indent=1, sort_keys=True),
-        )
 
 
 _DEFINITION = "definition.json"
@@ -310,7 +302,7 @@ Made by metabridge. A row is the whole history of one learner ({sources}, in tur
 `reward`, `next_obs`, `end` (this step ended its episode), `asked` (a query state, drawn at random from those of the
 shard), `best` (the informed oracle's action there). Rewards are the task's own. There are no parameters of tasks.
 
-The content is a function of this definition (family hash {hash}) and the shard's number:
+The content is a function of this definition (family hash {family_hash}) and the shard's number:
 
 ```json
 {definition}
@@ -324,33 +316,31 @@ def _shards(folder: Path) -> dict[int, Path]:
     return {int(name[1]): path for name, path in found if name}
 
 
-def read(
-    rows: datasets.Dataset, index: Sequence[int] | np.ndarray, family: TaskFamily
-) -> Histories:
+def drawn(rows: datasets.Dataset, noise: Rows) -> Histories:
+    """A row for each row of ``noise``, drawn by it with equal chances."""
+    number = noise.at("row").uniform().double() * len(rows)
+    return read(rows, number.long().tolist())
+
+
+def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray) -> Histories:
     """Some rows as tensors, padded with zeros to the length of the longest."""
     table = rows.with_format("arrow")[list(index)]
     length = torch.tensor(table["length"].to_pylist())
     at = torch.arange(int(length.max())) < length[:, None]
 
-    def column(name: str, space: Discrete | Box | None, dtype: torch.dtype) -> Tensor:
-        values = table[name].combine_chunks().flatten()
-        if isinstance(space, Box):
+    def column(name: str) -> Tensor:
+        values, width = table[name].combine_chunks().flatten(), ()
+        if pa.types.is_fixed_size_list(values.type):
+            width = (values.type.list_size,)
             values = values.flatten()
-        flat = torch.from_numpy(values.to_numpy(zero_copy_only=False).copy()).to(dtype)
-        width = (len(space.low),) if isinstance(space, Box) else ()
+        flat = torch.from_numpy(values.to_numpy(zero_copy_only=False).copy())
+        dtype = torch.int64 if flat.dtype == torch.int16 else torch.float32
         out = torch.zeros(*at.shape, *width, dtype=dtype)
-        out[at] = flat.view(-1, *width)
+        out[at] = flat.to(dtype).view(-1, *width)
         return out
 
-    def spaced(name: str, space: Discrete | Box) -> Tensor:
-        return column(name, space, torch.int64 if isinstance(space, Discrete) else torch.float32)
-
-    obs, next_obs, asked = (
-        spaced(name, family.observation) for name in ("obs", "next_obs", "asked")
-    )
-    action, best = (spaced(name, family.action) for name in ("action", "best"))
-    reward, end = (column(name, None, torch.float32) for name in ("reward", "end"))
-    return Histories(Transition(obs, action, reward, next_obs, end), asked, best, length)
+    steps = Transition(*(column(name) for name in Transition._fields))
+    return Histories(steps, column("asked"), column("best"), length)
 
 
 def _feature(space: Discrete | Box) -> Any:

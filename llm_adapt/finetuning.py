@@ -16,9 +16,10 @@ Shape letters: T steps of a trial, B trials, A actions, k tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -30,9 +31,10 @@ from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses
 from bridge.noise import TrialNoise
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
-from bridge.training.learner import seeded_init, set_learning_rate
+from bridge.training.learner import descend, seeded_init, set_learning_rate
 from bridge.training.rollouts import Batch, play_trials
 from bridge.training.trial_ppo import Evaluation, targets_of
+from bridge.training.workers import Workers
 from llm_adapt import data, icl_rl
 from llm_adapt.histories import one_episode
 from llm_adapt.icl_rl import new_critic, tokens_of
@@ -82,31 +84,33 @@ class Config(Trainable):
         return self.lr or _RATES[self.tuner]
 
 
-@runtime_checkable
-class Signal(Protocol):
+Loss = tuple[Float[Tensor, ""], dict[str, float]]
+"""The loss of a gradient step, and metrics."""
+
+
+class Signal(ABC):
     """The loss of fine-tuning, with its data."""
 
     env_steps: int
     """Environment steps paid for so far."""
-    learned: list[nn.Parameter]
+    learned: Sequence[nn.Parameter] = ()
     """Weights that are trained beside the policy's, and not saved."""
 
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    @abstractmethod
+    def loss(self, step: int, left: float) -> Loss:
         """The loss of a gradient step, and metrics.
 
         Args:
             step: number of the gradient step.
             left: share of the gradient steps that are left.
         """
-        ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later steps depend on, besides the policy."""
-        ...
+        """Everything that later steps depend on, besides the policy and the number of the step."""
+        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - there may be nothing to restore
         """Restore a ``state_dict``."""
-        ...
 
 
 class Tuning:
@@ -126,27 +130,21 @@ class Tuning:
             DivergenceError: the loss or its gradient is no longer a number.
         """
         while self.grad_steps < self.config.steps:
-            yield self._step()
-
-    def _step(self) -> dict[str, float | int]:
-        left = 1 - self.grad_steps / self.config.steps
-        set_learning_rate(self.optimizer, self.config.rate * left)
-        loss, metrics = self.signal.loss(self.grad_steps, left)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.learned, _MAX_GRAD_NORM)
-        if not math.isfinite(loss.item() + norm.item()):
-            raise DivergenceError(
-                f"after {self.grad_steps} gradient steps the loss or its gradient is no longer a number."
-            )
-        self.optimizer.step()
-        self.grad_steps += 1
-        return {
-            "grad_steps": self.grad_steps,
-            "env_steps": self.signal.env_steps,
-            "loss": loss.item(),
-            **metrics,
-        }
+            left = 1 - self.grad_steps / self.config.steps
+            set_learning_rate(self.optimizer, self.config.rate * left)
+            loss, metrics = self.signal.loss(self.grad_steps, left)
+            norm = descend(loss, self.optimizer, self.learned, _MAX_GRAD_NORM, Workers())
+            if not math.isfinite(loss.item() + norm.item()):
+                raise DivergenceError(
+                    f"after {self.grad_steps} gradient steps the loss or its gradient is no longer a number."
+                )
+            self.grad_steps += 1
+            yield {
+                "grad_steps": self.grad_steps,
+                "env_steps": self.signal.env_steps,
+                "loss": loss.item(),
+                **metrics,
+            }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bitwise equal restart needs."""
@@ -167,13 +165,13 @@ class Tuning:
         self.grad_steps = state["grad_steps"]
 
 
-class Demonstrations:
+class Demonstrations(Signal):
     """Behaviour cloning of histories, in windows."""
 
     def __init__(
         self, agent: InContext, family: TaskFamily, demos: data.SavedHistories, config: Config
     ) -> None:
-        self.agent, self.policy, self.family, self.seed = agent, agent.policy, family, config.seed
+        self.agent, self.policy, self.seed = agent, agent.policy, config.seed
         self.histories = demos.rows
         lengths = demos.rows["length"]
         self.env_steps = sum(lengths)
@@ -184,30 +182,20 @@ class Demonstrations:
         """Steps of a window."""
         self.count = max(1, config.batch // self.width)
         """Windows of a gradient step."""
-        self.learned: list[nn.Parameter] = []
 
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def loss(self, step: int, left: float) -> Loss:
         """The mean negative log-likelihood in nats, on a window of each of some histories."""
         noise = Rows.of(f"finetune/demos/{self.seed}", step * self.count + torch.arange(self.count))
-        row = (noise.at("row").uniform().double() * len(self.histories)).long().tolist()
-        histories = data.read(self.histories, row, self.family)
+        histories = data.drawn(self.histories, noise)
         if self.agent.reads == "episode":
             histories = one_episode(histories, noise.at("episode"))
         state, label = histories.steps.obs, histories.steps.action
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
-        out = self.policy(windows.tokens).out.float()
-        nll, accuracy = nll_and_accuracy(self.policy.actions, out, windows.label, windows.inside)
+        nll, accuracy = nll_and_accuracy(self.policy, *windows)
         return nll, {"hits": accuracy.item()}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the windows of a step are named by its number."""
-        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
-
-
-class Returns:
+class Returns(Signal):
     """PPO on whole trials of k tasks of a split, with a new critic."""
 
     def __init__(self, agent: InContext, family: TaskFamily, split: str, config: Config) -> None:
@@ -222,7 +210,7 @@ class Returns:
             self.critic = new_critic(self.policy)
         self.learned = list(self.critic.parameters())
 
-    def loss(self, step: int, left: float) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    def loss(self, step: int, left: float) -> Loss:
         """PPO's loss on a batch of trials. A new batch is played every ``icl_rl.Config.epochs`` gradient steps."""
         if step % _PPO.epochs == 0:
             self._play()

@@ -10,7 +10,7 @@ Shape letters: B trials, T steps of the longest trial.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,10 +44,13 @@ class Histories(NamedTuple):
     length: Int[Tensor, " B"]
     """Number of live steps."""
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Histories:
-        """The histories after a change of each tensor ``[B, T, ...]``."""
-        steps = Transition(*map(change, self.steps))
-        return Histories(steps, change(self.asked), change(self.best), self.length)
+    def at(self, places: Int[Tensor, "B T"], length: Int[Tensor, " B"]) -> Histories:
+        """The steps at ``places`` of each row: the first ``length`` of them, then zeros."""
+        parts = memory.places(self[:-1], places)
+        beyond = torch.arange(places.shape[1], device=places.device) >= length[:, None]
+        for part in memory.leaves(parts):
+            part[beyond] = 0
+        return Histories(*parts, length)
 
 
 class _Played(NamedTuple):
@@ -85,9 +88,10 @@ def play(
         steps = stacked([step for steps in episodes for step in steps])
         played.append(_Played(mine, noise[group], episodes, steps))
     states = torch.cat([each.steps.obs[each.steps.live] for each in played]).unique(dim=0)
-    parts = [_labelled(family, split, trial, each, states) for each in played]
-    longest = max(int(part.length.max()) for part in parts)
-    found = memory.joined([_padded(part, longest) for part in parts])
+    longest = max(int(each.steps.live.sum(1).max()) for each in played)
+    found = memory.joined(
+        [_labelled(family, split, trial, each, states, longest) for each in played]
+    )
     return memory.select(found, torch.cat(groups).argsort())
 
 
@@ -100,10 +104,8 @@ def one_episode(histories: Histories, noise: Rows) -> Histories:
     chosen = (noise.uniform()[:, None] * (last + 1)).long()
     mine = (number == chosen) & inside
     length = mine.sum(1)
-    row, t = torch.arange(len(end))[:, None], torch.arange(int(length.max()))
-    at = (mine.long().argmax(1, keepdim=True) + t).clamp(max=end.shape[1] - 1)
-    found = histories.mapped(lambda part: _zero_after(part[row, at], length))
-    return found._replace(length=length)
+    places = mine.long().argmax(1, keepdim=True) + torch.arange(int(length.max()))
+    return histories.at(places.clamp(max=end.shape[1] - 1), length)
 
 
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
@@ -130,8 +132,9 @@ def _labelled(
     trial: Trial,
     played: _Played,
     states: Tensor,
+    longest: int,
 ) -> Histories:
-    """The trials of one source, with the oracle's actions in states drawn from ``states``."""
+    """The trials of one source, with the oracle's actions in states drawn from ``states``, as ``longest`` steps."""
     oracle, noise = reference("oracle", family, split), played.noise
     start = oracle.start(Clues(task=played.tasks), trial, noise.agent.at("oracle"))
     asked, best = [], []
@@ -144,23 +147,6 @@ def _labelled(
             best.append(decision.action)
             known = oracle.observe(known, step)
     length, order = played.steps.live.sum(1), live_first(played.steps.live)
-    row = torch.arange(len(length), device=length.device)[:, None]
+    places = order[:, torch.arange(longest, device=order.device).clamp(max=order.shape[1] - 1)]
     steps = Transition.of(played.steps)
-    found = Histories(steps, torch.stack(asked, 1), torch.stack(best, 1), length)
-    return found.mapped(lambda part: _zero_after(part[row, order], length))
-
-
-def _zero_after(part: Tensor, length: Int[Tensor, " B"]) -> Tensor:
-    """``[B, T, ...]`` with zeros from each row's ``length`` on, in place."""
-    part[torch.arange(part.shape[1], device=part.device) >= length[:, None]] = 0
-    return part
-
-
-def _padded(histories: Histories, longest: int) -> Histories:
-    """The same histories with zeros up to ``longest`` steps."""
-
-    def pad(part: Tensor) -> Tensor:
-        more = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
-        return torch.cat([part, more], 1)
-
-    return histories.mapped(pad)
+    return Histories(steps, torch.stack(asked, 1), torch.stack(best, 1), length).at(places, length)

@@ -92,6 +92,5 @@ def new_critic(policy: TransformerPolicy, task_features: int = 0) -> nn.Sequenti
 def tokens_of(batch: Batch, layout: Layout) -> Float[Tensor, "B T D"]:
     """The tokens of whole trials."""
     rows = Rows.without_draws(batch.reward[0])
-    steps = (batch.obs, batch.action, batch.reward, batch.next_obs, batch.end)
-    by_trial = Transition(*(part.transpose(0, 1) for part in steps))
-    return layout.trial(by_trial, layout.nothing_yet(rows))
+    by_trial = (getattr(batch, name).transpose(0, 1) for name in Transition._fields)
+    return layout.trial(Transition(*by_trial), layout.nothing_yet(rows))

@@ -7,7 +7,8 @@ Methods differ in the query states and their labels: the state of the step and t
 shards (``llm_adapt/data.py``). Each of their steps is an environment step that is paid for once and trained on several
 times, in windows (``llm_adapt/windows.py``).
 
-Shape letters: b windows of a gradient step, T steps of a history, W of a window, A distribution parameters.
+Shape letters: b windows of a gradient step, T steps of a history, W of a window, D features of a
+token.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import ClassVar
 import datasets
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge import spaces
 from bridge.errors import UserError
@@ -29,9 +30,11 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
+    descend,
     mean_metrics,
     seeded_init,
     set_learning_rate,
+    share_of_rate,
     trained_card,
 )
 from bridge.training.search_space import Choice, LogUniform, Space
@@ -39,8 +42,11 @@ from bridge.training.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
-from llm_adapt.policy import Decoder
+from llm_adapt.policy import Decoder, TransformerPolicy
 from llm_adapt.windows import Windows, cut
+
+Means = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+"""The mean negative log-likelihood of labels in nats, and the share of labels that are the likeliest action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,13 @@ class ImitationLearner(CheckpointedLearner):
         """
         config, family = self.config, self.family
         if config.data:
-            return _for_training(data.Collection.opened(Path(config.data), family))
+            made = data.Collection.opened(Path(config.data), family)
+            if made.definition.split != "train":  # others are reserved for evaluation
+                raise UserError(
+                    f"{made.folder} holds histories on {made.definition.split}, and learners read those on train "
+                    f"alone. Make others: metabridge data SOURCES --family {family.id} --out FOLDER"
+                )
+            return made
         whole = family.trial("train")
         episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
         sources = tuple(config.sources.split("+")) if config.sources else ()
@@ -141,9 +153,8 @@ class ImitationLearner(CheckpointedLearner):
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Add a shard to the pool, then take gradient steps on windows of all histories in it."""
-        config, left = self.config, max(0.0, 1 - spent)
-        rise = (spent + 1e-3) / config.warm_up if config.warm_up else left
-        set_learning_rate(self.optimizer, config.lr * min(left, rise))
+        config = self.config
+        set_learning_rate(self.optimizer, config.lr * share_of_rate(spent, config.warm_up))
         self._check_supply(spent)
         while len(self.pool) <= self.updates:
             self.pool.append(self.collection.shard(len(self.pool)))
@@ -156,11 +167,8 @@ class ImitationLearner(CheckpointedLearner):
             rows = self.workers.rows(self.grad_steps, count).cpu()  # data are on the CPU
             noise = Rows.of(f"learn/{self.method}/{self.seed}", rows)
             loss, accuracy = self._loss(*self._windows(pool, noise))
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.workers.average_gradients(self.policy.parameters())
-            nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-            self.optimizer.step()
+            parameters = list(self.policy.parameters())
+            descend(loss, self.optimizer, parameters, config.max_grad_norm, self.workers)
             self.grad_steps += 1
             metrics.append({"loss": loss.item(), "hits": accuracy.item()})
         self.updates += 1
@@ -186,19 +194,15 @@ class ImitationLearner(CheckpointedLearner):
 
     def _windows(self, pool: datasets.Dataset, noise: Rows) -> Windows:
         """A window from each of some histories, drawn by ``noise``."""
-        row = (noise.at("row").uniform().double() * len(pool)).long().tolist()
-        histories = data.read(pool, row, self.family)
+        histories = data.drawn(pool, noise)
         state, label = self.questions(histories)
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         return Windows(*(part.to(self.workers.device) for part in windows))
 
-    def _loss(
-        self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    def _loss(self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]) -> Means:
         """``nll_and_accuracy`` of the policy."""
         with self.workers.autocast():
-            out = self.policy(tokens).out.float()
-        return nll_and_accuracy(self.policy.actions, out, label, weight)
+            return nll_and_accuracy(self.policy, tokens, label, weight)
 
     def agent(self) -> InContext:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
@@ -206,36 +210,23 @@ class ImitationLearner(CheckpointedLearner):
         return InContext(self.policy, card)
 
 
-def _for_training(collection: data.Collection) -> data.Collection:
-    """The collection, if it is of training tasks: others are reserved for evaluation.
-
-    Raises:
-        UserError: it is of another split.
-    """
-    if collection.definition.split != "train":
-        raise UserError(
-            f"{collection.folder} holds histories on {collection.definition.split}, and learners read those on train "
-            f"alone. Make others: metabridge data SOURCES --family {collection.family.id} --out FOLDER"
-        )
-    return collection
-
-
 def nll_and_accuracy(
-    actions: spaces.Actions,
-    out: Float[Tensor, "b W A"],
+    policy: TransformerPolicy,
+    tokens: Float[Tensor, "b W D"],
     label: Tensor,
     weight: Float[Tensor, "b W"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+) -> Means:
     """The mean negative log-likelihood of labels in nats, and the share of labels that are the likeliest action.
 
     Args:
-        actions: the distributions of actions.
-        out: their parameters, the policy's outputs.
+        policy: the policy.
+        tokens: what it reads.
         label: the actions to be predicted, ``[b, W, ...]``.
         weight: of each label in the means.
     """
-    log_prob, _ = actions.log_prob_and_entropy(out, label)
-    likeliest = actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
+    out = policy(tokens).out.float()
+    log_prob, _ = policy.actions.log_prob_and_entropy(out, label)
+    likeliest = policy.actions.decide(out.detach().flatten(0, 1), None).action.view_as(label)
     same = likeliest == label
     if label.dim() > 2:
         same = same.flatten(2).all(-1)

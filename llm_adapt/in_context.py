@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
-from bridge import spaces
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
@@ -43,16 +42,12 @@ class InContext(nn.Module):
         super().__init__()
         self.policy, self.card = policy, card
         self.observation, self.action = policy.layout.observation, policy.layout.action
+        self.actions = policy.actions
 
     @property
     def network(self) -> TransformerPolicy:
         """The network that decides."""
         return self.policy
-
-    @property
-    def actions(self) -> spaces.Actions:
-        """The distributions of actions."""
-        return self.policy.actions
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         context = self.past(trial)
@@ -86,11 +81,11 @@ class InContext(nn.Module):
         """Read many steps in one pass, of each row those in which it acted."""
         recorded = stacked(steps)
         count, order = recorded.live.sum(1), live_first(recorded.live)
-        row = torch.arange(len(order), device=order.device)[:, None]
-        played = Transition(*(part[row, order] for part in Transition.of(recorded)))
+        played = tree.places(Transition.of(recorded), order)
         tokens = self.policy.layout.trial(played, memory.last)
         cache = self.policy.absorb(tokens, memory.cache, count)
-        newest = Transition(*(part[row[:, 0], (count - 1).clamp(min=0)] for part in played))
+        row = torch.arange(len(count), device=count.device)
+        newest = tree.select(played, (row, (count - 1).clamp(min=0)))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
 
     def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:

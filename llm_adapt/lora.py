@@ -28,7 +28,7 @@ from bridge.test_time.settings import GradientSteps, Signal
 from bridge.test_time.weights import Combined, PerTrialWeights, TrialWeights
 from bridge.training.workers import Workers
 from llm_adapt.in_context import InContext
-from llm_adapt.low_rank import BatchedLora, PretrainedLora, load, targets_of
+from llm_adapt.low_rank import PretrainedLora, batched, load
 from llm_adapt.policy import TransformerPolicy
 
 
@@ -66,9 +66,7 @@ class Config(GradientSteps):
         if self.adapter:
             adapters: TrialWeights = PretrainedLora(*load(policy, Path(self.adapter)))
         else:
-            targets = tuple(self.targets.split("+")) if self.targets else targets_of(policy)
-            adapters = BatchedLora(rank=self.rank, alpha=self.alpha, targets=targets)
-            adapters.modules(policy)  # raises now rather than in a trial
+            adapters = batched(policy, rank=self.rank, alpha=self.alpha, targets=self.targets)
         return Combined((adapters, PerTrialWeights(("embed",)))) if self.embedding else adapters
 
 

@@ -52,8 +52,11 @@ from bridge.training.search_space import LogUniform, Space
 from bridge.training.workers import Workers
 from bridge.transitions import by_task, stacked
 from llm_adapt import multi_task
-from llm_adapt.low_rank import Adapters, BatchedLora, PretrainedLora, targets_of
+from llm_adapt.low_rank import Adapters, PretrainedLora, batched
 from llm_adapt.multi_task import MtLearner
+
+Steps = Float[Tensor, "N E H"]
+"""A number for each step of a meta-batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +111,9 @@ class Stage(NamedTuple):
     """Episodes of a meta-batch between two adaptations."""
 
     buffer: TrialBuffer
-    behaviour: Float[Tensor, "N E H"]
+    behaviour: Steps
     """Log-probability of the action under the policy that took it, in nats; 0 at empty places."""
-    advantage: Float[Tensor, "N E H"]
+    advantage: Steps
     """Advantage of the action, in units of reward."""
 
 
@@ -126,9 +129,7 @@ class LoraMamlLearner(CheckpointedLearner):
         super().__init__(family, config, seed=seed, workers=workers)
         self.base = MtLearner(family, config, seed=seed, workers=self.workers)
         policy = self.base.policy
-        self.low_rank = BatchedLora(
-            rank=config.rank, alpha=config.alpha, targets=targets_of(policy)
-        )
+        self.low_rank = batched(policy, rank=config.rank, alpha=config.alpha)
         first = self.low_rank.new(policy, Rows.of(f"start/lora_maml/{seed}", torch.arange(1)))
         self.start = nn.ParameterDict(
             {
@@ -219,9 +220,7 @@ class LoraMamlLearner(CheckpointedLearner):
         )
         return Stage(buffer, self._log_prob_and_entropy(adapters, buffer)[0], advantage)
 
-    def _log_prob_and_entropy(
-        self, adapters: Adapters, buffer: TrialBuffer
-    ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
+    def _log_prob_and_entropy(self, adapters: Adapters, buffer: TrialBuffer) -> tuple[Steps, Steps]:
         """Log-probabilities of the actions and entropies of the policy with these adapters, in nats; 0 if empty."""
         agent = self.base.agent()
         memory = agent.start(Clues(), Trial(1, 1), Rows.without_draws(buffer.live))

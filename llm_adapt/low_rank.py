@@ -38,8 +38,6 @@ from llm_adapt.policy import TransformerPolicy
 Linear = nn.Linear | Conv1D
 _LARGEST = 1 << 24
 """Largest rank and alpha: float32 represents all integers up to this."""
-_PREFIX = "base_model.model."
-"""Prefix of the names of modules in peft's files."""
 
 
 class Adapters(NamedTuple):
@@ -68,11 +66,7 @@ class BatchedLora:
         Raises:
             UserError: the decoder has no such target, or the rank is too large for a module.
         """
-        linear = {
-            name: module
-            for name, module in policy.named_modules()
-            if name.startswith("backbone.") and isinstance(module, Linear)
-        }
+        linear = _linear(policy)
         for target in self.targets:
             if not any(_matches(name, target) for name in linear):
                 ends = sorted({name.rsplit(".", 1)[-1] for name in linear})
@@ -129,12 +123,11 @@ class BatchedLora:
         """Write one task's adapter in peft's files, for ``peft.PeftModel.from_pretrained(policy, folder)``."""
         wrapped = peft.get_peft_model(copy.deepcopy(policy), self.in_peft(policy))
         weights = {
-            f"{_PREFIX}{name}.lora_A.weight": down[row] for name, down in adapters.down.items()
+            _key(name, letter): value[row].detach()
+            for letter, side in zip("AB", adapters, strict=True)
+            for name, value in side.items()
         }
-        weights |= {f"{_PREFIX}{name}.lora_B.weight": up[row] for name, up in adapters.up.items()}
-        set_peft_model_state_dict(
-            wrapped, {name: value.detach() for name, value in weights.items()}
-        )
+        set_peft_model_state_dict(wrapped, weights)
         wrapped.peft_config["default"].base_model_name_or_path = fingerprint(policy)
         # save_embedding_layers="auto" would look the base up on the hub
         wrapped.save_pretrained(str(folder), save_embedding_layers=False)
@@ -176,8 +169,7 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[BatchedLora, Adapters
     expected = {}
     for name, module in lora.modules(policy).items():
         inputs, outputs = _sides(module)
-        expected[f"{_PREFIX}{name}.lora_A.weight"] = (lora.rank, inputs)
-        expected[f"{_PREFIX}{name}.lora_B.weight"] = (outputs, lora.rank)
+        expected |= {_key(name, "A"): (lora.rank, inputs), _key(name, "B"): (outputs, lora.rank)}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
@@ -187,12 +179,14 @@ def load(policy: TransformerPolicy, folder: Path) -> tuple[BatchedLora, Adapters
             )
 
     def side(letter: str) -> dict[str, Tensor]:
-        return {
-            name: weights[f"{_PREFIX}{name}.lora_{letter}.weight"][None].to(policy.dtype)
-            for name in targets
-        }
+        return {name: weights[_key(name, letter)][None].to(policy.dtype) for name in targets}
 
     return lora, Adapters(side("A"), side("B"))
+
+
+def _key(name: str, letter: str) -> str:
+    """The name in peft's files of a module's matrix A or B."""
+    return f"base_model.model.{name}.lora_{letter}.weight"
 
 
 def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -> tuple[str, ...]:
@@ -209,18 +203,19 @@ def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -
         raise UserError(
             f"{folder} holds an adapter whose modules cannot be matched ({error}). Save it again."
         ) from error
-    linear = {
-        name
-        for name, module in policy.backbone.named_modules(prefix="backbone")
-        if isinstance(module, Linear)
-    }
-    others = sorted(set(names) - linear)
+    others = sorted(set(names) - _linear(policy).keys())
     if others or not names:
         found = ", ".join(map(repr, others)) if others else "no module"
         raise UserError(
             f"{folder} holds an adapter of {found}; expected linear modules of the backbone. Train one of these."
         )
     return tuple(names)
+
+
+def _linear(policy: TransformerPolicy) -> dict[str, Linear]:
+    """The linear modules of the decoder by name."""
+    modules = policy.backbone.named_modules(prefix="backbone")
+    return {name: module for name, module in modules if isinstance(module, Linear)}
 
 
 def _matches(name: str, target: str) -> bool:
@@ -251,10 +246,19 @@ class PretrainedLora:
         return self.low_rank.on(policy, adapters)
 
 
-def targets_of(policy: TransformerPolicy) -> tuple[str, ...]:
-    """Default targets: queries and values of attention; in GPT-2, whose keys are in the same module, these too."""
+def batched(policy: TransformerPolicy, *, rank: int, alpha: int, targets: str = "") -> BatchedLora:
+    """Adapters of the modules that ``targets`` names, joined by +.
+
+    Empty: queries and values of attention; in GPT-2, whose keys are in the same module, these too.
+
+    Raises:
+        UserError: as ``BatchedLora.modules``.
+    """
     gpt2 = policy.config.backbone_config.model_type == "gpt2"
-    return ("c_attn",) if gpt2 else ("q_proj", "v_proj")
+    named = targets or ("c_attn" if gpt2 else "q_proj+v_proj")
+    made = BatchedLora(rank=rank, alpha=alpha, targets=tuple(named.split("+")))
+    made.modules(policy)  # raises now rather than in a trial
+    return made
 
 
 def _sides(module: Linear) -> tuple[int, int]:

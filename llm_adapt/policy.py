@@ -36,6 +36,12 @@ from llm_adapt.attention import Past, check_attention, visible
 from llm_adapt.cache import Cache, Entry, extend
 from llm_adapt.tokens import Layout
 
+Tokens = Float[Tensor, "B T D"]
+"""The features of tokens."""
+
+Hidden = Float[Tensor, "B T H"]
+"""Inputs or hidden states of the decoder at tokens."""
+
 
 class TransformerPolicyConfig(PreTrainedConfig):
     """A decoder, the spaces of observations and actions, and a window."""
@@ -141,7 +147,7 @@ class TransformerPolicy(PreTrainedModel):
         """The distributions that ``out`` parametrises."""
         return spaces.actions(self.layout.action, self.config.distribution)
 
-    def forward(self, tokens: Float[Tensor, "B T D"]) -> Output:
+    def forward(self, tokens: Tokens) -> Output:
         """The outputs at every token of B trials, given the tokens before it.
 
         Raises:
@@ -149,7 +155,7 @@ class TransformerPolicy(PreTrainedModel):
         """
         return self._outputs(self.hidden(tokens))
 
-    def hidden(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
+    def hidden(self, tokens: Tokens) -> Hidden:
         """The decoder's last hidden state at every token, from which ``actor`` and ``critic`` compute the outputs."""
         self._check_span(tokens.shape[1])
         return self._decode(self._embedded(tokens))
@@ -175,9 +181,7 @@ class TransformerPolicy(PreTrainedModel):
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
-    def absorb(
-        self, tokens: Float[Tensor, "B T D"], cache: Cache, count: Int[Tensor, " B"] | None = None
-    ) -> Cache:
+    def absorb(self, tokens: Tokens, cache: Cache, count: Int[Tensor, " B"] | None = None) -> Cache:
         """Read the first ``count`` tokens of each row (None: all) and write them into the cache, in one pass, in place.
 
         Equal to ``count`` times ``read`` and ``write``.
@@ -187,9 +191,7 @@ class TransformerPolicy(PreTrainedModel):
             count = torch.full_like(cache.length, tokens.shape[1])
         return extend(cache, entry, count)
 
-    def _decode_after(
-        self, tokens: Float[Tensor, "B T D"], cache: Cache
-    ) -> tuple[Float[Tensor, "B T H"], Entry]:
+    def _decode_after(self, tokens: Tokens, cache: Cache) -> tuple[Hidden, Entry]:
         """Hidden states of new tokens after those in a cache, and their keys and values.
 
         The length check leaves the new tokens out: some may be padding, or of rows whose trials have ended.
@@ -203,12 +205,10 @@ class TransformerPolicy(PreTrainedModel):
         self._check_span(past.longest)
         return self._decode(self._embedded(tokens), past), past.entry
 
-    def _embedded(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
+    def _embedded(self, tokens: Tokens) -> Hidden:
         return self.embed(tokens.to(self.embed.weight.dtype))
 
-    def _decode(
-        self, embedded: Float[Tensor, "B T H"], past: Past | None = None
-    ) -> Float[Tensor, "B T H"]:
+    def _decode(self, embedded: Hidden, past: Past | None = None) -> Hidden:
         # a user may have changed it on the decoder itself
         check_attention(self.backbone.config._attn_implementation)
         steps, device = embedded.shape[1], embedded.device

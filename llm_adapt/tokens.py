@@ -79,7 +79,11 @@ class Layout:
 
     def trial(self, steps: Transition, first: Transition) -> Float[Tensor, "B T D"]:
         """The tokens of T consecutive steps; ``first`` is the transition before them, ``[B]``."""
-        last = Transition(
-            *(torch.cat([x[:, None], y[:, :-1]], 1) for x, y in zip(first, steps, strict=True))
-        )
-        return self.token(steps.obs, last)
+        return self.token(steps.obs, before(steps, first))
+
+
+def before(steps: Transition, first: Transition) -> Transition:
+    """The transition before each of T consecutive steps, ``[B, T, ...]``; ``first`` is the one before them all."""
+    return Transition(
+        *(torch.cat([x[:, None], y[:, :-1]], 1) for x, y in zip(first, steps, strict=True))
+    )

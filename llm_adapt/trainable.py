@@ -20,15 +20,15 @@ from bridge.training.learner import seeded_init
 from llm_adapt import adapter_files, soft_prompt
 from llm_adapt.base_policy import check_base, fingerprint, quiet, read
 from llm_adapt.local_files import ADAPTER_WEIGHTS
-from llm_adapt.low_rank import BatchedLora, targets_of
+from llm_adapt.low_rank import batched
 from llm_adapt.policy import TransformerPolicy
 
 Kind = Literal["lora", "full", "head", "ia3", "prompt"]
 
 _WHOLE = "tuned"
 """The folder of a policy whose base weights are trained."""
-_IA3 = {"gpt2": ("c_attn", "mlp.c_proj")}
-"""Default targets of (IA)³. Of other backbones: keys, values and the last product of a feed-forward layer."""
+_IA3, _IA3_GPT2 = "k_proj+v_proj+down_proj", "c_attn+mlp.c_proj"
+"""Default targets of (IA)³: keys, values and the last product of a feed-forward layer; in GPT-2 queries, too."""
 _FEEDFORWARD = ("down_proj", "c_proj")
 """Ends of the names of modules of which (IA)³ scales the inputs, not the outputs."""
 
@@ -73,34 +73,30 @@ class Trainable(Bounded):
         Raises:
             UserError: the backbone has no such target, or the rank does not fit it.
         """
-        if self.tuner == "prompt":
-            tuned = Finetuned(soft_prompt.new(base, self.rank, seed=seed), base)
-            for name, weights in tuned.policy.named_parameters():
-                weights.requires_grad_(name == "prompt")
-            return tuned
-        policy = copy.deepcopy(base)
-        if self.tuner in ("full", "head"):
-            for name, weights in policy.named_parameters():
-                in_head = name.startswith("actor.")
-                used = not name.startswith("critic.")  # nothing reads the policy's own value
-                weights.requires_grad_(used and (self.tuner == "full" or in_head))
-            return Finetuned(policy, base)
-        config = self._in_peft(policy)
-        with seeded_init(seed), quiet():
-            return Finetuned(policy, base, peft.get_peft_model(policy, config))
+        if self.tuner in ("lora", "ia3"):
+            policy = copy.deepcopy(base)
+            config = self._in_peft(policy)
+            with seeded_init(seed), quiet():
+                return Finetuned(policy, base, peft.get_peft_model(policy, config))
+        prompted = self.tuner == "prompt"
+        policy = soft_prompt.new(base, self.rank, seed=seed) if prompted else copy.deepcopy(base)
+        trained = {"prompt": "prompt", "head": "actor.", "full": ""}[self.tuner]
+        for name, weights in policy.named_parameters():
+            used = not name.startswith("critic.")  # nothing reads the policy's own value
+            weights.requires_grad_(used and name.startswith(trained))
+        return Finetuned(policy, base)
 
     def _in_peft(self, policy: TransformerPolicy) -> peft.PeftConfig:
-        kind = policy.config.backbone_config.model_type
-        named = tuple(self.targets.split("+")) if self.targets else ()
         if self.tuner == "lora":
-            targets = named or targets_of(policy)
-            return BatchedLora(rank=self.rank, alpha=self.alpha, targets=targets).in_peft(policy)
-        targets = named or _IA3.get(kind, ("k_proj", "v_proj", "down_proj"))
-        BatchedLora(rank=1, targets=targets).modules(policy)  # refuses unknown targets by name
+            lora = batched(policy, rank=self.rank, alpha=self.alpha, targets=self.targets)
+            return lora.in_peft(policy)
+        gpt2 = policy.config.backbone_config.model_type == "gpt2"
+        named = self.targets or (_IA3_GPT2 if gpt2 else _IA3)
+        targets = batched(policy, rank=1, alpha=1, targets=named).targets  # refuses unknown ones
         return peft.IA3Config(
             target_modules=list(targets),
             feedforward_modules=[t for t in targets if t.endswith(_FEEDFORWARD)],
-            fan_in_fan_out=kind == "gpt2",
+            fan_in_fan_out=gpt2,
         )
 
 

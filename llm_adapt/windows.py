@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.rng import Rows
 from llm_adapt.histories import Histories
-from llm_adapt.tokens import Layout, Transition
+from llm_adapt.tokens import Layout, before
 
 
 class Windows(NamedTuple):
@@ -45,21 +46,12 @@ def cut(
     first = _first(histories.length, width, noise.uniform())
     at = first[:, None] + torch.arange(width)
     inside = at < histories.length[:, None]
-    at, row = at.clamp(max=state.shape[1] - 1), torch.arange(len(first))[:, None]
-    before = Transition(*(part[row, (at - 1).clamp(min=0)] for part in histories.steps))
-    nothing = layout.nothing_yet(Rows.without_draws(first))
-    last = Transition(
-        *(_where(at == 0, new[:, None], old) for new, old in zip(nothing, before, strict=True))
-    )
-    return Windows(layout.token(state[row, at], last), label[row, at], inside.float())
+    last = before(histories.steps, layout.nothing_yet(Rows.without_draws(first)))
+    last, state, label = tree.places((last, state, label), at.clamp(max=state.shape[1] - 1))
+    return Windows(layout.token(state, last), label, inside.float())
 
 
 def _first(length: Int[Tensor, " b"], width: int, u: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
     """The starts of windows, uniformly from half a window before the history to a window before its end."""
     places = (length - width + width // 2 + 1).clamp(min=1).float()
     return (places * u - width // 2).floor().long().clamp(min=0)
-
-
-def _where(mask: Bool[Tensor, "b W"], new: Tensor, old: Tensor) -> Tensor:
-    """``new`` where ``mask`` is True, else ``old``, with any further dimensions."""
-    return torch.where(mask.view(*mask.shape, *[1] * (old.dim() - 2)), new, old)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bridge.digest import raw_bytes
 from bridge.errors import UserError
-from bridge.files import check_readable, unreadable, write_whole
+from bridge.files import Tell, check_readable, reading, write_whole
 
 _KEEP = 2
 """Checkpoints that are kept: the last one, and one before it in case the last is damaged."""
@@ -28,20 +28,21 @@ _NAME = re.compile(r"\d{15}\.safetensors")
 """Name of a checkpoint. Other files in the folder are the user's own."""
 
 
-def pack(state: Any, name: str = "state") -> tuple[Any, dict[str, Tensor]]:
+def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
     """A JSON skeleton of ``state`` in which each tensor is a name, and the tensors by name."""
-    if isinstance(state, Tensor):
-        return {"tensor": name}, {name: state.detach().cpu().contiguous()}
-    if isinstance(state, dict):
-        parts = {key: pack(value, f"{name}.{key}") for key, value in state.items()}
-        keys = [[key, part[0]] for key, part in parts.items()]  # a list keeps integer keys integers
-        return {"dict": keys}, {n: t for _, tensors in parts.values() for n, t in tensors.items()}
-    if isinstance(state, list | tuple):
-        parts = [pack(value, f"{name}.{i}") for i, value in enumerate(state)]
-        return {"list": [p[0] for p in parts]}, {
-            n: t for _, tensors in parts for n, t in tensors.items()
-        }
-    return {"value": state}, {}
+    tensors: dict[str, Tensor] = {}
+
+    def skeleton(part: Any, name: str) -> dict[str, Any]:
+        if isinstance(part, Tensor):
+            tensors[name] = part.detach().cpu().contiguous()
+            return {"tensor": name}
+        if isinstance(part, dict):  # as a list of pairs, which keeps integer keys integers
+            return {"dict": [[key, skeleton(x, f"{name}.{key}")] for key, x in part.items()]}
+        if isinstance(part, list | tuple):
+            return {"list": [skeleton(x, f"{name}.{i}") for i, x in enumerate(part)]}
+        return {"value": part}
+
+    return skeleton(state, "state"), tensors
 
 
 def unpack(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
@@ -116,14 +117,12 @@ def paths(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder may not be read.
     """
-    try:
+    with reading(folder):
+        if not folder.exists():
+            return []
         return sorted(
             path for path in folder.iterdir() if _NAME.fullmatch(path.name) and not path.is_dir()
         )
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise unreadable(folder, error) from error
 
 
 def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:
@@ -133,7 +132,7 @@ def save_step(folder: Path, env_steps: int, state: Mapping[str, Any]) -> None:
         old.unlink()
 
 
-def load_last(folder: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
+def load_last(folder: Path, notify: Tell) -> dict[str, Any] | None:
     """The last checkpoint that is whole; None if there is no checkpoint.
 
     Args:
@@ -163,5 +162,5 @@ def _checksum(skeleton: Any, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(skeleton).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()

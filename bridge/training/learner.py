@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bridge.protocol import Card, ClueKind
@@ -68,6 +69,32 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def share_of_rate(spent: float, warm_up: float) -> float:
+    """Learning rate over its highest: it rises in the share ``warm_up`` of the budget, and falls linearly to zero."""
+    left = max(0.0, 1 - spent)
+    return min(left, (spent + 1e-3) / warm_up) if warm_up else left
+
+
+def descend(
+    loss: Float[Tensor, ""],
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    max_norm: float,
+    workers: Workers,
+) -> Float[Tensor, ""]:
+    """A gradient step on ``loss``, averaged over the processes and scaled down to ``max_norm``.
+
+    Returns:
+        The norm of the gradient before it was scaled.
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    workers.average_gradients(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    optimizer.step()
+    return norm
 
 
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -64,7 +64,7 @@ def train(
     *,
     resume: bool = False,
     workers: Workers | None = None,
-    notify: Callable[[str], None] = print,
+    notify: files.Tell = print,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """Train until the budget is spent.
@@ -100,7 +100,8 @@ def train(
         "processes": workers.count,
     }
     lock = files.locked(folder, notify) if first else nullcontext()
-    with lock, asked_to_stop() if first else nullcontext(_never) as asked:
+    # the others learn of signals from the metrics of the first process
+    with lock, asked_to_stop() if first else nullcontext(lambda: False) as asked:
         new = not run_folder.is_claimed(folder)
         if first and not new:
             run_folder.claim(folder, about, resume=resume)
@@ -141,7 +142,7 @@ def train(
         return finished and not asked()
 
 
-def _notify_all(notify: Callable[[str], None], *notices: str) -> None:
+def _notify_all(notify: files.Tell, *notices: str) -> None:
     """Call ``notify`` with each sentence that is not empty."""
     for notice in filter(None, notices):
         notify(notice)
@@ -153,7 +154,7 @@ def _start(
     folder: Path,
     workers: Workers,
     resume: bool,
-    notify: Callable[[str], None],
+    notify: files.Tell,
     *,
     longer: bool,
 ) -> tuple[Cost, float]:
@@ -262,7 +263,7 @@ class _Recorder:
     folder: Path
     workers: Workers
     flops_per_step: float
-    notify: Callable[[str], None]
+    notify: files.Tell
     progress: Callable[[float], None] | None
 
     def __post_init__(self) -> None:
@@ -294,8 +295,3 @@ class _Recorder:
     def _save(self, cost: Cost) -> None:
         run_folder.save(self.folder, self.learner, cost, self.flops_per_step)
         self.saved, self.saved_at = time.monotonic(), self.learner.env_steps
-
-
-def _never() -> bool:
-    """False: only the first process handles signals, and the others learn of them from its metrics."""
-    return False

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge.noise import TrialNoise
-from bridge.play import play_trial
-from bridge.protocol import Agent, Clues, Step, Trial
+from bridge.play import record_context
+from bridge.protocol import Agent, Trial
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.transitions import stacked
 
@@ -73,18 +73,9 @@ def play_trials(
     """
     if tasks is None:
         tasks = family.sample("train", task_numbers(noise))
-    memory = agent.start(Clues(), trial, noise.agent.at("start"))
-    steps: list[Step] = []
-    for _ in play_trial(
-        agent,
-        family,
-        tasks,
-        memory,
-        noise,
-        trial,
-        on_step=lambda _episode, _t, step: steps.append(step),
-    ):
-        pass
+    # without a clue, nothing depends on the split
+    episodes = record_context(agent, family, "train", tasks, noise, trial)
+    steps = [step for episode in episodes for step in episode]
     played = stacked(steps, dim=0)
     critic_reward = played.reward
     if means:

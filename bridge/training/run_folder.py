@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ _NOT_COMPARED = {"earlier_budgets", "base.run", "base.card.method", "demos"}
 describe what it holds."""
 _OF_BUDGET = {"schedule.budget.amount", "schedule.evaluation_trials"}
 """Keys that change when a run is trained further."""
+
+About = Mapping[str, Any]
+"""The content of a ``config.json``."""
 
 
 def is_claimed(folder: Path) -> bool:
@@ -76,7 +79,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         )
 
 
-def extend(folder: Path, about: Mapping[str, Any], env_steps: int) -> str:
+def extend(folder: Path, about: About, env_steps: int) -> str:
     """Record in config.json that the run is trained for a larger budget from ``env_steps`` on.
 
     Returns:
@@ -101,12 +104,12 @@ def _write_config(folder: Path, config: dict[str, Any]) -> None:
     files.write_text(folder / "config.json", text + "\n")
 
 
-def is_longer(folder: Path, about: Mapping[str, Any]) -> bool:
+def is_longer(folder: Path, about: About) -> bool:
     """True if ``about`` has a larger budget than the run of the folder; False if there is no run."""
     return is_claimed(folder) and _is_longer(read_config(folder), about)
 
 
-def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+def _is_longer(config: About, about: About) -> bool:
     """True if ``about`` has a larger budget, of the same unit."""
     try:
         before, now = config["schedule"]["budget"], about["schedule"]["budget"]
@@ -115,7 +118,7 @@ def _is_longer(config: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
         return False
 
 
-def _budget(about: Mapping[str, Any]) -> Budget:
+def _budget(about: About) -> Budget:
     budget = about["schedule"]["budget"]
     return Budget(budget["amount"], budget["unit"])
 
@@ -141,9 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return about
 
 
-def check_config(
-    folder: Path, about: Mapping[str, Any], types: Mapping[str, type], *optional: str
-) -> None:
+def check_config(folder: Path, about: About, types: Mapping[str, type], *optional: str) -> None:
     """Check the types of keys of a ``config.json``, some of which are ``optional``.
 
     Raises:
@@ -178,9 +179,7 @@ def save_model(folder: Path, learner: Learner) -> None:
         checkpoint.save(folder / MODEL, state)
 
 
-def restore(
-    folder: Path, learner: Learner, notify: Callable[[str], None]
-) -> tuple[Cost, float | None] | None:
+def restore(folder: Path, learner: Learner, notify: files.Tell) -> tuple[Cost, float | None] | None:
     """Restore the last state of the run.
 
     Returns:
@@ -202,7 +201,7 @@ def restore(
         ) from None
 
 
-def read_cost(folder: Path, notify: Callable[[str], None]) -> Cost:
+def read_cost(folder: Path, notify: files.Tell) -> Cost:
     """The cost of the run up to its last state; NaN for unknown parts.
 
     Raises:
@@ -224,7 +223,7 @@ def _weights(folder: Path) -> list[Path]:
     return [*checkpoint.paths(folder / _CHECKPOINTS), *folder.glob(MODEL)]
 
 
-def _last_state(folder: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
+def _last_state(folder: Path, notify: files.Tell) -> dict[str, Any] | None:
     """The last checkpoint that is whole; without checkpoints, the model; None without both.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from bridge import files
@@ -27,7 +26,7 @@ class Log:
         folder: Path,
         done: int,
         counter: str = "env_steps",
-        notify: Callable[[str], None] = print,
+        notify: files.Tell = print,
     ) -> None:
         self.path = folder / NAME
         lines, damaged = read(folder, counter)
@@ -56,10 +55,8 @@ def read(
     path, lines, damaged = folder / NAME, [], []
     if not path.exists():
         return [], []
-    try:
+    with files.reading(path):
         *texts, _incomplete = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise files.unreadable(path, error) from error
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)

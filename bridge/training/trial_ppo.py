@@ -26,9 +26,11 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
+    descend,
     mean_metrics,
     seeded_init,
     set_learning_rate,
+    share_of_rate,
 )
 from bridge.training.rollouts import Batch, play_trials, task_features
 from bridge.training.search_space import Choice, LogUniform, Space
@@ -189,8 +191,7 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         batch = self._play()
         played = self.workers.total(batch.live.sum())
         targets, explained = self._targets(batch, played / (self.trials * self.workers.count))
-        rise = (spent + 1e-3) / config.warm_up if config.warm_up else left
-        set_learning_rate(self.optimizer, config.lr * min(left, rise))
+        set_learning_rate(self.optimizer, config.lr * share_of_rate(spent, config.warm_up))
         noise = Rows.of(
             f"learn/{self.noise_name}/{self.seed}", self.workers.rows(self.updates, self.trials)
         )
@@ -200,11 +201,8 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
             for trials in order.tensor_split(config.minibatches):
                 evaluation = self._evaluate(batch.columns(trials))
                 found = losses(*evaluation, targets.columns(trials), clip=config.clip)
-                self._backward(
-                    found.total(value_weight=config.value_weight, bonus=config.entropy * left)
-                )
-                nn.utils.clip_grad_norm_(self.learned, config.max_grad_norm)
-                self.optimizer.step()
+                loss = found.total(value_weight=config.value_weight, bonus=config.entropy * left)
+                descend(loss, self.optimizer, self.learned, config.max_grad_norm, self.workers)
                 self.grad_steps += 1
                 steps.append({name: value.item() for name, value in found._asdict().items()})
         self.updates += 1
@@ -234,9 +232,3 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         before, average = self._evaluate(batch), self.workers.mean
         targets = targets_of(batch, before, self.scale, self.config, length=length, average=average)
         return targets, explained_variance(before.score, targets, average)
-
-    def _backward(self, loss: Float[Tensor, ""]) -> None:
-        """Replace every gradient by that of ``loss``, averaged over the processes."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.workers.average_gradients(self.learned)

@@ -52,6 +52,13 @@ def test_select_takes_rows_in_the_order_asked_for() -> None:
     assert same(tree.select(memory(5), slice(1, 3)), tree.select(memory(5), torch.tensor([1, 2])))
 
 
+def test_places_are_taken_within_each_row() -> None:
+    recorded = {"a": torch.arange(6).view(2, 3), "b": torch.arange(12.0).view(2, 3, 2)}
+    found = tree.places(recorded, torch.tensor([[2, 0], [1, 1]]))
+    assert found["a"].tolist() == [[2, 0], [4, 4]]
+    assert found["b"].tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=5))
 def test_where_keeps_the_old_rows_that_are_not_live(live: list[bool]) -> None:
     old, new = memory(len(live)), tree.select(memory(9), slice(4, 4 + len(live)))

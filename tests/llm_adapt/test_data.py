@@ -34,7 +34,7 @@ def collection(folder, spec="gridnavi", sources=("psrl",), **options):
 )
 def test_what_is_read_is_what_was_played(tmp_path, spec, sources):
     made = collection(tmp_path, spec, sources, episodes=2)
-    found = read(made.shard(1), [3, 0, 1], made.family)
+    found = read(made.shard(1), [3, 0, 1])
     played = play(
         [reference(name, made.family, "train") for name in sources],
         made.family,
@@ -105,7 +105,7 @@ def test_tasks_are_those_of_the_split(tmp_path):
     for shard in (1, 0):
         made.shard(shard)
     shown = stored(made.folder, family)
-    found = read(shown.rows, range(8), family)
+    found = read(shown.rows, range(8))
     assert shown.split == split
     assert -1 == found.steps.reward.min() < found.steps.reward.max() == 0
     best = family.mean_rewards(family.sample(split, shown.tasks)).argmax(1)
@@ -147,7 +147,7 @@ def test_sources_may_be_any_agents(tmp_path):
     played = play(
         [slow, fast], family, made.trial, TrialNoise.of("histories/0", torch.arange(6)), "train"
     )
-    assert torch.equal(read(found, range(6), family).steps.action, played.steps.action)
+    assert torch.equal(read(found, range(6)).steps.action, played.steps.action)
 
 
 def test_an_opened_collection_is_the_one_that_was_made_and_comes_to_an_end(tmp_path):

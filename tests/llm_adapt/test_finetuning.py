@@ -13,7 +13,7 @@ from bridge.tasks.base import TaskFamily
 from bridge.training.learner import seeded_init
 from llm_adapt import data, finetuning
 from llm_adapt.base_policy import fingerprint
-from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning, tuned_tasks
+from llm_adapt.finetuning import Config, Demonstrations, Returns, Signal, Tuning, tuned_tasks
 from llm_adapt.in_context import InContext
 from llm_adapt.multi_task import OneEpisode
 from llm_adapt.policy import TransformerPolicy, build
@@ -206,22 +206,13 @@ def test_the_step_size_falls_to_zero(monkeypatch):
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
-class Broken:
+class Broken(Signal):
     """A signal that comes to no number."""
 
     env_steps = 0
 
-    def __init__(self) -> None:
-        self.learned: list[torch.nn.Parameter] = []
-
     def loss(self, step: int, left: float):
         return torch.tensor(torch.nan, requires_grad=True), {}
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
 
 
 def test_numbers_that_are_none_stop_it():

@@ -82,7 +82,7 @@ def test_windows_are_pieces_of_a_history(kind):
     made = learner(kind=kind, window=8)
     pool = made.collection.shard(0)
     tokens, label, inside = made._windows(pool, Rows.of("w", torch.arange(200)))
-    whole = data.read(pool, range(len(pool)), made.family)
+    whole = data.read(pool, range(len(pool)))
     none = made.policy.layout.nothing_yet(Rows(torch.zeros(len(pool), dtype=torch.int64)))
     shown = whole.steps if kind is IclAdLearner else whole.steps._replace(obs=whole.asked)
     past = made.policy.layout.trial(whole.steps, none)[..., 2:]  # gridnavi observes two numbers

@@ -1,9 +1,11 @@
 """What learners share: a state that goes and comes back whole, and first weights that only a seed decides."""
 
+import pytest
 import torch
 from torch import nn
 
-from bridge.training.learner import CheckpointedLearner, seeded_init
+from bridge.training.learner import CheckpointedLearner, descend, seeded_init, share_of_rate
+from bridge.training.workers import Workers
 
 
 class Small(CheckpointedLearner):
@@ -43,3 +45,17 @@ def test_a_seed_decides_the_first_weights_and_nobody_outside_sees_the_draws():
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_a_rate_rises_and_falls() -> None:
+    shares = [share_of_rate(spent, 0.2) for spent in (0.0, 0.1, 0.5, 1.0, 1.3)]
+    assert shares == pytest.approx([0.005, 0.505, 0.5, 0.0, 0.0])
+    assert share_of_rate(0.0, 0.0) == 1
+
+
+def test_a_gradient_step_is_no_longer_than_its_norm_allows() -> None:
+    x = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    norm = descend(10 * x.square().sum() / 2, optimizer, [x], 0.5, Workers())
+    assert norm.item() == pytest.approx(50)
+    assert x.tolist() == pytest.approx([2.7, 3.6], abs=1e-5)
