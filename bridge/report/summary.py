@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,12 @@ class Results:
     """
 
     def __init__(self, source: Path | Iterable[Columns]) -> None:
-        by_key = reading.read(source)
         self._lines: dict[Key, list[Line]] = {}
         self._curves: dict[Key, Curve] = {}
-        self.about = {key: about for key, (about, _) in by_key.items()}
-        for key in self.about:
-            self._curves[key] = curve(key, by_key.pop(key)[1])
+        self.about: dict[Key, dict[str, Any]] = {}
+        for key, about, numbers in reading.read(source):
+            self.about[key] = about
+            self._curves[key] = curve(key, numbers)
 
     @property
     def families(self) -> list[str]:
