@@ -62,7 +62,7 @@ class Sums:
         """The interval of the mean over independent trials; its ends are NaN for a single trial."""
         n, total, square = self.parts.sum((1, 2, 3))
         if n < 2:
-            return Interval(total, np.nan, np.nan, 1, "none: one trial", 0.95)
+            return Interval(total, np.nan, np.nan, 1, "none: one trial")
         return stats.mean_interval(total, square, int(n))
 
     def rate_interval(self) -> Interval:

@@ -220,9 +220,7 @@ class Results:
         if not stats.skewed(means):
             return None
         skewness = np.mean((means - means.mean()) ** 3) / means.std() ** 3
-        return Interval(
-            float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95
-        )
+        return Interval(float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed")
 
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None if none was refused."""
@@ -232,7 +230,7 @@ class Results:
             return None
         refused, taken = steps * np.stack([sums.parts[0].sum((1, 2)) for sums in by_point])
         lost, due = float(refused.max(0).sum()), float((refused + taken).max(0).sum())
-        return Interval(lost / due, np.nan, np.nan, round(due), "all steps", 0.95) if due else None
+        return Interval(lost / due, np.nan, np.nan, round(due), "all steps") if due else None
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
