@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge import config
 from bridge.errors import UserError, unknown
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from bridge.protocol import Agent, Trial
     from bridge.tasks.base import TaskFamily
 
-Kind = Literal["reference", "run", "finetuned", "test-time", "untrained", "search", "behaviour"]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -53,7 +51,6 @@ class Source:
 
     spec: str
     family: TaskFamily
-    kind: ClassVar[Kind]
     trained: ClassVar[bool] = False
     """True if it holds learned weights, so that its actions can be decoded by another rule."""
 
@@ -93,7 +90,6 @@ class Reference(Source):
 
     constructor: Constructor
     parameters: dict[str, Any]
-    kind = "reference"
 
     def load(self, split: str) -> Agent:
         agent = self.constructor(self.family, split, **self.parameters)
@@ -108,7 +104,6 @@ class Untrained(Source):
 
     method: Method
     settings: Any
-    kind = "untrained"
 
     def load(self, split: str) -> Agent:
         name = registry.name_of(self.spec)
@@ -124,8 +119,6 @@ class Untrained(Source):
 @dataclass(frozen=True)
 class Search(Source):
     """The folder of a hyperparameter search."""
-
-    kind = "search"
 
     def load(self, split: str) -> Agent:
         raise UserError(
@@ -164,7 +157,6 @@ class Run(Trained):
     """The folder of a trained run."""
 
     method: Method
-    kind = "run"
 
     @cached_property
     def agent(self) -> Any:
@@ -187,8 +179,6 @@ class Run(Trained):
 class Finetuned(Trained):
     """The folder of a run that was fine-tuned for a whole family; it takes no more gradient steps."""
 
-    kind = "finetuned"
-
     @cached_property
     def agent(self) -> Any:
         from experiments import finetuned
@@ -208,7 +198,6 @@ class TestTime(Trained):
 
     base: Run
     settings: Any
-    kind = "test-time"
 
     @property
     def name(self) -> str:
@@ -244,7 +233,6 @@ class Behaviour(Source):
     """The agent that makes the context of track C: ``base``, except where the split sets the context's quality."""
 
     base: Source
-    kind = "behaviour"
 
     @classmethod
     def of(cls, spec: str, family: TaskFamily) -> Behaviour:
@@ -319,14 +307,19 @@ def load(spec: str, family: TaskFamily, split: str) -> Agent:
 def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
     make = constructor_of(name, family)
-    known = list(inspect.signature(make).parameters.values())[2:]
-    defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
+    defaults = parameters(make)
     for key in values.keys() - defaults.keys():
         raise unknown(f"key in {spec!r}:", key, defaults)
-    parameters = {
+    given = {
         key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
     }
-    return Reference(spec, family, make, parameters)
+    return Reference(spec, family, make, given)
+
+
+def parameters(make: Constructor) -> dict[str, Any]:
+    """Return the parameters of a reference, with their defaults."""
+    _family, _split, *own = inspect.signature(make).parameters.values()
+    return {parameter.name: parameter.default for parameter in own}
 
 
 def folder(spec: str, family: TaskFamily) -> Source:

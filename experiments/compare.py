@@ -121,7 +121,7 @@ class Grid:
                 with contextlib.suppress(DoesNotPlayError):
                     sources.append(agents.resolve(method, family))
             for source in sources:
-                if source.kind not in ("reference", "untrained"):
+                if not isinstance(source, agents.Reference | agents.Untrained):
                     raise UserError(
                         f"{method} names a trained run, and compare trains learned methods itself. Play it with "
                         "metabridge evaluate."

@@ -46,7 +46,10 @@ def play(
     names = expand_splits(family, splits, with_context=track == "C")
     plans, notices = source.new_tasks([dataclasses.replace(plan, split=name) for name in names])
     notices += _idle_flags(family, plans, behaviour)
-    sources = {method: source} | (_anchors(family) if track == "O" else {})
+    sources = {method: source}
+    if track == "O":
+        anchors = (name for name in ANCHORS if agents.plays(name, family))
+        sources |= {name: agents.resolve(name, family) for name in anchors}
     shown_by = agents.Behaviour.of(behaviour, family)
     total = sum(steps_of(family, plan) for plan in plans) * len(sources)
     rows: list[result_rows.Columns] = []
@@ -75,11 +78,6 @@ def play(
                 if name == method:
                     asked[Key(family.id, plan.split, agent.card.method, track)] = plan
         return Results(rows), asked
-
-
-def _anchors(family: TaskFamily) -> dict[str, agents.Source]:
-    """The references that scores are measured by, if the family has them."""
-    return {name: agents.resolve(name, family) for name in ANCHORS if agents.plays(name, family)}
 
 
 def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
@@ -143,9 +141,8 @@ def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
         return []
     why = f"it takes one every {every[still[0]]:,} episodes but not after a trial's last, here number "
     why += f"{trials[still[0]].episodes:,}"
-    asked = source.kind == "test-time"
     what = f"{source.load(still[0]).card.method} takes no gradient step on"
-    return _idle(what, still, plans if asked else [], why)
+    return _idle(what, still, plans if isinstance(source, agents.TestTime) else [], why)
 
 
 def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:
