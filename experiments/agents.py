@@ -32,11 +32,8 @@ from experiments import registry
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
-    Adapts,
     Method,
-    Reads,
     Signal,
-    with_steps,
 )
 
 if TYPE_CHECKING:
@@ -130,10 +127,6 @@ class Search(Source):
 class Trained(Source):
     """An agent with learned weights, which is loaded once for all splits."""
 
-    reads: Reads
-    """Scope of the context that its decisions depend on."""
-    adapts: Adapts
-    """Means of adaptation within a trial."""
     trained = True
 
     @cached_property
@@ -143,10 +136,6 @@ class Trained(Source):
 
     def load(self, split: str) -> Agent:
         return self.agent
-
-    @property
-    def takes_steps(self) -> bool:
-        return self.adapts in ("gradient", "both")
 
     def steps_every(self, trial: Trial) -> int | None:
         return self.agent.interval(trial) if self.takes_steps else None
@@ -163,6 +152,10 @@ class Run(Trained):
         from experiments import runs
 
         return runs.load_agent(self.spec, self.family)
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.method.takes_steps
 
     @property
     def changed_at(self) -> float:
@@ -198,6 +191,7 @@ class TestTime(Trained):
 
     base: Run
     settings: Any
+    takes_steps = True
 
     @property
     def name(self) -> str:
@@ -260,8 +254,7 @@ def resolve(spec: str, family: TaskFamily) -> Source:
         return Untrained(spec, family, LEARNERS[name], registry.configure(spec, LEARNERS[name]))
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
-        base = _base(name, settings.run, family)
-        return TestTime(spec, family, base.reads, with_steps(base.reads), base, settings)
+        return TestTime(spec, family, _base(name, settings.run, family), settings)
     return folder(spec, family)
 
 
@@ -335,9 +328,8 @@ def folder(spec: str, family: TaskFamily) -> Source:
     if runs.is_folder(spec):
         run = runs.read(spec)
         if run.method is None:
-            reads = run.about.get("reads", "trial")
-            return Finetuned(spec, family, reads, "context" if reads == "trial" else "not")
-        return Run(spec, family, run.method.reads, run.method.adapts, run.method)
+            return Finetuned(spec, family)
+        return Run(spec, family, run.method)
     if os.sep in spec or Path(spec).is_dir():
         raise UserError(
             f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from bridge import config, files
 from bridge.errors import StorageError, UserError
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan
-from bridge.references.registry import DoesNotPlayError
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training.budget import Budget
@@ -116,18 +114,16 @@ class Grid:
     def _check_methods(self) -> None:
         """Refuse unknown methods and keys, and those that ``compare`` does not play."""
         for method in self.methods:
-            sources = []
-            for family in self.families:
-                with contextlib.suppress(DoesNotPlayError):
-                    sources.append(agents.resolve(method, family))
-            for source in sources:
+            families = [family for family in self.families if agents.plays(method, family)]
+            for family in families:
+                source = agents.resolve(method, family)
                 if not isinstance(source, agents.Reference | agents.Untrained):
                     raise UserError(
                         f"{method} names a trained run, and compare trains learned methods itself. Play it with "
                         "metabridge evaluate."
                     )
                 source.check_track("O")
-            if self.named_methods and not sources:
+            if self.named_methods and not families:
                 names = ", ".join(family.id for family in self.families)
                 raise UserError(f"{method} plays none of {names}. See: metabridge list methods")
 

@@ -45,7 +45,6 @@ def columns(
     seed: int = 0,
     cost: Cost | None = None,
     flops: Float[np.ndarray, " P"] | None = None,
-    device: str = "cpu",
 ) -> Columns:
     """The rows of one evaluation, by column.
 
@@ -56,7 +55,6 @@ def columns(
         seed: the agent's training seed; 0 for references.
         cost: the cost of its training; None for references.
         flops: operations of a trial by each curve point; None if they were not counted.
-        device: the device of the evaluation.
     """
     plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
@@ -95,7 +93,7 @@ def columns(
         "train_grad_steps": cost.grad_steps,
         "train_seconds": cost.seconds,
         "train_flops": cost.flops,
-        "device": device,
+        "device": "cpu",
         "config_hash": plan.hash,
         "git_sha": _git_sha(),
     }

@@ -129,15 +129,13 @@ class Results:
             return _over_parts(sums, sums.replicates)
         return sums.trial_interval()
 
-    def score(
-        self, key: Key, ceiling: str = "oracle", metric: str = "trial_return", among: Among = "all"
-    ) -> Interval | None:
-        """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
+    def score(self, key: Key, ceiling: str = "oracle", among: Among = "all") -> Interval | None:
+        """The normalised trial return: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
 
         None if a reference is missing, or if the ceiling is not above random.
         """
         x, floor, top = (
-            self.sums(key._replace(method=method), metric, among=among)
+            self.sums(key._replace(method=method), "trial_return", among=among)
             for method in (key.method, "random", ceiling)
         )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
@@ -150,9 +148,11 @@ class Results:
             return _over_parts(x, score + linear)
         return self._resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
 
-    def difference(self, key: Key, other: str, metric: str = "trial_return") -> Interval | None:
-        """The mean of this method minus that of ``other``, paired by task and noise."""
-        x, y = self.sums(key, metric), self.sums(key._replace(method=other), metric)
+    def difference(self, key: Key, other: str) -> Interval | None:
+        """The mean trial return of this method minus that of ``other``, paired by task and noise."""
+        x, y = (
+            self.sums(key._replace(method=method), "trial_return") for method in (key.method, other)
+        )
         if x is None or y is None or key.method == other:
             return None
         if self._replicated(key, x, y):
@@ -190,12 +190,12 @@ class Results:
         except UserError:
             return None
 
-    def cvar(self, key: Key, metric: str = "trial_return") -> Interval | None:
-        """The mean of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
+    def cvar(self, key: Key) -> Interval | None:
+        """The mean trial return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
 
         None if rows are of blocks of tasks, or if there are too few tasks or trials.
         """
-        sums = self.sums(key, metric)
+        sums = self.sums(key, "trial_return")
         if sums is None or sums.halves is None or not self.about[key]["tasks"]:
             return None
         if sums.table.shape[1] < 5 or sums.trials_per_task < stats.CVAR_TRIALS:
