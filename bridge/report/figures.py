@@ -100,11 +100,11 @@ def draw(results: Results, folder: Path, registered: Iterable[str] = ()) -> list
     """
     methods = (method for family in results.families for method in results.methods(family))
     look = looks(registered, methods)
-    made = []
-    for family in results.families:
-        for name, figure in _figures(results, family, look):
-            made.append(save(figure, folder / f"{name_of(family)}-{name}"))
-    return made
+    return [
+        save(figure, folder / f"{name_of(family)}-{name}")
+        for family in results.families
+        for name, figure in _figures(results, family, look)
+    ]
 
 
 def save(figure: Figure, stem: Path) -> Path:

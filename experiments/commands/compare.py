@@ -53,6 +53,7 @@ class Compare:
         seeds = self.seeds or size.seeds
         tuning = size.tuning_configs if self.tuning is None else self.tuning
         self._check_training_flags(methods, seeds, tuning)
+        size_of_budget = None if self.budget else self.size
         grid = compare.Grid(
             families=compare.distinct(families),
             methods=methods,
@@ -61,7 +62,7 @@ class Compare:
                 name: self.trials or size.trials_of(name)
                 for name in (spec.partition(":")[0] for spec in families)
             },
-            budget=lambda method, family: budget_of(self.budget, method, family, self.size),
+            budget=lambda method, family: budget_of(self.budget, method, family, size_of_budget),
             seeds=seeds,
             configurations=tuning,
             out=self.out,
