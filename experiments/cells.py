@@ -67,11 +67,6 @@ class Cell:
         played = sum(steps_of(self.family, plan) for plan in self.plans)
         return played + (self.training.env_steps if self.training else 0)
 
-    @property
-    def places(self) -> list[Path]:
-        """Paths of its rows, a file for each plan."""
-        return [self.place(plan) for plan in self.plans]
-
     def place(self, plan: Plan) -> Path:
         """Return the path of the rows of one plan."""
         return results.rows_path(
@@ -90,7 +85,9 @@ class Cell:
         Rows (and the steps of the first trials) are written as each plan ends. ``advance`` is called with the number of
         environment steps taken.
         """
-        files.probe(self.places[0])  # an hour of training that cannot be kept is not begun
+        files.probe(
+            self.place(self.plans[0])
+        )  # an hour of training that cannot be kept is not begun
         spec, cost = self.spec, None
         if self.training:
             runs.train_rest(self.training, advance)

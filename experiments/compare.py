@@ -67,8 +67,9 @@ class Grid:
         with files.locked(self.out):
             self._claim()
             missing = cells.missing(self.cells, self.out)
-            for place in (place for cell in missing for place in cell.places):
-                files.check_name(place)
+            for cell in missing:
+                for plan in cell.plans:
+                    files.check_name(cell.place(plan))
             ready, failed = self._searched(missing)
             return failed + cells.play(ready, self.out)
 

@@ -113,11 +113,9 @@ def table(evaluation: Evaluation, family: TaskFamily, card: Card, **about: Any) 
     arrays = []
     for name, kind in COLUMNS.items():
         value = values.get(name)
-        if isinstance(value, np.ndarray):
-            array = pa.array(value, kind.value_type if kind == TEXT else kind, from_pandas=True)
-            arrays.append(array.dictionary_encode() if kind == TEXT else array)
-        else:
-            arrays.append(_constant(value, kind, len(values["part"])))
+        if not isinstance(value, np.ndarray):  # the same in every row
+            value = np.full(len(values["part"]), value, object if kind == TEXT else None)
+        arrays.append(pa.array(value, kind, from_pandas=True))
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
@@ -132,16 +130,6 @@ def steps(evaluation: Evaluation) -> pa.Table:
     return pa.table(arrays)
 
 
-def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
-    """The same value in every row; null if it is None or NaN."""
-    if value is None or value != value:
-        return pa.nulls(count, kind)
-    if kind == TEXT:
-        indices = pa.array(np.zeros(count, np.int32))
-        return pa.DictionaryArray.from_arrays(indices, pa.array([value]))
-    return pa.array(np.full(count, value), kind)
-
-
 def _task_params(
     family: TaskFamily, assignment: Assignment, numbers: Int[np.ndarray, " n"]
 ) -> np.ndarray:
@@ -150,9 +138,10 @@ def _task_params(
         return np.full(len(numbers), None)
     params = family.sample(assignment.plan.split, torch.from_numpy(numbers)).params
     small = {name: value.tolist() for name, value in params.items() if value[0].numel() <= _SMALL}
-    return np.array(
-        [json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))]
-    )
+    texts = [
+        json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))
+    ]
+    return np.array(texts, object)
 
 
 def _train_task_share(
