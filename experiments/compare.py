@@ -37,8 +37,8 @@ class Grid:
     methods: tuple[str, ...]
     splits: tuple[str, ...]
     """Names or patterns."""
-    trials: dict[str, int]
-    """Trials of a split, by the family's name."""
+    trials: Callable[[str], int]
+    """Trials of a split of a family (its name)."""
     budget: Callable[[str, str], Budget]
     """The training of a method on a family (its name)."""
     seeds: tuple[int, ...]
@@ -91,7 +91,7 @@ class Grid:
 
     def _cells(self, family: TaskFamily, method: str) -> list[Cell]:
         """The cells of a method on a family, one for each training seed."""
-        trials = self.trials[family.name]
+        trials = self.trials(family.name)
         plans = tuple(Plan(split=split, trials=trials) for split in self._names[family.id])
         cell = Cell(family, method, method, 0, plans, self.out, memory=self.memory)
         if not _is_learned(method):
@@ -202,7 +202,7 @@ class Grid:
         """Settings that all rows of the folder share, in words."""
         shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations}
         for family in {f.name for f in self.families}:
-            shared[f"trials a split on {family}"] = self.trials[family]
+            shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
                 whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
                 shared[f"{whose}training budget on {family}"] = str(self.budget(method, family))

@@ -58,10 +58,7 @@ class Compare:
             families=compare.distinct(families),
             methods=methods,
             splits=names_of("splits", self.splits, size.splits),
-            trials={
-                name: self.trials or size.trials_of(name)
-                for name in (spec.partition(":")[0] for spec in families)
-            },
+            trials=lambda family: self.trials or size.trials_of(family),
             budget=lambda method, family: budget_of(self.budget, method, family, size_of_budget),
             seeds=seeds,
             configurations=tuning,
