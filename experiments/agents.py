@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge import config
 from bridge.errors import UserError, unknown
@@ -32,19 +32,14 @@ from experiments import registry
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
-    Adapts,
     Method,
-    Reads,
     Signal,
-    with_steps,
 )
 
 if TYPE_CHECKING:
     from bridge.evaluation.plan import Plan
     from bridge.protocol import Agent, Trial
     from bridge.tasks.base import TaskFamily
-
-Kind = Literal["reference", "run", "finetuned", "test-time", "untrained", "search", "behaviour"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,6 @@ class Source:
 
     spec: str
     family: TaskFamily
-    kind: ClassVar[Kind]
     trained: ClassVar[bool] = False
     """True if it holds learned weights, so that its actions can be decoded by another rule."""
 
@@ -93,7 +87,6 @@ class Reference(Source):
 
     constructor: Constructor
     parameters: dict[str, Any]
-    kind = "reference"
 
     def load(self, split: str) -> Agent:
         agent = self.constructor(self.family, split, **self.parameters)
@@ -108,7 +101,6 @@ class Untrained(Source):
 
     method: Method
     settings: Any
-    kind = "untrained"
 
     def load(self, split: str) -> Agent:
         name = registry.name_of(self.spec)
@@ -125,8 +117,6 @@ class Untrained(Source):
 class Search(Source):
     """The folder of a hyperparameter search."""
 
-    kind = "search"
-
     def load(self, split: str) -> Agent:
         raise UserError(
             f"{self.spec} is a tuning folder. Train what it chose: metabridge train {self.spec} --out RUN"
@@ -137,10 +127,6 @@ class Search(Source):
 class Trained(Source):
     """An agent with learned weights, which is loaded once for all splits."""
 
-    reads: Reads
-    """Scope of the context that its decisions depend on."""
-    adapts: Adapts
-    """Means of adaptation within a trial."""
     trained = True
 
     @cached_property
@@ -151,10 +137,6 @@ class Trained(Source):
     def load(self, split: str) -> Agent:
         return self.agent
 
-    @property
-    def takes_steps(self) -> bool:
-        return self.adapts in ("gradient", "both")
-
     def steps_every(self, trial: Trial) -> int | None:
         return self.agent.interval(trial) if self.takes_steps else None
 
@@ -164,13 +146,16 @@ class Run(Trained):
     """The folder of a trained run."""
 
     method: Method
-    kind = "run"
 
     @cached_property
     def agent(self) -> Any:
         from experiments import runs
 
         return runs.load_agent(self.spec, self.family)
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.method.takes_steps
 
     @property
     def changed_at(self) -> float:
@@ -186,8 +171,6 @@ class Run(Trained):
 @dataclass(frozen=True)
 class Finetuned(Trained):
     """The folder of a run that was fine-tuned for a whole family; it takes no more gradient steps."""
-
-    kind = "finetuned"
 
     @cached_property
     def agent(self) -> Any:
@@ -208,7 +191,7 @@ class TestTime(Trained):
 
     base: Run
     settings: Any
-    kind = "test-time"
+    takes_steps = True
 
     @property
     def name(self) -> str:
@@ -244,7 +227,6 @@ class Behaviour(Source):
     """The agent that makes the context of track C: ``base``, except where the split sets the context's quality."""
 
     base: Source
-    kind = "behaviour"
 
     @classmethod
     def of(cls, spec: str, family: TaskFamily) -> Behaviour:
@@ -272,8 +254,7 @@ def resolve(spec: str, family: TaskFamily) -> Source:
         return Untrained(spec, family, LEARNERS[name], registry.configure(spec, LEARNERS[name]))
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
-        base = _base(name, settings.run, family)
-        return TestTime(spec, family, base.reads, with_steps(base.reads), base, settings)
+        return TestTime(spec, family, _base(name, settings.run, family), settings)
     return folder(spec, family)
 
 
@@ -319,14 +300,19 @@ def load(spec: str, family: TaskFamily, split: str) -> Agent:
 def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
     make = constructor_of(name, family)
-    known = list(inspect.signature(make).parameters.values())[2:]
-    defaults = {p.name: p.default for p in known if p.default is not inspect.Parameter.empty}
+    defaults = parameters(make)
     for key in values.keys() - defaults.keys():
         raise unknown(f"key in {spec!r}:", key, defaults)
-    parameters = {
+    given = {
         key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
     }
-    return Reference(spec, family, make, parameters)
+    return Reference(spec, family, make, given)
+
+
+def parameters(make: Constructor) -> dict[str, Any]:
+    """Return the parameters of a reference, with their defaults."""
+    _family, _split, *own = inspect.signature(make).parameters.values()
+    return {parameter.name: parameter.default for parameter in own}
 
 
 def folder(spec: str, family: TaskFamily) -> Source:
@@ -342,9 +328,8 @@ def folder(spec: str, family: TaskFamily) -> Source:
     if runs.is_folder(spec):
         run = runs.read(spec)
         if run.method is None:
-            reads = run.about.get("reads", "trial")
-            return Finetuned(spec, family, reads, "context" if reads == "trial" else "not")
-        return Run(spec, family, run.method.reads, run.method.adapts, run.method)
+            return Finetuned(spec, family)
+        return Run(spec, family, run.method)
     if os.sep in spec or Path(spec).is_dir():
         raise UserError(
             f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"

@@ -67,11 +67,6 @@ class Cell:
         played = sum(steps_of(self.family, plan) for plan in self.plans)
         return played + (self.training.env_steps if self.training else 0)
 
-    @property
-    def places(self) -> list[Path]:
-        """Paths of its rows, a file for each plan."""
-        return [self.place(plan) for plan in self.plans]
-
     def place(self, plan: Plan) -> Path:
         """Return the path of the rows of one plan."""
         return results.rows_path(
@@ -90,7 +85,9 @@ class Cell:
         Rows (and the steps of the first trials) are written as each plan ends. ``advance`` is called with the number of
         environment steps taken.
         """
-        files.probe(self.places[0])  # an hour of training that cannot be kept is not begun
+        files.probe(
+            self.place(self.plans[0])
+        )  # an hour of training that cannot be kept is not begun
         spec, cost = self.spec, None
         if self.training:
             runs.train_rest(self.training, advance)
@@ -154,28 +151,22 @@ def expand_splits(
                 raise UserError(
                     f"{pattern} moves what is shown on track C: metabridge evaluate ... --track C."
                 )
-            names = (
-                [pattern]
-                if pattern.count("/") > 1
-                else [f"shift/{axis}/{level}" for level in range(5)]
-            )
-            splits |= {family.split(name).name: None for name in names}
-            continue
-        if pattern.endswith("/0"):
-            if strict or pattern.split("/")[1] in family.axes:
-                splits[family.split(pattern).name] = None
-            continue
-        matches = [
-            name
-            for name in family.splits
-            if fnmatch.fnmatch(name, pattern) or name.startswith(f"{pattern}/")
-        ]
-        if not matches and strict:
-            family.split(
-                pattern if pattern.count("/") != 1 else f"{pattern}/1"
-            )  # names the nearest axis or split
-            raise unknown(f"split of {family.id}:", pattern, family.splits)
-        splits |= dict.fromkeys(matches)
+            levels = range(5) if pattern.count("/") == 1 else ()
+            names = [f"shift/{axis}/{level}" for level in levels] or [pattern]
+        elif pattern.endswith("/0"):
+            names = [pattern] if strict or axis in family.axes else []
+        else:
+            names = [
+                name
+                for name in family.splits
+                if fnmatch.fnmatch(name, pattern) or name.startswith(f"{pattern}/")
+            ]
+            if not names and strict:
+                family.split(
+                    pattern if pattern.count("/") != 1 else f"{pattern}/1"
+                )  # names the nearest axis or split
+                raise unknown(f"split of {family.id}:", pattern, family.splits)
+        splits |= {family.split(name).name: None for name in names}
     return tuple(splits)
 
 

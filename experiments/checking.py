@@ -17,14 +17,13 @@ def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
     family = make_family(family_spec or "bandit:k=5,n=10")
     with user_code.importable(target):
-        subject, kind = _subject(target, family)
-        if kind == "family" and family_spec:
+        subject = _subject(target, family)
+        if not isinstance(subject, TaskFamily):
+            found = list(verdicts(AGENT_CHECKS, subject, family))
+        elif family_spec:
             raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
-        found = list(
-            verdicts(FAMILY_CHECKS, subject)
-            if kind == "family"
-            else verdicts(AGENT_CHECKS, subject, family)
-        )
+        else:
+            found = list(verdicts(FAMILY_CHECKS, subject))
     for verdict in found:
         print(
             f"broken  {verdict.error}"
@@ -40,21 +39,20 @@ def check(target: str, family_spec: str) -> int:
     return 1 if broken else 0
 
 
-def _subject(target: str, family: TaskFamily) -> tuple[Any, str]:
-    """The family or agent that ``target`` names, and which of the two it is."""
-    name = registry.name_of(target)
-    if name in FAMILIES:
-        return make_family(target), "family"
+def _subject(target: str, family: TaskFamily) -> Any:
+    """The family or agent that ``target`` names."""
+    if registry.name_of(target) in FAMILIES:
+        return make_family(target)
     if agents.is_name(target) or runs.is_folder(target):
         source = agents.resolve(target, family)
         agent: Any = source.load("id")
-        return (agent.double() if source.takes_steps else agent), "agent"  # steps enlarge rounding
+        return agent.double() if source.takes_steps else agent  # steps enlarge rounding
     if ":" not in target:
         raise unknown("family or method", target, [*FAMILIES, *REFERENCES, *registry.LEARNERS])
     return _users_own(target, family)
 
 
-def _users_own(target: str, family: TaskFamily) -> tuple[Any, str]:
+def _users_own(target: str, family: TaskFamily) -> Any:
     """The family or agent that a user's ``module:name`` or ``path/to/file.py:name`` is or makes."""
     made = thing = user_code.load(target)
     if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
@@ -62,10 +60,8 @@ def _users_own(target: str, family: TaskFamily) -> tuple[Any, str]:
         how = "without arguments" if is_family else "with (family, split), family or nothing"
         with user_code.as_user_errors(f"{target} cannot be made {how}"):
             made = thing() if is_family else user_code.call(thing, family, "id")
-    if isinstance(made, TaskFamily):
-        return made, "family"
-    if hasattr(made, "card"):
-        return made, "agent"
+    if isinstance(made, TaskFamily) or hasattr(made, "card"):
+        return made
     raise UserError(
         f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent."
     )

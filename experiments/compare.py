@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from bridge import config, files
 from bridge.errors import StorageError, UserError
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan
-from bridge.references.registry import DoesNotPlayError
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training.budget import Budget
@@ -39,8 +37,8 @@ class Grid:
     methods: tuple[str, ...]
     splits: tuple[str, ...]
     """Names or patterns."""
-    trials: dict[str, int]
-    """Trials of a split, by the family's name."""
+    trials: Callable[[str], int]
+    """Trials of a split of a family (its name)."""
     budget: Callable[[str, str], Budget]
     """The training of a method on a family (its name)."""
     seeds: tuple[int, ...]
@@ -69,8 +67,9 @@ class Grid:
         with files.locked(self.out):
             self._claim()
             missing = cells.missing(self.cells, self.out)
-            for place in (place for cell in missing for place in cell.places):
-                files.check_name(place)
+            for cell in missing:
+                for plan in cell.plans:
+                    files.check_name(cell.place(plan))
             ready, failed = self._searched(missing)
             return failed + cells.play(ready, self.out)
 
@@ -92,7 +91,7 @@ class Grid:
 
     def _cells(self, family: TaskFamily, method: str) -> list[Cell]:
         """The cells of a method on a family, one for each training seed."""
-        trials = self.trials[family.name]
+        trials = self.trials(family.name)
         plans = tuple(Plan(split=split, trials=trials) for split in self._names[family.id])
         cell = Cell(family, method, method, 0, plans, self.out, memory=self.memory)
         if not _is_learned(method):
@@ -116,18 +115,16 @@ class Grid:
     def _check_methods(self) -> None:
         """Refuse unknown methods and keys, and those that ``compare`` does not play."""
         for method in self.methods:
-            sources = []
-            for family in self.families:
-                with contextlib.suppress(DoesNotPlayError):
-                    sources.append(agents.resolve(method, family))
-            for source in sources:
-                if source.kind not in ("reference", "untrained"):
+            families = [family for family in self.families if agents.plays(method, family)]
+            for family in families:
+                source = agents.resolve(method, family)
+                if not isinstance(source, agents.Reference | agents.Untrained):
                     raise UserError(
                         f"{method} names a trained run, and compare trains learned methods itself. Play it with "
                         "metabridge evaluate."
                     )
                 source.check_track("O")
-            if self.named_methods and not sources:
+            if self.named_methods and not families:
                 names = ", ".join(family.id for family in self.families)
                 raise UserError(f"{method} plays none of {names}. See: metabridge list methods")
 
@@ -205,7 +202,7 @@ class Grid:
         """Settings that all rows of the folder share, in words."""
         shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations}
         for family in {f.name for f in self.families}:
-            shared[f"trials a split on {family}"] = self.trials[family]
+            shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
                 whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
                 shared[f"{whose}training budget on {family}"] = str(self.budget(method, family))

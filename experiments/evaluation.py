@@ -11,7 +11,6 @@ from bridge.evaluation import result_rows
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
 from bridge.evaluation.plan import Plan
-from bridge.evaluation.stats import Interval
 from bridge.protocol import decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
@@ -26,7 +25,7 @@ ANCHORS = ("random", "oracle", "bayes")
 """References that define 0 and 1 of scores; they are played beside the method if the family has them."""
 
 
-def lines(
+def play(
     method: str,
     family_spec: str,
     splits: tuple[str, ...],
@@ -34,8 +33,8 @@ def lines(
     behaviour: str = "",
     decode: str = "",
     memory: int = MEMORY,
-) -> list[dict]:
-    """Return every metric of ``method`` on each split, an object each: metric, mean, low, high, n, ...
+) -> tuple[Results, dict[Key, Plan]]:
+    """Play ``method`` on each split, and the references beside it; return all results, and the plans of ``method``.
 
     Raises:
         UserError: unknown names, or flags that have no effect.
@@ -47,10 +46,14 @@ def lines(
     names = expand_splits(family, splits, with_context=track == "C")
     plans, notices = source.new_tasks([dataclasses.replace(plan, split=name) for name in names])
     notices += _idle_flags(family, plans, behaviour)
-    sources = {method: source} | (_anchors(family) if track == "O" else {})
+    sources = {method: source}
+    if track == "O":
+        anchors = (name for name in ANCHORS if agents.plays(name, family))
+        sources |= {name: agents.resolve(name, family) for name in anchors}
     shown_by = agents.Behaviour.of(behaviour, family)
     total = sum(steps_of(family, plan) for plan in plans) * len(sources)
-    columns: dict[tuple[str, str], result_rows.Columns] = {}
+    rows: list[result_rows.Columns] = []
+    asked: dict[Key, Plan] = {}
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
         source.load(names[0])  # before anything is played
@@ -61,7 +64,7 @@ def lines(
             for plan in plans:
                 progress.describe(f"{name} on {plan.split}")
                 agent = played.load(plan.split)
-                if decode and played is source:
+                if decode and name == method:
                     agent.card = dataclasses.replace(agent.card, decode_rule=decode)
                 evaluation = evaluate(
                     agent,
@@ -71,27 +74,10 @@ def lines(
                     progress=progress.advance,
                     memory_limit=memory,
                 )
-                columns[name, plan.split] = result_rows.columns(evaluation, family, agent.card)
-        return _lines(
-            Results(columns.values()), [columns[method, plan.split] for plan in plans], plans
-        )
-
-
-def _anchors(family: TaskFamily) -> dict[str, agents.Source]:
-    """The references that scores are measured by, if the family has them."""
-    return {name: agents.resolve(name, family) for name in ANCHORS if agents.plays(name, family)}
-
-
-def _lines(read: Results, played: list[result_rows.Columns], plans: list[Plan]) -> list[dict]:
-    """The lines of some keys in the results of several methods."""
-    lines = []
-    for columns, plan in zip(played, plans, strict=True):
-        key = Key(*(columns[name] for name in Key._fields))
-        lines += [
-            _line(read, key, line.metric, line.interval) | {"tasks_left_out": len(plan.left_out)}
-            for line in read.lines_of(key)
-        ]
-    return lines
+                rows.append(result_rows.columns(evaluation, family, agent.card))
+                if name == method:
+                    asked[Key(family.id, plan.split, agent.card.method, track)] = plan
+        return Results(rows), asked
 
 
 def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
@@ -155,9 +141,8 @@ def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
         return []
     why = f"it takes one every {every[still[0]]:,} episodes but not after a trial's last, here number "
     why += f"{trials[still[0]].episodes:,}"
-    asked = source.kind == "test-time"
     what = f"{source.load(still[0]).card.method} takes no gradient step on"
-    return _idle(what, still, plans if asked else [], why)
+    return _idle(what, still, plans if isinstance(source, agents.TestTime) else [], why)
 
 
 def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:
@@ -166,43 +151,50 @@ def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str
     return [f"{what} {', '.join(splits)}: {why}."] if splits else []
 
 
-def _line(read: Results, key: Key, metric: str, interval: Any) -> dict:
+def objects(read: Results, asked: dict[Key, Plan]) -> list[dict[str, Any]]:
+    """Return every number of the method that was asked for, an object each: metric, mean, low, high, n, ..."""
+    return [_object(read, line, plan) for key, plan in asked.items() for line in read.lines_of(key)]
+
+
+def _object(read: Results, line: Line, plan: Plan) -> dict[str, Any]:
+    key, interval = line.key, line.interval
     about, overlap = read.about[key], read.overlap(key)
+    ends = interval._asdict()
     return {
         "method": key.method,
         "family": key.family,
         "split": key.split,
         "track": key.track,
-        "metric": metric,
-        **{
-            part: value if math.isfinite(value := getattr(interval, part)) else None
-            for part in ("mean", "low", "high")
-        },
+        "metric": line.metric,
+        **{name: _finite(ends[name]) for name in ("mean", "low", "high")},
         "n": interval.n,
         "interval": interval.kind,
         "clue": about["clue"],
         "exact_reference": about["exact"],
         "train_task_share": overlap.share if overlap else None,
         "training_tasks": known_tasks(read, key),
+        "tasks_left_out": len(plan.left_out),
     }
 
 
-def show(found: list[dict]) -> None:
-    """The same as a table."""
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def show(read: Results, asked: dict[Key, Plan]) -> None:
+    """Print the same numbers as a table."""
     from rich.table import Table
 
-    if not found:
-        raise UserError("Nothing was played.")
+    first = next(iter(asked))
     table = Table(
-        title=f"{found[0]['method']} on {found[0]['family']}, track {found[0]['track']}",
-        title_justify="left",
+        title=f"{first.method} on {first.family}, track {first.track}", title_justify="left"
     )
     for column in ("split", "metric", "mean ± 95%", "n", "interval"):
         table.add_column(
             column, justify="right" if column in ("mean ± 95%", "n") else "left", overflow="fold"
         )
-    read = [_read(line) for line in found]
-    for line in read:
+    lines = [line for key in asked for line in read.lines_of(key)]
+    for line in lines:
         if line.metric != "refused_steps":
             interval = line.interval
             table.add_row(
@@ -210,24 +202,8 @@ def show(found: list[dict]) -> None:
             )
     out = console()
     out.print(table)
-    for split, known in {
-        line["split"]: line["training_tasks"] for line in found if line["training_tasks"]
-    }.items():
-        out.print(f"{split}: {known}.", soft_wrap=True)
-    for sentence in refusals(read):
+    for key in asked:
+        if known := known_tasks(read, key):
+            out.print(f"{key.split}: {known}.", soft_wrap=True)
+    for sentence in refusals(lines):
         out.print(sentence, soft_wrap=True)
-
-
-def _read(line: dict) -> Line:
-    """The line that ``_line`` made an object of."""
-    mean, low, high = (
-        math.nan if line[part] is None else line[part] for part in ("mean", "low", "high")
-    )
-    key = Key(*(line[part] for part in Key._fields))
-    return Line(
-        key,
-        line["metric"],
-        Interval(mean, low, high, line["n"], line["interval"], 0.95),
-        1,
-        line["n"],
-    )

@@ -68,16 +68,14 @@ class Progress:
                 self._live()
             elif now - self.spoke > _EVERY or self.spoke == self.began:
                 self.spoke = now
-                self._line()
-
-    def _line(self) -> None:
-        rate = self._rate()
-        left = f"{(self.total - self.count) / rate:.0f} s left" if rate else "time unknown"
-        print(
-            f"{self.what}: {self.count / max(self.total, 1):.0%} of {self.total:,} {self.unit}, {rate:,.0f}/s, {left}",
-            file=sys.stderr,
-            flush=True,
-        )
+                rate = self._rate()
+                left = f"{(self.total - self.count) / rate:.0f} s left" if rate else "time unknown"
+                print(
+                    f"{self.what}: {self.count / max(self.total, 1):.0%} of {self.total:,} {self.unit}, "
+                    f"{rate:,.0f}/s, {left}",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def reach(self, count: int) -> None:
         """Set the work done so far. The first call sets what was done before, which counts for no rate."""

@@ -32,8 +32,6 @@ SIGNALS: tuple[Signal, ...] = ("reward", "demos")
 """Signals of gradient steps at test: a policy gradient, or behaviour cloning."""
 Reads = Literal["trial", "episode", "nothing"]
 """Scope of the context that decisions depend on: all of the trial so far, the episode so far, or neither."""
-Adapts = Literal["context", "gradient", "both", "not"]
-"""Means of adaptation within a trial: memory, gradient steps, both or neither."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Method:
     """The module that holds ``Config``, ``SPACE`` and the learner."""
     learner_name: str
     reads: Reads = "trial"
-    adapts: Adapts = "context"
+    takes_steps: bool = False
+    """True if its agents take gradient steps within a trial."""
     transformer: bool = False
     """True if its policy is a transformer, which adapters fit."""
     budget_share: float = 1.0
@@ -77,11 +76,6 @@ class Method:
     def about(self) -> str:
         """The docstring that describes it."""
         return self._module.__doc__ or ""
-
-    @property
-    def takes_steps(self) -> bool:
-        """True if its agents take gradient steps within a trial."""
-        return self.adapts in ("gradient", "both")
 
     @property
     def can_be_tuned(self) -> bool:
@@ -124,34 +118,28 @@ def _with_lora(name: str, signal: Signal) -> LoraMethod:
         base.module,
         base.learner_name,
         reads=base.reads,
-        adapts=with_steps(base.reads),
+        takes_steps=True,
         transformer=True,
         signal=signal,
         base=name,
     )
 
 
-def with_steps(reads: Reads) -> Adapts:
-    """Return how an agent adapts that reads so much, and takes gradient steps as well."""
-    return "both" if reads == "trial" else "gradient"
-
-
 _METHODS: dict[str, Method] = {
     "icl_ad": _transformer("icl_ad", "IclAdLearner", budget_share=0.2),
     "icl_dpt": _transformer("icl_dpt", "IclDptLearner", budget_share=0.2),
     "icl_rl": _transformer("icl_rl", "IclRlLearner", budget_share=0.2),
-    "lora_maml": _transformer("lora_maml", "LoraMamlLearner", reads="episode", adapts="gradient"),
-    "maml": Method("rl_algos.maml", "MamlLearner", reads="nothing", adapts="gradient"),
-    "mt": _transformer("multi_task", "MtLearner", reads="episode", adapts="not"),
-    "mtrl": Method("rl_algos.mtrl", "MtrlLearner", reads="nothing", adapts="not"),
+    "lora_maml": _transformer("lora_maml", "LoraMamlLearner", reads="episode", takes_steps=True),
+    "maml": Method("rl_algos.maml", "MamlLearner", reads="nothing", takes_steps=True),
+    "mt": _transformer("multi_task", "MtLearner", reads="episode"),
+    "mtrl": Method("rl_algos.mtrl", "MtrlLearner", reads="nothing"),
     "mtrl_finetune": Method(
-        "rl_algos.mtrl_finetune", "MtrlFinetuneLearner", reads="nothing", adapts="gradient"
+        "rl_algos.mtrl_finetune", "MtrlFinetuneLearner", reads="nothing", takes_steps=True
     ),
     "mtrl_sac": Method(
         "rl_algos.mtrl_sac",
         "MtrlSacLearner",
         reads="nothing",
-        adapts="not",
         budget_share=0.04,
     ),
     "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),

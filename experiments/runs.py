@@ -131,13 +131,12 @@ def _work(
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """The work of each process of a training."""
-    name, chosen, family = (
-        config.split_spec(run.method)[0],
-        settings(run.method),
-        make_family(run.family),
-    )
-    about = {"method": name, "config": dataclasses.asdict(chosen), "seed": run.seed}
-    about |= {
+    name, chosen = config.split_spec(run.method)[0], settings(run.method)
+    family = make_family(run.family)
+    about = {
+        "method": name,
+        "config": dataclasses.asdict(chosen),
+        "seed": run.seed,
         "tuning_configs": run.tuning_configs,
         "device": run.device,
         "precision": run.precision,

@@ -94,9 +94,12 @@ def tune(
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
+        "method": method,
+        "seed": seed,
+        "budget": dataclasses.asdict(budget),
+        "training_seed": TUNING_SEED,
+        "rule": "best mean trial return on id_val",
     }
-    about |= {"method": method, "seed": seed, "budget": dataclasses.asdict(budget)}
-    about |= {"training_seed": TUNING_SEED, "rule": "best mean trial return on id_val"}
     trainings = [
         runs.Run(
             method=spec,

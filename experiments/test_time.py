@@ -8,7 +8,7 @@ transformers) or ``full`` (all weights; any method whose agents read their trial
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from bridge import config
 from bridge.config import Trials
@@ -32,7 +32,6 @@ class Full(GradientSteps):
 
     run: str = ""
     """The folder of a trained run."""
-    for_transformers: ClassVar[bool] = False
 
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the weights that each trial has of its own."""
@@ -53,7 +52,6 @@ class Lora(lora.Config):
 
     run: str = ""
     """The folder of a trained run."""
-    for_transformers: ClassVar[bool] = True
 
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the adapters that each trial has of its own."""
@@ -92,7 +90,7 @@ def agent(source: TestTime) -> Agent:
         raise UserError(
             f"{settings.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*."
         )
-    if settings.for_transformers and not method.transformer:
+    if isinstance(settings, Lora) and not method.transformer:
         raise UserError(
             f"{base.card.method} is no transformer, and adapters are for these. Take full_reward."
         )

@@ -103,13 +103,12 @@ def _where(error: BaseException) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
 
 
-_OURS = tuple(
-    str(Path(package.__file__ or "").parent) + os.sep
-    for package in (bridge, experiments, rl_algos, llm_adapt)
-)
 _OTHERS = (
     "<",
-    *_OURS,
+    *(
+        str(Path(package.__file__ or "").parent) + os.sep
+        for package in (bridge, experiments, rl_algos, llm_adapt)
+    ),
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
 )
 """Prefixes of the names of files that are not the user's."""

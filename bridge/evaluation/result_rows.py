@@ -45,7 +45,6 @@ def columns(
     seed: int = 0,
     cost: Cost | None = None,
     flops: Float[np.ndarray, " P"] | None = None,
-    device: str = "cpu",
 ) -> Columns:
     """The rows of one evaluation, by column.
 
@@ -56,7 +55,6 @@ def columns(
         seed: the agent's training seed; 0 for references.
         cost: the cost of its training; None for references.
         flops: operations of a trial by each curve point; None if they were not counted.
-        device: the device of the evaluation.
     """
     plan, cost = evaluation.plan, cost or Cost()
     split = family.split(plan.split)
@@ -95,7 +93,7 @@ def columns(
         "train_grad_steps": cost.grad_steps,
         "train_seconds": cost.seconds,
         "train_flops": cost.flops,
-        "device": device,
+        "device": "cpu",
         "config_hash": plan.hash,
         "git_sha": _git_sha(),
     }
@@ -115,11 +113,9 @@ def table(evaluation: Evaluation, family: TaskFamily, card: Card, **about: Any) 
     arrays = []
     for name, kind in COLUMNS.items():
         value = values.get(name)
-        if isinstance(value, np.ndarray):
-            array = pa.array(value, kind.value_type if kind == TEXT else kind, from_pandas=True)
-            arrays.append(array.dictionary_encode() if kind == TEXT else array)
-        else:
-            arrays.append(_constant(value, kind, len(values["part"])))
+        if not isinstance(value, np.ndarray):  # the same in every row
+            value = np.full(len(values["part"]), value, object if kind == TEXT else None)
+        arrays.append(pa.array(value, kind, from_pandas=True))
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
@@ -134,16 +130,6 @@ def steps(evaluation: Evaluation) -> pa.Table:
     return pa.table(arrays)
 
 
-def _constant(value: Any, kind: pa.DataType, count: int) -> pa.Array:
-    """The same value in every row; null if it is None or NaN."""
-    if value is None or value != value:
-        return pa.nulls(count, kind)
-    if kind == TEXT:
-        indices = pa.array(np.zeros(count, np.int32))
-        return pa.DictionaryArray.from_arrays(indices, pa.array([value]))
-    return pa.array(np.full(count, value), kind)
-
-
 def _task_params(
     family: TaskFamily, assignment: Assignment, numbers: Int[np.ndarray, " n"]
 ) -> np.ndarray:
@@ -152,9 +138,10 @@ def _task_params(
         return np.full(len(numbers), None)
     params = family.sample(assignment.plan.split, torch.from_numpy(numbers)).params
     small = {name: value.tolist() for name, value in params.items() if value[0].numel() <= _SMALL}
-    return np.array(
-        [json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))]
-    )
+    texts = [
+        json.dumps({name: value[i] for name, value in small.items()}) for i in range(len(numbers))
+    ]
+    return np.array(texts, object)
 
 
 def _train_task_share(

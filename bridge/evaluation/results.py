@@ -73,10 +73,9 @@ def check_folder(folder: Path) -> None:
     if not marker.exists():
         return
     remedy = "Choose another --out, or remove it."
-    suite = json_files.read_object(marker, remedy).get("suite_version")
-    if suite is None:
-        raise UserError(f"{marker} cannot be read: it has no suite_version. {remedy}")
-    if suite != SUITE_VERSION:
+    about = json_files.read_object(marker, remedy)
+    json_files.check(about, marker, {"suite_version": int}, remedy)
+    if (suite := about["suite_version"]) != SUITE_VERSION:
         raise UserError(
             f"{folder} holds results of suite version {suite}; this is suite version {SUITE_VERSION}, whose splits or "
             "counting rules differ. Choose another --out."

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,9 +73,9 @@ class Chunk:
             on_step=self.on_step,
         )
 
-    def adapt(self, memory: Any, episode: int, last: bool, name: int) -> Any:
-        """Adapt to an episode, some trials at a time; ``name`` names the noise."""
-        rng = self.noise.agent.at(name, "adapt")
+    def adapt(self, memory: Any, episode: int, last: bool, *, named_from: int) -> Any:
+        """Adapt to an episode, some trials at a time; the noise is named by numbers of episodes from ``named_from``."""
+        rng = self.noise.agent.at(named_from + episode, "adapt")
         return adapted(self.agent, memory, rng, self.adapting, episode=episode, last=last)
 
     def costs(self, memory: Any, transitions: Tensor, spent: float) -> dict[str, Tensor]:
@@ -89,11 +90,7 @@ def explored(chunk: Chunk) -> Iterator[Score]:
     optimal = chunk.family.optimal_return(chunk.tasks, chunk.trial).double()
     earned = regret = transitions = torch.zeros_like(optimal)
     env_steps, began = 0, chunk.clock()
-
-    def adapt(memory: Any, episode: int, last: bool) -> Any:
-        return chunk.adapt(memory, episode, last, episode)
-
-    for episode, memory, totals in chunk.play(adapt):
+    for episode, memory, totals in chunk.play(partial(chunk.adapt, named_from=0)):
         earned = earned + totals.reward
         regret = regret + (optimal - totals.expected)
         transitions = transitions + totals.steps
@@ -111,9 +108,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
     transitions = torch.zeros_like(optimal)
     informed = torch.zeros_like(optimal, dtype=torch.bool)
     env_steps, spent = 0, 0.0
-
-    def adapt(memory: Any, episode: int, last: bool) -> Any:
-        return chunk.adapt(memory, episode, last, episode + 1)
+    adapt = partial(chunk.adapt, named_from=1)
 
     def score(memory: Any, shots: int) -> Score:
         began = chunk.clock()

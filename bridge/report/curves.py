@@ -15,7 +15,7 @@ from bridge.errors import UserError
 from bridge.evaluation import stats
 from bridge.evaluation.stats import Interval
 from bridge.evaluation.sums import METRICS
-from bridge.report.reading import Key, KeyRows
+from bridge.report.reading import COSTS, SUMS, Key, Numbers
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Sums:
         """The interval of the mean over independent trials; its ends are NaN for a single trial."""
         n, total, square = self.parts.sum((1, 2, 3))
         if n < 2:
-            return Interval(total, np.nan, np.nan, 1, "none: one trial", 0.95)
+            return Interval(total, np.nan, np.nan, 1, "none: one trial")
         return stats.mean_interval(total, square, int(n))
 
     def rate_interval(self) -> Interval:
@@ -108,34 +108,34 @@ class Curve(NamedTuple):
     """Numbers of each task's trials that play a training task, and of all its trials, ``[2, T]``; NaN if unknown."""
 
 
-def curve(key: Key, rows: KeyRows) -> Curve:
+def curve(key: Key, rows: Numbers) -> Curve:
     """The curve of a key from all of its rows.
 
     Raises:
         UserError: a row appears twice, or the rows hold no trial.
     """
     (seeds, seed), (points, point), (tasks, task) = (
-        np.unique(x, return_inverse=True) for x in rows.place[:3]
+        np.unique(rows[name], return_inverse=True) for name in ("seed", "curve_point", "task_id")
     )
-    shape = (len(points), len(seeds), len(tasks), rows.place[3].max() + 1)
-    where = np.ravel_multi_index((point, seed, task, rows.place[3]), shape)
+    shape = (len(points), len(seeds), len(tasks), rows["part"].max() + 1)
+    where = np.ravel_multi_index((point, seed, task, rows["part"]), shape)
     if np.bincount(where).max() > 1:
         raise UserError(
             f"Rows of {key.method} on {key.family}, {key.split} appear twice in rows/. Remove one of their files."
         )
     sums: dict[str, list[Sums] | None] = dict.fromkeys(METRICS)
-    for metric, values in rows.sums.items():
+    for metric, names in SUMS.items():
         dense = np.zeros((3, *shape))
-        dense.reshape(3, -1)[:, where] = values
-        sums[metric] = [Sums(parts) for parts in np.moveaxis(dense, 1, 0)]
-    costs = np.full((len(rows.costs), len(points), len(seeds)), np.nan)
-    cost_seed, cost_point = rows.cost_place
-    costs[:, np.searchsorted(points, cost_point), np.searchsorted(seeds, cost_seed)] = rows.costs
+        dense.reshape(3, -1)[:, where] = [np.nan_to_num(rows[name]) for name in names]
+        if dense[0].any():
+            sums[metric] = [Sums(parts) for parts in np.moveaxis(dense, 1, 0)]
+    costs = np.full((len(COSTS), len(points), len(seeds)), np.nan)
+    costs[:, point, seed] = [np.nan_to_num(rows[name]) for name in COSTS]
     before = np.rint(np.nanmean(costs[:2], 2)).astype(int).T
-    if "episode_return" not in rows.sums:
+    if sums["episode_return"] is None:
         raise UserError(
             f"The rows of {key.method} on {key.family}, {key.split} hold no trial. Compare again."
         )
-    trials = rows.sums["episode_return"][0]
-    known = np.stack([np.bincount(task, rows.train_task_share * trials), np.bincount(task, trials)])
-    return Curve(before, sums, costs[2:], known)
+    trials = np.nan_to_num(rows["episode_return_n"])
+    known = [np.bincount(task, rows["train_task_share"] * trials), np.bincount(task, trials)]
+    return Curve(before, sums, costs[2:], np.stack(known))

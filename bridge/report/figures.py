@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bridge.evaluation.stats import Interval
 from bridge.files import name_of, write_whole
 from bridge.report import escape
@@ -98,11 +100,11 @@ def draw(results: Results, folder: Path, registered: Iterable[str] = ()) -> list
     """
     methods = (method for family in results.families for method in results.methods(family))
     look = looks(registered, methods)
-    made = []
-    for family in results.families:
-        for name, figure in _figures(results, family, look):
-            made.append(save(figure, folder / f"{name_of(family)}-{name}"))
-    return made
+    return [
+        save(figure, folder / f"{name_of(family)}-{name}")
+        for family in results.families
+        for name, figure in _figures(results, family, look)
+    ]
 
 
 def save(figure: Figure, stem: Path) -> Path:
@@ -155,10 +157,8 @@ def curves(results: Results, family: str, split: str, panel: Axes, look: dict[st
         points = results.curve(key, metric)
         if not points:
             continue
-        x = [episodes for episodes, _, _ in points]
-        unit = x if one_step else [1] * len(x)
-        intervals = [interval for _, _, interval in points]
-        _line(panel, x, intervals, unit, method, look[method])
+        x, _, intervals = zip(*points, strict=True)
+        band(panel, x, intervals, method, look[method], unit=x if one_step else 1)
         sums = results.sums(key, metric)
         n = max(n, sums.trials if sums else 0)
     if one_step:
@@ -192,8 +192,7 @@ def shift_response(
         scores = [results.score(Key(family, splits[level], method), ceiling) for level in levels]
         scored = {place: score for place, score in enumerate(scores) if score is not None}
         if scored:
-            unit = [1] * len(scored)
-            _line(panel, list(scored), list(scored.values()), unit, method, look[method])
+            band(panel, list(scored), list(scored.values()), method, look[method])
     panel.set_xticks(
         range(len(levels)),
         [f"{values[level]:g}" + ("" if level else "\nlevel 0") for level in levels],
@@ -210,25 +209,24 @@ def shift_response(
     panel.grid(alpha=0.25)
 
 
-def _line(
+def band(
     panel: Axes,
     x: Sequence[int],
     intervals: Sequence[Interval],
-    unit: Sequence[int],
-    method: str,
+    name: str,
     look: Look,
+    *,
+    unit: int | Sequence[int] = 1,
 ) -> None:
     """Draw means over ``x`` with a band from the low to the high end, all divided by ``unit``."""
-    mean, low, high = (
-        [getattr(interval, part) / size for interval, size in zip(intervals, unit, strict=True)]
-        for part in ("mean", "low", "high")
-    )
-    panel.plot(x, mean, label=_label(method), lw=1.6, ms=4, **look)
+    ends = np.array([(interval.mean, interval.low, interval.high) for interval in intervals])
+    mean, low, high = ends.T / unit
+    panel.plot(x, mean, label=_label(name), lw=1.6, ms=4, **look)
     panel.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
 
 
-def _label(method: str) -> str:
-    """A method in a legend; the end of a long name is replaced by a digest, which no other name has."""
-    if len(method) <= _LABEL:
-        return escape.figure(method)
-    return escape.figure(f"{method[:_LABEL]}… {hashlib.sha256(method.encode()).hexdigest()[:6]}")
+def _label(name: str) -> str:
+    """A name in a legend; the end of a long name is replaced by a digest, which no other name has."""
+    if len(name) <= _LABEL:
+        return escape.figure(name)
+    return escape.figure(f"{name[:_LABEL]}… {hashlib.sha256(name.encode()).hexdigest()[:6]}")

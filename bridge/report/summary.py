@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,12 @@ class Results:
     """
 
     def __init__(self, source: Path | Iterable[Columns]) -> None:
-        by_key = reading.read(source)
         self._lines: dict[Key, list[Line]] = {}
         self._curves: dict[Key, Curve] = {}
-        self.about = {key: about for key, (about, _) in by_key.items()}
-        for key in self.about:
-            self._curves[key] = curve(key, by_key.pop(key)[1])
+        self.about: dict[Key, dict[str, Any]] = {}
+        for key, about, numbers in reading.read(source):
+            self.about[key] = about
+            self._curves[key] = curve(key, numbers)
 
     @property
     def families(self) -> list[str]:
@@ -128,15 +129,13 @@ class Results:
             return _over_parts(sums, sums.replicates)
         return sums.trial_interval()
 
-    def score(
-        self, key: Key, ceiling: str = "oracle", metric: str = "trial_return", among: Among = "all"
-    ) -> Interval | None:
-        """The normalised score: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
+    def score(self, key: Key, ceiling: str = "oracle", among: Among = "all") -> Interval | None:
+        """The normalised trial return: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
 
         None if a reference is missing, or if the ceiling is not above random.
         """
         x, floor, top = (
-            self.sums(key._replace(method=method), metric, among=among)
+            self.sums(key._replace(method=method), "trial_return", among=among)
             for method in (key.method, "random", ceiling)
         )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
@@ -149,9 +148,11 @@ class Results:
             return _over_parts(x, score + linear)
         return self._resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
 
-    def difference(self, key: Key, other: str, metric: str = "trial_return") -> Interval | None:
-        """The mean of this method minus that of ``other``, paired by task and noise."""
-        x, y = self.sums(key, metric), self.sums(key._replace(method=other), metric)
+    def difference(self, key: Key, other: str) -> Interval | None:
+        """The mean trial return of this method minus that of ``other``, paired by task and noise."""
+        x, y = (
+            self.sums(key._replace(method=method), "trial_return") for method in (key.method, other)
+        )
         if x is None or y is None or key.method == other:
             return None
         if self._replicated(key, x, y):
@@ -189,12 +190,12 @@ class Results:
         except UserError:
             return None
 
-    def cvar(self, key: Key, metric: str = "trial_return") -> Interval | None:
-        """The mean of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
+    def cvar(self, key: Key) -> Interval | None:
+        """The mean trial return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
 
         None if rows are of blocks of tasks, or if there are too few tasks or trials.
         """
-        sums = self.sums(key, metric)
+        sums = self.sums(key, "trial_return")
         if sums is None or sums.halves is None or not self.about[key]["tasks"]:
             return None
         if sums.table.shape[1] < 5 or sums.trials_per_task < stats.CVAR_TRIALS:
@@ -219,9 +220,7 @@ class Results:
         if not stats.skewed(means):
             return None
         skewness = np.mean((means - means.mean()) ** 3) / means.std() ** 3
-        return Interval(
-            float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed", 0.95
-        )
+        return Interval(float(skewness), np.nan, np.nan, len(means), "warning: few seeds, skewed")
 
     def refused(self, key: Key) -> Interval | None:
         """The share of gradient steps at test that were refused, of all that were due; None if none was refused."""
@@ -231,7 +230,7 @@ class Results:
             return None
         refused, taken = steps * np.stack([sums.parts[0].sum((1, 2)) for sums in by_point])
         lost, due = float(refused.max(0).sum()), float((refused + taken).max(0).sum())
-        return Interval(lost / due, np.nan, np.nan, round(due), "all steps", 0.95) if due else None
+        return Interval(lost / due, np.nan, np.nan, round(due), "all steps") if due else None
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""

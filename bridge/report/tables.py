@@ -242,7 +242,7 @@ def comma_separated(lines: Iterable[Line]) -> str:
     about = ("interval", "n", "seeds", "trials")
     writer.writerow([*Key._fields, "metric", "mean", "low", "high", *about])
     for line in lines:
-        mean, low, high, n, kind, _ = line.interval
+        mean, low, high, n, kind = line.interval
         names = map(escape.comma_separated, (*line.key, line.metric))
         writer.writerow(
             [*names, *(repr(float(x)) for x in (mean, low, high)), kind, n, line.seeds, line.trials]

@@ -33,23 +33,14 @@ def budget_of(given: str, method: str, family: str, size: SizeName | None) -> Bu
     """Return the training that ``given`` names, or that of a size if it is empty (default: quick).
 
     Raises:
-        UserError: the budget is none.
+        UserError: both are given, or the budget is none.
     """
+    if given and size:
+        raise UserError("--budget and --size both say how long to train. Leave one of them out.")
     if given:
         return Budget.parse(given)
     steps = SIZES[size or "quick"].steps(family.partition(":")[0], method)
     return Budget(float(steps))
-
-
-def one_budget_of(given: str, method: str, family: str, size: SizeName | None) -> Budget:
-    """As ``budget_of``, of which only one may be given.
-
-    Raises:
-        UserError: both are given.
-    """
-    if given and size:
-        raise UserError("--budget and --size both say how long to train. Leave one of them out.")
-    return budget_of(given, method, family, size)
 
 
 def one_thread() -> None:

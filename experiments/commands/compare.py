@@ -13,7 +13,7 @@ from bridge.training.budget import Budget
 from experiments import registry
 from experiments.commands.common import SizeName, budget_of, names_of, one_thread
 from experiments.commands.report import report
-from experiments.sizes import SIZES, Size
+from experiments.sizes import SIZES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +50,18 @@ class Compare:
         size = SIZES[self.size]
         families = names_of("families", self.families, size.families)
         methods = names_of("methods", self.methods, size.methods)
-        self._check_training_flags(methods, size)
+        seeds = self.seeds or size.seeds
+        tuning = size.tuning_configs if self.tuning is None else self.tuning
+        self._check_training_flags(methods, seeds, tuning)
+        size_of_budget = None if self.budget else self.size
         grid = compare.Grid(
             families=compare.distinct(families),
             methods=methods,
             splits=names_of("splits", self.splits, size.splits),
-            trials={
-                name: self.trials or size.trials_of(name)
-                for name in (spec.partition(":")[0] for spec in families)
-            },
-            budget=lambda method, family: budget_of(self.budget, method, family, self.size),
-            seeds=self.seeds or size.seeds,
-            configurations=size.tuning_configs if self.tuning is None else self.tuning,
+            trials=lambda family: self.trials or size.trials_of(family),
+            budget=lambda method, family: budget_of(self.budget, method, family, size_of_budget),
+            seeds=seeds,
+            configurations=tuning,
             out=self.out,
             memory=parse_memory(self.memory),
             named_methods=bool(self.methods),
@@ -76,7 +76,9 @@ class Compare:
             )
         return 1 if failed else 0
 
-    def _check_training_flags(self, methods: tuple[str, ...], size: Size) -> None:
+    def _check_training_flags(
+        self, methods: tuple[str, ...], seeds: tuple[int, ...], tuning: int
+    ) -> None:
         """Refuse flags about training if no method is trained, and seeds that stand twice or that tuning has."""
         given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
         idle = [f"--{flag}" for flag, value in given.items() if value]
@@ -86,10 +88,6 @@ class Compare:
             )
         if self.budget:
             Budget.parse(self.budget)
-        seeds, tuning = (
-            self.seeds or size.seeds,
-            size.tuning_configs if self.tuning is None else self.tuning,
-        )
         if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
         if tuning > 1 and registry.TUNING_SEED in seeds:

@@ -59,12 +59,12 @@ class Evaluate:
         )
         splits = names_of("splits", self.splits, ("id",))
         memory = parse_memory(self.memory)
-        lines = evaluation.lines(
+        read, asked = evaluation.play(
             self.method, self.family, splits, plan, self.behaviour, self.decode, memory
         )
         if self.json:
-            for line in lines:
-                print(json.dumps(line, allow_nan=False))
+            for found in evaluation.objects(read, asked):
+                print(json.dumps(found, allow_nan=False))
         else:
-            evaluation.show(lines)
+            evaluation.show(read, asked)
         return 0

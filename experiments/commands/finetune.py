@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -63,17 +63,7 @@ class Finetune:
         from llm_adapt.finetuning import Config
 
         one_thread()
-        config = Config(
-            tuner=self.tuner,
-            rank=self.rank,
-            alpha=self.alpha,
-            targets=self.targets,
-            steps=self.steps,
-            lr=self.lr,
-            batch=self.batch,
-            tasks=self.tasks,
-            seed=self.seed,
-        )
+        config = Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
         about = finetuned.finetune(
             self.base,
             self.family,

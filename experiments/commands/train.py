@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from bridge.config import Seed, Within
-from experiments.commands.common import SizeName, one_budget_of, one_thread
+from experiments.commands.common import SizeName, budget_of, one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Train:
             method=method,
             family=self.family,
             seed=self.seed,
-            budget=one_budget_of(self.budget, self.method, self.family, self.size),
+            budget=budget_of(self.budget, self.method, self.family, self.size),
             out=self.out,
             tuning_configs=count,
             processes=self.processes,

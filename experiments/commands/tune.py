@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from bridge.config import Seed, Within
-from experiments.commands.common import SizeName, one_budget_of, one_thread
+from experiments.commands.common import SizeName, budget_of, one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Tune:
         from experiments import search
 
         one_thread()
-        budget = one_budget_of(self.budget, self.method, self.family, self.size)
+        budget = budget_of(self.budget, self.method, self.family, self.size)
         search.tune(
             self.method,
             self.family,

@@ -448,7 +448,7 @@ def test_worker_processes_give_the_same_rows(tmp_path, monkeypatch):
             families=compare.distinct(["bandit:k=2,n=3"]),
             methods=("random", "bayes", TINY),
             splits=("id",),
-            trials={"bandit": 300},
+            trials=lambda _family: 300,
             budget=lambda _method, _family: Budget(600.0),
             seeds=(0, 1),
             configurations=1,

@@ -90,7 +90,7 @@ def test_settings_that_look_alike_have_folders_of_their_own(tmp_path):
         families=(family,),
         methods=specs,
         splits=("id",),
-        trials={"bandit": 10},
+        trials=lambda _family: 10,
         budget=lambda _method, _family: Budget(1.0),
         seeds=(0,),
         configurations=1,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.special import ndtr, stdtrit
 
 from bridge.errors import UserError
-from bridge.evaluation.stats.intervals import Interval, t_interval
+from bridge.evaluation.stats.intervals import UPPER, Interval, t_interval
 from bridge.evaluation.stats.resampled import Array, PerResample, Resampled, Statistic
 
 ENOUGH_SEEDS = 10
@@ -27,9 +27,7 @@ def estimate(statistic: Statistic, *arrays: Array) -> float:
     return _estimate(statistic, _tables(arrays))
 
 
-def interval(
-    statistic: Statistic, *arrays: Array, reps: int = 2000, seed: int = 0, level: float = 0.95
-) -> Interval:
+def interval(statistic: Statistic, *arrays: Array, reps: int = 2000, seed: int = 0) -> Interval:
     """The interval of a statistic of tables, by the number of training seeds of the method with fewest.
 
     * 10 or more: `crossed_bootstrap`, which holds for new seeds on new tasks.
@@ -42,18 +40,16 @@ def interval(
     sizes = _sizes(tables)
     fewest, one_task = _fewest_seeds(sizes), sizes[-1] < 2
     if one_task and not fewest:
-        return Interval(_estimate(statistic, tables), nan, nan, 1, "none: one task", level)
+        return Interval(_estimate(statistic, tables), nan, nan, 1, "none: one task")
     if not one_task and not 0 < fewest < ENOUGH_SEEDS:
-        return crossed_bootstrap(statistic, *arrays, reps=reps, seed=seed, level=level)
+        return crossed_bootstrap(statistic, *arrays, reps=reps, seed=seed)
     variances = [*_marginal_variances(statistic, tables)[:-1], 0.0]
     df, _ = _satterthwaite(variances, sizes)
-    return t_interval(
-        _estimate(statistic, tables), sum(variances), df, fewest, "t over seeds", level
-    )
+    return t_interval(_estimate(statistic, tables), sum(variances), df, fewest, "t over seeds")
 
 
 def crossed_bootstrap(
-    statistic: Statistic, *arrays: Array, reps: int = 2000, seed: int = 0, level: float = 0.95
+    statistic: Statistic, *arrays: Array, reps: int = 2000, seed: int = 0
 ) -> Interval:
     """Interval for new seeds on new tasks: the pigeonhole bootstrap (Owen 2007), its percentiles corrected.
 
@@ -83,11 +79,11 @@ def crossed_bootstrap(
         statistic, tables, reps, np.random.Generator(np.random.PCG64(seed))
     )
     df, kept = _satterthwaite(_marginal_variances(statistic, tables), sizes)
-    z = stdtrit(df, (1 + level) / 2) * sqrt((1 - 2 * cell_share) / kept)
+    z = stdtrit(df, UPPER) * sqrt((1 - 2 * cell_share) / kept)
     low, high = np.quantile(joint, ndtr([-z, z]), method="weibull")
     fewest = _fewest_seeds(sizes)
     n, kind = (fewest, "crossed bootstrap") if fewest else (sizes[-1], "bootstrap over tasks")
-    return Interval(_estimate(statistic, tables), float(low), float(high), n, kind, level)
+    return Interval(_estimate(statistic, tables), float(low), float(high), n, kind)
 
 
 def _bootstrap(

@@ -19,12 +19,14 @@ from bridge.errors import UserError
 PerSeed = Float[np.ndarray, " S"]
 PerTask = Float[np.ndarray, " T"]
 
+UPPER = (1 + 0.95) / 2
+"""The upper end of all intervals, as a quantile: 95% lie between it and the lower one."""
 FEW_SEEDS = 30
 """From this many training seeds on, skewed values do little harm to intervals of a mean."""
 
 
 class Interval(NamedTuple):
-    """An estimate with its two-sided interval, in the units of the data; `level` in (0, 1) is the nominal coverage.
+    """An estimate with its two-sided interval of 95% nominal coverage, in the units of the data.
 
     `kind` decides what `n` counts. "trials", "trials within tasks" and "wilson": trials. "t over seeds" and "crossed
     bootstrap": training seeds of the method with fewest. "bootstrap over tasks": tasks. A kind that begins with "none"
@@ -36,10 +38,9 @@ class Interval(NamedTuple):
     high: float
     n: int
     kind: str
-    level: float
 
 
-def mean_interval(total: float, total_sq: float, n: int, *, level: float = 0.95) -> Interval:
+def mean_interval(total: float, total_sq: float, n: int) -> Interval:
     """t interval (Student 1908) of the mean of `n` independent trials, from the sums of x and x^2.
 
     The spread is formed in exact rational arithmetic, so only the rounding of the sums themselves remains.
@@ -55,12 +56,10 @@ def mean_interval(total: float, total_sq: float, n: int, *, level: float = 0.95)
             f"total_sq must be at least total^2 / n = {total**2 / n:g}, found {total_sq:g}. "
             "Take both sums over the same n trials, in float64."
         )
-    return t_interval(total / n, max(spread, 0.0) / (n * (n - 1)), n - 1, n, "trials", level)
+    return t_interval(total / n, max(spread, 0.0) / (n * (n - 1)), n - 1, n, "trials")
 
 
-def stratified_interval(
-    n: PerTask, total: PerTask, total_sq: PerTask, *, level: float = 0.95
-) -> Interval:
+def stratified_interval(n: PerTask, total: PerTask, total_sq: PerTask) -> Interval:
     """Normal interval of a mean over tasks that weigh the same, whatever their numbers of independent trials.
 
     It holds for new trials on these tasks. Tasks with fewer than two trials have no spread and are left out; if no task
@@ -70,22 +69,19 @@ def stratified_interval(
         n: trials of each task.
         total: sum over each task's trials.
         total_sq: sum of squares over each task's trials.
-        level: nominal coverage.
     """
     repeated = n > 1
     n, total, total_sq = n[repeated], total[repeated], total_sq[repeated]
     if not len(n):
-        return Interval(nan, nan, nan, 0, "trials within tasks", level)
+        return Interval(nan, nan, nan, 0, "trials within tasks")
     mean = total / n
     middle = float(mean.mean())
     variances = np.maximum(total_sq / n - mean**2, 0.0) / (n - 1)  # of each task's mean
-    half = float(ndtri((1 + level) / 2)) * sqrt(variances.sum()) / len(n)
-    return Interval(
-        middle, middle - half, middle + half, int(n.sum()), "trials within tasks", level
-    )
+    half = float(ndtri(UPPER)) * sqrt(variances.sum()) / len(n)
+    return Interval(middle, middle - half, middle + half, int(n.sum()), "trials within tasks")
 
 
-def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
+def wilson(successes: int, n: int) -> Interval:
     """Score interval (Wilson 1927) of a success rate over `n` independent trials; it never leaves [0, 1].
 
     Raises:
@@ -95,14 +91,14 @@ def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
         raise UserError(
             f"A rate needs 0 <= successes <= n and n >= 1, found {successes} of {n}. Count again."
         )
-    rate, z = successes / n, float(ndtri((1 + level) / 2))
+    rate, z = successes / n, float(ndtri(UPPER))
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     low, high = min(centre - half, rate), max(centre + half, rate)  # despite rounding
-    return Interval(rate, max(low, 0.0), min(high, 1.0), n, "wilson", level)
+    return Interval(rate, max(low, 0.0), min(high, 1.0), n, "wilson")
 
 
-def seed_interval(values: PerSeed, *, level: float = 0.95) -> Interval:
+def seed_interval(values: PerSeed) -> Interval:
     """t interval (Student 1908) over one value per training seed, for the mean of all seeds on *these* tasks.
 
     Raises:
@@ -114,7 +110,7 @@ def seed_interval(values: PerSeed, *, level: float = 0.95) -> Interval:
             f"The spread of training seeds needs 2 seeds or more, found {n}. Train more seeds, or give the interval "
             "over trials (mean_interval, wilson), which holds for this one trained agent."
         )
-    return t_interval(values.mean(), values.var(ddof=1) / n, n - 1, n, "t over seeds", level)
+    return t_interval(values.mean(), values.var(ddof=1) / n, n - 1, n, "t over seeds")
 
 
 def skewed(values: PerSeed) -> bool:
@@ -140,9 +136,7 @@ def _normal_skewness(n: int) -> float:
     return float(np.quantile(np.abs(np.mean(x**3, 1)) / np.mean(x**2, 1) ** 1.5, 0.95))
 
 
-def t_interval(
-    mean: float, variance: float, df: float | int, n: int, kind: str, level: float
-) -> Interval:
+def t_interval(mean: float, variance: float, df: float | int, n: int, kind: str) -> Interval:
     """Student's t interval of a mean with an estimated variance of ``df`` degrees of freedom."""
-    half = float(stdtrit(df, (1 + level) / 2)) * sqrt(variance)
-    return Interval(float(mean), float(mean - half), float(mean + half), n, kind, level)
+    half = float(stdtrit(df, UPPER)) * sqrt(variance)
+    return Interval(float(mean), float(mean - half), float(mean + half), n, kind)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bridge.report import escape
-from bridge.report.figures import Look, legend, looks, save
+from bridge.report.figures import Look, band, legend, looks, save
 from experiments import agents
 from experiments.studies.few_shot.curves import Curve, Curves, estimate
 from experiments.studies.few_shot.variants import Variant
@@ -78,20 +78,8 @@ def _line(
     panel: Axes, x: range | list[int], score: Float[np.ndarray, "T P"], variant: Variant, look: Look
 ) -> None:
     """Draw means with 95% bands over tasks, for these very runs."""
-    bands = [estimate(column) for column in score.T]
-    label = (
-        f"{variant.method}, {variant.way.replace('_', ' by ')}" if variant.way else variant.method
-    )
-    panel.plot(
-        x,
-        [band.mean for band in bands],
-        color=look["color"],
-        marker=look["marker"],
-        linestyle=_DASHES[variant.way.partition("_")[0]],
-        label=escape.figure(label),
-        lw=1.6,
-        ms=4,
-    )
-    panel.fill_between(
-        x, [b.low for b in bands], [b.high for b in bands], color=look["color"], alpha=0.12, lw=0
-    )
+    name = variant.method
+    if variant.way:
+        name += f", {variant.way.replace('_', ' by ')}"
+    dash = {"linestyle": _DASHES[variant.way.partition("_")[0]]}
+    band(panel, x, [estimate(column) for column in score.T], name, look | dash)

@@ -34,7 +34,7 @@ def test_mean_interval_is_the_t_interval_of_the_raw_trials(rng: np.random.Genera
     found = mean_interval(float(x.sum()), float((x**2).sum()), len(x))
     expected = scipy.stats.t.interval(0.95, len(x) - 1, loc=x.mean(), scale=scipy.stats.sem(x))
     np.testing.assert_allclose(found[:3], (x.mean(), *expected), rtol=1e-9, atol=1e-9)
-    assert found[3:] == (len(x), "trials", 0.95)
+    assert found[3:] == (len(x), "trials")
 
 
 def test_mean_interval_forms_the_spread_exactly() -> None:
@@ -60,8 +60,8 @@ def test_mean_interval_refuses_one_trial_and_impossible_sums() -> None:
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 1), (7, 10), (10, 10), (123, 1000)])
 def test_wilson_is_scipys(successes: int, n: int) -> None:
-    expected = scipy.stats.binomtest(successes, n).proportion_ci(0.9, method="wilson")
-    found = wilson(successes, n, level=0.9)
+    expected = scipy.stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    found = wilson(successes, n)
     np.testing.assert_allclose(found[:3], (successes / n, expected.low, expected.high), atol=1e-12)
 
 
@@ -79,7 +79,7 @@ def test_wilson_refuses_what_cannot_be_counted(successes: int, n: int) -> None:
 def test_seed_interval_by_hand() -> None:
     half = 12.706204736432095  # t with one degree of freedom, times a standard error of 1
     assert seed_interval(np.array([1.0, 3.0])) == pytest.approx(
-        (2.0, 2 - half, 2 + half, 2, "t over seeds", 0.95)
+        (2.0, 2 - half, 2 + half, 2, "t over seeds")
     )
 
 

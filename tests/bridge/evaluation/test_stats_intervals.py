@@ -97,7 +97,7 @@ def test_few_seeds_get_the_t_interval_over_seed_means_and_welchs_for_differences
     ).confidence_interval(0.95)
     found = interval(difference(Resampled.mean), x, y)
     np.testing.assert_allclose(found[1:3], (welch.low, welch.high))
-    assert found[3:] == (4, "t over seeds", 0.95)
+    assert found[3:] == (4, "t over seeds")
 
 
 def test_bootstrap_of_the_mean_has_the_width_of_its_analysis_of_variance() -> None:

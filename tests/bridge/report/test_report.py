@@ -339,7 +339,7 @@ def test_of_many_splits_those_with_most_refusals_are_named():
         Line(
             Key("f", f"shift/{i}", "m"),
             "refused_steps",
-            Interval(i / 10, 0.0, 0.0, 10, "all steps", 0.95),
+            Interval(i / 10, 0.0, 0.0, 10, "all steps"),
             1,
             1,
         )
@@ -370,7 +370,7 @@ def test_terminal_table_fits_eighty_columns(folder):
     ],
 )
 def test_numbers_carry_two_digits_of_their_error(interval, text):
-    assert tables.number(Interval(*interval, 100, "trials", 0.95)) == text
+    assert tables.number(Interval(*interval, 100, "trials")) == text
 
 
 def test_no_number_is_a_dash():

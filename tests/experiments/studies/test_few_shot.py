@@ -119,7 +119,8 @@ def test_runs_of_a_variant_are_averaged_and_variants_and_splits_kept_apart(monke
     kept["a", 0, "shift/gap/2"] = 99
     by_place = {}
     for (run, steps, split), x in kept.items():
-        by_place[cell(f"{run}{steps}", split).places[0]] = curve(float(x))
+        played = cell(f"{run}{steps}", split)
+        by_place[played.place(played.plans[0])] = curve(float(x))
     monkeypatch.setattr(curves, "_of_file", lambda path, _metric: by_place[path])
     made = {cell(f"{run}{v.steps}", "id"): v for run, v in given}
     made[cell("a0", "shift/gap/2")] = plain
@@ -145,7 +146,7 @@ def test_a_run_that_was_trained_further_is_played_again(runs, tmp_path):
             last = max((run / "checkpoints").iterdir())
             os.utime(last, (time.time() + later, time.time() + later))
         played(study([run], out, budgets=(0,)), out)
-        times.append(cell.places[0].stat().st_mtime_ns)
+        times.append(cell.place(cell.plans[0]).stat().st_mtime_ns)
     assert times[0] == times[1] < times[2]
 
 
