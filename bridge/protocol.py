@@ -162,3 +162,11 @@ class Learner(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a ``state_dict``."""
         ...
+
+    def agent_state(self) -> dict[str, Any]:
+        """The part of the state that ``agent`` needs, for folders that only play."""
+        ...
+
+    def load_agent_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``agent`` needs, from an ``agent_state`` or a ``state_dict``."""
+        ...

@@ -2,6 +2,7 @@
 
     bayes, ucb1:c=0.1               a reference
     results/rl2-0                   the folder of a trained run
+    zoo:icl_rl/gridnavi             a trained run that ships with the package
     results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
     lora_reward:run=results/icl-0   a trained run with gradient steps at test
     rl2:hidden=128                  a method that is trained first (``compare`` trains it)
@@ -160,8 +161,9 @@ class Run(Trained):
     @property
     def changed_at(self) -> float:
         from bridge.training import run_folder
+        from experiments import runs
 
-        return run_folder.trained_at(Path(self.spec))
+        return run_folder.trained_at(runs.path_of(self.spec))
 
     def check_track(self, track: str) -> None:
         if self.takes_steps:

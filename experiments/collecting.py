@@ -13,8 +13,7 @@ from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from bridge.training.run_folder import read_config
-from experiments import agents
+from experiments import agents, runs
 from experiments.progress import Progress
 from llm_adapt.data import Collection
 
@@ -63,7 +62,7 @@ def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
     agent: Any = resolved.load(split)
     if not resolved.trained:
         return source, agent
-    return f"{read_config(Path(source))['method']} {digest_of(agent)}", agent
+    return f"{runs.read(source).about['method']} {digest_of(agent)}", agent
 
 
 def digest_of(agent: nn.Module) -> str:

@@ -153,7 +153,7 @@ def _begun(
         "suite_version": SUITE_VERSION,
         "family": family.id,
         "family_hash": family.hash,
-        "method": f"{config.tuner}_{run_folder.read_config(Path(run))['method']}",
+        "method": f"{config.tuner}_{runs.read(run).about['method']}",
         "config": dataclasses.asdict(config) | {"lr": config.rate},
         "base": {
             "run": run,

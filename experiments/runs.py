@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from bridge import config, files
 from bridge.errors import UserError, unknown
-from bridge.protocol import Agent
+from bridge.protocol import Agent, Learner
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
-from experiments import registry
+from experiments import registry, zoo
 from experiments.progress import Progress
 from experiments.registry import LEARNERS, TUNING_SEED, Method
 
@@ -187,8 +187,21 @@ def check(spec: str, family: TaskFamily) -> None:
 
 
 def is_folder(place: str) -> bool:
-    """Return True if ``place`` is the folder of a run, trained or fine-tuned."""
-    return (Path(place) / "config.json").is_file()
+    """Return True if ``place`` is the folder of a run, trained or fine-tuned.
+
+    Raises:
+        UserError: as ``path_of``.
+    """
+    return (path_of(place) / "config.json").is_file()
+
+
+def path_of(place: str | Path) -> Path:
+    """Return the path of a folder, which may be one of the zoo (``zoo:METHOD/FAMILY``).
+
+    Raises:
+        UserError: the zoo has no such run.
+    """
+    return zoo.folder(str(place)) if zoo.is_entry(str(place)) else Path(place)
 
 
 class Folder(NamedTuple):
@@ -219,6 +232,19 @@ class Folder(NamedTuple):
                 f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
             ) from None
 
+    def learner(self, family: TaskFamily) -> Learner:
+        """Return the learner of the run, before anything is restored.
+
+        Raises:
+            UserError: a run on another family or of another version, or one that was fine-tuned.
+        """
+        configuration = self.configuration
+        run_folder.check_config(self.path, self.about, _KEYS, "tuning_configs", "earlier_budgets")
+        refuse_other_family(self.path, self.about, family)
+        return LEARNERS[self.about["method"]].learner(
+            family, configuration, seed=self.about["seed"]
+        )
+
 
 def read(place: str | Path) -> Folder:
     """Return the description of a run folder.
@@ -226,13 +252,14 @@ def read(place: str | Path) -> Folder:
     Raises:
         UserError: it cannot be read, or is of an unknown method.
     """
-    about = run_folder.read_config(Path(place))
+    path = path_of(place)
+    about = run_folder.read_config(path)
     if about.get("kind") == FINETUNED:
-        return Folder(Path(place), about, None)
-    run_folder.check_config(Path(place), about, {"method": str, "config": dict, "seed": int})
+        return Folder(path, about, None)
+    run_folder.check_config(path, about, {"method": str, "config": dict, "seed": int})
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {place}:", about["method"], LEARNERS)
-    return Folder(Path(place), about, LEARNERS[about["method"]])
+    return Folder(path, about, LEARNERS[about["method"]])
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
@@ -242,12 +269,9 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
         UserError: no run folder, a run on another family or of another version, or one without a checkpoint.
     """
     run = read(place)
-    folder, about = run.path, run.about
-    run_folder.check_config(folder, about, _KEYS, "tuning_configs", "earlier_budgets")
-    refuse_other_family(folder, about, family)
-    chosen, count = run.configuration, about.get("tuning_configs", 1)
-    learner = LEARNERS[about["method"]].learner(family, chosen, seed=about["seed"])
-    if run_folder.restore(folder, learner, files.say) is None:
+    folder, about, count = run.path, run.about, run.about.get("tuning_configs", 1)
+    learner = run.learner(family)
+    if not run_folder.restore_agent(folder, learner, files.say):
         raise UserError(
             f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
         )
@@ -255,13 +279,29 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     rule = "last checkpoint" + (
         f" of the best of {count} configurations on id_val" if count > 1 else ""
     )
+    name = place if zoo.is_entry(place) else folder.name
     agent.card = dataclasses.replace(
         agent.card,
-        method=f"{about['method']} ({folder.name})",
+        method=f"{about['method']} ({name})",
         selection_rule=rule + (", trained further" if about.get("earlier_budgets") else ""),
         tuning_configs=count,
     )
     return agent
+
+
+def export(place: str, out: Path, about: Mapping[str, Any]) -> None:
+    """Write the agent of a run into a small folder that plays as the run does, in half precision.
+
+    Args:
+        place: a run folder.
+        out: a new folder.
+        about: the origin of the run, for its ``config.json``.
+
+    Raises:
+        UserError: as ``load_agent``, or ``out`` is there already.
+    """
+    run = read(place)
+    run_folder.export(run.path, out, run.learner(make_family(run.about["family"])), about)
 
 
 _KEYS = {

@@ -58,6 +58,7 @@ class IclRlLearner(TrialPpoLearner):
     """PPO on trials, as RL²'s learner."""
 
     checkpointed = ("policy", "critic", "scale", "optimizer")
+    playing = ("policy",)
     noise_name = "icl_rl"
     config: Config
 

@@ -102,6 +102,7 @@ class ImitationLearner(CheckpointedLearner):
     """Maximum likelihood on a growing pool of histories."""
 
     checkpointed = ("policy", "optimizer")
+    playing = ("policy",)
     method: ClassVar[str]
     supervision: ClassVar[str]
     config: Config

@@ -115,6 +115,14 @@ class LoraLearner:
         """Restore the state of the base."""
         self.base.load_state_dict(state)
 
+    def agent_state(self) -> dict[str, Any]:
+        """The part of the base's state that its agent is made of."""
+        return self.base.agent_state()
+
+    def load_agent_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what the base's agent needs."""
+        self.base.load_agent_state(state)
+
     def agent(self) -> FineTuned:
         """The base as trained so far, with adapters."""
         agent: Any = self.base.agent()

@@ -121,6 +121,7 @@ class LoraMamlLearner(CheckpointedLearner):
     """Trains a base, then meta-batches of tasks, each played, adapted to, and played again."""
 
     checkpointed = ("base", "start", "optimizer")
+    playing = ("base", "start")
     config: Config
 
     def __init__(

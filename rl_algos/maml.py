@@ -122,6 +122,7 @@ class MamlLearner(CheckpointedLearner):
     """Meta-batches of tasks, each played, adapted to, and played again."""
 
     checkpointed = ("inner", "optimizer")
+    playing = ("inner",)
     config: Config
 
     def __init__(

@@ -125,6 +125,7 @@ class MtrlLearner(CheckpointedLearner):
     """PPO on all tasks at once."""
 
     checkpointed = ("table", "optimizer")
+    playing = ("table",)
 
     def __init__(
         self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None

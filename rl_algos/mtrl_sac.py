@@ -150,6 +150,7 @@ class MtrlSacLearner(OffPolicyLearner):
     """Soft actor-critic on all tasks at once."""
 
     checkpointed = ("table", "optimizer", "replay")
+    playing = ("table",)
     config: Config
 
     def __init__(

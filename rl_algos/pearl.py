@@ -156,6 +156,7 @@ class PearlLearner(OffPolicyLearner):
     """Soft actor-critic on replayed transitions, with an encoder of recent ones."""
 
     checkpointed = ("network", "replay", "recent")
+    playing = ("network",)
     config: Config
 
     def __init__(

@@ -204,6 +204,7 @@ class Rl2Learner(TrialPpoLearner):
     """PPO on trials."""
 
     checkpointed = ("network", "scale", "optimizer")
+    playing = ("network",)
     noise_name = "rl2"
     config: Config
 

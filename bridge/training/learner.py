@@ -31,6 +31,9 @@ class CheckpointedLearner:
     checkpointed: ClassVar[tuple[str, ...]]
     """Attributes with a state of their own: networks, optimisers, statistics."""
 
+    playing: ClassVar[tuple[str, ...]] = ()
+    """Those of ``checkpointed`` that the agent is made of; empty: all."""
+
     env_steps: int = 0
     """Environment steps paid for so far."""
     grad_steps: int = 0
@@ -47,12 +50,39 @@ class CheckpointedLearner:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bitwise equal restart needs: there is no generator to save."""
         parts = {name: getattr(self, name).state_dict() for name in self.checkpointed}
-        return parts | {name: getattr(self, name) for name in _COUNTERS}
+        return parts | self._counters()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a ``state_dict``."""
         for name in self.checkpointed:
             getattr(self, name).load_state_dict(state[name])
+        self._count(state)
+
+    def agent_state(self) -> dict[str, Any]:
+        """The part of the state that the agent is made of, and the counters. Training cannot go on from it."""
+        parts = {}
+        for name in self.playing or self.checkpointed:
+            part = getattr(self, name)
+            nested = isinstance(part, CheckpointedLearner)
+            parts[name] = part.agent_state() if nested else part.state_dict()
+        return parts | self._counters()
+
+    def load_agent_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``agent`` needs, from an ``agent_state`` or a ``state_dict``."""
+        for name in self.playing or self.checkpointed:
+            part = getattr(self, name)
+            load = (
+                part.load_agent_state
+                if isinstance(part, CheckpointedLearner)
+                else part.load_state_dict
+            )
+            load(state[name])
+        self._count(state)
+
+    def _counters(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _COUNTERS}
+
+    def _count(self, state: Mapping[str, Any]) -> None:
         for name in _COUNTERS:
             setattr(self, name, state[name])
 

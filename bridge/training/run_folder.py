@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import optree
+from torch import Tensor
 
 from bridge import files, json_files
 from bridge.errors import DivergenceError, UserError
@@ -59,6 +63,10 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
         return
     config = read_config(folder)
     check_config(folder, config, {"earlier_budgets": list}, "earlier_budgets")
+    if "exported" in config:
+        raise UserError(
+            f"{folder} holds an agent without the state of its training, which cannot go on. Train in another --out."
+        )
     longer = _is_longer(config, about)
     theirs, ours = _flat(config), _flat(about)
     keys = (theirs.keys() | ours.keys()) - _NOT_COMPARED
@@ -191,14 +199,70 @@ def restore(folder: Path, learner: Learner, notify: files.Tell) -> tuple[Cost, f
     state = _last_state(folder, notify)
     if state is None:
         return None
-    try:
+    with _of_this_version(folder):
         learner.load_state_dict(state["learner"])
         return Cost(**state["cost"]), state["flops_per_step"]
+
+
+def restore_agent(folder: Path, learner: Learner, notify: files.Tell) -> bool:
+    """Restore what the learner's agent needs of the last state of the run; False if there is no state yet.
+
+    Raises:
+        UserError: as ``restore``.
+    """
+    state = _last_state(folder, notify)
+    if state is not None:
+        with _of_this_version(folder):
+            learner.load_agent_state(state["learner"])
+    return state is not None
+
+
+@contextmanager
+def _of_this_version(folder: Path) -> Generator[None]:
+    """Inside this context, a state without the expected parts is refused as that of another version."""
+    try:
+        yield
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         why = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
         raise UserError(
             f"{folder} was written by another version of its method ({why}). Train it again."
         ) from None
+
+
+def export(folder: Path, out: Path, learner: Learner, about: About) -> None:
+    """Write a folder that plays as ``folder`` does, and is small: half-precision weights, without training state.
+
+    Its ``config.json`` is that of ``folder`` with ``about`` as ``exported``; its log has a line for each evaluation.
+
+    Args:
+        folder: a run folder.
+        out: a new folder.
+        learner: the learner of the run, to be restored.
+        about: the origin of the run, such as the command that made it.
+
+    Raises:
+        UserError: ``out`` is there already, or ``folder`` has no state.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already. Choose another folder.")
+    if not restore_agent(folder, learner, files.say):
+        raise UserError(f"{folder} has no checkpoint to export. Train it first.")
+    config = read_config(folder) | {"exported": {"weights": "float16", **about}}
+
+    def write(made: Path) -> None:
+        checkpoint.save(made / MODEL, _half(learner.agent_state()))
+        _write_config(made, config)
+        train_log.write_summary(folder, made)
+
+    files.write_folder(out, write)
+
+
+def _half(state: Any) -> Any:
+    """The state with its float tensors in half precision."""
+    return optree.tree_map(
+        lambda part: part.half() if isinstance(part, Tensor) and part.is_floating_point() else part,
+        state,
+    )
 
 
 def read_cost(folder: Path, notify: files.Tell) -> Cost:

@@ -69,6 +69,21 @@ def read(
     return lines, damaged
 
 
+def write_summary(folder: Path, out: Path) -> None:
+    """Write the log of ``folder`` into ``out``, shortened to the lines with an evaluation and the last one.
+
+    ``seconds`` of a line are those since the line before it.
+    """
+    lines, _ = read(folder)
+    kept, seconds = [], 0.0
+    for line in lines:
+        seconds += line.get("seconds", 0.0)
+        if line is lines[-1] or any(name.startswith("id_val") for name in line):
+            kept.append(line | {"seconds": seconds})
+            seconds = 0.0
+    files.write_text(out / NAME, "".join(json.dumps(line) + "\n" for line in kept))
+
+
 def last(folder: Path, key: str) -> int:
     """The value of ``key`` in the last whole line that has it; 0 if there is none.
 

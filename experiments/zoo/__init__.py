@@ -1,0 +1,68 @@
+"""Trained runs that ship with metabridge: ``zoo:METHOD/FAMILY/SEED`` is a run folder of this package.
+
+    zoo:icl_rl/gridnavi       the run of training seed 0
+    zoo:icl_rl/gridnavi/2     that of seed 2
+
+A run folder here holds the agent alone, in half precision (``run_folder.export``), and a model card, ``README.md``.
+``python -m experiments.zoo.make`` trains them all again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge.errors import UserError, unknown
+
+RUNS = Path(__file__).parent / "runs"
+"""METHOD/FAMILY/SEED below it is a run folder."""
+PREFIX = "zoo:"
+
+
+class Entry(NamedTuple):
+    """One run of the zoo."""
+
+    method: str
+    family: str
+    """The name of its family; ``config.json`` has the whole spec."""
+    seed: int
+
+    @property
+    def spec(self) -> str:
+        """The spec that names it: ``zoo:METHOD/FAMILY/SEED``."""
+        return f"{PREFIX}{self.method}/{self.family}/{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return RUNS / self.method / self.family / str(self.seed)
+
+
+def entries() -> list[Entry]:
+    """Return all runs, sorted."""
+    found = (path.parent.relative_to(RUNS).parts for path in RUNS.glob("*/*/*/config.json"))
+    return sorted(Entry(method, family, int(seed)) for method, family, seed in found)
+
+
+def is_entry(spec: str) -> bool:
+    """Return True if ``spec`` names a run of the zoo, whether or not there is one."""
+    return spec.startswith(PREFIX)
+
+
+def folder(spec: str) -> Path:
+    """Return the run folder that ``zoo:METHOD/FAMILY`` or ``zoo:METHOD/FAMILY/SEED`` names.
+
+    Raises:
+        UserError: it names none; the nearest names are given.
+    """
+    known = {f"{method}/{family}": None for method, family, _ in entries()}
+    name = spec.removeprefix(PREFIX)
+    pair, seed = "/".join(name.split("/")[:2]), name.split("/")[2:]
+    if pair not in known:
+        raise unknown("run of the zoo", pair, known)
+    seeds = [str(entry.seed) for entry in entries() if f"{entry.method}/{entry.family}" == pair]
+    if seed and seed not in ([number] for number in seeds):
+        raise UserError(
+            f"{spec} is not in the zoo: {pair} has the training seeds {', '.join(seeds)}. Write one of these."
+        )
+    return RUNS / pair / (seed[0] if seed else seeds[0])
