@@ -1,0 +1,195 @@
+"""Trains the runs of the zoo again, measures them and writes them into the package.
+
+    python -m experiments.zoo.make --out WORK [--only icl_rl/gridnavi]
+
+Run folders and rows are kept in WORK, so that the same command goes on where it was stopped. A run joins the zoo if its
+half-precision copy scores within a standard error of it on ``id``; its README.md holds both scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from bridge import config, files
+from bridge.errors import UserError
+from bridge.evaluation import results
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.stats import Interval
+from bridge.report.summary import Key, Results
+from bridge.tasks import family as make_family
+from bridge.training.budget import Budget
+from bridge.training.run_folder import read_cost
+from experiments import cells, runs, zoo
+from experiments.cells import Cell
+from experiments.studies.arguments import run
+from experiments.zoo.recipes import RECIPES, SEEDS, Recipe
+
+TRIALS = {"bandit": 20_000, "gridnavi": 8_400, "darkroom": 2_000, "point_nav": 500}
+"""Trials of ``id`` that a run is scored on, by the family's name."""
+
+
+def main() -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="a folder for run folders and rows")
+    parser.add_argument("--only", default="*", help="METHOD/FAMILY, or a pattern of such")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="training seeds")
+    run("zoo", lambda asked: make(asked.out, asked.only, tuple(asked.seeds)), parser)
+
+
+def make(out: Path, only: str = "*", seeds: tuple[int, ...] = SEEDS) -> int:
+    """Train, export and score the recipes that match ``only``; return how many failed.
+
+    Raises:
+        UserError: none matches, or ``out`` holds other results.
+    """
+    entries = {
+        _entry(recipe, seed): recipe
+        for recipe in RECIPES
+        for seed in seeds
+        if fnmatch.fnmatch(f"{_name(recipe)}/{make_family(recipe.family).name}", only)
+    }
+    if not entries:
+        raise UserError(f"No recipe of the zoo matches {only!r}. See experiments/zoo/recipes.py.")
+    results.open_folder(out)
+    with files.locked(out):
+        whole = {entry: _cell(entry, recipe, out) for entry, recipe in entries.items()}
+        for cell in whole.values():
+            _note_origin(cell)
+        failed = cells.play(cells.missing(whole.values(), out), out)
+        done = {e: cell for e, cell in whole.items() if not cells.missing([cell], out)}
+        half = {entry: _exported(entry, cell) for entry, cell in done.items()}
+        failed += cells.play(cells.missing(half.values(), out), out)
+    read = Results(out)
+    for entry, cell in done.items():
+        _describe(entry, cell, half[entry], read)
+    return failed
+
+
+def _name(recipe: Recipe) -> str:
+    return config.split_spec(recipe.method)[0]
+
+
+def _entry(recipe: Recipe, seed: int) -> zoo.Entry:
+    return zoo.Entry(_name(recipe), make_family(recipe.family).name, seed)
+
+
+def _cell(entry: zoo.Entry, recipe: Recipe, out: Path) -> Cell:
+    """The training of an entry, and its trials."""
+    family = make_family(recipe.family)
+    folder = out / "runs" / entry.method / entry.family / str(entry.seed)
+    training = runs.Run(
+        method=recipe.method,
+        family=family.id,
+        seed=entry.seed,
+        budget=Budget(float(recipe.steps), "steps"),
+        out=folder,
+    )
+    plan = Plan(split="id", trials=TRIALS[family.name])
+    name = entry.spec.removeprefix(zoo.PREFIX)
+    return Cell(family, recipe.method, name, entry.seed, (plan,), out, training=training)
+
+
+def _note_origin(cell: Cell) -> None:
+    """Keep the command and the commit of a training that begins now."""
+    made = cell.training
+    assert made is not None
+    note = made.out.with_suffix(".json")
+    if note.exists():
+        return
+    command = (
+        f"metabridge train {made.method} --family {made.family} --budget {made.budget.amount:g} --seed {made.seed} "
+        f"--out RUN"
+    )
+    files.write_text(note, json.dumps({"command": command, "commit": _commit()}) + "\n")
+
+
+def _commit() -> str:
+    """The commit of this checkout; empty if it is none, or has changes."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ("git", *arguments),
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    return "" if git("status", "--porcelain", "-uno") else git("rev-parse", "HEAD")
+
+
+def _exported(entry: zoo.Entry, cell: Cell) -> Cell:
+    """The trials of the half-precision copy in the zoo, which is written if it is missing."""
+    assert cell.training is not None
+    if not entry.folder.exists():
+        origin = json.loads(cell.training.out.with_suffix(".json").read_text(encoding="utf-8"))
+        runs.export(str(cell.training.out), entry.folder, origin)
+    return dataclasses.replace(
+        cell, spec=str(entry.folder), method=f"{cell.method} (float16)", training=None
+    )
+
+
+def _describe(entry: zoo.Entry, cell: Cell, half: Cell, read: Results) -> None:
+    """Write the model card.
+
+    Raises:
+        UserError: half precision costs more than a standard error.
+    """
+    assert cell.training is not None
+    scores = {c.method: read.mean(Key(c.family.id, "id", c.method)) for c in (cell, half)}
+    whole, copy = (scores[c.method] for c in (cell, half))
+    assert whole is not None
+    assert copy is not None
+    error = (whole.high - whole.low) / 2 / 1.96
+    if abs(copy.mean - whole.mean) > error:
+        raise UserError(
+            f"{entry.spec} earns {copy.mean:.4g} in half precision and {whole.mean:.4g} in full: more than the "
+            f"standard error of {error:.2g} apart. Keep it out of the zoo."
+        )
+    about = runs.read(entry.folder).about
+    files.write_text(entry.folder / "README.md", _card(entry, cell, about, whole, copy))
+
+
+def _card(
+    entry: zoo.Entry, cell: Cell, about: dict[str, Any], whole: Interval, copy: Interval
+) -> str:
+    """The text of a model card."""
+    assert cell.training is not None
+    cost = read_cost(cell.training.out, lambda _text: None)
+    card = runs.load_agent(entry.spec, cell.family).card
+    origin = about["exported"]
+    return f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
+
+| | |
+|---|---|
+| weights | {card.params_total:,}, kept as float16 |
+| trained on | {cell.family.id}, training tasks; supervision: {card.supervision} |
+| cost | {cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps, {cost.seconds:,.0f} s on one core |
+| commit | {origin["commit"] or "a checkout with changes"} |
+
+    {origin["command"]}
+
+Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it is here, {_pm(whole)} in full precision.
+
+The weights are those of the last checkpoint. The agent has met training tasks of this family alone; `metabridge
+compare` shows what shifts cost it. It plays and can be fine-tuned, but its training cannot go on: it has no optimiser
+state.
+"""
+
+
+def _pm(interval: Interval) -> str:
+    return f"{interval.mean:.4g} ±{(interval.high - interval.low) / 2:.2g}"
+
+
+if __name__ == "__main__":
+    main()
