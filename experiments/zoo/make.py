@@ -42,7 +42,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder for run folders and rows")
     parser.add_argument("--only", default="*", help="METHOD/FAMILY, or a pattern of such")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="training seeds")
-    run("zoo", lambda asked: make(asked.out, asked.only, tuple(asked.seeds)), parser)
+    run("zoo", _make, parser)
+
+
+def _make(asked: argparse.Namespace) -> None:
+    """Make what the arguments ask for.
+
+    Raises:
+        UserError: a training or an evaluation failed.
+    """
+    if failed := make(asked.out, asked.only, tuple(asked.seeds)):
+        raise UserError(
+            f"{failed} cell(s) failed; see {asked.out / 'errors.log'}. The same command tries them again."
+        )
 
 
 def make(out: Path, only: str = "*", seeds: tuple[int, ...] = SEEDS) -> int:

@@ -1,0 +1,124 @@
+"""Runs that ship: folders with the agent alone play as the run does, and their specs work as run folders do."""
+
+import json
+
+import pytest
+import torch
+
+from bridge.errors import UserError
+from bridge.tasks import family
+from bridge.training import train_log
+from experiments import runs, zoo
+from tests.experiments.commands import run
+from tests.experiments.conftest import TRAINED, TRAINED_ON
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A zoo of one's own, which is empty."""
+    monkeypatch.setattr(zoo, "RUNS", tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+@pytest.fixture
+def entry(trained, shelf):
+    """The spec of an icl_rl run in it."""
+    runs.export(str(trained["icl_rl"]), shelf / "icl_rl" / "bandit" / "4", {"commit": "abc"})
+    return "zoo:icl_rl/bandit"
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_an_exported_agent_has_the_weights_of_its_run_in_half_precision(name, trained, tmp_path):
+    runs.export(str(trained[name]), tmp_path / "half", {})
+    made = family(TRAINED_ON)
+    whole, half = (
+        runs.load_agent(str(place), made) for place in (trained[name], tmp_path / "half")
+    )
+    ours, theirs = half.state_dict(), whole.state_dict()
+    assert ours.keys() == theirs.keys()
+    for key, weights in theirs.items():
+        rounded = weights.half().float() if weights.is_floating_point() else weights
+        assert torch.equal(ours[key], rounded.to(weights.dtype)), key
+
+
+def test_an_export_says_where_it_came_from_and_has_no_optimiser(entry, shelf, trained):
+    folder = zoo.folder(entry)
+    about = json.loads((folder / "config.json").read_text())
+    assert about["exported"] == {"weights": "float16", "commit": "abc"}
+    sizes = [(place / "model.safetensors").stat().st_size for place in (folder, trained["icl_rl"])]
+    assert sizes[0] < sizes[1] / 4
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS", "config.json", "model.safetensors", "train.jsonl",
+    ]  # fmt: skip
+
+
+def test_a_summary_keeps_evaluations_and_all_of_the_time(tmp_path):
+    lines = [
+        {"env_steps": n, "seconds": 0.5} | ({"id_val_return": n} if n % 4 == 0 else {})
+        for n in range(1, 11)
+    ]
+    log = train_log.Log(tmp_path, 0)
+    for line in lines:
+        log.write(line)
+    (tmp_path / "out").mkdir()
+    train_log.write_summary(tmp_path, tmp_path / "out")
+    kept, _ = train_log.read(tmp_path / "out")
+    assert [(line["env_steps"], line["seconds"]) for line in kept] == [
+        (4, 2.0),
+        (8, 2.0),
+        (10, 1.0),
+    ]
+
+
+def test_a_spec_of_the_zoo_plays_and_is_tuned(entry, tmp_path, capsys):
+    base = ["--family", TRAINED_ON]
+    printed, _ = run("evaluate", entry, *base, "--trials", "40", capsys=capsys)
+    assert "icl_rl (zoo:icl_rl/bandit)" in printed
+    lora = f"lora_reward:run={entry}/4,inner_steps=1"
+    printed, _ = run("evaluate", lora, *base, "--trials", "20", capsys=capsys)
+    assert "lora_reward_icl_rl" in printed
+    out = str(tmp_path / "tuned")
+    run("finetune", entry, *base, "--steps", "1", "--tasks", "2", "--out", out, capsys=capsys)
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["base"]["run"] == entry
+    run("data", entry, *base, "--rows", "4", "--out", str(tmp_path / "data"), capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("zoo:icl_rm/bandit", "Did you mean 'icl_rl/bandit'?"),
+        ("zoo:icl_rl", "Unknown run of the zoo 'icl_rl'"),
+        ("zoo:icl_rl/bandit/7", "icl_rl/bandit has the training seeds 4"),
+        ("zoo:icl_rl/bandit/4/x", "icl_rl/bandit has the training seeds 4"),
+        ("lora_reward:run=zoo:icl/bandit", "Unknown run of the zoo 'icl/bandit'"),
+    ],
+)
+def test_an_unknown_entry_is_refused_with_the_nearest(spec, message, entry, capsys):
+    _, error = run("evaluate", spec, "--family", TRAINED_ON, capsys=capsys, code=2)
+    assert message in error
+
+
+def test_an_entry_of_another_family_is_refused(entry, capsys):
+    _, error = run("evaluate", entry, "--family", "bandit:k=4,n=8", capsys=capsys, code=2)
+    assert f"was trained on {TRAINED_ON}" in error
+
+
+def test_an_exported_run_cannot_be_trained_on(entry, trained, capsys):
+    about = json.loads((trained["icl_rl"] / "config.json").read_text())
+    command = [
+        "train",
+        TRAINED["icl_rl"],
+        "--family",
+        TRAINED_ON,
+        "--seed",
+        str(about["seed"]),
+        "--budget",
+        "800",
+    ]
+    _, error = run(*command, "--out", str(zoo.folder(entry)), "--resume", capsys=capsys, code=2)
+    assert "without the state of its training" in error
+
+
+def test_nothing_is_exported_over_a_folder(entry, trained):
+    with pytest.raises(UserError, match="is there already"):
+        runs.export(str(trained["icl_rl"]), zoo.folder(entry), {})
