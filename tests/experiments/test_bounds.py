@@ -11,6 +11,8 @@ CASES = [
     (["train", "rl2:minibatches=2147483648", "--out", "x"], MILLION),
     (["train", "rl2:hidden=1000000000", "--out", "x"], "must be at most 16,384"),
     (["train", "icl_rl:layers=100000", "--out", "x"], "must be at most 256"),
+    (["train", "icl_ad:hidden=1000000", "--out", "x"], "must be at most 16,384"),
+    (["train", "icl_dpt:heads=100000", "--out", "x"], "must be at most 256"),
     (["train", "maml", "--family", "tabular_mdp:n=1000000000000000000000", "--out", "x"], MILLION),
     (
         ["train", "rl2", "--seed", str(2**64), "--out", "x"],
