@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Depth
+from bridge.config import Depth, Share
 from bridge.rng import Rows
 from bridge.training import trial_ppo
 from bridge.training.learner import trained_card
@@ -46,7 +46,7 @@ class Config(PpoConfig, Decoder):
 
     layers: Depth = 2
     window: int = 1024
-    warm_up: float = 0.02  # ty: ignore[incompatible-attribute-override] - here it is a field
+    warm_up: Share = 0.02  # ty: ignore[incompatible-attribute-override] - here it is a field
     """Share of the budget in which the learning rate rises to its highest."""
 
 

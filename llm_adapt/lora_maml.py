@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Width
+from bridge.config import Count, CountOrZero, Positive, Share, Width
 from bridge.errors import UserError
 from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.optimizers import sgd
@@ -66,33 +66,27 @@ class Config(multi_task.Config, GradientSteps):
     display_name: ClassVar[str] = "LoRA-MAML"
 
     inner_rule: Literal["adam", "sgd"] = "sgd"
-    inner_lr: float = 1.0
+    inner_lr: Positive = 1.0
     """Step size along the gradient of the mean over steps."""
-    inner_steps: int = 1
+    inner_steps: CountOrZero = 1
     """Inner steps at a time, at test as in training."""
-    inner_stages: int = 2
+    inner_stages: Count = 2
     """Times that training adapts. The objective is the return before, between and after."""
-    pretraining: float = 0.5
+    pretraining: Share = 0.5
     """Share of the budget that goes to the base."""
     rank: Width = 8
     """r of each adapter."""
-    alpha: int = 16
+    alpha: Count = 16
     """Scale of the low-rank updates, times r."""
-    tasks_per_update: int = 20
+    tasks_per_update: Count = 20
     """Tasks of a meta-batch (of each process)."""
-    meta_epochs: int = 2
+    meta_epochs: Count = 2
     """Outer steps on each meta-batch."""
-    meta_lr: float = 3e-3
+    meta_lr: Positive = 3e-3
     """Learning rate of Adam at the start of meta-training."""
 
     def __post_init__(self) -> None:
-        multi_task.Config.__post_init__(self)
-        GradientSteps.__post_init__(self)
-        self.check_numbers(
-            "1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages"
-        )
-        self.check_numbers("above 0", "meta_lr")
-        self.check_numbers("from 0 to 1", "pretraining")
+        super().__post_init__()
         if self.inner_rule != "sgd":
             raise UserError(
                 "LoRA-MAML differentiates through plain inner steps. Leave inner_rule out."

@@ -253,9 +253,9 @@ def build(
     observation: Discrete | Box,
     action: Discrete | Box,
     *,
-    hidden: Width = 64,
-    layers: Depth = 3,
-    heads: Depth = 4,
+    hidden: int = 64,
+    layers: int = 3,
+    heads: int = 4,
     window: int | None = None,
     positions: int = 1024,
     distribution: spaces.Distribution = "beta",
@@ -303,11 +303,11 @@ class Decoder(Bounded):
 
     backbone: str = "llama"
     """A new decoder of this kind, or a local folder of pretrained weights."""
-    hidden: int = 64
+    hidden: Width = 64
     """Width of a new decoder."""
-    layers: int = 3
+    layers: Depth = 3
     """Number of its layers."""
-    heads: int = 4
+    heads: Depth = 4
     """Attention heads of each layer."""
     window: int = 256
     """Steps that a token attends to, its own included, in training and at test."""

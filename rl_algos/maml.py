@@ -33,7 +33,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
-from bridge.config import ReadIf, Width
+from bridge.config import Count, CountOrZero, NonNegative, Positive, ReadIf, Width
 from bridge.errors import DivergenceError, UserError
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
@@ -71,7 +71,7 @@ class Config(InnerConfig):
     }
     hidden: Width = 64
     """Units of each of two hidden layers."""
-    inner_steps: int = 3
+    inner_steps: CountOrZero = 3
     """Inner steps that training differentiates; a trial takes as many as its episodes allow. 0: multi-task PPO."""
     estimator: Estimator = "lvc"
     """Estimator of the second derivatives of inner steps."""
@@ -81,26 +81,23 @@ class Config(InnerConfig):
     """The outer step."""
     score: Literal["last", "every"] = "last"
     """Objective: the return after the last inner step, or the mean over all stages, the first included."""
-    tasks_per_update: int = 0
+    tasks_per_update: CountOrZero = 0
     """Tasks of a meta-batch (of each process); 0: 20, or more if trials are short."""
-    epochs: int = 2
+    epochs: Count = 2
     """Outer steps on each meta-batch (ppo)."""
-    lr: float = 3e-3
+    lr: Positive = 3e-3
     """Learning rate of Adam at the start (all but trpo)."""
-    clip: float = 0.3
+    clip: Positive = 0.3
     """Largest change of a ratio of probabilities before its gradient stops (ppo)."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats, on the policies in the objective (all but reptile)."""
-    max_kl: float = 0.01
+    max_kl: Positive = 0.01
     """Bound on the mean divergence of the adapted policies in an outer step, in nats (trpo)."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm (all but trpo)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_numbers("1 or more", "hidden", "epochs")
-        self.check_numbers("0 or more", "tasks_per_update", "inner_steps", "entropy")
-        self.check_numbers("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
             raise UserError(
                 "Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed."

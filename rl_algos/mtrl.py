@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.config import Bounded, ReadIf, Width
+from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, ReadIf, Share, Width
 from bridge.idle import Idle
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -60,34 +60,28 @@ class Config(Bounded):
     """Units of each of two hidden layers."""
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
-    hidden_ids: float = 0.1
+    hidden_ids: Share = 0.1
     """Share of slots that are played and learned from as an unknown task."""
-    tasks_per_update: int = 0
+    tasks_per_update: CountOrZero = 0
     """Slots of a batch (of each process); 0: 20, or more if episodes are short."""
-    episodes_per_task: int = 10
+    episodes_per_task: Count = 10
     """Episodes of each slot."""
-    epochs: int = 8
+    epochs: Count = 8
     """Steps on each batch."""
-    lr: float = 3e-3
+    lr: Positive = 3e-3
     """Learning rate of Adam at the start."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Largest change of a ratio of probabilities before its gradient stops."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount a step."""
-    lam: float = 0.95
+    lam: Share = 0.95
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
     """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
-
-    def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "hidden", "episodes_per_task", "epochs")
-        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
-        self.check_numbers("from 0 to 1", "gamma", "lam", "hidden_ids")
-        self.check_numbers("0 or more", "tasks_per_update", "entropy")
 
 
 SPACE: Space = {

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Bounded, Width
+from bridge.config import Bounded, Positive, Width, WidthOrZero
 from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -59,7 +59,7 @@ class NetworkConfig(Bounded):
     """The recurrence."""
     hidden: Width = 64
     """Hidden units of the recurrence, and of the critic's layer."""
-    policy_hidden: Width = 0
+    policy_hidden: WidthOrZero = 0
     """Units of a layer between the recurrence and the actions, which reads the observation too; 0: no such layer."""
 
 
@@ -69,13 +69,8 @@ class Config(PpoConfig, NetworkConfig):
 
     display_name: ClassVar[str] = "RL²"
 
-    lr: float = 5e-3
-    max_grad_norm: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_numbers("1 or more", "hidden")
-        self.check_numbers("0 or more", "policy_hidden")
+    lr: Positive = 5e-3
+    max_grad_norm: Positive = 5.0
 
 
 SPACE: Space = {"lr": LogUniform(5e-4, 1e-2), **trial_ppo.SPACE}

@@ -103,7 +103,7 @@ class Outcome(NamedTuple):
 class TaskFamily(ABC):
     """The base of every family; ``bridge/tasks/bandit.py`` is the smallest one."""
 
-    tasks: int = 0
+    tasks: config.CountOrZero = 0
     """Number of fixed training tasks, which split ``train`` then has (0: the whole training distribution)."""
 
     name: ClassVar[str]
@@ -115,7 +115,7 @@ class TaskFamily(ABC):
     """True if an episode can end before its horizon."""
 
     def __post_init__(self) -> None:
-        config.check_bound("", "0 or more", tasks=self.tasks)
+        config.check_fields(self, self.name)
         available = self.support("train", whole=True)
         if available is not None and self.tasks > available:
             raise UserError(

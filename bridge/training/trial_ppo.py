@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Bounded
+from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, Share
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_targets
 from bridge.noise import TrialNoise
@@ -44,37 +44,31 @@ class PpoConfig(Bounded):
     critic: Literal["history", "task"] = "history"
     """Input of the critic: what the policy has read, or the task too (in training only): its parameters, and the mean
     of each reward in place of the reward."""
-    episodes: int = 0
+    episodes: CountOrZero = 0
     """Train on trials cut to at most so many episodes; 0: whole ones."""
-    steps_per_update: int = 10_000
+    steps_per_update: Count = 10_000
     """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process; fewer
     if episodes end early."""
-    epochs: int = 4
+    epochs: Count = 4
     """Passes over each batch."""
-    minibatches: int = 8
+    minibatches: Count = 8
     """Parts that a batch of trials is cut into."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Highest learning rate of Adam; it falls linearly to zero over the budget."""
     warm_up: ClassVar[float] = 0.0
     """Share of the budget in which the learning rate rises to its highest; some methods make it a field."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Largest change of a ratio of probabilities before its gradient stops."""
-    gamma: float = 1.0
+    gamma: Share = 1.0
     """Discount a step."""
-    lam: float = 0.5
+    lam: Share = 0.5
     """Trace of the generalised advantage."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats; it falls linearly to zero over the budget."""
-    value_weight: float = 0.5
+    value_weight: NonNegative = 0.5
     """Weight of the critic's loss."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-
-    def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "steps_per_update", "epochs", "minibatches")
-        self.check_numbers("0 or more", "episodes", "entropy", "value_weight")
-        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
-        self.check_numbers("from 0 to 1", "gamma", "lam", "warm_up")
 
     @property
     def supervision(self) -> str:
