@@ -111,7 +111,7 @@ def fit(
             ids = torch.arange(rows, device=device)
             noise, tasks = TrialNoise.of("footprint", ids), family.sample(split, ids)
             memory = agent.start(clues(agent, family, split, tasks), trial, noise.agent.at("start"))
-            kept = 0
+            kept, first = 0, int(shown_by is not None)
             if shown_by is not None:
                 (steps,) = record_context(
                     shown_by, family, split, tasks, noise.at("context"), Trial(1, trial.horizon)
@@ -119,7 +119,7 @@ def fit(
                 kept = (trial.episodes - 1) * _bytes(steps)
                 memory = show(agent, memory, steps, noise.agent.at("shown"), episode=0)
             scorer = tree.fork(memory) if frozen else memory
-            play_episode(agent, family, tasks, scorer, noise, episode=0, horizon=1)
+            play_episode(agent, family, tasks, scorer, noise, episode=first, horizon=1)
             if isinstance(agent, Heavy):  # its rows adapt a few at a time and are then joined
                 kept += _bytes(memory)
             held.append(kept // rows)
