@@ -46,7 +46,7 @@ from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import CheckpointedLearner, set_learning_rate
+from bridge.training.learner import CheckpointedLearner, descend, set_learning_rate
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import LogUniform, Space
 from bridge.training.workers import Workers
@@ -153,10 +153,8 @@ class LoraMamlLearner(CheckpointedLearner):
         for _ in range(self.config.meta_epochs):
             with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivatives
                 loss = -self._after_adapting(stages, self.config.entropy * left)
-                self._backward(loss)
-            norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
-            if bool(torch.isfinite(norm)):
-                self.optimizer.step()
+                max_norm = self.config.max_grad_norm
+                descend(loss, self.optimizer, self.learned, max_norm, self.workers)
             self.grad_steps += 1
         self.updates += 1
         returns = {
@@ -255,12 +253,6 @@ class LoraMamlLearner(CheckpointedLearner):
             if k < self.config.inner_stages:
                 adapters = self._adapted(adapters, stage)
         return torch.stack(gains).mean()
-
-    def _backward(self, loss: Float[Tensor, ""]) -> None:
-        """Replace every gradient by that of ``loss``, averaged over the processes."""
-        self.optimizer.zero_grad()
-        loss.backward(inputs=self.learned)
-        self.workers.average_gradients(self.learned)
 
     def _initial(self) -> PretrainedLora:
         """The adapters with their present initial values."""

@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge import memory as tree
 from bridge.config import ReadIf, Width
@@ -41,6 +41,7 @@ from bridge.noise import TrialNoise
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
+    descend,
     seeded_init,
     set_learning_rate,
     trained_card,
@@ -240,20 +241,12 @@ class MamlLearner(CheckpointedLearner):
         return torch.stack(squares).sum() / 2
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
-        """One step of Adam, on gradients that are averaged over the processes.
-
-        Returns:
-            True if the step was skipped, because the gradient is not a number.
-        """
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.workers.average_gradients(self.learned)
-        norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            return True
-        self.optimizer.step()
-        self.grad_steps += 1
-        return False
+        """One step of Adam; returns True if it was skipped, because the gradient is not finite."""
+        max_norm = self.config.max_grad_norm
+        norm = descend(loss, self.optimizer, self.learned, max_norm, self.workers)
+        taken = bool(norm.isfinite())
+        self.grad_steps += taken
+        return not taken
 
     def agent(self) -> GradientAgent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

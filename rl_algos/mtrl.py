@@ -36,6 +36,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
+    backward,
     seeded_init,
     set_learning_rate,
     trained_card,
@@ -140,7 +141,8 @@ class MtrlLearner(CheckpointedLearner):
                 ids=("body.0.bias",),
                 heads=("head.",),
             ).to(self.workers.device)
-        self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
+        self.learned = list(self.table.parameters())
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
@@ -149,7 +151,7 @@ class MtrlLearner(CheckpointedLearner):
         set_learning_rate(self.optimizer, config.lr * left)
         for _ in range(config.epochs):
             losses, entropy = self._losses(task, episodes, config.entropy * left)
-            self._backward(losses)
+            backward(losses.mean(), self.optimizer, self.learned, self.workers)
             self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
@@ -193,12 +195,6 @@ class MtrlLearner(CheckpointedLearner):
         steps = episodes.live.sum((1, 2))
         gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / steps
         return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
-
-    def _backward(self, losses: Float[Tensor, " N"]) -> None:
-        """Replace every gradient by that of the tasks' mean loss, averaged over the processes."""
-        self.optimizer.zero_grad()
-        losses.mean().backward()
-        self.workers.average_gradients(self.table.parameters())
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

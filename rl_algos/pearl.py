@@ -44,7 +44,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge.config import Bounded, Width
 from bridge.errors import UserError
@@ -53,7 +53,7 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import seeded_init, trained_card
+from bridge.training.learner import descend, seeded_init, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
 from bridge.training.workers import Workers
 from bridge.transitions import stacked
@@ -351,8 +351,4 @@ class PearlLearner(OffPolicyLearner):
     def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         parameters = optimizer.param_groups[0]["params"]
-        optimizer.zero_grad()
-        loss.backward(inputs=parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        optimizer.step()
-        return norm
+        return descend(loss, optimizer, parameters, self.config.max_grad_norm, self.workers)

@@ -77,6 +77,19 @@ def share_of_rate(spent: float, warm_up: float) -> float:
     return min(left, (spent + 1e-3) / warm_up) if warm_up else left
 
 
+def backward(
+    loss: Float[Tensor, ""],
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    workers: Workers,
+) -> None:
+    """Replace the gradients of ``parameters``, all that ``optimizer`` has, by those of ``loss``, averaged over the
+    processes. Other parameters get none."""
+    optimizer.zero_grad()
+    loss.backward(inputs=parameters)
+    workers.average_gradients(parameters)
+
+
 def descend(
     loss: Float[Tensor, ""],
     optimizer: Optimizer,
@@ -84,16 +97,17 @@ def descend(
     max_norm: float,
     workers: Workers,
 ) -> Float[Tensor, ""]:
-    """A gradient step on ``loss``, averaged over the processes and scaled down to ``max_norm``.
+    """A gradient step on ``loss``: ``backward``, then the optimiser's step along gradients scaled down to ``max_norm``.
+
+    No step is taken if the gradient is not finite.
 
     Returns:
         The norm of the gradient before it was scaled.
     """
-    optimizer.zero_grad()
-    loss.backward()
-    workers.average_gradients(parameters)
+    backward(loss, optimizer, parameters, workers)
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-    optimizer.step()
+    if bool(norm.isfinite()):
+        optimizer.step()
     return norm
 
 

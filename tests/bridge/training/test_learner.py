@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from bridge.training.learner import CheckpointedLearner, descend, seeded_init, share_of_rate
+from bridge.training.learner import (
+    CheckpointedLearner,
+    backward,
+    descend,
+    seeded_init,
+    share_of_rate,
+)
 from bridge.training.workers import Workers
 
 
@@ -59,3 +65,21 @@ def test_a_gradient_step_is_no_longer_than_its_norm_allows() -> None:
     norm = descend(10 * x.square().sum() / 2, optimizer, [x], 0.5, Workers())
     assert norm.item() == pytest.approx(50)
     assert x.tolist() == pytest.approx([2.7, 3.6], abs=1e-5)
+
+
+def test_no_step_is_taken_along_a_gradient_that_is_not_finite() -> None:
+    x = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    norm = descend(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
+    assert norm.item() == torch.inf
+    assert x.tolist() == [3, 4]
+
+
+def test_only_the_optimisers_own_parameters_get_gradients() -> None:
+    x, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    for _ in range(2):  # gradients do not add up
+        backward((2 * x * other).sum(), optimizer, [x], Workers())
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 2]
+    assert other.grad is None
