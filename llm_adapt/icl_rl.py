@@ -61,7 +61,7 @@ class IclRlLearner(TrialPpoLearner):
     noise_name = "icl_rl"
     config: Config
 
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         device = self.workers.device
         self.policy = self.config.policy(self.family).to(device)
         self.critic = new_critic(self.policy, task_features).to(device)

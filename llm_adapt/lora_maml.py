@@ -41,7 +41,7 @@ from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import Tasks
 from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
@@ -49,7 +49,6 @@ from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import CheckpointedLearner, descend, set_learning_rate
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import LogUniform, Space
-from bridge.training.workers import Workers
 from bridge.transitions import by_task, stacked
 from llm_adapt import multi_task
 from llm_adapt.low_rank import Adapters, PretrainedLora, batched
@@ -123,11 +122,9 @@ class LoraMamlLearner(CheckpointedLearner):
     checkpointed = ("base", "start", "optimizer")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
-        self.base = MtLearner(family, config, seed=seed, workers=self.workers)
+    def _build(self) -> None:
+        config, seed = self.config, self.seed
+        self.base = MtLearner(self.family, config, seed=seed, workers=self.workers)
         policy = self.base.policy
         self.low_rank = batched(policy, rank=config.rank, alpha=config.alpha)
         first = self.low_rank.new(policy, Rows.of(f"start/lora_maml/{seed}", torch.arange(1)))

@@ -38,17 +38,14 @@ from bridge.errors import DivergenceError, UserError
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     descend,
-    seeded_init,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 from rl_algos.per_task import Episodes
@@ -125,18 +122,14 @@ class MamlLearner(CheckpointedLearner):
     checkpointed = ("inner", "optimizer")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family, config = self.family, self.config
         self.trial = family.trial("train")
         self.tasks = per_task.enough_tasks(
             config.tasks_per_update, self.trial.episodes * self.trial.horizon
         )
-        with seeded_init(seed):
-            policy = MlpPolicy(family.observation, family.action, config.hidden)
-            self.inner = InnerLoop(policy, config)
-        self.inner.to(self.workers.device)
+        policy = MlpPolicy(family.observation, family.action, config.hidden)
+        self.inner = InnerLoop(policy, config).to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
         self.learned = [p for p in self.inner.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)

@@ -33,17 +33,14 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     backward,
-    seeded_init,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
@@ -127,20 +124,18 @@ class MtrlLearner(CheckpointedLearner):
 
     checkpointed = ("table", "optimizer")
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family = self.family
+        config: Config = self.config
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
-        with seeded_init(seed):
-            self.table = TaskTable(
-                family,
-                lambda: MlpPolicy(family.observation, family.action, config.hidden),
-                config.shared,
-                ids=("body.0.bias",),
-                heads=("head.",),
-            ).to(self.workers.device)
+        self.table = TaskTable(
+            family,
+            lambda: MlpPolicy(family.observation, family.action, config.hidden),
+            config.shared,
+            ids=("body.0.bias",),
+            heads=("head.",),
+        ).to(self.workers.device)
         self.learned = list(self.table.parameters())
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 

@@ -53,9 +53,8 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import descend, seeded_init, trained_card
+from bridge.training.learner import descend, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
 from rl_algos.off_policy import OffPolicyLearner
@@ -158,25 +157,23 @@ class PearlLearner(OffPolicyLearner):
     checkpointed = ("network", "replay", "recent")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        super()._build()
+        family, config, device = self.family, self.config, self.workers.device
         if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        whole, device = family.trial("train"), self.workers.device
+        whole = family.trial("train")
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
-        with seeded_init(seed):
-            self.network = Network(
-                family,
-                latent=config.latent,
-                hidden=config.hidden,
-                encoder_hidden=config.encoder_hidden,
-                temperature=config.temperature,
-                actor_gain=config.actor_gain,
-            ).to(device)
+        self.network = Network(
+            family,
+            latent=config.latent,
+            hidden=config.hidden,
+            encoder_hidden=config.encoder_hidden,
+            temperature=config.temperature,
+            actor_gain=config.actor_gain,
+        ).to(device)
 
         def buffer(tasks: int, capacity: int) -> Replay:
             return Replay(

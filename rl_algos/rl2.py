@@ -207,7 +207,7 @@ class Rl2Learner(TrialPpoLearner):
     noise_name = "rl2"
     config: Config
 
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         steps = self.trial.episodes * self.trial.horizon
         self.network = Network(self.family, self.config, steps, task_features)
         self.network.to(self.workers.device)

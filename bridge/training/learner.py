@@ -43,6 +43,12 @@ class CheckpointedLearner:
     ) -> None:
         self.family, self.config, self.seed = family, config, seed
         self.workers = workers or Workers()
+        with seeded_init(seed):
+            self._build()
+
+    def _build(self) -> None:
+        """Make all that is trained, and what trains it. Meanwhile torch's global generator is seeded with ``seed``."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bitwise equal restart needs: there is no generator to save."""

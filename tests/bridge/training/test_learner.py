@@ -8,18 +8,17 @@ from bridge.training.learner import (
     CheckpointedLearner,
     backward,
     descend,
-    seeded_init,
     share_of_rate,
 )
 from bridge.training.workers import Workers
+from tests.bridge.toys import Corridor
 
 
 class Small(CheckpointedLearner):
     checkpointed = ("layer", "optimizer")
 
-    def __init__(self, seed: int) -> None:
-        with seeded_init(seed):
-            self.layer = nn.Linear(2, 1)
+    def _build(self) -> None:
+        self.layer = nn.Linear(2, 1)
         self.optimizer = torch.optim.Adam(self.layer.parameters())
 
     def update(self) -> None:
@@ -30,8 +29,12 @@ class Small(CheckpointedLearner):
         self.updates += 1
 
 
+def small(seed: int) -> Small:
+    return Small(Corridor(), None, seed=seed)
+
+
 def test_a_state_is_the_parts_and_the_counters_and_comes_back():
-    one, two = Small(0), Small(1)
+    one, two = small(0), small(1)
     one.update()
     one.update()
     state = one.state_dict()
@@ -39,7 +42,7 @@ def test_a_state_is_the_parts_and_the_counters_and_comes_back():
     assert [state[name] for name in ("env_steps", "grad_steps", "updates")] == [14, 2, 2]
     two.load_state_dict(state)
     assert (two.env_steps, two.grad_steps, two.updates) == (14, 2, 2)
-    assert (Small.env_steps, Small(0).env_steps) == (0, 0)
+    assert (Small.env_steps, small(0).env_steps) == (0, 0)
     assert torch.equal(two.layer.weight, one.layer.weight)
     assert torch.equal(two.layer.bias, one.layer.bias)
     assert two.optimizer.state_dict()["state"][0]["step"] == 2
@@ -47,7 +50,7 @@ def test_a_state_is_the_parts_and_the_counters_and_comes_back():
 
 def test_a_seed_decides_the_first_weights_and_nobody_outside_sees_the_draws():
     before = torch.get_rng_state()
-    one, same, other = (Small(seed).layer.weight for seed in (0, 0, 1))
+    one, same, other = (small(seed).layer.weight for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
