@@ -43,13 +43,6 @@ class Batch(NamedTuple):
         """Some of the trials."""
         return Batch(*(part[:, rows] for part in self[:-1]), self.task[rows])
 
-    def before(
-        self, action: Tensor, reward: Float[Tensor, " B"], end: Float[Tensor, " B"]
-    ) -> tuple[Tensor, ...]:
-        """Action, reward and end of the step before each; the arguments are those before the first step."""
-        pairs = ((action, self.action), (reward, self.reward), (end, self.end))
-        return tuple(torch.cat([first[None], column[:-1]]) for first, column in pairs)
-
 
 @torch.no_grad()
 def play_trials(
@@ -86,7 +79,7 @@ def play_trials(
         played.action,
         played.reward,
         played.next_obs,
-        end=(played.terminated | played.truncated).to(played.reward.dtype),
+        end=played.end,
         critic_reward=critic_reward,
         live=played.live,
         task=task_features(tasks),
