@@ -38,7 +38,6 @@ from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.optimizers import sgd
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
 from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import Tasks
@@ -47,9 +46,8 @@ from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import CheckpointedLearner, descend, set_learning_rate
-from bridge.training.rollouts import task_numbers
+from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import LogUniform, Space
-from bridge.transitions import by_task, stacked
 from llm_adapt import multi_task
 from llm_adapt.low_rank import Adapters, PretrainedLora, batched
 from llm_adapt.multi_task import MtLearner
@@ -189,22 +187,10 @@ class LoraMamlLearner(CheckpointedLearner):
     @torch.no_grad()
     def _episodes(self, adapters: Adapters, tasks: Tasks, noise: TrialNoise) -> Stage:
         """Play episodes on each task, all side by side, and compute their advantages."""
-        config, agent, trial = self.config, self.base.agent(), self.family.trial("train")
-        episodes, steps = config.interval(trial), []
-        noise_of_all = noise.fork(episodes)
-        memory = agent.start(Clues(), Trial(1, trial.horizon), noise_of_all.agent.at("start"))
+        config, agent, family = self.config, self.base.agent(), self.family
+        episodes = config.interval(family.trial("train"))
         with self.low_rank.on(agent.policy, adapters):
-            play_episode(
-                agent,
-                self.family,
-                tree.fork(tasks, episodes),
-                memory,
-                noise_of_all,
-                episode=0,
-                horizon=trial.horizon,
-                visit=lambda _t, step: steps.append(step),
-            )
-        buffer = by_task(stacked(steps), len(noise))
+            buffer = play_side_by_side(agent, family, tasks, noise, episodes)
         advantage = episode_advantages(
             buffer.reward,
             spaces.features(buffer.obs, agent.observation),

@@ -36,7 +36,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.learner import trained_card
-from bridge.training.rollouts import task_numbers
+from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
@@ -190,7 +190,8 @@ class MtrlSacLearner(OffPolicyLearner):
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
         count = config.episodes_per_task
-        steps = per_task.play(self.table.net, own, family, tasks, noise, count)
+        agent = per_task.PerTask(self.table.net, own)
+        steps = play_side_by_side(agent, family, tasks, noise, count)
         steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
         self.replay.add(ring, Transitions.of(steps), steps.live)
         self.env_steps += int(steps.live.sum())
