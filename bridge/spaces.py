@@ -53,6 +53,14 @@ def nothing_yet(space: Discrete | Box, rng: Rows) -> Tensor:
     return middle.expand(len(rng), -1).clone()
 
 
+def uniform(space: Discrete | Box, rng: Rows) -> Tensor:
+    """A value of each row, uniformly from ``space``."""
+    if isinstance(space, Discrete):
+        return rng.integers(space.n)
+    low, high = torch.tensor([space.low, space.high], device=rng.device)
+    return low + (high - low) * rng.uniform(len(low))
+
+
 @runtime_checkable
 class Actions(Protocol):
     """A parametric family of distributions over actions; ``out`` is a network's output, ``outputs`` wide."""
