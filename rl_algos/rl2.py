@@ -221,12 +221,9 @@ class Rl2Learner(TrialPpoLearner):
         start = self.agent().start(Clues(), self.trial, rows)
         tokens = self.network.tokens(batch, start, 0)
         hidden = self.network.core.unroll(tokens, start.state)
-        critic_input = [hidden]
-        if self.config.critic == "task":
-            critic_input.append(batch.task.expand(len(hidden), -1, -1))
         with self.workers.autocast():
             out = self.network.act(hidden, batch.obs)
-            score = self.network.value(torch.cat(critic_input, -1)).squeeze(-1)
+            score = self.network.value(self._critic_input(hidden, batch)).squeeze(-1)
         log_prob, entropy = self.network.actions.log_prob_and_entropy(out.float(), batch.action)
         return Evaluation(log_prob, entropy, score.float())
 

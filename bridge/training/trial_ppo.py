@@ -3,7 +3,7 @@
 A batch of trials is played by the agent itself (``bridge/training/rollouts.py``). Each epoch recomputes the policy and
 the critic from the start of every trial, a minibatch of trials at a time (``bridge/maths/trial_ppo.py``).
 
-Shape letters: T steps of the longest trial, B trials.
+Shape letters: T steps of the longest trial, B trials, H size of a hidden state, C inputs of the critic.
 """
 
 from __future__ import annotations
@@ -166,6 +166,13 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
     @abstractmethod
     def _evaluate(self, batch: Batch) -> Evaluation:
         """Recompute policy and critic from the start of every trial, differentiably."""
+
+    def _critic_input(self, hidden: Float[Tensor, "T B H"], batch: Batch) -> Float[Tensor, "T B C"]:
+        """The input of the critic at every step: the policy's hidden state, and the task if the critic sees it."""
+        parts = [hidden]
+        if self.config.critic == "task":
+            parts.append(batch.task.expand(len(hidden), -1, -1))
+        return torch.cat(parts, -1)
 
     @abstractmethod
     def agent(self) -> Agent:
