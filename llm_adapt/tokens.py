@@ -28,7 +28,7 @@ from torch import Tensor
 from bridge import spaces
 from bridge.protocol import Step
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.transitions import before
 
@@ -53,8 +53,8 @@ class Transition(NamedTuple):
 class Layout:
     """The order of a token's features: the observation, then the fields of the last transition."""
 
-    observation: Discrete | Box
-    action: Discrete | Box
+    observation: Space
+    action: Space
 
     @property
     def width(self) -> int:

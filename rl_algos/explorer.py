@@ -17,7 +17,7 @@ from bridge import spaces
 from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 
 _REPEAT = 0.9
 """Probability of repeating the action."""
@@ -28,7 +28,7 @@ class Explorer(Idle):
 
     card = Card(method="scout")
 
-    def __init__(self, space: Discrete | Box) -> None:
+    def __init__(self, space: Space) -> None:
         self.space = space
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.protocol import Step, Trial
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 
 
 class TrialBuffer(NamedTuple):
@@ -31,26 +31,20 @@ class TrialBuffer(NamedTuple):
     live: Bool[Tensor, "B E H"]
 
     @classmethod
-    def empty(
-        cls, observation: Discrete | Box, action: Discrete | Box, trial: Trial, like: Tensor
-    ) -> TrialBuffer:
+    def empty(cls, observation: Space, action: Space, trial: Trial, like: Tensor) -> TrialBuffer:
         """An empty buffer for a whole trial of every row of ``like``."""
-        reward = torch.zeros(len(like), trial.episodes, trial.horizon, device=like.device)
 
-        def zeros(space: Discrete | Box) -> Tensor:
-            if isinstance(space, Discrete):
-                return torch.zeros_like(reward, dtype=torch.int64)
-            return reward[..., None].repeat(1, 1, 1, len(space.low))
+        def zeros(dtype: torch.dtype, shape: tuple[int, ...] = ()) -> Tensor:
+            return torch.zeros(len(like), *trial, *shape, dtype=dtype, device=like.device)
 
-        never = reward.bool()
         return cls(
-            zeros(observation),
-            zeros(action),
-            reward,
-            zeros(observation),
-            never,
-            never.clone(),
-            never.clone(),
+            obs=zeros(observation.dtype, observation.shape),
+            action=zeros(action.dtype, action.shape),
+            reward=zeros(torch.float32),
+            next_obs=zeros(observation.dtype, observation.shape),
+            terminated=zeros(torch.bool),
+            truncated=zeros(torch.bool),
+            live=zeros(torch.bool),
         )
 
     @property
