@@ -28,18 +28,15 @@ from bridge import spaces
 from bridge.config import Count, CountOrZero, NonNegative, Positive, Share
 from bridge.errors import UserError
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     descend,
     mean_metrics,
-    seeded_init,
     set_learning_rate,
     share_of_rate,
     trained_card,
 )
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
@@ -104,13 +101,10 @@ class ImitationLearner(CheckpointedLearner):
     supervision: ClassVar[str]
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        config = self.config
         self.pool: list[datasets.Dataset] = []
-        with seeded_init(seed):
-            self.policy = config.policy(family).to(self.workers.device)
+        self.policy = config.policy(self.family).to(self.workers.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )

@@ -30,7 +30,7 @@ from transformers import initialization as init
 from bridge import spaces
 from bridge.config import Bounded, Depth, ReadIf, Width
 from bridge.errors import ContractError, UserError, unknown
-from bridge.tasks.base import Box, Discrete, TaskFamily
+from bridge.tasks.base import Box, Discrete, Space, TaskFamily
 from llm_adapt import backbones
 from llm_adapt.attention import Past, check_attention, visible
 from llm_adapt.cache import Cache, Entry, extend
@@ -250,8 +250,8 @@ class TransformerPolicy(PreTrainedModel):
 
 def build(
     backbone: str,
-    observation: Discrete | Box,
-    action: Discrete | Box,
+    observation: Space,
+    action: Space,
     *,
     hidden: int = 64,
     layers: int = 3,
@@ -334,7 +334,7 @@ class Decoder(Bounded):
         )
 
 
-def _space(fields: Any) -> Discrete | Box:
+def _space(fields: Any) -> Space:
     """A space from its fields, as JSON has them.
 
     Raises:

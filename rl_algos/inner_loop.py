@@ -240,8 +240,7 @@ class GradientAgent(nn.Module):
 
     def adapt_bytes(self, trial: Trial) -> int:
         """Bytes that ``adapt`` needs for a row at most: a gradient step on as many episodes as are kept."""
-        device = next(self.inner.parameters()).device
-        return gradient_step_bytes(self, trial, device, lambda memory: memory.buffer.live)
+        return gradient_step_bytes(self, trial, next(self.inner.parameters()).device)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """Gradient steps that each trial has taken and refused so far."""

@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge import memory as tree
 from bridge.config import Count, CountOrZero, NonNegative, Positive, ReadIf, Width
@@ -38,16 +38,14 @@ from bridge.errors import DivergenceError, UserError
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
-    seeded_init,
+    descend,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 from rl_algos.per_task import Episodes
@@ -121,18 +119,14 @@ class MamlLearner(CheckpointedLearner):
     checkpointed = ("inner", "optimizer")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family, config = self.family, self.config
         self.trial = family.trial("train")
         self.tasks = per_task.enough_tasks(
             config.tasks_per_update, self.trial.episodes * self.trial.horizon
         )
-        with seeded_init(seed):
-            policy = MlpPolicy(family.observation, family.action, config.hidden)
-            self.inner = InnerLoop(policy, config)
-        self.inner.to(self.workers.device)
+        policy = MlpPolicy(family.observation, family.action, config.hidden)
+        self.inner = InnerLoop(policy, config).to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
         self.learned = [p for p in self.inner.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
@@ -237,20 +231,12 @@ class MamlLearner(CheckpointedLearner):
         return torch.stack(squares).sum() / 2
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
-        """One step of Adam, on gradients that are averaged over the processes.
-
-        Returns:
-            True if the step was skipped, because the gradient is not a number.
-        """
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.workers.average_gradients(self.learned)
-        norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            return True
-        self.optimizer.step()
-        self.grad_steps += 1
-        return False
+        """One step of Adam; returns True if it was skipped, because the gradient is not finite."""
+        max_norm = self.config.max_grad_norm
+        norm = descend(loss, self.optimizer, self.learned, max_norm, self.workers)
+        taken = bool(norm.isfinite())
+        self.grad_steps += taken
+        return not taken
 
     def agent(self) -> GradientAgent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

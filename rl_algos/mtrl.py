@@ -33,16 +33,14 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
-    seeded_init,
+    backward,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
@@ -120,21 +118,20 @@ class MtrlLearner(CheckpointedLearner):
 
     checkpointed = ("table", "optimizer")
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family = self.family
+        config: Config = self.config
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
-        with seeded_init(seed):
-            self.table = TaskTable(
-                family,
-                lambda: MlpPolicy(family.observation, family.action, config.hidden),
-                config.shared,
-                ids=("body.0.bias",),
-                heads=("head.",),
-            ).to(self.workers.device)
-        self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
+        self.table = TaskTable(
+            family,
+            lambda: MlpPolicy(family.observation, family.action, config.hidden),
+            config.shared,
+            ids=("body.0.bias",),
+            heads=("head.",),
+        ).to(self.workers.device)
+        self.learned = list(self.table.parameters())
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
@@ -143,7 +140,7 @@ class MtrlLearner(CheckpointedLearner):
         set_learning_rate(self.optimizer, config.lr * left)
         for _ in range(config.epochs):
             losses, entropy = self._losses(task, episodes, config.entropy * left)
-            self._backward(losses)
+            backward(losses.mean(), self.optimizer, self.learned, self.workers)
             self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
@@ -187,12 +184,6 @@ class MtrlLearner(CheckpointedLearner):
         steps = episodes.live.sum((1, 2))
         gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / steps
         return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
-
-    def _backward(self, losses: Float[Tensor, " N"]) -> None:
-        """Replace every gradient by that of the tasks' mean loss, averaged over the processes."""
-        self.optimizer.zero_grad()
-        losses.mean().backward()
-        self.workers.average_gradients(self.table.parameters())
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

@@ -35,10 +35,9 @@ from bridge.protocol import Agent
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import seeded_init, trained_card
-from bridge.training.rollouts import task_numbers
+from bridge.training.learner import trained_card
+from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
 from rl_algos.off_policy import OffPolicyLearner
@@ -145,23 +144,20 @@ class MtrlSacLearner(OffPolicyLearner):
     checkpointed = ("table", "optimizer", "replay")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        super()._build()
+        family, config, device = self.family, self.config, self.workers.device
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
-        device = self.workers.device
-        with seeded_init(seed):
-            self.table = TaskTable(
-                family,
-                lambda: TaskSac(family, config),
-                config.shared,
-                ids=("actor.biases.0", "critic.biases.0"),
-                always=("target.biases.0", "log_temperature"),
-                heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
-            ).to(device)
+        self.table = TaskTable(
+            family,
+            lambda: TaskSac(family, config),
+            config.shared,
+            ids=("actor.biases.0", "critic.biases.0"),
+            always=("target.biases.0", "log_temperature"),
+            heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
+        ).to(device)
         self._follow(1.0)
         self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
@@ -187,7 +183,8 @@ class MtrlSacLearner(OffPolicyLearner):
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
         count = config.episodes_per_task
-        steps = per_task.play(self.table.net, own, family, tasks, noise, count)
+        agent = per_task.PerTask(self.table.net, own)
+        steps = play_side_by_side(agent, family, tasks, noise, count)
         steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
         self.replay.add(ring, Transitions.of(steps), steps.live)
         self.env_steps += int(steps.live.sum())

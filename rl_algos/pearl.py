@@ -44,7 +44,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge.config import (
     Bounded,
@@ -62,9 +62,8 @@ from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import seeded_init, trained_card
+from bridge.training.learner import descend, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
 from rl_algos.off_policy import OffPolicyLearner
@@ -158,25 +157,23 @@ class PearlLearner(OffPolicyLearner):
     checkpointed = ("network", "replay", "recent")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        super()._build()
+        family, config, device = self.family, self.config, self.workers.device
         if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        whole, device = family.trial("train"), self.workers.device
+        whole = family.trial("train")
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
-        with seeded_init(seed):
-            self.network = Network(
-                family,
-                latent=config.latent,
-                hidden=config.hidden,
-                encoder_hidden=config.encoder_hidden,
-                temperature=config.temperature,
-                actor_gain=config.actor_gain,
-            ).to(device)
+        self.network = Network(
+            family,
+            latent=config.latent,
+            hidden=config.hidden,
+            encoder_hidden=config.encoder_hidden,
+            temperature=config.temperature,
+            actor_gain=config.actor_gain,
+        ).to(device)
 
         def buffer(tasks: int, capacity: int) -> Replay:
             return Replay(
@@ -351,8 +348,4 @@ class PearlLearner(OffPolicyLearner):
     def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         parameters = optimizer.param_groups[0]["params"]
-        optimizer.zero_grad()
-        loss.backward(inputs=parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        optimizer.step()
-        return norm
+        return descend(loss, optimizer, parameters, self.config.max_grad_norm, self.workers)

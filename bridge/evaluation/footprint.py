@@ -153,22 +153,19 @@ def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int,
     )
 
 
-def gradient_step_bytes(
-    agent: Agent, trial: Trial, device: torch.device, live: Callable[[Any], Tensor]
-) -> int:
+def gradient_step_bytes(agent: Agent, trial: Trial, device: torch.device) -> int:
     """Bytes that each row needs in ``agent.adapt`` with a full buffer.
 
     Args:
-        agent: an agent that takes one gradient step in ``adapt``.
+        agent: an agent that takes one gradient step in ``adapt``, on the steps in ``buffer`` of its memory.
         trial: the trial after which it adapts.
         device: device of the agent's weights.
-        live: returns the mask of filled places in a memory's buffer; all are set to True.
     """
 
     def full(rows: int) -> Callable[[], object]:
         rng = Rows.of("footprint", torch.arange(rows, device=device))
-        memory = agent.start(Clues(), trial, rng)
-        live(memory).fill_(True)
+        memory: Any = agent.start(Clues(), trial, rng)
+        memory.buffer.live.fill_(True)
         return lambda: agent.adapt(memory, rng, episode=trial.episodes - 1, last=True)
 
     return row_bytes(full)

@@ -38,6 +38,9 @@ class Discrete:
 
     n: int
     low: ClassVar[int] = 0
+    dtype: ClassVar[torch.dtype] = torch.int64
+    shape: ClassVar[tuple[int, ...]] = ()
+    """The shape of one value."""
 
     @property
     def high(self) -> int:
@@ -51,6 +54,16 @@ class Box:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
+        return (len(self.low),)
+
+
+Space = Discrete | Box
+"""A space of observations or of actions."""
 
 
 @dataclass(frozen=True)
@@ -218,12 +231,12 @@ class TaskFamily(ABC):
     # --- the simulator -----------------------------------------------------------------------------------------------
     @property
     @abstractmethod
-    def observation(self) -> Discrete | Box:
+    def observation(self) -> Space:
         """The observation space."""
 
     @property
     @abstractmethod
-    def action(self) -> Discrete | Box:
+    def action(self) -> Space:
         """The action space."""
 
     @abstractmethod

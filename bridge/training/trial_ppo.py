@@ -3,7 +3,7 @@
 A batch of trials is played by the agent itself (``bridge/training/rollouts.py``). Each epoch recomputes the policy and
 the critic from the start of every trial, a minibatch of trials at a time (``bridge/maths/trial_ppo.py``).
 
-Shape letters: T steps of the longest trial, B trials.
+Shape letters: T steps of the longest trial, B trials, H size of a hidden state, C inputs of the critic.
 """
 
 from __future__ import annotations
@@ -23,18 +23,15 @@ from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_t
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     descend,
     mean_metrics,
-    seeded_init,
     set_learning_rate,
     share_of_rate,
 )
 from bridge.training.rollouts import Batch, play_trials, task_features
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +133,9 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
     noise_name: ClassVar[str]
     """Names all noise of the learner, so that weights depend on it."""
 
-    def __init__(
-        self, family: TaskFamily, config: PpoConfig, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
-        whole = family.trial("train")
+    def _build(self) -> None:
+        config: PpoConfig = self.config
+        whole = self.family.trial("train")
         self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
         steps = self.trial.episodes * self.trial.horizon
         self.trials = max(
@@ -150,13 +145,12 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         self.scale = ReturnScale(steps).to(self.workers.device)
         features = 0
         if config.critic == "task":
-            features = task_features(family.sample("train", torch.arange(1))).shape[1]
-        with seeded_init(seed):
-            self.learned = self._build(features)
+            features = task_features(self.family.sample("train", torch.arange(1))).shape[1]
+        self.learned = self._networks(features)
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     @abstractmethod
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         """Make the networks; returns all parameters that are trained.
 
         Args:
@@ -166,6 +160,13 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
     @abstractmethod
     def _evaluate(self, batch: Batch) -> Evaluation:
         """Recompute policy and critic from the start of every trial, differentiably."""
+
+    def _critic_input(self, hidden: Float[Tensor, "T B H"], batch: Batch) -> Float[Tensor, "T B C"]:
+        """The input of the critic at every step: the policy's hidden state, and the task if the critic sees it."""
+        parts = [hidden]
+        if self.config.critic == "task":
+            parts.append(batch.task.expand(len(hidden), -1, -1))
+        return torch.cat(parts, -1)
 
     @abstractmethod
     def agent(self) -> Agent:
