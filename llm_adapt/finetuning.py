@@ -15,7 +15,6 @@ Shape letters: T steps of a trial, B trials, A actions, k tasks.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge.config import Count, CountOrZero, NonNegative, Seed
-from bridge.errors import DivergenceError, UserError
+from bridge.errors import UserError
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses
 from bridge.noise import TrialNoise
@@ -126,17 +125,13 @@ class Tuning:
         """Take all gradient steps that are left; yields metrics after each.
 
         Raises:
-            DivergenceError: the loss or its gradient is no longer a number.
+            DivergenceError: as ``descend``.
         """
         while self.grad_steps < self.config.steps:
             left = 1 - self.grad_steps / self.config.steps
             set_learning_rate(self.optimizer, self.config.rate * left)
             loss, metrics = self.signal.loss(self.grad_steps, left)
-            norm = descend(loss, self.optimizer, self.learned, _MAX_GRAD_NORM, Workers())
-            if not math.isfinite(loss.item() + norm.item()):
-                raise DivergenceError(
-                    f"after {self.grad_steps} gradient steps the loss or its gradient is no longer a number."
-                )
+            descend(loss, self.optimizer, self.learned, _MAX_GRAD_NORM, Workers())
             self.grad_steps += 1
             yield {
                 "grad_steps": self.grad_steps,

@@ -45,7 +45,7 @@ from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import CheckpointedLearner, descend, set_learning_rate
+from bridge.training.learner import CheckpointedLearner, descend_if_finite, set_learning_rate
 from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import LogUniform, Space
 from llm_adapt import multi_task
@@ -143,7 +143,7 @@ class LoraMamlLearner(CheckpointedLearner):
             with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivatives
                 loss = -self._after_adapting(stages, self.config.entropy * left)
                 max_norm = self.config.max_grad_norm
-                descend(loss, self.optimizer, self.learned, max_norm, self.workers)
+                descend_if_finite(loss, self.optimizer, self.learned, max_norm, self.workers)
             self.grad_steps += 1
         self.updates += 1
         returns = {

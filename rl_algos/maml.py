@@ -40,7 +40,7 @@ from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.training.learner import (
     CheckpointedLearner,
-    descend,
+    descend_if_finite,
     set_learning_rate,
     trained_card,
 )
@@ -233,7 +233,7 @@ class MamlLearner(CheckpointedLearner):
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
         """One step of Adam; returns True if it was skipped, because the gradient is not finite."""
         max_norm = self.config.max_grad_norm
-        norm = descend(loss, self.optimizer, self.learned, max_norm, self.workers)
+        norm = descend_if_finite(loss, self.optimizer, self.learned, max_norm, self.workers)
         taken = bool(norm.isfinite())
         self.grad_steps += taken
         return not taken

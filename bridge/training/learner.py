@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bridge.errors import DivergenceError
 from bridge.protocol import Card, ClueKind
 from bridge.tasks.base import TaskFamily
 from bridge.training.workers import Workers
@@ -96,7 +97,7 @@ def backward(
     workers.average_gradients(parameters)
 
 
-def descend(
+def descend_if_finite(
     loss: Float[Tensor, ""],
     optimizer: Optimizer,
     parameters: Sequence[nn.Parameter],
@@ -114,6 +115,24 @@ def descend(
     norm = nn.utils.clip_grad_norm_(parameters, max_norm)
     if bool(norm.isfinite()):
         optimizer.step()
+    return norm
+
+
+def descend(
+    loss: Float[Tensor, ""],
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    max_norm: float,
+    workers: Workers,
+) -> Float[Tensor, ""]:
+    """``descend_if_finite``, for methods that cannot do without a step.
+
+    Raises:
+        DivergenceError: the loss or its gradient is not finite.
+    """
+    norm = descend_if_finite(loss, optimizer, parameters, max_norm, workers)
+    if not (loss + norm).isfinite():
+        raise DivergenceError("a loss or its gradient is no longer a number.")
     return norm
 
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from bridge.errors import DivergenceError
 from bridge.training.learner import (
     CheckpointedLearner,
     backward,
     descend,
+    descend_if_finite,
     share_of_rate,
 )
 from bridge.training.workers import Workers
@@ -73,9 +75,18 @@ def test_a_gradient_step_is_no_longer_than_its_norm_allows() -> None:
 def test_no_step_is_taken_along_a_gradient_that_is_not_finite() -> None:
     x = nn.Parameter(torch.tensor([3.0, 4.0]))
     optimizer = torch.optim.SGD([x], lr=1.0)
-    norm = descend(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
+    norm = descend_if_finite(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
     assert norm.item() == torch.inf
+    with pytest.raises(DivergenceError, match="a loss or its gradient is no longer a number"):
+        descend(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
     assert x.tolist() == [3, 4]
+
+
+def test_a_loss_that_is_no_number_stops_a_training() -> None:
+    x = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    with pytest.raises(DivergenceError):
+        descend(x.sum() + torch.tensor(torch.nan), optimizer, [x], 0.5, Workers())
 
 
 def test_only_the_optimisers_own_parameters_get_gradients() -> None:
