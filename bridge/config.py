@@ -1,13 +1,14 @@
 """One syntax for anything with parameters: ``name:key=value,key=value``, read into a frozen dataclass.
 
-``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass alone declares the defaults and the bounds of
-numbers: limits of size on the field (``Within``), other conditions in ``__post_init__`` (``Bounded``). Flags are fields
-of dataclasses, too, and declare their bounds in the same way.
+``bandit:k=5,n=100`` is a family, ``ucb1:c=0.1`` a method. The dataclass alone declares the defaults, and the bounds
+of numbers as types of its fields: ``lr: Positive = 1e-3``. Limits of size (``Within``) are for what users type, other
+bounds (``Holds``) for every instance. Flags are fields of dataclasses, too, and their types declare limits of size.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -31,10 +32,16 @@ _HOLDS: dict[Bound, Callable[[float], bool]] = {
 
 
 class Within(NamedTuple):
-    """The bounds of a whole number, as an annotation of its field."""
+    """The limits of a whole number that users type, as an annotation of its field."""
 
     least: int
     most: int
+
+
+class Holds(NamedTuple):
+    """A bound of a number in every instance of a class, as an annotation of its field."""
+
+    bound: Bound
 
 
 _WHOLE = Within(-1_000_000, 1_000_000)
@@ -42,12 +49,21 @@ _WHOLE = Within(-1_000_000, 1_000_000)
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 """Smallest and largest size of a nonzero number in float32."""
 
-Seed = Annotated[int, Within(0, 2**63 - 1)]
+Positive = Annotated[float, Holds("above 0")]
+NonNegative = Annotated[float, Holds("0 or more")]
+Share = Annotated[float, Holds("from 0 to 1")]
+PositiveShare = Annotated[Positive, Holds("from 0 to 1")]
+Count = Annotated[int, Holds("1 or more")]
+CountOrZero = Annotated[int, Holds("0 or more")]
+
+Seed = Annotated[CountOrZero, Within(0, 2**63 - 1)]
 """A seed: a non-negative int64."""
-Trials = Annotated[int, Within(1, 1_000_000_000)]
+Trials = Annotated[Count, Within(1, 1_000_000_000)]
 """A number of trials."""
-Width = Annotated[int, Within(0, 16_384)]
+Width = Annotated[Count, Within(0, 16_384)]
 """A dimension of a network; the number of weights grows with its square."""
+WidthOrZero = Annotated[CountOrZero, Within(0, 16_384)]
+"""The width of a layer that a network may lack."""
 Depth = Annotated[int, Within(0, 256)]
 """A number of layers in sequence, each with its own weights."""
 
@@ -189,8 +205,29 @@ def check_bound(method: str, bound: Bound, **numbers: int | float) -> None:
             raise UserError(f"{needs}; found {value!r}.")
 
 
+def check_fields(config: object, method: str) -> None:
+    """Make sure that the fields of a dataclass are within the bounds in their types (``Holds``).
+
+    Raises:
+        UserError: if one of them is not; names ``method`` as ``check_bound`` does.
+    """
+    for name, bound in _bounded_fields(type(config)):
+        check_bound(method, bound, **{name: getattr(config, name)})
+
+
+@functools.cache
+def _bounded_fields(cls: type) -> list[tuple[str, Bound]]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return [
+        (name, extra.bound)
+        for name, hint in hints.items()
+        for extra in getattr(hint, "__metadata__", ())
+        if isinstance(extra, Holds)
+    ]
+
+
 class Bounded:
-    """Base of a configuration whose ``__post_init__`` checks the bounds of its numbers."""
+    """Base of a configuration whose numbers are within the bounds in the types of its fields."""
 
     display_name: ClassVar[str] = ""
     """The method's name in errors; if empty they name the number alone."""
@@ -199,14 +236,8 @@ class Bounded:
     legacy_defaults: ClassVar[Mapping[str, Any]] = {}
     """Values to assume for fields missing from old run folders, if they differ from today's default."""
 
-    def check_numbers(self, bound: Bound, *names: str) -> None:
-        """Check some of the fields.
-
-        Raises:
-            UserError: if one of them is not within ``bound``.
-        """
-        for name in names:
-            check_bound(self.display_name, bound, **{name: getattr(self, name)})
+    def __post_init__(self) -> None:
+        check_fields(self, self.display_name)
 
 
 def split_list(texts: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def check_decision(decision: Decision, family: TaskFamily, rows: int, episode: i
         ContractError: they are not actions of ``family``.
     """
     action, space, when = decision.action, family.action, f"at episode {episode}, step {t}"
-    expected = (rows,) if isinstance(space, Discrete) else (rows, len(space.low))
+    expected = (rows, *space.shape)
     if tuple(action.shape) != expected:
         raise ContractError(
             f"act returned actions of shape {tuple(action.shape)} {when}; {family.id} expects {expected}: one action "

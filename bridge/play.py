@@ -132,9 +132,14 @@ def transition(
     step = Step(obs, action, outcome.reward, outcome.obs, terminated, truncated)
     if live is None:
         return outcome.state, step
-    idle = Step(obs, action, torch.zeros_like(outcome.reward), obs, never, never)
-    state, step = tree.where(live, (outcome.state, step), (state, idle))
-    return state, step._replace(live=live)
+    return tree.where(live, outcome.state, state), only(live, step, obs)
+
+
+def only(live: Bool[Tensor, " B"], step: Step, here: Tensor) -> Step:
+    """``step`` in live rows; the others stand still ``here``, with no reward and no end."""
+    never = torch.zeros_like(live)
+    idle = Step(here, step.action, torch.zeros_like(step.reward), here, never, never)
+    return Step(*tree.where(live, step[:6], idle[:6]), live=live)
 
 
 class Played(NamedTuple):

@@ -56,6 +56,11 @@ class Step(NamedTuple):
         """``live``; True everywhere if that is None."""
         return torch.ones_like(self.terminated) if self.live is None else self.live
 
+    @property
+    def end(self) -> Float[Tensor, "*batch"]:
+        """1 if the step ended its episode, by termination or time-out; else 0."""
+        return (self.terminated | self.truncated).to(self.reward.dtype)
+
 
 class Decision(NamedTuple):
     """The output of ``act``."""

@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 
 from bridge.protocol import Decision
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Box, Discrete, Space
 
 _LOG_TAU = math.log(2 * math.pi)
 
@@ -32,12 +32,12 @@ Distribution = Literal["beta", "clipped_gaussian"]
 """A distribution of actions in a box."""
 
 
-def width(space: Discrete | Box) -> int:
+def width(space: Space) -> int:
     """The number of ``features`` of a value of ``space``."""
     return space.n if isinstance(space, Discrete) else len(space.low)
 
 
-def features(value: Tensor, space: Discrete | Box) -> Float[Tensor, "*batch features"]:
+def features(value: Tensor, space: Space) -> Float[Tensor, "*batch features"]:
     """A one-hot vector (all zeros for the placeholder -1), or a vector scaled to [-1, 1]."""
     if isinstance(space, Discrete):
         return (value[..., None] == torch.arange(space.n, device=value.device)).float()
@@ -45,12 +45,20 @@ def features(value: Tensor, space: Discrete | Box) -> Float[Tensor, "*batch feat
     return 2 * (value - low) / (high - low) - 1
 
 
-def nothing_yet(space: Discrete | Box, rng: Rows) -> Tensor:
+def nothing_yet(space: Space, rng: Rows) -> Tensor:
     """A placeholder of each row for the value before the first one; its features are all zeros."""
     if isinstance(space, Discrete):
         return torch.full((len(rng),), -1, device=rng.device)
     middle = torch.tensor([space.low, space.high], device=rng.device).mean(0)
     return middle.expand(len(rng), -1).clone()
+
+
+def uniform(space: Space, rng: Rows) -> Tensor:
+    """A value of each row, uniformly from ``space``."""
+    if isinstance(space, Discrete):
+        return rng.integers(space.n)
+    low, high = torch.tensor([space.low, space.high], device=rng.device)
+    return low + (high - low) * rng.uniform(len(low))
 
 
 @runtime_checkable
@@ -244,7 +252,7 @@ _OVER_BOXES: dict[Distribution, type[ScaledBeta | ClippedGaussian]] = {
 }
 
 
-def actions(space: Discrete | Box, distribution: Distribution = "beta") -> Actions:
+def actions(space: Space, distribution: Distribution = "beta") -> Actions:
     """The distributions of actions in ``space``: categorical if it is discrete, else those named ``distribution``.
 
     A Beta draws nothing that must be clipped. A clipped Gaussian has log-probabilities that are easily differentiated
@@ -254,7 +262,7 @@ def actions(space: Discrete | Box, distribution: Distribution = "beta") -> Actio
     return Categorical(space) if isinstance(space, Discrete) else _OVER_BOXES[distribution](space)
 
 
-def soft_actions(space: Discrete | Box) -> Categorical | SquashedGaussian:
+def soft_actions(space: Space) -> Categorical | SquashedGaussian:
     """The distributions of actions in ``space`` with reparameterised draws, or expectations without draws."""
     return Categorical(space) if isinstance(space, Discrete) else SquashedGaussian(space)
 

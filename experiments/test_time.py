@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge import config
-from bridge.config import Trials
+from bridge.config import Share, Trials
 from bridge.detection.low_returns import Detector, below, return_quantile
 from bridge.errors import UserError
 from bridge.protocol import Agent
@@ -62,15 +62,10 @@ class Lora(lora.Config):
 class Switch(Lora):
     """Adapters where they are needed."""
 
-    quantile: float = 0.05
+    quantile: Share = 0.05
     """Share of trials of id_val whose return counts as low."""
     trials: Trials = 256
     """Trials of id_val that are played to find that return."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_numbers("from 0 to 1", "quantile")
-        self.check_numbers("1 or more", "trials")
 
     def detector(self, agent: Any, family: TaskFamily) -> Detector:
         """Return a detector of trials whose return is lower than in training."""

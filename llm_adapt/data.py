@@ -36,7 +36,7 @@ from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.references.registry import reference
 from bridge.rng import Rows
-from bridge.tasks.base import SUITE_VERSION, Box, Discrete, TaskFamily
+from bridge.tasks.base import SUITE_VERSION, Discrete, Space, TaskFamily
 from bridge.training.rollouts import task_numbers
 from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
@@ -343,7 +343,7 @@ def read(rows: datasets.Dataset, index: Sequence[int] | np.ndarray) -> Histories
     return Histories(steps, column("asked"), column("best"), length)
 
 
-def _feature(space: Discrete | Box) -> Any:
+def _feature(space: Space) -> Any:
     """The type of a value of ``space``."""
     if isinstance(space, Discrete):
         return datasets.Value("int16")

@@ -15,7 +15,6 @@ Shape letters: T steps of a trial, B trials, A actions, k tasks.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bridge.errors import DivergenceError, UserError
+from bridge.config import Count, CountOrZero, NonNegative, Seed
+from bridge.errors import UserError
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses
 from bridge.noise import TrialNoise
@@ -58,21 +58,19 @@ class Config(Trainable):
 
     display_name: ClassVar[str] = "Fine-tuning"
 
-    steps: int = 100
+    steps: CountOrZero = 100
     """Gradient steps."""
-    lr: float = 0.0
+    lr: NonNegative = 0.0
     """Learning rate of Adam at the start; it falls linearly to zero. 0: the default of the tuner."""
-    batch: int = 4_096
+    batch: Count = 4_096
     """Environment steps of each gradient step, in eight or more whole trials, or in windows of demonstrations."""
-    tasks: int = 16
+    tasks: Count = 16
     """Number of tasks of the split to play on, or all if it has fewer; demonstrations have their own."""
-    seed: int = 0
+    seed: Seed = 0
     """Of new weights, play and windows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_numbers("1 or more", "batch", "tasks")
-        self.check_numbers("0 or more", "steps", "lr", "seed")
         if self.lr > (most := torch.finfo(torch.float32).max):
             raise UserError(
                 f"{self.display_name} needs lr of at most {most:.2g}, as float32 has; found {self.lr}."
@@ -127,17 +125,13 @@ class Tuning:
         """Take all gradient steps that are left; yields metrics after each.
 
         Raises:
-            DivergenceError: the loss or its gradient is no longer a number.
+            DivergenceError: as ``descend``.
         """
         while self.grad_steps < self.config.steps:
             left = 1 - self.grad_steps / self.config.steps
             set_learning_rate(self.optimizer, self.config.rate * left)
             loss, metrics = self.signal.loss(self.grad_steps, left)
-            norm = descend(loss, self.optimizer, self.learned, _MAX_GRAD_NORM, Workers())
-            if not math.isfinite(loss.item() + norm.item()):
-                raise DivergenceError(
-                    f"after {self.grad_steps} gradient steps the loss or its gradient is no longer a number."
-                )
+            descend(loss, self.optimizer, self.learned, _MAX_GRAD_NORM, Workers())
             self.grad_steps += 1
             yield {
                 "grad_steps": self.grad_steps,

@@ -22,11 +22,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Depth
+from bridge.config import Depth, Share
 from bridge.rng import Rows
 from bridge.training import trial_ppo
 from bridge.training.learner import trained_card
@@ -46,7 +45,7 @@ class Config(PpoConfig, Decoder):
 
     layers: Depth = 2
     window: int = 1024
-    warm_up: float = 0.02  # ty: ignore[incompatible-attribute-override] - here it is a field
+    warm_up: Share = 0.02  # ty: ignore[incompatible-attribute-override] - here it is a field
     """Share of the budget in which the learning rate rises to its highest."""
 
 
@@ -62,7 +61,7 @@ class IclRlLearner(TrialPpoLearner):
     noise_name = "icl_rl"
     config: Config
 
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         device = self.workers.device
         self.policy = self.config.policy(self.family).to(device)
         self.critic = new_critic(self.policy, task_features).to(device)
@@ -72,10 +71,7 @@ class IclRlLearner(TrialPpoLearner):
         with self.workers.autocast():
             by_trial = self.policy.hidden(tokens_of(batch, self.policy.layout))
             hidden, out = by_trial.transpose(0, 1), self.policy.actor(by_trial).transpose(0, 1)
-            critic_input = [hidden]
-            if self.config.critic == "task":
-                critic_input.append(batch.task.expand(len(hidden), -1, -1))
-            score = self.critic(torch.cat(critic_input, -1)).squeeze(-1)
+            score = self.critic(self._critic_input(hidden, batch)).squeeze(-1)
         log_prob, entropy = self.policy.actions.log_prob_and_entropy(out.float(), batch.action)
         return Evaluation(log_prob, entropy, score.float())
 

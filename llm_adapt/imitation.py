@@ -25,20 +25,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge import spaces
+from bridge.config import Count, CountOrZero, NonNegative, Positive, Share
 from bridge.errors import UserError
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     descend,
     mean_metrics,
-    seeded_init,
     set_learning_rate,
     share_of_rate,
     trained_card,
 )
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from llm_adapt import data
 from llm_adapt.histories import Histories, default_sources
 from llm_adapt.in_context import InContext
@@ -61,32 +59,29 @@ class Config(Decoder):
     """The folder of a collection (``metabridge data``), which fixes sources, episodes and number of histories."""
     sources: str = ""
     """Sources of the histories, joined by +: ``psrl+random``; empty: the family's default."""
-    episodes: int = 0
+    episodes: CountOrZero = 0
     """Episodes of each history; 0: as many as a trial has, or as fill two windows if these are fewer."""
-    steps_per_update: int = 20_000
+    steps_per_update: Count = 20_000
     """Environment steps of each new shard, in whole histories, of which there is at least one."""
-    passes: float = 4.0
+    passes: Positive = 4.0
     """Mean number of times that each step is trained on."""
-    batch: int = 4_096
+    batch: Count = 4_096
     """Steps of each gradient step, in windows."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Learning rate of AdamW at its highest."""
-    warm_up: float = 0.02
+    warm_up: Share = 0.02
     """Share of the budget in which the learning rate rises to its highest; then it falls linearly to zero."""
-    weight_decay: float = 1e-4
+    weight_decay: NonNegative = 1e-4
     """Weight decay of AdamW."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "steps_per_update", "batch")
-        self.check_numbers("0 or more", "episodes", "weight_decay")
+        super().__post_init__()
         if self.data and (self.sources or self.episodes):
             raise UserError(
                 f"{self.display_name}: data={self.data} fixes sources and episodes. Leave these out."
             )
-        self.check_numbers("above 0", "lr", "max_grad_norm", "passes")
-        self.check_numbers("from 0 to 1", "warm_up")
 
 
 SPACE: Space = {
@@ -107,13 +102,10 @@ class ImitationLearner(CheckpointedLearner):
     supervision: ClassVar[str]
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        config = self.config
         self.pool: list[datasets.Dataset] = []
-        with seeded_init(seed):
-            self.policy = config.policy(family).to(self.workers.device)
+        self.policy = config.policy(self.family).to(self.workers.device)
         self.optimizer = torch.optim.AdamW(
             self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )

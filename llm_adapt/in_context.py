@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import memory as tree
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
@@ -31,7 +32,7 @@ class Memory(NamedTuple):
     last: Transition
 
 
-class InContext(nn.Module):
+class InContext(Idle, nn.Module):
     """The frozen agent."""
 
     policy_modules: ClassVar[tuple[str, ...]] = ("embed", "backbone", "actor")
@@ -59,9 +60,6 @@ class InContext(nn.Module):
         """The part of ``trial`` that the context can hold."""
         return trial if cls.reads == "trial" else Trial(1, trial.horizon)
 
-    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
-        return memory
-
     def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         reading = self.policy.read(self.policy.layout.token(obs, memory.last), memory.cache)
         out, noise = _single(reading.out), rng if explore else None
@@ -87,9 +85,6 @@ class InContext(nn.Module):
         row = torch.arange(len(count), device=count.device)
         newest = tree.select(played, (row, (count - 1).clamp(min=0)))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
-
-    def adapt(self, memory: Memory, rng: Rows, *, episode: int, last: bool) -> Memory:
-        return memory
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.config import Width
+from bridge.config import Count, Width
 from bridge.errors import UserError
 from bridge.protocol import Learner
 from bridge.tasks.base import TaskFamily
@@ -38,7 +38,7 @@ class Config(GradientSteps):
 
     rank: Width = 8
     """r of each adapter."""
-    alpha: int = 16
+    alpha: Count = 16
     """Scale of the low-rank updates, times r."""
     targets: str = ""
     """Ends of the names of adapted modules, joined by +; empty: queries and values of attention."""
@@ -50,7 +50,6 @@ class Config(GradientSteps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_numbers("1 or more", "rank", "alpha")
         defaults = (Config.rank, Config.alpha, Config.targets)
         if self.adapter and (self.rank, self.alpha, self.targets) != defaults:
             raise UserError(
@@ -131,18 +130,6 @@ class LoraLearner:
 
 def with_base(base: type[Any]) -> type[Any]:
     """A configuration class with the fields of a base's and those of its adapters."""
-
-    def check(self: Any) -> None:
-        base.__post_init__(self)
-        Config.__post_init__(self)
-
-    made = dataclasses.make_dataclass(
-        "Config",
-        [],
-        bases=(base, Config),
-        namespace={"__post_init__": check},
-        frozen=True,
-        kw_only=True,
-    )
+    made = dataclasses.make_dataclass("Config", [], bases=(base, Config), frozen=True, kw_only=True)
     made.__doc__ = f"{base.__doc__} {Config.__doc__}"
     return made

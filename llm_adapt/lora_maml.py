@@ -32,25 +32,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Width
+from bridge.config import Count, CountOrZero, Positive, Share, Width
 from bridge.errors import UserError
 from bridge.maths.baselines import episode_advantages, standardised
 from bridge.maths.optimizers import sgd
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
 from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import Tasks
 from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.objective import mean_gain
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import CheckpointedLearner, set_learning_rate
-from bridge.training.rollouts import task_numbers
+from bridge.training.learner import CheckpointedLearner, descend_if_finite, set_learning_rate
+from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import LogUniform, Space
-from bridge.training.workers import Workers
-from bridge.transitions import by_task, stacked
 from llm_adapt import multi_task
 from llm_adapt.low_rank import Adapters, PretrainedLora, batched
 from llm_adapt.multi_task import MtLearner
@@ -66,33 +63,27 @@ class Config(multi_task.Config, GradientSteps):
     display_name: ClassVar[str] = "LoRA-MAML"
 
     inner_rule: Literal["adam", "sgd"] = "sgd"
-    inner_lr: float = 1.0
+    inner_lr: Positive = 1.0
     """Step size along the gradient of the mean over steps."""
-    inner_steps: int = 1
+    inner_steps: CountOrZero = 1
     """Inner steps at a time, at test as in training."""
-    inner_stages: int = 2
+    inner_stages: Count = 2
     """Times that training adapts. The objective is the return before, between and after."""
-    pretraining: float = 0.5
+    pretraining: Share = 0.5
     """Share of the budget that goes to the base."""
     rank: Width = 8
     """r of each adapter."""
-    alpha: int = 16
+    alpha: Count = 16
     """Scale of the low-rank updates, times r."""
-    tasks_per_update: int = 20
+    tasks_per_update: Count = 20
     """Tasks of a meta-batch (of each process)."""
-    meta_epochs: int = 2
+    meta_epochs: Count = 2
     """Outer steps on each meta-batch."""
-    meta_lr: float = 3e-3
+    meta_lr: Positive = 3e-3
     """Learning rate of Adam at the start of meta-training."""
 
     def __post_init__(self) -> None:
-        multi_task.Config.__post_init__(self)
-        GradientSteps.__post_init__(self)
-        self.check_numbers(
-            "1 or more", "rank", "alpha", "tasks_per_update", "meta_epochs", "inner_stages"
-        )
-        self.check_numbers("above 0", "meta_lr")
-        self.check_numbers("from 0 to 1", "pretraining")
+        super().__post_init__()
         if self.inner_rule != "sgd":
             raise UserError(
                 "LoRA-MAML differentiates through plain inner steps. Leave inner_rule out."
@@ -124,11 +115,9 @@ class LoraMamlLearner(CheckpointedLearner):
     playing = ("base", "start")
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
-        self.base = MtLearner(family, config, seed=seed, workers=self.workers)
+    def _build(self) -> None:
+        config, seed = self.config, self.seed
+        self.base = MtLearner(self.family, config, seed=seed, workers=self.workers)
         policy = self.base.policy
         self.low_rank = batched(policy, rank=config.rank, alpha=config.alpha)
         first = self.low_rank.new(policy, Rows.of(f"start/lora_maml/{seed}", torch.arange(1)))
@@ -154,10 +143,8 @@ class LoraMamlLearner(CheckpointedLearner):
         for _ in range(self.config.meta_epochs):
             with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivatives
                 loss = -self._after_adapting(stages, self.config.entropy * left)
-                self._backward(loss)
-            norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
-            if bool(torch.isfinite(norm)):
-                self.optimizer.step()
+                max_norm = self.config.max_grad_norm
+                descend_if_finite(loss, self.optimizer, self.learned, max_norm, self.workers)
             self.grad_steps += 1
         self.updates += 1
         returns = {
@@ -195,22 +182,10 @@ class LoraMamlLearner(CheckpointedLearner):
     @torch.no_grad()
     def _episodes(self, adapters: Adapters, tasks: Tasks, noise: TrialNoise) -> Stage:
         """Play episodes on each task, all side by side, and compute their advantages."""
-        config, agent, trial = self.config, self.base.agent(), self.family.trial("train")
-        episodes, steps = config.interval(trial), []
-        noise_of_all = noise.fork(episodes)
-        memory = agent.start(Clues(), Trial(1, trial.horizon), noise_of_all.agent.at("start"))
+        config, agent, family = self.config, self.base.agent(), self.family
+        episodes = config.interval(family.trial("train"))
         with self.low_rank.on(agent.policy, adapters):
-            play_episode(
-                agent,
-                self.family,
-                tree.fork(tasks, episodes),
-                memory,
-                noise_of_all,
-                episode=0,
-                horizon=trial.horizon,
-                visit=lambda _t, step: steps.append(step),
-            )
-        buffer = by_task(stacked(steps), len(noise))
+            buffer = play_side_by_side(agent, family, tasks, noise, episodes)
         advantage = episode_advantages(
             buffer.reward,
             spaces.features(buffer.obs, agent.observation),
@@ -256,12 +231,6 @@ class LoraMamlLearner(CheckpointedLearner):
             if k < self.config.inner_stages:
                 adapters = self._adapted(adapters, stage)
         return torch.stack(gains).mean()
-
-    def _backward(self, loss: Float[Tensor, ""]) -> None:
-        """Replace every gradient by that of ``loss``, averaged over the processes."""
-        self.optimizer.zero_grad()
-        loss.backward(inputs=self.learned)
-        self.workers.average_gradients(self.learned)
 
     def _initial(self) -> PretrainedLora:
         """The adapters with their present initial values."""

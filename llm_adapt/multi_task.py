@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bridge.config import CountOrZero
 from bridge.errors import UserError
 from bridge.rng import Rows
 from bridge.test_time.trial_buffer import TrialBuffer
@@ -34,7 +35,7 @@ class Config(icl_rl.Config):
 
     display_name: ClassVar[str] = "Multi-task RL"
 
-    episodes: int = 1
+    episodes: CountOrZero = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

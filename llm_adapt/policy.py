@@ -30,7 +30,7 @@ from transformers import initialization as init
 from bridge import spaces
 from bridge.config import Bounded, Depth, ReadIf, Width
 from bridge.errors import ContractError, UserError, unknown
-from bridge.tasks.base import Box, Discrete, TaskFamily
+from bridge.tasks.base import Box, Discrete, Space, TaskFamily
 from llm_adapt import backbones
 from llm_adapt.attention import Past, check_attention, visible
 from llm_adapt.cache import Cache, Entry, extend
@@ -250,12 +250,12 @@ class TransformerPolicy(PreTrainedModel):
 
 def build(
     backbone: str,
-    observation: Discrete | Box,
-    action: Discrete | Box,
+    observation: Space,
+    action: Space,
     *,
-    hidden: Width = 64,
-    layers: Depth = 3,
-    heads: Depth = 4,
+    hidden: int = 64,
+    layers: int = 3,
+    heads: int = 4,
     window: int | None = None,
     positions: int = 1024,
     distribution: spaces.Distribution = "beta",
@@ -303,11 +303,11 @@ class Decoder(Bounded):
 
     backbone: str = "llama"
     """A new decoder of this kind, or a local folder of pretrained weights."""
-    hidden: int = 64
+    hidden: Width = 64
     """Width of a new decoder."""
-    layers: int = 3
+    layers: Depth = 3
     """Number of its layers."""
-    heads: int = 4
+    heads: Depth = 4
     """Attention heads of each layer."""
     window: int = 256
     """Steps that a token attends to, its own included, in training and at test."""
@@ -334,7 +334,7 @@ class Decoder(Bounded):
         )
 
 
-def _space(fields: Any) -> Discrete | Box:
+def _space(fields: Any) -> Space:
     """A space from its fields, as JSON has them.
 
     Raises:

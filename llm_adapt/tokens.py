@@ -28,8 +28,9 @@ from torch import Tensor
 from bridge import spaces
 from bridge.protocol import Step
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.transitions import before
 
 
 class Transition(NamedTuple):
@@ -45,16 +46,15 @@ class Transition(NamedTuple):
     @classmethod
     def of(cls, step: Step | TrialBuffer) -> Transition:
         """The transition of one step, or those of recorded steps."""
-        end = (step.terminated | step.truncated).to(step.reward.dtype)
-        return cls(step.obs, step.action, step.reward, step.next_obs, end)
+        return cls(step.obs, step.action, step.reward, step.next_obs, step.end)
 
 
 @dataclass(frozen=True)
 class Layout:
     """The order of a token's features: the observation, then the fields of the last transition."""
 
-    observation: Discrete | Box
-    action: Discrete | Box
+    observation: Space
+    action: Space
 
     @property
     def width(self) -> int:
@@ -80,10 +80,3 @@ class Layout:
     def trial(self, steps: Transition, first: Transition) -> Float[Tensor, "B T D"]:
         """The tokens of T consecutive steps; ``first`` is the transition before them, ``[B]``."""
         return self.token(steps.obs, before(steps, first))
-
-
-def before(steps: Transition, first: Transition) -> Transition:
-    """The transition before each of T consecutive steps, ``[B, T, ...]``; ``first`` is the one before them all."""
-    return Transition(
-        *(torch.cat([x[:, None], y[:, :-1]], 1) for x, y in zip(first, steps, strict=True))
-    )

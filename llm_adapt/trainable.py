@@ -14,7 +14,7 @@ from typing import Literal
 import peft
 from torch import nn
 
-from bridge.config import Bounded, Width
+from bridge.config import Bounded, Count, Width
 from bridge.errors import UserError
 from bridge.training.learner import seeded_init
 from llm_adapt import adapter_files, soft_prompt
@@ -52,13 +52,13 @@ class Trainable(Bounded):
     before every trial; head: the distribution of actions alone; full: everything."""
     rank: Width = 8
     """r of lora; the number of vectors of a prompt."""
-    alpha: int = 16
+    alpha: Count = 16
     """Scale of lora's updates, times r."""
     targets: str = ""
     """Ends of the names of the modules that are adapted, joined by +: q_proj+v_proj; empty: as published."""
 
     def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "rank", "alpha")
+        super().__post_init__()
         changed = {
             field.name for field in fields(Trainable) if getattr(self, field.name) != field.default
         }

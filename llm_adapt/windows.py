@@ -16,8 +16,9 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.rng import Rows
+from bridge.transitions import before
 from llm_adapt.histories import Histories
-from llm_adapt.tokens import Layout, before
+from llm_adapt.tokens import Layout
 
 
 class Windows(NamedTuple):

@@ -21,7 +21,7 @@ from torch.func import functional_call, grad, vmap
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Bounded
+from bridge.config import Bounded, CountOrZero, NonNegative, Positive, Share
 from bridge.evaluation.footprint import gradient_step_bytes
 from bridge.maths.baselines import Baseline, centred, episode_advantages
 from bridge.maths.surrogates import Estimator, spread, surrogate
@@ -41,30 +41,25 @@ _STEPS_AT_ONCE = 1 << 18
 class InnerConfig(Bounded):
     """Gradient steps on a task."""
 
-    episodes_per_step: int = 0
+    episodes_per_step: CountOrZero = 0
     """Episodes of each gradient step; the next ones are played with the new parameters. 0: a quarter of a trial's,
     from 2 to 20."""
-    inner_lr: float = 0.1
+    inner_lr: NonNegative = 0.1
     """Step size along the gradient of the mean over steps."""
-    inner_decay: float = 1.0
+    inner_decay: Share = 1.0
     """Factor by which each further step of a trial is shorter than the one before."""
     adapted: Literal["all", "head"] = "all"
     """Parameters that are adapted: all, or those of the last layer."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount a step."""
-    lam: float = 0.9
+    lam: Share = 0.9
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
     """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
     standardise: bool = True
     """Divide advantages by their standard deviation on the task, so that steps do not depend on the unit of rewards."""
-    max_step: float = 100.0
+    max_step: Positive = 100.0
     """Longer steps (Euclidean, over all parameters) are refused."""
-
-    def __post_init__(self) -> None:
-        self.check_numbers("0 or more", "episodes_per_step", "inner_lr")
-        self.check_numbers("above 0", "max_step")
-        self.check_numbers("from 0 to 1", "inner_decay", "gamma", "lam")
 
     def episodes(self, trial: Trial) -> int:
         """Episodes between gradient steps.
@@ -245,8 +240,7 @@ class GradientAgent(nn.Module):
 
     def adapt_bytes(self, trial: Trial) -> int:
         """Bytes that ``adapt`` needs for a row at most: a gradient step on as many episodes as are kept."""
-        device = next(self.inner.parameters()).device
-        return gradient_step_bytes(self, trial, device, lambda memory: memory.buffer.live)
+        return gradient_step_bytes(self, trial, next(self.inner.parameters()).device)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
         """Gradient steps that each trial has taken and refused so far."""

@@ -30,24 +30,22 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from bridge import memory as tree
-from bridge.config import ReadIf, Width
+from bridge.config import Count, CountOrZero, NonNegative, Positive, ReadIf, Width
 from bridge.errors import DivergenceError, UserError
 from bridge.maths.baselines import standardised
 from bridge.maths.surrogates import Estimator, clipped_surrogate
 from bridge.noise import TrialNoise
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
-    seeded_init,
+    descend_if_finite,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.inner_loop import GradientAgent, InnerConfig, InnerLoop
 from rl_algos.per_task import Episodes
@@ -71,7 +69,7 @@ class Config(InnerConfig):
     }
     hidden: Width = 64
     """Units of each of two hidden layers."""
-    inner_steps: int = 3
+    inner_steps: CountOrZero = 3
     """Inner steps that training differentiates; a trial takes as many as its episodes allow. 0: multi-task PPO."""
     estimator: Estimator = "lvc"
     """Estimator of the second derivatives of inner steps."""
@@ -81,26 +79,23 @@ class Config(InnerConfig):
     """The outer step."""
     score: Literal["last", "every"] = "last"
     """Objective: the return after the last inner step, or the mean over all stages, the first included."""
-    tasks_per_update: int = 0
+    tasks_per_update: CountOrZero = 0
     """Tasks of a meta-batch (of each process); 0: 20, or more if trials are short."""
-    epochs: int = 2
+    epochs: Count = 2
     """Outer steps on each meta-batch (ppo)."""
-    lr: float = 3e-3
+    lr: Positive = 3e-3
     """Learning rate of Adam at the start (all but trpo)."""
-    clip: float = 0.3
+    clip: Positive = 0.3
     """Largest change of a ratio of probabilities before its gradient stops (ppo)."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats, on the policies in the objective (all but reptile)."""
-    max_kl: float = 0.01
+    max_kl: Positive = 0.01
     """Bound on the mean divergence of the adapted policies in an outer step, in nats (trpo)."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm (all but trpo)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_numbers("1 or more", "hidden", "epochs")
-        self.check_numbers("0 or more", "tasks_per_update", "inner_steps", "entropy")
-        self.check_numbers("above 0", "lr", "clip", "max_kl", "max_grad_norm")
         if self.outer == "reptile" and (self.rates == "learned" or not self.inner_steps):
             raise UserError(
                 "Reptile moves towards adapted parameters: it needs inner_steps >= 1 and rates=fixed."
@@ -125,18 +120,14 @@ class MamlLearner(CheckpointedLearner):
     playing = ("inner",)
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family, config = self.family, self.config
         self.trial = family.trial("train")
         self.tasks = per_task.enough_tasks(
             config.tasks_per_update, self.trial.episodes * self.trial.horizon
         )
-        with seeded_init(seed):
-            policy = MlpPolicy(family.observation, family.action, config.hidden)
-            self.inner = InnerLoop(policy, config)
-        self.inner.to(self.workers.device)
+        policy = MlpPolicy(family.observation, family.action, config.hidden)
+        self.inner = InnerLoop(policy, config).to(self.workers.device)
         self.inner.rates.requires_grad_(config.rates == "learned")
         self.learned = [p for p in self.inner.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
@@ -241,20 +232,12 @@ class MamlLearner(CheckpointedLearner):
         return torch.stack(squares).sum() / 2
 
     def _descend(self, loss: Float[Tensor, ""]) -> bool:
-        """One step of Adam, on gradients that are averaged over the processes.
-
-        Returns:
-            True if the step was skipped, because the gradient is not a number.
-        """
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.workers.average_gradients(self.learned)
-        norm = nn.utils.clip_grad_norm_(self.learned, self.config.max_grad_norm)
-        if not bool(torch.isfinite(norm)):
-            return True
-        self.optimizer.step()
-        self.grad_steps += 1
-        return False
+        """One step of Adam; returns True if it was skipped, because the gradient is not finite."""
+        max_norm = self.config.max_grad_norm
+        norm = descend_if_finite(loss, self.optimizer, self.learned, max_norm, self.workers)
+        taken = bool(norm.isfinite())
+        self.grad_steps += taken
+        return not taken
 
     def agent(self) -> GradientAgent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

@@ -26,23 +26,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.config import Bounded, ReadIf, Width
+from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, ReadIf, Share, Width
 from bridge.idle import Idle
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
-    seeded_init,
+    backward,
     set_learning_rate,
     trained_card,
 )
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
@@ -60,34 +58,28 @@ class Config(Bounded):
     """Units of each of two hidden layers."""
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
-    hidden_ids: float = 0.1
+    hidden_ids: Share = 0.1
     """Share of slots that are played and learned from as an unknown task."""
-    tasks_per_update: int = 0
+    tasks_per_update: CountOrZero = 0
     """Slots of a batch (of each process); 0: 20, or more if episodes are short."""
-    episodes_per_task: int = 10
+    episodes_per_task: Count = 10
     """Episodes of each slot."""
-    epochs: int = 8
+    epochs: Count = 8
     """Steps on each batch."""
-    lr: float = 3e-3
+    lr: Positive = 3e-3
     """Learning rate of Adam at the start."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Largest change of a ratio of probabilities before its gradient stops."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount a step."""
-    lam: float = 0.95
+    lam: Share = 0.95
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
     """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
-
-    def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "hidden", "episodes_per_task", "epochs")
-        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
-        self.check_numbers("from 0 to 1", "gamma", "lam", "hidden_ids")
-        self.check_numbers("0 or more", "tasks_per_update", "entropy")
 
 
 SPACE: Space = {
@@ -127,21 +119,20 @@ class MtrlLearner(CheckpointedLearner):
     checkpointed = ("table", "optimizer")
     playing = ("table",)
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        family = self.family
+        config: Config = self.config
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
-        with seeded_init(seed):
-            self.table = TaskTable(
-                family,
-                lambda: MlpPolicy(family.observation, family.action, config.hidden),
-                config.shared,
-                ids=("body.0.bias",),
-                heads=("head.",),
-            ).to(self.workers.device)
-        self.optimizer = torch.optim.Adam(self.table.parameters(), lr=config.lr, eps=1e-5)
+        self.table = TaskTable(
+            family,
+            lambda: MlpPolicy(family.observation, family.action, config.hidden),
+            config.shared,
+            ids=("body.0.bias",),
+            heads=("head.",),
+        ).to(self.workers.device)
+        self.learned = list(self.table.parameters())
+        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
@@ -150,7 +141,7 @@ class MtrlLearner(CheckpointedLearner):
         set_learning_rate(self.optimizer, config.lr * left)
         for _ in range(config.epochs):
             losses, entropy = self._losses(task, episodes, config.entropy * left)
-            self._backward(losses)
+            backward(losses.mean(), self.optimizer, self.learned, self.workers)
             self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
@@ -194,12 +185,6 @@ class MtrlLearner(CheckpointedLearner):
         steps = episodes.live.sum((1, 2))
         gain = torch.where(episodes.live, gain + bonus * entropy, 0.0).sum((1, 2)) / steps
         return -gain, (entropy * episodes.live).sum() / episodes.live.sum()
-
-    def _backward(self, losses: Float[Tensor, " N"]) -> None:
-        """Replace every gradient by that of the tasks' mean loss, averaged over the processes."""
-        self.optimizer.zero_grad()
-        losses.mean().backward()
-        self.workers.average_gradients(self.table.parameters())
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

@@ -27,8 +27,7 @@ class Config(mtrl.Config, InnerConfig):
     """Pretraining and adaptation; advantages are computed in the same way in both."""
 
     def __post_init__(self) -> None:
-        mtrl.Config.__post_init__(self)
-        InnerConfig.__post_init__(self)
+        super().__post_init__()
         if self.shared == "nothing":
             raise UserError(
                 "Specialists have no policy for an unknown task to fine-tune. Use shared=all or trunk."

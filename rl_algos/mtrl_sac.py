@@ -29,16 +29,15 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bridge import spaces
-from bridge.config import Bounded, ReadIf, Width
+from bridge.config import Bounded, Count, Positive, PositiveShare, ReadIf, Share, Width
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.training.learner import seeded_init, trained_card
-from bridge.training.rollouts import task_numbers
+from bridge.training.learner import trained_card
+from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from rl_algos import per_task
 from rl_algos.mtrl import Mtrl
 from rl_algos.off_policy import OffPolicyLearner
@@ -60,43 +59,36 @@ class Config(Bounded):
     """Units of each of two hidden layers of actor and critics."""
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
-    hidden_ids: float = 0.1
+    hidden_ids: Share = 0.1
     """Share of a gradient step's tasks whose transitions are learned from as an unknown task's."""
-    tasks_per_update: int = 10
+    tasks_per_update: Count = 10
     """Tasks played between updates, in turn."""
-    episodes_per_task: int = 5
+    episodes_per_task: Count = 5
     """Episodes played on each of them."""
-    steps_per_grad: float = 5.0
+    steps_per_grad: Positive = 5.0
     """Environment steps for each gradient step."""
-    meta_batch: int = 10
+    meta_batch: Count = 10
     """Tasks of each gradient step."""
-    batch: int = 64
+    batch: Count = 64
     """Transitions of each of these tasks."""
-    capacity: int = 10_000
+    capacity: Count = 10_000
     """Most transitions of each task in the replay buffer."""
-    train_tasks: int = 100
+    train_tasks: Count = 100
     """Number of replay buffers of that capacity if no tasks are known."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Learning rate of Adam; it falls linearly to zero over the second half of the budget."""
-    gamma: float = 0.95
+    gamma: Share = 0.95
     """Discount a step."""
-    target_share: float = 0.01
+    target_share: PositiveShare = 0.01
     """Share of the way to the critics that the target critics move at each gradient step."""
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """Weight of the entropy at the start, beside scaled rewards."""
-    entropy_share: float = 0.1
+    entropy_share: Share = 0.1
     """Discrete actions: target of the entropy, as a share of the entropy of random play."""
     entropy_per_side: float = -1.0
     """Continuous actions: target of the entropy, in nats a dimension, for an action space scaled to [-1, 1]."""
-    max_grad_norm: float = 10.0
+    max_grad_norm: Positive = 10.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
-
-    def __post_init__(self) -> None:
-        sizes = ("hidden", "meta_batch", "batch", "capacity", "train_tasks")
-        self.check_numbers("1 or more", *sizes, "tasks_per_update", "episodes_per_task")
-        rates = ("lr", "target_share", "temperature", "max_grad_norm")
-        self.check_numbers("above 0", *rates, "steps_per_grad")
-        self.check_numbers("from 0 to 1", "gamma", "target_share", "entropy_share", "hidden_ids")
 
 
 SPACE: Space = {
@@ -153,23 +145,20 @@ class MtrlSacLearner(OffPolicyLearner):
     playing = ("table",)
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        super()._build()
+        family, config, device = self.family, self.config, self.workers.device
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
-        device = self.workers.device
-        with seeded_init(seed):
-            self.table = TaskTable(
-                family,
-                lambda: TaskSac(family, config),
-                config.shared,
-                ids=("actor.biases.0", "critic.biases.0"),
-                always=("target.biases.0", "log_temperature"),
-                heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
-            ).to(device)
+        self.table = TaskTable(
+            family,
+            lambda: TaskSac(family, config),
+            config.shared,
+            ids=("actor.biases.0", "critic.biases.0"),
+            always=("target.biases.0", "log_temperature"),
+            heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
+        ).to(device)
         self._follow(1.0)
         self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
@@ -195,7 +184,8 @@ class MtrlSacLearner(OffPolicyLearner):
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
         own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
         count = config.episodes_per_task
-        steps = per_task.play(self.table.net, own, family, tasks, noise, count)
+        agent = per_task.PerTask(self.table.net, own)
+        steps = play_side_by_side(agent, family, tasks, noise, count)
         steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
         self.replay.add(ring, Transitions.of(steps), steps.live)
         self.env_steps += int(steps.live.sum())

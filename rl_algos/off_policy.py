@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 from torch.optim import Optimizer
 
 from bridge.errors import UserError
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import CheckpointedLearner, mean_metrics, set_learning_rate
-from bridge.training.workers import Workers
 from rl_algos.soft_actor_critic import target_entropy
 
 
@@ -25,17 +22,15 @@ class OffPolicyLearner(CheckpointedLearner, ABC):
     optimizers: list[Optimizer]
     """Their learning rates fall linearly to zero over the second half of the budget."""
 
-    def __init__(
-        self, family: TaskFamily, config: Any, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        config = self.config
         if self.workers.count > 1:
             raise UserError(
                 f"{config.display_name} trains in one process, whose replay buffer its checkpoints hold; found "
                 f"{self.workers.count}. Use --processes 1."
             )
         self.entropy_target = target_entropy(
-            family.action, share=config.entropy_share, per_side=config.entropy_per_side
+            self.family.action, share=config.entropy_share, per_side=config.entropy_per_side
         )
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:

@@ -44,18 +44,26 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from bridge.config import Bounded, Width
+from bridge.config import (
+    Bounded,
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Share,
+    Width,
+)
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.training.learner import seeded_init, trained_card
+from bridge.training.learner import descend, trained_card
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 from bridge.transitions import stacked
 from rl_algos.explorer import Explorer
 from rl_algos.off_policy import OffPolicyLearner
@@ -84,60 +92,51 @@ class Config(Bounded):
     """Units of each of two hidden layers of the encoder."""
     critic_reward: Literal["own", "dense"] = "own"
     """Reward that critics learn from: the task's own, or the family's dense one (in training only)."""
-    train_tasks: int = 100
+    train_tasks: Count = 100
     """Number of training tasks if the family has a continuum of them; of a finite list all are used."""
-    collect_tasks: int = 24
+    collect_tasks: Count = 24
     """Tasks played between updates, in turn."""
-    episodes: int = 12
+    episodes: Count = 12
     """Episodes played on each of them, at most as many as a trial has."""
-    prior_episodes: int = 1
+    prior_episodes: Count = 1
     """Number of these that are played with a latent from the prior; the others have one from the posterior."""
-    scout_episodes: int = 4
+    scout_episodes: CountOrZero = 4
     """Further episodes on each of them, by an agent that repeats random actions: for actor and critics, no context."""
-    steps_per_grad: float = 10.0
+    steps_per_grad: Positive = 10.0
     """Environment steps for each gradient step."""
-    meta_batch: int = 12
+    meta_batch: Count = 12
     """Tasks of each gradient step."""
-    recent: int = 8
+    recent: Count = 8
     """Recent rollouts of each task that are kept as encoder context. Fewer: closer to on-policy, but the encoder
     overfits sooner."""
-    contexts: int = 4
+    contexts: Count = 4
     """Contexts of each of these tasks: beginnings of one rollout, which is encoded once."""
-    batch: int = 16
+    batch: Count = 16
     """Transitions of the task for actor and critics, for each context."""
-    good_share: float = 0.0
+    good_share: Share = 0.0
     """Share of these that are drawn from transitions with a reward above the task's mean. It helps if rewards are
     sparse; if they are noisy, it mistakes luck for value."""
-    capacity: int = 5_000
+    capacity: Count = 5_000
     """Most transitions of each task in the replay buffer."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Learning rate of Adam; it falls linearly to zero over the second half of the budget."""
-    gamma: float = 0.95
+    gamma: Share = 0.95
     """Discount a step."""
-    kl_weight: float = 0.0003
+    kl_weight: NonNegative = 0.0003
     """Weight of the divergence of q(z | context) from the prior, in nats (mean over tasks), beside the critics' squared
     errors (mean over tasks and transitions) in units of the variance of their targets."""
-    target_share: float = 0.01
+    target_share: PositiveShare = 0.01
     """Share of the way to the critics that the target critics move at each gradient step."""
-    temperature: float = 0.01
+    temperature: Positive = 0.01
     """Weight of the entropy at the start, beside scaled rewards."""
-    entropy_share: float = 0.2
+    entropy_share: Share = 0.2
     """Discrete actions: target of the entropy, as a share of the entropy of random play."""
     entropy_per_side: float = -0.5
     """Continuous actions: target of the entropy, in nats a dimension, for an action space scaled to [-1, 1]."""
-    actor_gain: float = 3.0
+    actor_gain: NonNegative = 3.0
     """Scale of the actor's last layer at the start; from about 0.1 on, initial policies differ between latents."""
-    max_grad_norm: float = 10.0
+    max_grad_norm: Positive = 10.0
     """Gradients are scaled down to this norm."""
-
-    def __post_init__(self) -> None:
-        sizes = ("latent", "hidden", "encoder_hidden", "meta_batch", "contexts", "batch")
-        counts = ("train_tasks", "collect_tasks", "episodes", "prior_episodes", "recent")
-        self.check_numbers("1 or more", *sizes, *counts, "capacity")
-        self.check_numbers("0 or more", "kl_weight", "actor_gain", "scout_episodes")
-        rates = ("lr", "target_share", "temperature", "max_grad_norm")
-        self.check_numbers("above 0", *rates, "steps_per_grad")
-        self.check_numbers("from 0 to 1", "gamma", "target_share", "entropy_share", "good_share")
 
 
 SPACE: Space = {
@@ -159,25 +158,23 @@ class PearlLearner(OffPolicyLearner):
     playing = ("network",)
     config: Config
 
-    def __init__(
-        self, family: TaskFamily, config: Config, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
+    def _build(self) -> None:
+        super()._build()
+        family, config, device = self.family, self.config, self.workers.device
         if config.critic_reward == "dense" and type(family).dense_reward is TaskFamily.dense_reward:
             raise UserError(f"{family.id} has no dense reward. Train with critic_reward=own.")
-        whole, device = family.trial("train"), self.workers.device
+        whole = family.trial("train")
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
         self.together = min(config.collect_tasks, self.tasks)
-        with seeded_init(seed):
-            self.network = Network(
-                family,
-                latent=config.latent,
-                hidden=config.hidden,
-                encoder_hidden=config.encoder_hidden,
-                temperature=config.temperature,
-                actor_gain=config.actor_gain,
-            ).to(device)
+        self.network = Network(
+            family,
+            latent=config.latent,
+            hidden=config.hidden,
+            encoder_hidden=config.encoder_hidden,
+            temperature=config.temperature,
+            actor_gain=config.actor_gain,
+        ).to(device)
 
         def buffer(tasks: int, capacity: int) -> Replay:
             return Replay(
@@ -352,8 +349,4 @@ class PearlLearner(OffPolicyLearner):
     def _step(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         """One step of one optimiser, on its own parameters only; returns the gradient's norm."""
         parameters = optimizer.param_groups[0]["params"]
-        optimizer.zero_grad()
-        loss.backward(inputs=parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        optimizer.step()
-        return norm
+        return descend(loss, optimizer, parameters, self.config.max_grad_norm, self.workers)

@@ -15,15 +15,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from bridge import memory as tree
 from bridge.idle import Idle
 from bridge.noise import TrialNoise
-from bridge.play import play_episode
-from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.protocol import Card, Clues, Decision, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.test_time.trial_buffer import TrialBuffer
-from bridge.transitions import by_task, stacked
+from bridge.training.rollouts import play_side_by_side
 from rl_algos.policies import MlpPolicy, Policy
 
 Parameters = dict[str, Tensor]
@@ -78,30 +76,6 @@ def log_prob_and_entropy(
 
 
 @torch.no_grad()
-def play(
-    policy: Policy,
-    params: Parameters,
-    family: TaskFamily,
-    tasks: Tasks,
-    noise: TrialNoise,
-    episodes: int,
-) -> TrialBuffer:
-    """The steps of ``episodes`` episodes of training on each task, all side by side: no episode waits for another."""
-    steps: list[Step] = []
-    play_episode(
-        _SideBySide(policy, params),
-        family,
-        tree.fork(tasks, episodes),
-        (),
-        noise.fork(episodes),
-        episode=0,
-        horizon=family.trial("train").horizon,
-        visit=lambda _t, step: steps.append(step),
-    )
-    return by_task(stacked(steps), len(tasks.index))
-
-
-@torch.no_grad()
 def roll_out(
     policy: MlpPolicy,
     params: Parameters,
@@ -110,15 +84,16 @@ def roll_out(
     noise: TrialNoise,
     episodes: int,
 ) -> Episodes:
-    """``play``, with the log-probabilities of the actions."""
-    played = Episodes.of(play(policy, params, family, tasks, noise, episodes))
+    """Single ``episodes`` of training on each task, side by side, with the log-probabilities of the actions."""
+    steps = play_side_by_side(PerTask(policy, params), family, tasks, noise, episodes)
+    played = Episodes.of(steps)
     return played._replace(behaviour=log_prob_and_entropy(policy, params, played)[0])
 
 
-class _SideBySide(Idle):
-    """Plays E episodes of each task at once, rows of the same task one after another; it has no memory."""
+class PerTask(Idle):
+    """An agent that plays E episodes of each task at once, rows of the same task one after another, without memory."""
 
-    card = Card(method="side_by_side")
+    card = Card(method="per_task")
 
     def __init__(self, policy: Policy, params: Parameters) -> None:
         self.policy, self.params = policy, params

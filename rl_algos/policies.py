@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 
 
 class Policy(nn.Module):
@@ -26,7 +26,7 @@ class MlpPolicy(Policy):
     derivatives.
     """
 
-    def __init__(self, observation: Discrete | Box, action: Discrete | Box, hidden: int) -> None:
+    def __init__(self, observation: Space, action: Space, hidden: int) -> None:
         super().__init__()
         self.observation, self.action = observation, action
         self.actions = spaces.actions(action, "clipped_gaussian")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bridge.protocol import Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 from bridge.test_time.trial_buffer import TrialBuffer
 from rl_algos.transitions import Transitions
 
@@ -24,8 +24,8 @@ class Replay:
 
     def __init__(
         self,
-        observation: Discrete | Box,
-        action: Discrete | Box,
+        observation: Space,
+        action: Space,
         *,
         tasks: int,
         capacity: int,

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from bridge import memory as tree
 from bridge import spaces
-from bridge.config import Bounded, Width
+from bridge.config import Bounded, Positive, Width, WidthOrZero
 from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -48,6 +48,7 @@ from bridge.training.learner import trained_card
 from bridge.training.rollouts import Batch
 from bridge.training.search_space import LogUniform, Space
 from bridge.training.trial_ppo import Evaluation, PpoConfig, TrialPpoLearner
+from bridge.transitions import before
 from rl_algos.nets import CORES
 
 
@@ -59,7 +60,7 @@ class NetworkConfig(Bounded):
     """The recurrence."""
     hidden: Width = 64
     """Hidden units of the recurrence, and of the critic's layer."""
-    policy_hidden: Width = 0
+    policy_hidden: WidthOrZero = 0
     """Units of a layer between the recurrence and the actions, which reads the observation too; 0: no such layer."""
 
 
@@ -69,13 +70,8 @@ class Config(PpoConfig, NetworkConfig):
 
     display_name: ClassVar[str] = "RL²"
 
-    lr: float = 5e-3
-    max_grad_norm: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_numbers("1 or more", "hidden")
-        self.check_numbers("0 or more", "policy_hidden")
+    lr: Positive = 5e-3
+    max_grad_norm: Positive = 5.0
 
 
 SPACE: Space = {"lr": LogUniform(5e-4, 1e-2), **trial_ppo.SPACE}
@@ -145,6 +141,13 @@ class Network(nn.Module):
         done = spaces.features(action, self.action)
         return torch.cat([observed, done, reward[..., None], end[..., None]], -1)
 
+    def tokens(
+        self, steps: TrialBuffer | Batch, first: Memory, dim: int
+    ) -> Float[Tensor, "*batch D"]:
+        """The inputs at consecutive steps, which lie along ``dim``; ``first`` is the memory before them all."""
+        last = before((steps.action, steps.reward, steps.end), first[1:], dim)
+        return self.token(steps.obs, *last)
+
     def act(self, state: Float[Tensor, "*batch S"], obs: Tensor) -> Float[Tensor, "*batch A"]:
         """The parameters of the distribution of the next action, given a state that has read this observation."""
         hidden = state[..., : self.core.output_size]
@@ -175,20 +178,14 @@ class Rl2(Idle, nn.Module):
 
     def observe(self, memory: Memory, step: Step, carry: Any = None) -> Memory:
         state = self._read(memory, step.obs) if carry is None else carry
-        end = (step.terminated | step.truncated).to(step.reward.dtype)
-        return tree.where(step.live, Memory(state, step.action, step.reward, end), memory)
+        return tree.where(step.live, Memory(state, step.action, step.reward, step.end), memory)
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""
         steps, network = buffer.packed(), self.network
         rows = Rows.without_draws(memory.reward)
         first = self.start(Clues(), Trial(1, 1), rows)
-        end = (steps.terminated | steps.truncated).to(steps.reward.dtype)
-        before = (
-            torch.cat([start[:, None], each[:, :-1]], 1)
-            for start, each in zip(first[1:], (steps.action, steps.reward, end), strict=True)
-        )
-        tokens, state, outputs = network.token(steps.obs, *before), first.state, []
+        tokens, state, outputs = network.tokens(steps, first, 1), first.state, []
         for token, obs in zip(tokens.unbind(1), steps.obs.unbind(1), strict=True):
             state = network.core.step(token, state)
             outputs.append(network.act(state, obs))
@@ -208,7 +205,7 @@ class Rl2Learner(TrialPpoLearner):
     noise_name = "rl2"
     config: Config
 
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         steps = self.trial.episodes * self.trial.horizon
         self.network = Network(self.family, self.config, steps, task_features)
         self.network.to(self.workers.device)
@@ -218,14 +215,11 @@ class Rl2Learner(TrialPpoLearner):
         """Hidden states are computed in float32 whatever the precision of the rest: errors of a recurrence add up."""
         rows = Rows.without_draws(batch.reward[0])
         start = self.agent().start(Clues(), self.trial, rows)
-        tokens = self.network.token(batch.obs, *batch.before(*start[1:]))
+        tokens = self.network.tokens(batch, start, 0)
         hidden = self.network.core.unroll(tokens, start.state)
-        critic_input = [hidden]
-        if self.config.critic == "task":
-            critic_input.append(batch.task.expand(len(hidden), -1, -1))
         with self.workers.autocast():
             out = self.network.act(hidden, batch.obs)
-            score = self.network.value(torch.cat(critic_input, -1)).squeeze(-1)
+            score = self.network.value(self._critic_input(hidden, batch)).squeeze(-1)
         log_prob, entropy = self.network.actions.log_prob_and_entropy(out.float(), batch.action)
         return Evaluation(log_prob, entropy, score.float())
 

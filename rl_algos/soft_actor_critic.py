@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Discrete, Space
 from rl_algos.transitions import Transitions
 
 
@@ -81,8 +81,8 @@ class SoftActorCritic(nn.Module):
 
     def __init__(
         self,
-        observation: Discrete | Box,
-        action: Discrete | Box,
+        observation: Space,
+        action: Space,
         *,
         condition: int = 0,
         hidden: int = 128,
@@ -188,6 +188,6 @@ class SoftActorCritic(nn.Module):
             target.lerp_(critic, share)
 
 
-def target_entropy(space: Discrete | Box, *, share: float, per_side: float) -> float:
+def target_entropy(space: Space, *, share: float, per_side: float) -> float:
     """Target of the entropy: ``share`` of log A if actions are discrete, else ``per_side`` nats a dimension."""
     return share * math.log(space.n) if isinstance(space, Discrete) else per_side * len(space.low)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge import spaces
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 from bridge.test_time.trial_buffer import TrialBuffer
 
 
@@ -33,9 +33,7 @@ class Transitions(NamedTuple):
         """Recorded steps as transitions; ``critic_reward``: another reward for critics, None: the task's own."""
         return cls(*steps[:5], steps.reward if critic_reward is None else critic_reward)
 
-    def features(
-        self, observation: Discrete | Box, action: Discrete | Box, largest: Tensor
-    ) -> Transitions:
+    def features(self, observation: Space, action: Space, largest: Tensor) -> Transitions:
         """The inputs of actor and critics.
 
         Args:

@@ -8,7 +8,7 @@ import torch
 
 from bridge import memory as tree
 from bridge.conformance.probe import AgentProbe, Sitting, agent_rule, alike, play
-from bridge.conformance.rules import demand, demand_rows, demand_within, value_form
+from bridge.conformance.rules import demand, demand_rows, demand_within
 from bridge.conformance.snapshot import changed, no_global_draws, other_python_noise, snapshot
 from bridge.protocol import ClueKind, Decision, Trial, decodes
 from bridge.tasks.base import Discrete, TaskFamily
@@ -124,7 +124,7 @@ def _fits(decision: Decision, family: TaskFamily, rows: int, episode: int, step:
         kind, right = "int64", action.dtype == torch.int64
     else:
         kind, right = "floating point", action.is_floating_point()
-    shape = value_form(space, rows)[1]
+    shape = (rows, *space.shape)
     demand(
         tuple(action.shape) == shape and right,
         expected=f"actions {kind} {shape}",

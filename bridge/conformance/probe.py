@@ -23,7 +23,7 @@ from bridge import memory as tree
 from bridge.conformance.compare import per_row
 from bridge.conformance.rules import demand, rule
 from bridge.noise import TrialNoise
-from bridge.play import clues, play_trial
+from bridge.play import clues, only, play_trial
 from bridge.protocol import Decision, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
@@ -249,13 +249,7 @@ def halves(step: Step) -> tuple[Step, Step]:
     """One step as two: even rows act while odd rows stand still, then the other way round."""
     even = torch.arange(len(step.reward)) % 2 == 0
     first, second = step.acted & even, step.acted & ~even
-    return _standing(step, first, step.obs), _standing(step, second, step.next_obs)
-
-
-def _standing(step: Step, acts: Bool[Tensor, " B"], here: Tensor) -> Step:
-    """``step`` in the rows that act; the others stand still ``here``, in the evaluator's form of dead rows."""
-    still = Step(here, step.action, torch.zeros_like(step.reward), here, acts & False, acts & False)
-    return Step(*tree.where(acts, step[:6], still[:6]), live=acts)
+    return only(first, step, step.obs), only(second, step, step.next_obs)
 
 
 def alike(

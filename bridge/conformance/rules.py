@@ -12,7 +12,7 @@ from torch import Tensor
 from bridge import memory as tree
 from bridge.conformance.compare import first_difference, per_row
 from bridge.errors import ContractError
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 
 Subject = TypeVar("Subject")
 
@@ -113,7 +113,7 @@ def demand_form(
 
 
 def demand_within(
-    space: Discrete | Box, values: Tensor, what: str, remedy: str, **place: int | None
+    space: Space, values: Tensor, what: str, remedy: str, **place: int | None
 ) -> None:
     """Demand that ``values``, one a row, lie in ``space``."""
     low, high = (torch.tensor(bound, dtype=values.dtype) for bound in (space.low, space.high))
@@ -124,13 +124,6 @@ def demand_within(
         remedy=remedy,
         **place,
     )
-
-
-def value_form(space: Discrete | Box, rows: int) -> tuple[torch.dtype, tuple[int, ...]]:
-    """The dtype and the shape of ``rows`` values of ``space``."""
-    if isinstance(space, Discrete):
-        return torch.int64, (rows,)
-    return torch.float32, (rows, len(space.low))
 
 
 def listed(*checks: Callable[..., None]) -> dict[str, Callable[..., None]]:

@@ -24,7 +24,6 @@ from bridge.conformance.rules import (
     demand_same,
     demand_within,
     rule,
-    value_form,
 )
 from bridge.conformance.snapshot import no_global_draws, other_python_noise
 from bridge.noise import TrialNoise
@@ -66,7 +65,7 @@ def observations_fit(family: TaskFamily) -> None:
         for t, obs in ((moment.t, moment.obs), (moment.t + 1, moment.outcome.obs)):
             what = f"observations on {split}"
             remedy = "Return an observation a row, as declared by the space."
-            demand_form(obs, *value_form(space, ROWS), what, remedy, step=t)
+            demand_form(obs, space.dtype, (ROWS, *space.shape), what, remedy, step=t)
             demand_within(space, obs, what, "Widen the space or clip the state.", step=t)
 
 

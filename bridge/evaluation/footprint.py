@@ -111,7 +111,7 @@ def fit(
             ids = torch.arange(rows, device=device)
             noise, tasks = TrialNoise.of("footprint", ids), family.sample(split, ids)
             memory = agent.start(clues(agent, family, split, tasks), trial, noise.agent.at("start"))
-            kept = 0
+            kept, first = 0, int(shown_by is not None)
             if shown_by is not None:
                 (steps,) = record_context(
                     shown_by, family, split, tasks, noise.at("context"), Trial(1, trial.horizon)
@@ -119,7 +119,7 @@ def fit(
                 kept = (trial.episodes - 1) * _bytes(steps)
                 memory = show(agent, memory, steps, noise.agent.at("shown"), episode=0)
             scorer = tree.fork(memory) if frozen else memory
-            play_episode(agent, family, tasks, scorer, noise, episode=0, horizon=1)
+            play_episode(agent, family, tasks, scorer, noise, episode=first, horizon=1)
             if isinstance(agent, Heavy):  # its rows adapt a few at a time and are then joined
                 kept += _bytes(memory)
             held.append(kept // rows)
@@ -153,22 +153,19 @@ def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int,
     )
 
 
-def gradient_step_bytes(
-    agent: Agent, trial: Trial, device: torch.device, live: Callable[[Any], Tensor]
-) -> int:
+def gradient_step_bytes(agent: Agent, trial: Trial, device: torch.device) -> int:
     """Bytes that each row needs in ``agent.adapt`` with a full buffer.
 
     Args:
-        agent: an agent that takes one gradient step in ``adapt``.
+        agent: an agent that takes one gradient step in ``adapt``, on the steps in ``buffer`` of its memory.
         trial: the trial after which it adapts.
         device: device of the agent's weights.
-        live: returns the mask of filled places in a memory's buffer; all are set to True.
     """
 
     def full(rows: int) -> Callable[[], object]:
         rng = Rows.of("footprint", torch.arange(rows, device=device))
-        memory = agent.start(Clues(), trial, rng)
-        live(memory).fill_(True)
+        memory: Any = agent.start(Clues(), trial, rng)
+        memory.buffer.live.fill_(True)
         return lambda: agent.adapt(memory, rng, episode=trial.episodes - 1, last=True)
 
     return row_bytes(full)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from bridge import memory as tree
+from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 
@@ -36,7 +37,7 @@ def filled(rng: Rows, value: bool | int | float, *shape: int) -> Shaped[Tensor, 
     return torch.full((len(rng), *shape), value, device=rng.device)
 
 
-class Reference:
+class Reference(Idle):
     """A reference with an empty memory; subclasses override the verbs that they need."""
 
     card: Card
@@ -48,10 +49,6 @@ class Reference:
         """A memory without content, ``[B, 0]``."""
         return filled(rng, 0.0, 0)
 
-    def begin(self, memory: Any, rng: Rows, *, episode: int) -> Any:
-        """The memory as it is."""
-        return memory
-
     def act(self, memory: Any, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         """The rule itself."""
         raise NotImplementedError
@@ -62,10 +59,6 @@ class Reference:
 
     def learn(self, memory: Any, step: Step) -> Any:
         """The memory after a step of live rows; by default as it is."""
-        return memory
-
-    def adapt(self, memory: Any, rng: Rows, *, episode: int, last: bool) -> Any:
-        """The memory as it is."""
         return memory
 
 

@@ -38,6 +38,9 @@ class Discrete:
 
     n: int
     low: ClassVar[int] = 0
+    dtype: ClassVar[torch.dtype] = torch.int64
+    shape: ClassVar[tuple[int, ...]] = ()
+    """The shape of one value."""
 
     @property
     def high(self) -> int:
@@ -51,6 +54,16 @@ class Box:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
+        return (len(self.low),)
+
+
+Space = Discrete | Box
+"""A space of observations or of actions."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ class Outcome(NamedTuple):
 class TaskFamily(ABC):
     """The base of every family; ``bridge/tasks/bandit.py`` is the smallest one."""
 
-    tasks: int = 0
+    tasks: config.CountOrZero = 0
     """Number of fixed training tasks, which split ``train`` then has (0: the whole training distribution)."""
 
     name: ClassVar[str]
@@ -115,7 +128,7 @@ class TaskFamily(ABC):
     """True if an episode can end before its horizon."""
 
     def __post_init__(self) -> None:
-        config.check_bound("", "0 or more", tasks=self.tasks)
+        config.check_fields(self, self.name)
         available = self.support("train", whole=True)
         if available is not None and self.tasks > available:
             raise UserError(
@@ -218,12 +231,12 @@ class TaskFamily(ABC):
     # --- the simulator -----------------------------------------------------------------------------------------------
     @property
     @abstractmethod
-    def observation(self) -> Discrete | Box:
+    def observation(self) -> Space:
         """The observation space."""
 
     @property
     @abstractmethod
-    def action(self) -> Discrete | Box:
+    def action(self) -> Space:
         """The action space."""
 
     @abstractmethod

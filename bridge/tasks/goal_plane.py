@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bridge.config import check_bound
+from bridge.config import Count
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
@@ -65,15 +65,11 @@ OWN_VARIABLES = ("action_turn", "reward_sign", "wind")
 class GoalPlane(EpisodicFamily):
     """A plane with one hidden goal; subclasses define the goals and the reward at a distance from them."""
 
-    episodes: int = 20
+    episodes: Count = 20
     """Episodes in a trial."""
 
     horizon: ClassVar[int]
     """Steps in an episode."""
-
-    def __post_init__(self) -> None:
-        check_bound(self.name, "1 or more", episodes=self.episodes)
-        super().__post_init__()
 
     @property
     @abstractmethod

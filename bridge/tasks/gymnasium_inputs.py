@@ -19,7 +19,7 @@ from gymnasium.error import Error, InvalidAction
 from jaxtyping import Bool
 from torch import Tensor
 
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Discrete, Space
 
 SEED_LIMIT = 1 << 63
 Seeds = SupportsIndex | Sequence[SupportsIndex | None] | np.ndarray | None
@@ -94,7 +94,7 @@ def reset_mask(options: Any, rows: int) -> Mask:
     return mask
 
 
-def action_batch(space: Discrete | Box, actions: Any, rows: int) -> Tensor:
+def action_batch(space: Space, actions: Any, rows: int) -> Tensor:
     """The actions of B rows as a tensor; the error for an action outside the space names its row."""
     if isinstance(space, Discrete):
         kinds, words, dtype = "iu", "integers", np.int64

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge.config import Count
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Split
 from bridge.tasks.goal_plane import (
@@ -62,7 +63,7 @@ _HOLE = Axis(
 class PointNav(GoalPlane):
     """MAML's 2D navigation."""
 
-    episodes: int = 80
+    episodes: Count = 80
     """Episodes in a trial: 20 for each of MAML's updates 1 to 3, and 20 after the last. RL² needs two or three."""
     variant: Literal["paper", "code", "clipped"] = "clipped"
     """The specification."""

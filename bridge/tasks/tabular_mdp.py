@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge.config import check_bound
+from bridge.config import Count
 from bridge.maths.blocks import in_blocks
 from bridge.maths.planning import value_iteration
 from bridge.protocol import Step, Trial
@@ -51,14 +51,10 @@ _SHARED_AXES = {
 class TabularMdp(EpisodicFamily):
     """Random MDPs of 10 states and 5 actions."""
 
-    n: int = 10
+    n: Count = 10
     """Episodes in a trial."""
 
     name: ClassVar[str] = "tabular_mdp"
-
-    def __post_init__(self) -> None:
-        check_bound(self.name, "1 or more", n=self.n)
-        super().__post_init__()
 
     @property
     def trained_trial(self) -> Trial:

@@ -185,7 +185,7 @@ class FineTuned(nn.Module):
         one_step = self.with_steps(1)
         one_step.rows_to_adapt = None
         device = next(self.agent.network.parameters()).device
-        return gradient_step_bytes(one_step, trial, device, lambda memory: memory.buffer.live)
+        return gradient_step_bytes(one_step, trial, device)
 
     def interval(self, trial: Trial) -> int:
         """Episodes between gradient steps."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bridge import spaces
 from bridge.protocol import Agent
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 from bridge.test_time.trial_buffer import TrialBuffer
 
 
@@ -29,12 +29,12 @@ class Tunable(Agent, Protocol):
         ...
 
     @property
-    def observation(self) -> Discrete | Box:
+    def observation(self) -> Space:
         """The space of observations."""
         ...
 
     @property
-    def action(self) -> Discrete | Box:
+    def action(self) -> Space:
         """The space of actions."""
         ...
 

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.protocol import Step, Trial
-from bridge.tasks.base import Box, Discrete
+from bridge.tasks.base import Space
 
 
 class TrialBuffer(NamedTuple):
@@ -30,32 +31,31 @@ class TrialBuffer(NamedTuple):
     live: Bool[Tensor, "B E H"]
 
     @classmethod
-    def empty(
-        cls, observation: Discrete | Box, action: Discrete | Box, trial: Trial, like: Tensor
-    ) -> TrialBuffer:
+    def empty(cls, observation: Space, action: Space, trial: Trial, like: Tensor) -> TrialBuffer:
         """An empty buffer for a whole trial of every row of ``like``."""
-        reward = torch.zeros(len(like), trial.episodes, trial.horizon, device=like.device)
 
-        def zeros(space: Discrete | Box) -> Tensor:
-            if isinstance(space, Discrete):
-                return torch.zeros_like(reward, dtype=torch.int64)
-            return reward[..., None].repeat(1, 1, 1, len(space.low))
+        def zeros(dtype: torch.dtype, shape: tuple[int, ...] = ()) -> Tensor:
+            return torch.zeros(len(like), *trial, *shape, dtype=dtype, device=like.device)
 
-        never = reward.bool()
         return cls(
-            zeros(observation),
-            zeros(action),
-            reward,
-            zeros(observation),
-            never,
-            never.clone(),
-            never.clone(),
+            obs=zeros(observation.dtype, observation.shape),
+            action=zeros(action.dtype, action.shape),
+            reward=zeros(torch.float32),
+            next_obs=zeros(observation.dtype, observation.shape),
+            terminated=zeros(torch.bool),
+            truncated=zeros(torch.bool),
+            live=zeros(torch.bool),
         )
 
     @property
     def trial(self) -> Trial:
         """Episodes and steps for which there are places."""
         return Trial(*self.live.shape[1:])
+
+    @property
+    def end(self) -> Float[Tensor, "*batch"]:
+        """1 if the step ended its episode, by termination or time-out; else 0."""
+        return (self.terminated | self.truncated).to(self.reward.dtype)
 
     def record(self, step: Step, episode: Int[Tensor, " B"]) -> None:
         """Add a step of every row that acted to the row's episode, in place."""
@@ -82,16 +82,14 @@ class TrialBuffer(NamedTuple):
 
     def packed(self) -> TrialBuffer:
         """The same steps as ``[B, T, ...]``, the live ones of each row first."""
-        order = live_first(self.live.flatten(1))
-        row = torch.arange(len(order), device=order.device)[:, None]
-        return TrialBuffer(*(part.flatten(1, 2)[row, order] for part in self))
+        in_turn = TrialBuffer(*(part.flatten(1, 2) for part in self))
+        return tree.places(in_turn, live_first(in_turn.live))
 
     def unpacked(self, outputs: Float[Tensor, "B T A"]) -> Float[Tensor, "B E H A"]:
         """Outputs at packed steps, put at the places of these steps; anything finite at empty places."""
         live = self.live.flatten(1)
         place = (live.cumsum(1) - 1).clamp(min=0)
-        row = torch.arange(len(place), device=place.device)[:, None]
-        return outputs[row, place].unflatten(1, self.live.shape[1:])
+        return tree.places(outputs, place).unflatten(1, self.live.shape[1:])
 
 
 def live_first(live: Bool[Tensor, "B S"]) -> Int[Tensor, "B T"]:

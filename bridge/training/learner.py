@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bridge.errors import DivergenceError
 from bridge.protocol import Card, ClueKind
 from bridge.tasks.base import TaskFamily
 from bridge.training.workers import Workers
@@ -46,6 +47,12 @@ class CheckpointedLearner:
     ) -> None:
         self.family, self.config, self.seed = family, config, seed
         self.workers = workers or Workers()
+        with seeded_init(seed):
+            self._build()
+
+    def _build(self) -> None:
+        """Make all that is trained, and what trains it. Meanwhile torch's global generator is seeded with ``seed``."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a bitwise equal restart needs: there is no generator to save."""
@@ -107,6 +114,40 @@ def share_of_rate(spent: float, warm_up: float) -> float:
     return min(left, (spent + 1e-3) / warm_up) if warm_up else left
 
 
+def backward(
+    loss: Float[Tensor, ""],
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    workers: Workers,
+) -> None:
+    """Replace the gradients of ``parameters``, all that ``optimizer`` has, by those of ``loss``, averaged over the
+    processes. Other parameters get none."""
+    optimizer.zero_grad()
+    loss.backward(inputs=parameters)
+    workers.average_gradients(parameters)
+
+
+def descend_if_finite(
+    loss: Float[Tensor, ""],
+    optimizer: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    max_norm: float,
+    workers: Workers,
+) -> Float[Tensor, ""]:
+    """A gradient step on ``loss``: ``backward``, then the optimiser's step along gradients scaled down to ``max_norm``.
+
+    No step is taken if the gradient is not finite.
+
+    Returns:
+        The norm of the gradient before it was scaled.
+    """
+    backward(loss, optimizer, parameters, workers)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    if bool(norm.isfinite()):
+        optimizer.step()
+    return norm
+
+
 def descend(
     loss: Float[Tensor, ""],
     optimizer: Optimizer,
@@ -114,16 +155,14 @@ def descend(
     max_norm: float,
     workers: Workers,
 ) -> Float[Tensor, ""]:
-    """A gradient step on ``loss``, averaged over the processes and scaled down to ``max_norm``.
+    """``descend_if_finite``, for methods that cannot do without a step.
 
-    Returns:
-        The norm of the gradient before it was scaled.
+    Raises:
+        DivergenceError: the loss or its gradient is not finite.
     """
-    optimizer.zero_grad()
-    loss.backward()
-    workers.average_gradients(parameters)
-    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
-    optimizer.step()
+    norm = descend_if_finite(loss, optimizer, parameters, max_norm, workers)
+    if not (loss + norm).isfinite():
+        raise DivergenceError("a loss or its gradient is no longer a number.")
     return norm
 
 

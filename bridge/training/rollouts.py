@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.noise import TrialNoise
 from bridge.play import record_context
 from bridge.protocol import Agent, Trial
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.transitions import stacked
+from bridge.test_time.trial_buffer import TrialBuffer
+from bridge.transitions import by_task, stacked
 
 
 class Batch(NamedTuple):
@@ -42,13 +44,6 @@ class Batch(NamedTuple):
     def columns(self, rows: Int[Tensor, " b"]) -> Batch:
         """Some of the trials."""
         return Batch(*(part[:, rows] for part in self[:-1]), self.task[rows])
-
-    def before(
-        self, action: Tensor, reward: Float[Tensor, " B"], end: Float[Tensor, " B"]
-    ) -> tuple[Tensor, ...]:
-        """Action, reward and end of the step before each; the arguments are those before the first step."""
-        pairs = ((action, self.action), (reward, self.reward), (end, self.end))
-        return tuple(torch.cat([first[None], column[:-1]]) for first, column in pairs)
 
 
 @torch.no_grad()
@@ -86,12 +81,30 @@ def play_trials(
         played.action,
         played.reward,
         played.next_obs,
-        end=(played.terminated | played.truncated).to(played.reward.dtype),
+        end=played.end,
         critic_reward=critic_reward,
         live=played.live,
         task=task_features(tasks),
     )
     return packed(batch)
+
+
+@torch.no_grad()
+def play_side_by_side(
+    agent: Agent, family: TaskFamily, tasks: Tasks, noise: TrialNoise, episodes: int
+) -> TrialBuffer:
+    """The steps ``[N, E, H, ...]`` of single ``episodes`` of training on each of N tasks: none waits for another.
+
+    Args:
+        agent: the agent, without a clue; it plays N E rows, those of the same task one after another.
+        family: the simulator.
+        tasks: N tasks.
+        noise: noise of N rows.
+        episodes: E.
+    """
+    trial, noise = Trial(1, family.trial("train").horizon), noise.fork(episodes)
+    (steps,) = record_context(agent, family, "train", tree.fork(tasks, episodes), noise, trial)
+    return by_task(stacked(steps), len(tasks.index))
 
 
 def task_numbers(noise: TrialNoise) -> Int[Tensor, " B"]:

@@ -3,7 +3,7 @@
 A batch of trials is played by the agent itself (``bridge/training/rollouts.py``). Each epoch recomputes the policy and
 the critic from the start of every trial, a minibatch of trials at a time (``bridge/maths/trial_ppo.py``).
 
-Shape letters: T steps of the longest trial, B trials.
+Shape letters: T steps of the longest trial, B trials, H size of a hidden state, C inputs of the critic.
 """
 
 from __future__ import annotations
@@ -17,24 +17,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bridge.config import Bounded
+from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, Share
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_targets
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
 from bridge.training.learner import (
     CheckpointedLearner,
     descend,
     mean_metrics,
-    seeded_init,
     set_learning_rate,
     share_of_rate,
 )
 from bridge.training.rollouts import Batch, play_trials, task_features
 from bridge.training.search_space import Choice, LogUniform, Space
-from bridge.training.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,37 +41,31 @@ class PpoConfig(Bounded):
     critic: Literal["history", "task"] = "history"
     """Input of the critic: what the policy has read, or the task too (in training only): its parameters, and the mean
     of each reward in place of the reward."""
-    episodes: int = 0
+    episodes: CountOrZero = 0
     """Train on trials cut to at most so many episodes; 0: whole ones."""
-    steps_per_update: int = 10_000
+    steps_per_update: Count = 10_000
     """Environment steps between updates, in whole trials, of which there is at least one a minibatch and process; fewer
     if episodes end early."""
-    epochs: int = 4
+    epochs: Count = 4
     """Passes over each batch."""
-    minibatches: int = 8
+    minibatches: Count = 8
     """Parts that a batch of trials is cut into."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Highest learning rate of Adam; it falls linearly to zero over the budget."""
     warm_up: ClassVar[float] = 0.0
     """Share of the budget in which the learning rate rises to its highest; some methods make it a field."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Largest change of a ratio of probabilities before its gradient stops."""
-    gamma: float = 1.0
+    gamma: Share = 1.0
     """Discount a step."""
-    lam: float = 0.5
+    lam: Share = 0.5
     """Trace of the generalised advantage."""
-    entropy: float = 0.01
+    entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats; it falls linearly to zero over the budget."""
-    value_weight: float = 0.5
+    value_weight: NonNegative = 0.5
     """Weight of the critic's loss."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
-
-    def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "steps_per_update", "epochs", "minibatches")
-        self.check_numbers("0 or more", "episodes", "entropy", "value_weight")
-        self.check_numbers("above 0", "lr", "clip", "max_grad_norm")
-        self.check_numbers("from 0 to 1", "gamma", "lam", "warm_up")
 
     @property
     def supervision(self) -> str:
@@ -142,11 +133,9 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
     noise_name: ClassVar[str]
     """Names all noise of the learner, so that weights depend on it."""
 
-    def __init__(
-        self, family: TaskFamily, config: PpoConfig, *, seed: int, workers: Workers | None = None
-    ) -> None:
-        super().__init__(family, config, seed=seed, workers=workers)
-        whole = family.trial("train")
+    def _build(self) -> None:
+        config: PpoConfig = self.config
+        whole = self.family.trial("train")
         self.trial = Trial(min(config.episodes or whole.episodes, whole.episodes), whole.horizon)
         steps = self.trial.episodes * self.trial.horizon
         self.trials = max(
@@ -156,13 +145,12 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         self.scale = ReturnScale(steps).to(self.workers.device)
         features = 0
         if config.critic == "task":
-            features = task_features(family.sample("train", torch.arange(1))).shape[1]
-        with seeded_init(seed):
-            self.learned = self._build(features)
+            features = task_features(self.family.sample("train", torch.arange(1))).shape[1]
+        self.learned = self._networks(features)
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
     @abstractmethod
-    def _build(self, task_features: int) -> list[nn.Parameter]:
+    def _networks(self, task_features: int) -> list[nn.Parameter]:
         """Make the networks; returns all parameters that are trained.
 
         Args:
@@ -172,6 +160,13 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
     @abstractmethod
     def _evaluate(self, batch: Batch) -> Evaluation:
         """Recompute policy and critic from the start of every trial, differentiably."""
+
+    def _critic_input(self, hidden: Float[Tensor, "T B H"], batch: Batch) -> Float[Tensor, "T B C"]:
+        """The input of the critic at every step: the policy's hidden state, and the task if the critic sees it."""
+        parts = [hidden]
+        if self.config.critic == "task":
+            parts.append(batch.task.expand(len(hidden), -1, -1))
+        return torch.cat(parts, -1)
 
     @abstractmethod
     def agent(self) -> Agent:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config import Bounded, build, spec_of, split_spec
+from bridge.config import (
+    Bounded,
+    Count,
+    CountOrZero,
+    PositiveShare,
+    Share,
+    build,
+    spec_of,
+    split_spec,
+)
 from bridge.errors import UserError
 
 
@@ -86,16 +95,10 @@ def test_a_spelling_reads_back_as_the_same_options(options: Options) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers(Bounded):
-    count: int = 1
-    extra: int = 0
-    rate: float = 0.1
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.check_numbers("1 or more", "count")
-        self.check_numbers("0 or more", "count", "extra")
-        self.check_numbers("above 0", "rate")
-        self.check_numbers("from 0 to 1", "rate", "share")
+    count: Count = 1
+    extra: CountOrZero = 0
+    rate: PositiveShare = 0.1
+    share: Share = 1.0
 
 
 class Called(Numbers):

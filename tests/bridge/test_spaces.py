@@ -1,11 +1,14 @@
 """Distributions of actions: normalised, drawn as they are judged, and inside the space."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from bridge import spaces
+from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks.base import Box, Discrete
 
@@ -282,3 +285,24 @@ def test_a_clipped_gaussian_can_be_fitted_to_actions_at_the_bounds_and_a_beta_ca
         assert beta == pytest.approx(
             math.log(0.2), abs=0.05
         )  # the uniform: it says nothing of which bound it is
+
+
+def test_uniform_values_fill_their_space() -> None:
+    rows = Rows.of("uniform", torch.arange(2_000))
+    numbers = spaces.uniform(Discrete(3), rows)
+    assert numbers.dtype == torch.int64
+    assert torch.equal(numbers.unique(), torch.arange(3))
+    sides = spaces.uniform(Box((-0.5, 2.0), (0.5, 6.0)), rows)
+    assert sides.dtype == torch.float32
+    expected = torch.tensor([[-0.5, 2.0], [0.5, 6.0]])
+    torch.testing.assert_close(torch.stack(sides.aminmax(dim=0)), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(sides.mean(0), torch.tensor([0.0, 4.0]), atol=0.1, rtol=0)
+
+
+def test_random_play_fills_a_box_whatever_the_observations_are() -> None:
+    family: Any = SimpleNamespace(action=Box((-0.5,), (0.5,)))
+    rows = Rows.of("uniform", torch.arange(2_000))
+    obs = torch.zeros(2_000, dtype=torch.int64)
+    action = Random(family).act(None, obs, rows, explore=True).action
+    assert action.dtype == torch.float32
+    assert [action.min().item(), action.max().item()] == pytest.approx([-0.5, 0.5], abs=0.01)

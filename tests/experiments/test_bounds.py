@@ -1,7 +1,11 @@
 """Numbers beyond float32, int64 or memory are refused, with the bound, from specs and flags alike."""
 
+from typing import Annotated, get_origin, get_type_hints
+
 import pytest
 
+from bridge.tasks import FAMILIES
+from experiments.registry import LEARNERS, TEST_TIME_METHODS
 from tests.experiments.commands import run
 
 MILLION, FLOAT = "must be at most 1,000,000", "(float32)"
@@ -11,6 +15,8 @@ CASES = [
     (["train", "rl2:minibatches=2147483648", "--out", "x"], MILLION),
     (["train", "rl2:hidden=1000000000", "--out", "x"], "must be at most 16,384"),
     (["train", "icl_rl:layers=100000", "--out", "x"], "must be at most 256"),
+    (["train", "icl_ad:hidden=1000000", "--out", "x"], "must be at most 16,384"),
+    (["train", "icl_dpt:heads=100000", "--out", "x"], "must be at most 256"),
     (["train", "maml", "--family", "tabular_mdp:n=1000000000000000000000", "--out", "x"], MILLION),
     (
         ["train", "rl2", "--seed", str(2**64), "--out", "x"],
@@ -58,3 +64,18 @@ def test_a_lack_of_memory_is_no_fault_of_ours(monkeypatch, capsys):
     monkeypatch.setattr(listing, "entries", hungry)
     _, err = run("list", code=2, capsys=capsys)
     assert "more memory than there is" in err
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *LEARNERS, *TEST_TIME_METHODS])
+def test_a_new_default_keeps_the_bounds_of_its_field(name):
+    """A subclass that declares a field again with a plain ``float`` or ``int`` would lose them."""
+    method = LEARNERS.get(name) or TEST_TIME_METHODS.get(name)
+    cls = method.config if method else FAMILIES[name]
+    hints = get_type_hints(cls, include_extras=True)
+    bounded = 0
+    for base in cls.__mro__[:-1]:
+        for field, hint in get_type_hints(base, include_extras=True).items():
+            if get_origin(hint) is Annotated:
+                bounded += 1
+                assert get_origin(hints[field]) is Annotated, field
+    assert bounded

@@ -17,10 +17,11 @@ Shape letters: B trials, H steps, S states, A actions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
-from bridge.config import check_bound
+from bridge.config import Holds, NonNegative, Positive
 from bridge.maths.planning import Values, extended_value_iteration, value_iteration
 from bridge.references.base import reference_card
 from bridge.references.mdp.belief import Counts, posterior_mean
@@ -32,12 +33,9 @@ from bridge.rng import Rows
 class Beb(BayesianPlanner):
     """Bayesian exploration bonus (Kolter & Ng 2009): the posterior mean, and beta / (1 + S + visits) on each reward."""
 
-    beta: float = 10.0
+    beta: NonNegative = 10.0
     """Size of the bonus, in rewards; theory asks for 2 H^2. Chosen from 1, 3, 5, 7, 10, 15, 20."""
     card = reference_card("beb", "heuristic", selection_rule="id_val", tuning_configs=7)
-
-    def __post_init__(self) -> None:
-        check_bound("beb", "0 or more", beta=self.beta)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         transition, reward = posterior_mean(counts, self.prior_mean)
@@ -53,16 +51,11 @@ class Ucrl2(Planner):
     transitions.
     """
 
-    scaling: float = 0.3
+    scaling: NonNegative = 0.3
     """Factor on the radii; theory asks for 1. Chosen from 0.003, 0.01, 0.03, 0.1, 0.3, 1."""
-    delta: float = 0.05
+    delta: Annotated[Positive, Holds("below 1")] = 0.05
     """Probability that some ball does not contain the truth."""
     card = reference_card("ucrl2", "heuristic", "none", selection_rule="id_val", tuning_configs=6)
-
-    def __post_init__(self) -> None:
-        check_bound("ucrl2", "0 or more", scaling=self.scaling)
-        check_bound("ucrl2", "above 0", delta=self.delta)
-        check_bound("ucrl2", "below 1", delta=self.delta)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         _, states, actions = counts.reward_sum.shape

@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from bridge.config import check_bound
+from bridge.config import Count, Share, check_fields
 from bridge.errors import ContractError
 from bridge.maths.blocks import in_blocks
 from bridge.maths.planning import Values, value_iteration
@@ -83,6 +83,9 @@ class Planner(Reference):
     split: str = "id"
     """The split, which is ignored."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, self.card.method)
+
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         """No counts, and a plan of zeros."""
         states, actions = self.family.observation.n, self.family.action.n
@@ -129,12 +132,9 @@ class MdpGreedy(BayesianPlanner):
 class MdpEpsilonGreedy(MdpGreedy):
     """Greedy, but a uniformly drawn action with probability ``epsilon`` while exploring."""
 
-    epsilon: float = 0.1
+    epsilon: Share = 0.1
     """The smallest and best of the published grid 0.1, 0.2, ..., 1."""
     card = reference_card("epsilon_greedy", "heuristic")
-
-    def __post_init__(self) -> None:
-        check_bound("epsilon_greedy", "from 0 to 1", epsilon=self.epsilon)
 
     def act(self, memory: Memory, obs: Int[Tensor, " B"], rng: Rows, *, explore: bool) -> Decision:
         greedy, actions = memory.plan.decide(obs, rng), self.family.action.n
@@ -151,12 +151,9 @@ class Opsrl(BayesianPlanner):
     BOSS, Asmuth et al. 2009, and in Agrawal & Jia 2017 it is within each backup.)
     """
 
-    samples: int = 5
+    samples: Count = 5
     """Posterior draws an episode."""
     card = reference_card("opsrl", "heuristic")
-
-    def __post_init__(self) -> None:
-        check_bound("opsrl", "1 or more", samples=self.samples)
 
     def plan(self, counts: Counts, rng: Rows, horizon: int) -> Values:
         draws = (

@@ -165,7 +165,7 @@ def test_a_pull_is_an_episode_that_terminates():
         ("bandid", "Did you mean 'bandit'"),
         ("bandit:k", "key=value"),
         ("bandit:k=2,k=3", "twice"),
-        ("bandit:tasks=-1", "tasks must be 0"),
+        ("bandit:tasks=-1", "bandit needs tasks 0 or more; found -1"),
     ],
 )
 def test_bad_specs_are_refused_with_the_remedy(spec, message):

@@ -274,7 +274,7 @@ def test_hashes_tell_variants_apart() -> None:
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match="episodes must be 0"):
+    with pytest.raises(UserError, match="gridnavi needs episodes 0 or more; found -1"):
         GridNavi(episodes=-1)
     assert GridNavi(episodes=7).trial("id") == Trial(7, 15)
 

@@ -4,16 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from bridge.training.learner import CheckpointedLearner, descend, seeded_init, share_of_rate
+from bridge.errors import DivergenceError
+from bridge.training.learner import (
+    CheckpointedLearner,
+    backward,
+    descend,
+    descend_if_finite,
+    share_of_rate,
+)
 from bridge.training.workers import Workers
+from tests.bridge.toys import Corridor
 
 
 class Small(CheckpointedLearner):
     checkpointed = ("layer", "optimizer")
 
-    def __init__(self, seed: int) -> None:
-        with seeded_init(seed):
-            self.layer = nn.Linear(2, 1)
+    def _build(self) -> None:
+        self.layer = nn.Linear(2, 1)
         self.optimizer = torch.optim.Adam(self.layer.parameters())
 
     def update(self) -> None:
@@ -24,8 +31,12 @@ class Small(CheckpointedLearner):
         self.updates += 1
 
 
+def small(seed: int) -> Small:
+    return Small(Corridor(), None, seed=seed)
+
+
 def test_a_state_is_the_parts_and_the_counters_and_comes_back():
-    one, two = Small(0), Small(1)
+    one, two = small(0), small(1)
     one.update()
     one.update()
     state = one.state_dict()
@@ -33,7 +44,7 @@ def test_a_state_is_the_parts_and_the_counters_and_comes_back():
     assert [state[name] for name in ("env_steps", "grad_steps", "updates")] == [14, 2, 2]
     two.load_state_dict(state)
     assert (two.env_steps, two.grad_steps, two.updates) == (14, 2, 2)
-    assert (Small.env_steps, Small(0).env_steps) == (0, 0)
+    assert (Small.env_steps, small(0).env_steps) == (0, 0)
     assert torch.equal(two.layer.weight, one.layer.weight)
     assert torch.equal(two.layer.bias, one.layer.bias)
     assert two.optimizer.state_dict()["state"][0]["step"] == 2
@@ -41,7 +52,7 @@ def test_a_state_is_the_parts_and_the_counters_and_comes_back():
 
 def test_a_seed_decides_the_first_weights_and_nobody_outside_sees_the_draws():
     before = torch.get_rng_state()
-    one, same, other = (Small(seed).layer.weight for seed in (0, 0, 1))
+    one, same, other = (small(seed).layer.weight for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -59,3 +70,30 @@ def test_a_gradient_step_is_no_longer_than_its_norm_allows() -> None:
     norm = descend(10 * x.square().sum() / 2, optimizer, [x], 0.5, Workers())
     assert norm.item() == pytest.approx(50)
     assert x.tolist() == pytest.approx([2.7, 3.6], abs=1e-5)
+
+
+def test_no_step_is_taken_along_a_gradient_that_is_not_finite() -> None:
+    x = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    norm = descend_if_finite(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
+    assert norm.item() == torch.inf
+    with pytest.raises(DivergenceError, match="a loss or its gradient is no longer a number"):
+        descend(x.sum() * torch.inf, optimizer, [x], 0.5, Workers())
+    assert x.tolist() == [3, 4]
+
+
+def test_a_loss_that_is_no_number_stops_a_training() -> None:
+    x = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    with pytest.raises(DivergenceError):
+        descend(x.sum() + torch.tensor(torch.nan), optimizer, [x], 0.5, Workers())
+
+
+def test_only_the_optimisers_own_parameters_get_gradients() -> None:
+    x, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    for _ in range(2):  # gradients do not add up
+        backward((2 * x * other).sum(), optimizer, [x], Workers())
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 2]
+    assert other.grad is None

@@ -127,16 +127,6 @@ def test_columns_are_some_of_the_trials():
     assert torch.equal(some.task, batch.task[rows])
 
 
-def test_before_a_step_stands_what_the_last_one_did():
-    batch, _ = played(make_family("gridnavi"), Trial(2, 15))
-    first = torch.full((ROWS,), 4), torch.full((ROWS,), 7.0), torch.full((ROWS,), 9.0)
-    for now, before, start in zip(
-        (batch.action, batch.reward, batch.end), batch.before(*first), first, strict=True
-    ):
-        assert torch.equal(before[0], start)
-        assert torch.equal(before[1:], now[:-1])
-
-
 def test_a_task_is_its_parameters_by_name():
     family = make_family("tabular_mdp:n=2")
     tasks = family.sample("train", torch.arange(2))
