@@ -1,4 +1,4 @@
-"""``metabridge list``: families, methods, splits, axes and experiments, as plain objects with a ``name``.
+"""``metabridge list``: families, methods, splits, axes, experiments and the zoo, as plain objects with a ``name``.
 
 Families at their defaults and our own methods stand in ``catalogue.json``; the others are computed, which takes torch.
 """
@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from bridge import config, plugins
 from bridge.config import split_list
 from bridge.errors import UserError
-from experiments import registry
+from experiments import registry, zoo
 from experiments.sizes import SIZES
 from experiments.terminal import console
 
@@ -25,9 +25,11 @@ _CATALOGUE = Path(__file__).parents[1] / "catalogue.json"
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """List families, methods, splits, axes or experiments."""
+    """List families, methods, splits, axes, experiments or trained runs (zoo)."""
 
-    what: Positional[Literal["families", "methods", "splits", "axes", "experiments"]] = "families"
+    what: Positional[Literal["families", "methods", "splits", "axes", "experiments", "zoo"]] = (
+        "families"
+    )
     family: tuple[str, ...] = ()
     """Only for these families (default: each with its own defaults)."""
     json: bool = False
@@ -49,20 +51,24 @@ def entries(what: str, families: tuple[str, ...]) -> list[Entry]:
     Raises:
         UserError: an unknown family, or ``families`` of something that has none.
     """
-    if what == "experiments":
+    if what in ("experiments", "zoo"):
         if families:
             raise UserError(
-                "--family is for families, methods, splits and axes; experiments name theirs. Leave it out."
+                f"--family is for families, methods, splits and axes; {what} name theirs. Leave it out."
             )
-        return [
-            {
-                "name": f"compare --size {name}",
-                "families": size.families,
-                "methods": size.methods,
-                "splits": size.splits,
-            }
-            for name, size in SIZES.items()
-        ]
+        return (
+            zoo.listing()
+            if what == "zoo"
+            else [
+                {
+                    "name": f"compare --size {name}",
+                    "families": size.families,
+                    "methods": size.methods,
+                    "splits": size.splits,
+                }
+                for name, size in SIZES.items()
+            ]
+        )
     if families:
         from experiments import catalogue
 

@@ -9,8 +9,10 @@ A run folder here holds the agent alone, in half precision (``run_folder.export`
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.errors import UserError, unknown
 
@@ -66,3 +68,23 @@ def folder(spec: str) -> Path:
             f"{spec} is not in the zoo: {pair} has the training seeds {', '.join(seeds)}. Write one of these."
         )
     return RUNS / pair / (seed[0] if seed else seeds[0])
+
+
+def listing() -> list[dict[str, Any]]:
+    """Return an object for each method and family: its spec, training seeds, environment steps and size in KiB."""
+    seeds: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries():
+        seeds.setdefault(entry[:2], []).append(entry)
+    return [_listed(runs) for runs in seeds.values()]
+
+
+def _listed(runs: list[Entry]) -> dict[str, Any]:
+    about = json.loads((runs[0].folder / "config.json").read_text(encoding="utf-8"))
+    size = sum(path.stat().st_size for run in runs for path in run.folder.iterdir())
+    return {
+        "name": f"{PREFIX}{runs[0].method}/{runs[0].family}",
+        "family": about["family"],
+        "seeds": [run.seed for run in runs],
+        "env_steps": int(about["schedule"]["budget"]["amount"]),
+        "KiB": math.ceil(size / 1024),
+    }

@@ -122,3 +122,19 @@ def test_an_exported_run_cannot_be_trained_on(entry, trained, capsys):
 def test_nothing_is_exported_over_a_folder(entry, trained):
     with pytest.raises(UserError, match="is there already"):
         runs.export(str(trained["icl_rl"]), zoo.folder(entry), {})
+
+
+def test_the_zoo_is_listed(entry, capsys):
+    printed, _ = run("list", "zoo", "--json", capsys=capsys)
+    (found,) = json.loads(printed)
+    assert found | {"KiB": 0} == {
+        "name": entry,
+        "family": TRAINED_ON,
+        "seeds": [4],
+        "env_steps": 400,
+        "KiB": 0,
+    }
+    assert 5 < found["KiB"] < 50
+    run("list", "zoo", capsys=capsys)
+    _, error = run("list", "zoo", "--family", "gridnavi", capsys=capsys, code=2)
+    assert "zoo name theirs" in error
