@@ -27,8 +27,6 @@ RECIPES = tuple(
         "bandit:k=5,n=10": {
             "rl2:critic=task,hidden=32": 4e6,
             "pearl:hidden=64": 1e5,
-            "maml:episodes_per_step=2,inner_steps=4,rates=learned,score=every,inner_lr=1,tasks_per_update=200,"
-            "lr=1e-2,hidden=16": 5e5,
             f"icl_rl:{_SMALL},window=16,critic=task,entropy=0.03,lr=2e-3,steps_per_update=20000": 3e6,
             f"icl_dpt:{_SMALL},window=16,lr=2e-3": 1e6,
             f"icl_ad:{_SMALL},window=16,lr=2e-3": 1e6,
@@ -36,6 +34,10 @@ RECIPES = tuple(
         },
         "gridnavi": {
             "rl2:critic=task,lr=8e-3,entropy=0.3": 5e6,
+            f"icl_rl:{_SMALL},window=64,critic=task,entropy=0.1,lr=2e-3": 3e6,
+            f"icl_dpt:{_SMALL},window=64,lr=2e-3": 2e6,
+            f"icl_ad:{_SMALL},window=64,lr=2e-3": 2e6,
+            f"mt:{_SMALL},window=16,critic=task": 1e6,
         },
     }.items()
     for method, steps in methods.items()
