@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from bridge.tasks.base import TaskFamily
 
 
+DEFAULT_FAMILY = "bandit:k=5,n=10"
+"""The family of commands that name neither a family nor a trained run."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A description of the agent that a spec names, on one family: how it is loaded, and where it may play."""
@@ -258,6 +262,22 @@ def resolve(spec: str, family: TaskFamily) -> Source:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
         return TestTime(spec, family, _base(name, settings.run, family), settings)
     return folder(spec, family)
+
+
+def own_family(spec: str) -> str:
+    """Return the family that the run in ``spec`` was trained on; ``DEFAULT_FAMILY`` if ``spec`` names no run.
+
+    Raises:
+        UserError: as ``resolve``, or the run's ``config.json`` cannot be read.
+    """
+    from experiments import runs
+
+    name = registry.name_of(spec)
+    if name in TEST_TIME_METHODS:
+        spec = registry.configure(spec, TEST_TIME_METHODS[name]).run
+    elif is_name(spec):
+        return DEFAULT_FAMILY
+    return runs.read(spec).about["family"] if runs.is_folder(spec) else DEFAULT_FAMILY
 
 
 def is_name(spec: str) -> bool:

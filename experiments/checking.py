@@ -15,7 +15,7 @@ from experiments import agents, registry, runs, user_code
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
-    family = make_family(family_spec or "bandit:k=5,n=10")
+    family = make_family(family_spec or agents.own_family(target))
     with user_code.importable(target):
         subject = _subject(target, family)
         if not isinstance(subject, TaskFamily):

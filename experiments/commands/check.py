@@ -16,7 +16,7 @@ class Check:
     target: Positional[str]
     """A registered family or method, the folder of a trained run, or your own: module:name or path/to/file.py:name."""
     family: str = ""
-    """The family that an agent is checked on (default: bandit:k=5,n=10)."""
+    """The family that an agent is checked on (default: a trained run's own, else bandit:k=5,n=10)."""
 
     def run(self) -> int:
         """Run every rule and print what came of it."""

@@ -18,9 +18,10 @@ class Evaluate:
     """Play one method on one family, beside the references that its scores need."""
 
     method: Positional[str]
-    """A method, with parameters after a colon (ucb1:c=0.1), or the folder of a trained run."""
-    family: str = "bandit:k=5,n=10"
-    """A family, with parameters after a colon: bandit:k=5,n=100."""
+    """A method, with parameters after a colon (ucb1:c=0.1), or a trained run: its folder, or zoo:icl_rl/gridnavi."""
+    family: str = ""
+    """A family, with parameters after a colon: bandit:k=5,n=100 (default: the run's own; bandit:k=5,n=10 if there is
+    no run)."""
     splits: tuple[str, ...] = ("id",)
     """Split names or patterns: id,shift/gap/3, shift/gap, shift/*/4."""
     trials: Trials = 10_000
@@ -47,7 +48,7 @@ class Evaluate:
     def run(self) -> int:
         """Play and print."""
         from bridge.evaluation.footprint import parse_memory
-        from experiments import evaluation
+        from experiments import agents, evaluation
 
         one_thread()
         plan = Plan(
@@ -59,8 +60,9 @@ class Evaluate:
         )
         splits = names_of("splits", self.splits, ("id",))
         memory = parse_memory(self.memory)
+        family = self.family or agents.own_family(self.method)
         read, asked = evaluation.play(
-            self.method, self.family, splits, plan, self.behaviour, self.decode, memory
+            self.method, family, splits, plan, self.behaviour, self.decode, memory
         )
         if self.json:
             for found in evaluation.objects(read, asked):

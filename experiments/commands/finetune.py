@@ -20,9 +20,9 @@ class Finetune:
     at any moment and go on with --resume."""
 
     base: Positional[str]
-    """The folder of a trained transformer (icl_ad, icl_dpt, icl_rl, mt)."""
-    family: str = "bandit:k=5,n=10"
-    """The family that it was trained on."""
+    """A trained transformer (icl_ad, icl_dpt, icl_rl, mt): its folder, or zoo:icl_rl/gridnavi."""
+    family: str = ""
+    """The family that it was trained on (default: that one)."""
     split: str = ""
     """The split whose tasks are played for reward: shift/reward_sign/4 (empty: train; with --demos, the histories')."""
     tasks: int = 16
@@ -59,14 +59,14 @@ class Finetune:
             raise UserError(
                 "--tasks is for play; --demos has tasks of its own. Leave one of them out."
             )
-        from experiments import finetuned
+        from experiments import agents, finetuned
         from llm_adapt.finetuning import Config
 
         one_thread()
         config = Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
         about = finetuned.finetune(
             self.base,
-            self.family,
+            self.family or agents.own_family(self.base),
             config,
             self.out,
             split=self.split,
@@ -82,7 +82,7 @@ class Finetune:
             return 130
         print(
             f"Tuned {about['params_trained']:,} of {about['params_total']:,} weights on {about['env_steps']:,} "
-            f"environment steps: {self.out}. Next: metabridge evaluate {self.out} --family {self.family} --splits "
+            f"environment steps: {self.out}. Next: metabridge evaluate {self.out} --family {about['family']} --splits "
             f"{about['split']}"
         )
         return 0

@@ -8,7 +8,7 @@ import torch
 from bridge.errors import UserError
 from bridge.tasks import family
 from bridge.training import train_log
-from experiments import runs, zoo
+from experiments import agents, runs, zoo
 from tests.experiments.commands import run
 from tests.experiments.conftest import TRAINED, TRAINED_ON
 
@@ -72,13 +72,14 @@ def test_a_summary_keeps_evaluations_and_all_of_the_time(tmp_path):
 
 def test_a_spec_of_the_zoo_plays_and_is_tuned(entry, tmp_path, capsys):
     base = ["--family", TRAINED_ON]
-    printed, _ = run("evaluate", entry, *base, "--trials", "40", capsys=capsys)
+    printed, _ = run("evaluate", entry, "--trials", "40", capsys=capsys)
     assert "icl_rl (zoo:icl_rl/bandit)" in printed
     lora = f"lora_reward:run={entry}/4,inner_steps=1"
-    printed, _ = run("evaluate", lora, *base, "--trials", "20", capsys=capsys)
+    printed, _ = run("evaluate", lora, "--trials", "20", capsys=capsys)
     assert "lora_reward_icl_rl" in printed
     out = str(tmp_path / "tuned")
-    run("finetune", entry, *base, "--steps", "1", "--tasks", "2", "--out", out, capsys=capsys)
+    printed, _ = run("finetune", entry, "--steps", "1", "--tasks", "2", "--out", out, capsys=capsys)
+    assert f"metabridge evaluate {out} --family {TRAINED_ON}" in printed
     assert json.loads((tmp_path / "tuned" / "config.json").read_text())["base"]["run"] == entry
     run("data", entry, *base, "--rows", "4", "--out", str(tmp_path / "data"), capsys=capsys)
 
@@ -122,6 +123,14 @@ def test_an_exported_run_cannot_be_trained_on(entry, trained, capsys):
 def test_nothing_is_exported_over_a_folder(entry, trained):
     with pytest.raises(UserError, match="is there already"):
         runs.export(str(trained["icl_rl"]), zoo.folder(entry), {})
+
+
+def test_the_family_is_the_runs_own_unless_it_is_named(entry, trained):
+    rl2 = str(trained["rl2"])
+    for spec in (entry, rl2, f"full_reward:run={rl2}", f"lora_reward:run={entry}/4,inner_steps=2"):
+        assert agents.own_family(spec) == TRAINED_ON
+    for spec in ("random", "ucb1:c=0.3", "rl2:hidden=8", "lora_reward", "mine.py:Agent"):
+        assert agents.own_family(spec) == "bandit:k=5,n=10"
 
 
 def test_the_zoo_is_listed(entry, capsys):
