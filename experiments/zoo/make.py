@@ -118,7 +118,7 @@ def _note_origin(cell: Cell) -> None:
     if note.exists():
         return
     command = (
-        f"metabridge train {made.method} --family {made.family} --budget {made.budget.amount:g} --seed {made.seed} "
+        f"metabridge train {made.method} --family {made.family} --budget {int(made.budget.amount)} --seed {made.seed} "
         f"--out RUN"
     )
     files.write_text(note, json.dumps({"command": command, "commit": _commit()}) + "\n")
@@ -180,6 +180,8 @@ def _card(
     cost = read_cost(cell.training.out, lambda _text: None)
     card = runs.load_agent(entry.spec, cell.family).card
     origin = about["exported"]
+    command = origin["command"].replace(" train ", " train \\\n      ")
+    command = command.replace(" --family ", " \\\n      --family ")
     return f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
 
 | | |
@@ -189,7 +191,7 @@ def _card(
 | cost | {cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps, {cost.seconds:,.0f} s on one core |
 | commit | {origin["commit"] or "a checkout with changes"} |
 
-    {origin["command"]}
+    {command}
 
 Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it is here, {_pm(whole)} in full precision.
 
