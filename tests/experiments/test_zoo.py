@@ -1,11 +1,14 @@
 """Runs that ship: folders with the agent alone play as the run does, and their specs work as run folders do."""
 
 import json
+import math
+import re
 
 import pytest
 import torch
 
 from bridge.errors import UserError
+from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family
 from bridge.training import train_log
 from experiments import agents, runs, zoo
@@ -147,3 +150,26 @@ def test_the_zoo_is_listed(entry, capsys):
     run("list", "zoo", capsys=capsys)
     _, error = run("list", "zoo", "--family", "gridnavi", capsys=capsys, code=2)
     assert "zoo name theirs" in error
+
+
+@pytest.mark.parametrize("spec", [entry.spec for entry in zoo.entries()])
+def test_a_run_that_ships_earns_what_its_card_says(spec):
+    """Within five standard errors: one such test in a million fails by chance."""
+    folder = zoo.folder(spec)
+    card = (folder / "README.md").read_text()
+    about = runs.read(spec).about
+    stated = re.search(r"95% interval: (\S+) ±\S+ as it is here", card)
+    assert stated is not None
+    assert about["exported"]["command"].startswith(f"metabridge train {about['method']}")
+    made = family(about["family"])
+    agent = runs.load_agent(spec, made)
+    n, total, squares = evaluate(agent, made, Plan(split="id", trials=84)).pooled("trial_return")
+    mean = total / n
+    error = math.sqrt((squares / n - mean**2) / n)
+    assert abs(mean - float(stated[1])) < 5 * error
+
+
+def test_the_zoo_is_small():
+    sizes = [path.stat().st_size for path in zoo.RUNS.rglob("*") if path.is_file()]
+    assert sum(sizes) < 12 * 2**20
+    assert len(zoo.entries()) > 10
