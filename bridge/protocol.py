@@ -168,6 +168,11 @@ class Learner(Protocol):
         """Restore a ``state_dict``."""
         ...
 
+
+@runtime_checkable
+class Exportable(Learner, Protocol):
+    """A learner whose agent can be kept without the state of its training."""
+
     def agent_state(self) -> dict[str, Any]:
         """The part of the state that ``agent`` needs, for folders that only play."""
         ...

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from bridge import config, files
 from bridge.errors import UserError, unknown
-from bridge.protocol import Agent, Learner
+from bridge.protocol import Agent, Exportable, Learner
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training import loop, run_folder, workers
@@ -301,7 +301,12 @@ def export(place: str, out: Path, about: Mapping[str, Any]) -> None:
         UserError: as ``load_agent``, or ``out`` is there already.
     """
     run = read(place)
-    run_folder.export(run.path, out, run.learner(make_family(run.about["family"])), about)
+    learner = run.learner(make_family(run.about["family"]))
+    if not isinstance(learner, Exportable):
+        raise UserError(
+            f"{place} is of a learner without agent_state, which cannot be exported. Copy its folder."
+        )
+    run_folder.export(run.path, out, learner, about)
 
 
 _KEYS = {

@@ -21,7 +21,7 @@ from typing import Any
 
 from bridge.config import Count, Width
 from bridge.errors import UserError
-from bridge.protocol import Learner
+from bridge.protocol import Exportable
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, card_of
 from bridge.test_time.settings import GradientSteps, Signal
@@ -85,7 +85,7 @@ class LoraLearner:
         *,
         seed: int,
         workers: Workers | None = None,
-        base: Callable[..., Learner],
+        base: Callable[..., Exportable],
         signal: Signal,
     ) -> None:
         self.base = base(family, config, seed=seed, workers=workers)

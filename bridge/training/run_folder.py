@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bridge import files, json_files
 from bridge.errors import DivergenceError, UserError
-from bridge.protocol import Learner
+from bridge.protocol import Exportable, Learner
 from bridge.tasks.base import SUITE_VERSION
 from bridge.training import checkpoint, train_log
 from bridge.training.budget import Budget, Cost
@@ -213,7 +213,12 @@ def restore_agent(folder: Path, learner: Learner, notify: files.Tell) -> bool:
     state = _last_state(folder, notify)
     if state is not None:
         with _of_this_version(folder):
-            learner.load_agent_state(state["learner"])
+            load = (
+                learner.load_agent_state
+                if isinstance(learner, Exportable)
+                else learner.load_state_dict
+            )
+            load(state["learner"])
     return state is not None
 
 
@@ -229,7 +234,7 @@ def _of_this_version(folder: Path) -> Generator[None]:
         ) from None
 
 
-def export(folder: Path, out: Path, learner: Learner, about: About) -> None:
+def export(folder: Path, out: Path, learner: Exportable, about: About) -> None:
     """Write a folder that plays as ``folder`` does, and is small: half-precision weights, without training state.
 
     Its ``config.json`` is that of ``folder`` with ``about`` as ``exported``; its log has a line for each evaluation.
