@@ -20,7 +20,7 @@ def stacked(steps: Sequence[Step], dim: int = 1) -> TrialBuffer:
 
 
 def before(steps: Any, first: Any, dim: int = 1) -> Any:
-    """What stands before each of T consecutive steps, which lie along ``dim``; ``first`` is before them all."""
+    """The step before each of T consecutive steps, which lie along ``dim``; ``first`` is before them all."""
 
     def shifted(start: Tensor, each: Tensor) -> Tensor:
         return torch.cat([start.unsqueeze(dim), each.narrow(dim, 0, each.shape[dim] - 1)], dim)

@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import fnmatch
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,10 @@ def _describe(entry: zoo.Entry, cell: Cell, half: Cell, read: Results) -> None:
     assert copy is not None
     error = (whole.high - whole.low) / 2 / 1.96
     if abs(copy.mean - whole.mean) > error:
+        shutil.rmtree(entry.folder)
         raise UserError(
             f"{entry.spec} earns {copy.mean:.4g} in half precision and {whole.mean:.4g} in full: more than the "
-            f"standard error of {error:.2g} apart. Keep it out of the zoo."
+            f"standard error of {error:.2g} apart. It is left out of the zoo."
         )
     about = runs.read(entry.folder).about
     files.write_text(entry.folder / "README.md", _card(entry, cell, about, whole, copy))
@@ -196,8 +198,8 @@ def _card(
 Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it is here, {_pm(whole)} in full precision.
 
 The weights are those of the last checkpoint. The agent has met training tasks of this family alone; `metabridge
-compare` shows what shifts cost it. It plays and can be fine-tuned, but its training cannot go on: it has no optimiser
-state.
+evaluate {entry.spec} --splits shift` shows what shifts cost it. It plays and can be fine-tuned, but its training cannot go on:
+it has no optimiser state.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the zoo trains: methods with their settings and budgets, on four families."""
+"""Recipes of the zoo: methods with their settings and budgets."""
 
 from __future__ import annotations
 
