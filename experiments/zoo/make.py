@@ -198,8 +198,8 @@ def _card(
 Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it is here, {_pm(whole)} in full precision.
 
 The weights are those of the last checkpoint. The agent has met training tasks of this family alone; `metabridge
-evaluate {entry.spec} --splits shift` shows what shifts cost it. It plays and can be fine-tuned, but its training cannot go on:
-it has no optimiser state.
+evaluate {entry.spec} --splits shift` shows what shifts cost it. It plays and can be fine-tuned, but its
+training cannot go on: it has no optimiser state.
 """
 
 
