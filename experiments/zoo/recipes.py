@@ -20,6 +20,8 @@ class Recipe(NamedTuple):
 
 _SMALL = "layers=2,hidden=32,heads=2"
 """A transformer of 26,000 weights, for short trials."""
+_IMITATOR = "layers=2,lr=2e-3,batch=8000,steps_per_update=50000"
+"""An imitating transformer of 101,000 weights, for long trials."""
 
 RECIPES = tuple(
     Recipe(family, method, steps)
@@ -38,6 +40,20 @@ RECIPES = tuple(
             f"icl_dpt:{_SMALL},window=64,lr=2e-3": 2e6,
             f"icl_ad:{_SMALL},window=64,lr=2e-3": 2e6,
             f"mt:{_SMALL},window=16,critic=task": 1e6,
+        },
+        "darkroom:variant=ad,train=inner,episodes=10": {
+            "rl2:episodes=4,critic=task,entropy=0.03": 2e6,
+            "icl_rl:episodes=4,window=256,critic=task,entropy=0.03,lr=2e-3": 1.5e6,
+            f"icl_dpt:{_IMITATOR},window=200": 2e6,
+            f"icl_ad:{_IMITATOR},window=200": 2e6,
+            f"mt:{_SMALL},window=32,critic=task": 1e6,
+        },
+        "point_nav:episodes=8": {
+            "rl2:episodes=4,critic=task,steps_per_update=20000": 4e6,
+            "maml:inner_decay=0.5,entropy=0.03": 6e6,
+            "icl_rl:episodes=4,window=400,critic=task,lr=2e-3": 1.2e6,
+            f"icl_dpt:{_IMITATOR},window=300,episodes=4": 3e6,
+            f"mt:{_SMALL},window=100,critic=task": 4e5,
         },
     }.items()
     for method, steps in methods.items()
