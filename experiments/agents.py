@@ -6,6 +6,7 @@
     results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
     lora_reward:run=results/icl-0   a trained run with gradient steps at test
     rl2:hidden=128                  a method that is trained first (``compare`` trains it)
+    path/to/own.py:Mine:c=0.1       a user's own: a class, a function that makes an agent, or an agent; also module:Mine
     results/search                  the folder of a hyperparameter search, whose choice is trained first
 
 A new kind of agent is one more class here. Names win over folders: the folder ``random`` is written ``./random``.
@@ -15,21 +16,24 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bridge import config
+from bridge import config, user_code
 from bridge.errors import UserError, unknown
+from bridge.protocol import Card
 from bridge.references.registry import (
     REFERENCES,
     Constructor,
     DoesNotPlayError,
     constructor_of,
 )
-from experiments import registry
+from bridge.tasks import is_family
+from experiments import registry, zoo
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
@@ -71,8 +75,14 @@ class Source:
 
     @property
     def changed_at(self) -> float:
-        """Time at which its weights last changed, in seconds since 1970; rows that are older are played again."""
+        """Time at which its weights, or the code of a user's own, last changed, in seconds since 1970; rows that are
+        older are played again."""
         return 0.0
+
+    @property
+    def seed(self) -> int:
+        """Its training seed; 0 if it has none."""
+        return 0
 
     def check_track(self, track: str) -> None:
         """Refuse a track on which the agent would have nothing to learn from."""
@@ -84,6 +94,11 @@ class Source:
     def steps_every(self, trial: Trial) -> int | None:
         """Return the number of episodes between gradient steps; None if the agent takes none."""
         return None
+
+    @property
+    def edition(self) -> str:
+        """A digest of the code that it is made of, if that is a user's own, by which its histories are named."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,48 @@ class Reference(Source):
         if self.parameters:
             agent.card = dataclasses.replace(agent.card, method=self.spec)
         return agent
+
+
+@dataclass(frozen=True)
+class Own(Source):
+    """An agent of a user's own: it is made of (family, split), (family) or nothing, or is there already."""
+
+    target: str
+    """The spec without its parameters."""
+    thing: Any
+    parameters: dict[str, Any]
+
+    def load(self, split: str) -> Agent:
+        with user_code.as_user_errors(f"{self.target} cannot be made"):
+            agent = self.thing
+            if _makes(agent):
+                leading, _ = _signature(agent)
+                agent = agent(*(self.family, split)[:leading], **self.parameters)
+            lacks = [name for name in _VERBS if not hasattr(agent, name)]
+            if lacks:
+                raise UserError(
+                    f"{self.target} is neither a TaskFamily nor an agent, nor makes one: it has no {', '.join(lacks)}. "
+                    "See bridge.protocol.Agent."
+                )
+            if not isinstance(agent.card, Card):
+                raise UserError(
+                    f'The card of {self.target} is {agent.card!r}. Give it one: card = Card(method="..."), of '
+                    "bridge.protocol."
+                )
+            agent.card = dataclasses.replace(agent.card, method=self.spec)
+        return agent
+
+    @property
+    def changed_at(self) -> float:
+        return user_code.changed_at(self.target)
+
+    @property
+    def edition(self) -> str:
+        return user_code.digest(self.target)
+
+
+_VERBS = ("card", "start", "begin", "act", "observe", "adapt")
+"""All that an agent has."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +226,12 @@ class Run(Trained):
 
         return run_folder.trained_at(runs.path_of(self.spec))
 
+    @property
+    def seed(self) -> int:
+        from experiments import runs
+
+        return runs.read(self.spec).about["seed"]
+
     def check_track(self, track: str) -> None:
         if self.takes_steps:
             _check_signal(self.agent.card.method, self.method.signal, track)
@@ -219,6 +282,10 @@ class TestTime(Trained):
     def changed_at(self) -> float:
         return self.base.changed_at
 
+    @property
+    def seed(self) -> int:
+        return self.base.seed
+
     def check_track(self, track: str) -> None:
         _check_signal(self.agent.card.method, self.signal, track)
         if track == "C" and TEST_TIME_METHODS[self.name].detects:
@@ -261,7 +328,7 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
         return TestTime(spec, family, _base(name, settings.run, family), settings)
-    return folder(spec, family)
+    return _own(spec, family) if own_place(spec) else folder(spec, family)
 
 
 def own_family(spec: str) -> str:
@@ -284,6 +351,11 @@ def is_name(spec: str) -> bool:
     """Return True if ``spec`` begins with the name of a method."""
     name = registry.name_of(spec)
     return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
+
+
+def own_place(spec: str) -> str:
+    """Return the place of a user's own agent in ``spec`` (``own.py:Mine``); empty if ``spec`` names something else."""
+    return "" if is_name(spec) or zoo.is_entry(spec) else user_code.target_of(spec)
 
 
 def names() -> list[str]:
@@ -322,19 +394,63 @@ def load(spec: str, family: TaskFamily, split: str) -> Agent:
 def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
     make = constructor_of(name, family)
-    defaults = parameters(make)
+    return Reference(spec, family, make, _converted(spec, values, parameters(make)))
+
+
+def _own(spec: str, family: TaskFamily) -> Own:
+    target = own_place(spec)
+    thing, (_, values) = user_code.load(target), config.split_spec(spec, target)
+    if is_family(spec):
+        raise UserError(f"{target} is a family, and an agent is asked for. Give --family {spec}")
+    with user_code.as_user_errors(f"{target} cannot be made"):
+        defaults = _signature(thing)[1] if _makes(thing) else {}
+    return Own(spec, family, target, thing, _converted(spec, values, defaults))
+
+
+def _converted(spec: str, values: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The parameters in ``spec``, each as the type of its default."""
     for key in values.keys() - defaults.keys():
         raise unknown(f"key in {spec!r}:", key, defaults)
-    given = {
+    return {
         key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
     }
-    return Reference(spec, family, make, given)
 
 
 def parameters(make: Constructor) -> dict[str, Any]:
     """Return the parameters of a reference, with their defaults."""
     _family, _split, *own = inspect.signature(make).parameters.values()
     return {parameter.name: parameter.default for parameter in own}
+
+
+def _makes(thing: Any) -> bool:
+    """True if a user's thing is called to make an agent."""
+    return isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card"))
+
+
+def _signature(make: Constructor) -> tuple[int, dict[str, Any]]:
+    """The number of arguments that a user's constructor takes of (family, split), and its parameters with defaults.
+
+    Raises:
+        TypeError: it needs others.
+    """
+    signature = inspect.signature(make)
+    takes = [each for each in signature.parameters.values() if each.kind not in _ANY_NUMBER]
+    leading = itertools.takewhile(
+        lambda each: each.default is each.empty or each.name in ("family", "split"), takes
+    )
+    count = min(2, len(list(leading)))
+    if any(each.default is each.empty for each in takes[count:]):
+        raise TypeError(
+            f"it takes {signature}; expected (family, split), (family) or nothing, and parameters with defaults"
+        )
+    return count, {
+        each.name: each.default
+        for each in takes[count:]
+        if isinstance(each.default, bool | int | float | str)
+    }
+
+
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def folder(spec: str, family: TaskFamily) -> Source:

@@ -57,12 +57,12 @@ def collect(
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
-    """The name of a source and its agent. A run's name holds a digest of its weights."""
+    """The name of a source and its agent. Names hold a digest of a run's weights, or of a user's own code."""
     resolved = agents.resolve(source, family)
     agent: Any = resolved.load(split)
-    if not resolved.trained:
-        return source, agent
-    return f"{runs.read(source).about['method']} {digest_of(agent)}", agent
+    if resolved.trained:
+        return f"{runs.read(source).about['method']} {digest_of(agent)}", agent
+    return f"{source} {resolved.edition}".rstrip(), agent
 
 
 def digest_of(agent: nn.Module) -> str:

@@ -21,7 +21,9 @@ from experiments.cells import Cell, expand_splits
 from experiments.claims import claim
 from experiments.sizes import share
 
-_CONFIGURATIONS = "tuning configurations of learned methods"
+MARKER = "plan.json"
+"""The file of a results folder that says what all of its rows share."""
+CONFIGURATIONS = "tuning configurations of learned methods"
 
 
 def distinct(specs: Iterable[str]) -> tuple[TaskFamily, ...]:
@@ -118,7 +120,7 @@ class Grid:
             families = [family for family in self.families if agents.plays(method, family)]
             for family in families:
                 source = agents.resolve(method, family)
-                if not isinstance(source, agents.Reference | agents.Untrained):
+                if not isinstance(source, agents.Reference | agents.Own | agents.Untrained):
                     raise UserError(
                         f"{method} names a trained run, and compare trains learned methods itself. Play it with "
                         "metabridge evaluate."
@@ -191,16 +193,16 @@ class Grid:
         Raises:
             UserError: the folder holds another comparison, or rows that nothing describes.
         """
-        marker = self.out / "plan.json"
+        marker = self.out / MARKER
         if not marker.exists() and results.files(self.out):
             raise UserError(
-                f"{self.out} holds rows without a plan.json that says how they were played. Choose another --out."
+                f"{self.out} holds rows without a {MARKER} that says how they were played. Choose another --out."
             )
         claim(marker, self._shared(), "comparison")
 
     def _shared(self) -> dict[str, Any]:
         """Settings that all rows of the folder share, in words."""
-        shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations}
+        shared: dict[str, Any] = {CONFIGURATIONS: self.configurations}
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
