@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge import config, user_code
 from bridge.errors import UserError, unknown
-from bridge.protocol import Card
 from bridge.references.registry import (
     REFERENCES,
     Constructor,
@@ -33,7 +31,7 @@ from bridge.references.registry import (
     constructor_of,
 )
 from bridge.tasks import is_family
-from experiments import registry, zoo
+from experiments import own_agents, registry, zoo
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
@@ -66,7 +64,7 @@ class Source:
         return False
 
     def load(self, split: str) -> Agent:
-        """Return the agent for ``split``; only references look at the split.
+        """Return the agent for ``split``, at which only references and a user's own look.
 
         Raises:
             UserError: there is no agent yet, or it cannot be read.
@@ -117,44 +115,25 @@ class Reference(Source):
 
 @dataclass(frozen=True)
 class Own(Source):
-    """An agent of a user's own: it is made of (family, split), (family) or nothing, or is there already."""
+    """An agent of a user's own, which may use the split."""
 
-    target: str
+    place: str
     """The spec without its parameters."""
-    thing: Any
     parameters: dict[str, Any]
 
     def load(self, split: str) -> Agent:
-        with user_code.as_user_errors(f"{self.target} cannot be made"):
-            agent = self.thing
-            if _makes(agent):
-                leading, _ = _signature(agent)
-                agent = agent(*(self.family, split)[:leading], **self.parameters)
-            lacks = [name for name in _VERBS if not hasattr(agent, name)]
-            if lacks:
-                raise UserError(
-                    f"{self.target} is neither a TaskFamily nor an agent, nor makes one: it has no {', '.join(lacks)}. "
-                    "See bridge.protocol.Agent."
-                )
-            if not isinstance(agent.card, Card):
-                raise UserError(
-                    f'The card of {self.target} is {agent.card!r}. Give it one: card = Card(method="..."), of '
-                    "bridge.protocol."
-                )
+        agent = own_agents.make(self.place, self.family, split, self.parameters)
+        with user_code.as_user_errors(f"{self.place} cannot be named in results"):
             agent.card = dataclasses.replace(agent.card, method=self.spec)
         return agent
 
     @property
     def changed_at(self) -> float:
-        return user_code.changed_at(self.target)
+        return user_code.changed_at(self.place)
 
     @property
     def edition(self) -> str:
-        return user_code.digest(self.target)
-
-
-_VERBS = ("card", "start", "begin", "act", "observe", "adapt")
-"""All that an agent has."""
+        return user_code.digest(self.place)
 
 
 @dataclass(frozen=True)
@@ -398,13 +377,11 @@ def _reference(spec: str, family: TaskFamily) -> Reference:
 
 
 def _own(spec: str, family: TaskFamily) -> Own:
-    target = own_place(spec)
-    thing, (_, values) = user_code.load(target), config.split_spec(spec, target)
+    place = own_place(spec)
     if is_family(spec):
-        raise UserError(f"{target} is a family, and an agent is asked for. Give --family {spec}")
-    with user_code.as_user_errors(f"{target} cannot be made"):
-        defaults = _signature(thing)[1] if _makes(thing) else {}
-    return Own(spec, family, target, thing, _converted(spec, values, defaults))
+        raise UserError(f"{place} is a family, and an agent is asked for. Give --family {spec}")
+    _, values = config.split_spec(spec, place)
+    return Own(spec, family, place, _converted(spec, values, own_agents.parameters(place)))
 
 
 def _converted(spec: str, values: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -420,37 +397,6 @@ def parameters(make: Constructor) -> dict[str, Any]:
     """Return the parameters of a reference, with their defaults."""
     _family, _split, *own = inspect.signature(make).parameters.values()
     return {parameter.name: parameter.default for parameter in own}
-
-
-def _makes(thing: Any) -> bool:
-    """True if a user's thing is called to make an agent."""
-    return isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card"))
-
-
-def _signature(make: Constructor) -> tuple[int, dict[str, Any]]:
-    """The number of arguments that a user's constructor takes of (family, split), and its parameters with defaults.
-
-    Raises:
-        TypeError: it needs others.
-    """
-    signature = inspect.signature(make)
-    takes = [each for each in signature.parameters.values() if each.kind not in _ANY_NUMBER]
-    leading = itertools.takewhile(
-        lambda each: each.default is each.empty or each.name in ("family", "split"), takes
-    )
-    count = min(2, len(list(leading)))
-    if any(each.default is each.empty for each in takes[count:]):
-        raise TypeError(
-            f"it takes {signature}; expected (family, split), (family) or nothing, and parameters with defaults"
-        )
-    return count, {
-        each.name: each.default
-        for each in takes[count:]
-        if isinstance(each.default, bool | int | float | str)
-    }
-
-
-_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def folder(spec: str, family: TaskFamily) -> Source:

@@ -50,9 +50,7 @@ def device() -> torch.device:
 
 
 @pytest.fixture
-def write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, str], Path]]:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
     """Write a file of a user's own code; the test runs in its folder, and nothing of it is left in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))

@@ -148,6 +148,6 @@ def test_the_line_of_an_error_is_the_users_last_one(write):
     assert user_code.is_at_fault(caught.value)
     assert user_code.described(caught.value).startswith("own.py, line 3: RuntimeError: ")
     with pytest.raises(ZeroDivisionError) as ours:
-        1 / 0
+        raise ZeroDivisionError("ours")
     assert not user_code.is_at_fault(ours.value)
-    assert user_code.described(ours.value) == "ZeroDivisionError: division by zero"
+    assert user_code.described(ours.value) == "ZeroDivisionError: ours"

@@ -94,7 +94,10 @@ def test_a_place_is_one_of_a_family_or_not():
         ("own.py:TwoArms:kk=3", "Unknown key in 'own.py:TwoArms:kk=3': 'kk'. Did you mean 'k'"),
         ("own.py:TwoArms:k=two", "k in 'own.py:TwoArms:k=two' must be a whole number"),
         ("own.py:TwoArms:k", "Expected key=value after the colon of 'own.py:TwoArms:k'"),
-        ("own.py:Nameless", "own.py:Nameless is called 'bandit', as one of ours is. Give the class"),
+        (
+            "own.py:Nameless",
+            "own.py:Nameless is called 'bandit', as one of ours is. Give the class",
+        ),
         ("own.py:Broken", "^own.py:Broken cannot be made: own.py, line 26: KeyError: 'arms'$"),
         ("own.py:Half", "own.py:Half cannot be made: TypeError: Can't instantiate abstract class"),
         ("bandit:TwoArms", "Expected key=value after the colon of 'bandit:TwoArms'"),
