@@ -166,7 +166,7 @@ class _Neighbours(MetaPathFinder):
 
     @contextmanager
     def only(self, root: str) -> Generator[None]:
-        """Find modules in this folder alone inside the context, and in it first afterwards."""
+        """Find modules in this folder alone inside the context; afterwards in it first, unless there was an error."""
         if self not in sys.meta_path:
             sys.meta_path.append(self)
         importlib.invalidate_caches()
@@ -178,11 +178,12 @@ class _Neighbours(MetaPathFinder):
         }
         for name in hidden:
             del sys.modules[name]
-        self.roots = [root]
+        before, self.roots = self.roots, [root]
         try:
             yield
+            before = [root, *others]
         finally:
-            self.roots = [root, *others]
+            self.roots = before
             for name, module in hidden.items():
                 sys.modules.setdefault(name, module)
 
@@ -199,8 +200,8 @@ def _module(place: str) -> ModuleType:
         with _NEIGHBOURS.only(str(Path.cwd())), as_user_errors(f"{place} cannot be imported"):
             if place not in sys.modules and not importlib.util.find_spec(place.partition(".")[0]):
                 raise UserError(
-                    f"There is no module {place} in {Path.cwd()} or among the installed ones. Write module:Name, or "
-                    "path/to/file.py:Name."
+                    f"{place} cannot be imported: there is no such module in {Path.cwd()} or among the installed ones. "
+                    "Write module:Name, or path/to/file.py:Name."
                 )
             return importlib.import_module(place)
     file = Path(place)

@@ -41,11 +41,12 @@ def collect(
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
-    played = make_family(family)
+    players = sources.split("+")
+    played = make_family(family or _own_family(players))
     played.split_of_tasks(split)
     whole = played.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
-    named = [_named(source, played, split) for source in sources.split("+")]
+    named = [_named(source, played, split) for source in players]
     names = tuple(name for name, _ in named)
     settings = {"split": split, "seed": seed, "episodes": episodes, "rows": rows}
     made = Collection(played, names, **settings, folder=out, agents=dict(named))
@@ -54,6 +55,12 @@ def collect(
             made.shard(number)
             progress.advance(rows)
     return made.folder
+
+
+def _own_family(sources: list[str]) -> str:
+    """The family of the first run among the sources."""
+    found = map(agents.own_family, sources)
+    return next((each for each in found if each != agents.DEFAULT_FAMILY), agents.DEFAULT_FAMILY)
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:

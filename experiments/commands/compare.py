@@ -23,9 +23,9 @@ class Compare:
     size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
     families: tuple[str, ...] = ()
-    """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi; path/to/maze.py:Maze is your own."""
     methods: tuple[str, ...] = ()
-    """Instead of the size's methods."""
+    """Instead of the size's methods; path/to/mine.py:MyAgent is your own."""
     splits: tuple[str, ...] = ()
     """Instead of the size's splits."""
     seeds: tuple[Seed, ...] = ()

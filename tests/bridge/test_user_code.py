@@ -130,7 +130,7 @@ def test_errors_of_an_import_name_file_and_line(write, text, said):
         ),
         ("own.py:Mind", "Unknown name in own.py: 'Mind'. Did you mean 'Mine'"),
         ("own.py", "Name what is meant in own.py: own.py:NAME. It defines Mine."),
-        ("no_such_module_of_mine:Mine", "There is no module no_such_module_of_mine in /"),
+        ("no_such_module:Mine", "no_such_module cannot be imported: there is no such module in /"),
     ],
 )
 def test_a_bad_place_names_the_nearest_and_the_remedy(write, target, said):

@@ -236,6 +236,8 @@ def test_rows_are_played_again_after_an_edit_of_the_agent_or_the_family(own, wri
         if edited:
             os.utime(edited, (1e9, 1e9))
     assert played == {"": 4, "own.py": 1, "family.py": 4}
+    Path("family.py").unlink()
+    assert "There is no file family.py in " in run("report", "out", code=2, capsys=capsys)[1]
 
 
 @pytest.mark.parametrize(
