@@ -221,7 +221,7 @@ def _no_file(file: Path) -> UserError:
     hint = nearest(file.name, [other.name for other in file.parent.glob("*.py")])
     return UserError(
         f"There is no file {file}{folder}. {hint}Write path/to/file.py:Name. If results or a run folder name it, run "
-        "the command in the folder in which they were made."
+        "the command in the folder in which they were made (a run is also played with the --family that you name)."
     )
 
 
