@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bridge.config import split_spec
+from experiments.zoo import PREFIX
+
 SEEDS = (0, 1, 2)
 """Training seeds of every recipe."""
 
@@ -41,7 +44,7 @@ RECIPES = tuple(
             f"icl_ad:{_SMALL},window=64,lr=2e-3": 2e6,
             f"mt:{_SMALL},window=16,critic=task": 1e6,
         },
-        "darkroom:variant=ad,train=inner,episodes=10": {
+        "darkroom:episodes=10,variant=ad,train=inner": {
             "rl2:episodes=4,critic=task,entropy=0.03": 2e6,
             "icl_rl:episodes=4,window=256,critic=task,entropy=0.03,lr=2e-3": 1.5e6,
             f"icl_dpt:{_IMITATOR},window=200": 2e6,
@@ -59,3 +62,13 @@ RECIPES = tuple(
     for method, steps in methods.items()
 )  # fmt: skip
 """Every recipe of the zoo."""
+
+
+def of(spec: str) -> Recipe | None:
+    """Return the recipe of ``zoo:METHOD/FAMILY[/SEED]``; None if there is none."""
+    method, family = spec.removeprefix(PREFIX).split("/")[:2]
+    for recipe in RECIPES:
+        name, family_name = (split_spec(part)[0] for part in (recipe.method, recipe.family))
+        if (name, family_name) == (method, family):
+            return recipe
+    return None
