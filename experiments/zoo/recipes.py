@@ -32,6 +32,9 @@ RECIPES = tuple(
         "bandit:k=5,n=10": {
             "rl2:critic=task,hidden=32": 4e6,
             "pearl:hidden=64": 1e5,
+            "maml": 6e5,
+            "mtrl": 2e5,
+            "mtrl_finetune": 2e5,
             f"icl_rl:{_SMALL},window=16,critic=task,entropy=0.03,lr=2e-3,steps_per_update=20000": 3e6,
             f"icl_dpt:{_SMALL},window=16,lr=2e-3": 1e6,
             f"icl_ad:{_SMALL},window=16,lr=2e-3": 1e6,
@@ -39,6 +42,8 @@ RECIPES = tuple(
         },
         "gridnavi": {
             "rl2:critic=task,lr=8e-3,entropy=0.3": 5e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             f"icl_rl:{_SMALL},window=64,critic=task,entropy=0.1,lr=2e-3": 3e6,
             f"icl_dpt:{_SMALL},window=64,lr=2e-3": 2e6,
             f"icl_ad:{_SMALL},window=64,lr=2e-3": 2e6,
@@ -46,6 +51,8 @@ RECIPES = tuple(
         },
         "darkroom:episodes=10,variant=ad,train=inner": {
             "rl2:episodes=4,critic=task,entropy=0.03": 2e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             "icl_rl:episodes=4,window=256,critic=task,entropy=0.03,lr=2e-3": 1.5e6,
             f"icl_dpt:{_IMITATOR},window=200": 2e6,
             f"icl_ad:{_IMITATOR},window=200": 2e6,
@@ -54,6 +61,8 @@ RECIPES = tuple(
         "point_nav:episodes=8": {
             "rl2:episodes=4,critic=task,steps_per_update=20000": 4e6,
             "maml:inner_decay=0.5,entropy=0.03": 6e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             "icl_rl:episodes=4,window=400,critic=task,lr=2e-3": 1.2e6,
             f"icl_dpt:{_IMITATOR},window=300,episodes=4": 3e6,
             f"mt:{_SMALL},window=100,critic=task": 4e5,
