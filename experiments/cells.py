@@ -57,6 +57,8 @@ class Cell:
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
     """Bytes that playing it may need."""
+    size: str = ""
+    """The name and version of the size of the comparison that it is of, for its rows."""
 
     @property
     def name(self) -> str:
@@ -102,7 +104,13 @@ class Cell:
             cost = read_cost(self.training.out, lambda _text: None)
         for evaluation, card, flops in self.play(agents.resolve(spec, self.family), advance):
             table = result_rows.table(
-                evaluation, self.family, card, seed=self.seed, cost=cost, flops=flops
+                evaluation,
+                self.family,
+                card,
+                seed=self.seed,
+                size=self.size,
+                cost=cost,
+                flops=flops,
             )
             path = results.cell_path(self.out, table)
             if evaluation.detail:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import operator
+import re
 import sys
 import typing
 from dataclasses import fields
@@ -23,6 +24,7 @@ from experiments.commands.check import Check
 from experiments.commands.compare import Compare
 from experiments.commands.data import Data
 from experiments.commands.evaluate import Evaluate
+from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
 from experiments.commands.report import Report
@@ -30,10 +32,16 @@ from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.streams import discard_output, replace_unknown_characters
 
-_COMMANDS = (List, Evaluate, Train, Finetune, Data, Tune, Compare, Report, Check)
+
+def _name(command: type) -> str:
+    """``few-shot`` for ``FewShot``."""
+    return re.sub("(?<!^)([A-Z])", r"-\1", command.__name__).lower()
+
+
+_COMMANDS = (List, Evaluate, Train, Finetune, FewShot, Data, Tune, Compare, Report, Check)
 Command: Any = functools.reduce(
     operator.or_,
-    (Annotated[command, subcommand(command.__name__.lower())] for command in _COMMANDS),
+    (Annotated[command, subcommand(_name(command))] for command in _COMMANDS),
 )
 
 

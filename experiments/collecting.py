@@ -59,8 +59,7 @@ def collect(
 
 def _own_family(sources: list[str]) -> str:
     """The family of the first run among the sources."""
-    found = map(agents.own_family, sources)
-    return next((each for each in found if each != agents.DEFAULT_FAMILY), agents.DEFAULT_FAMILY)
+    return next(filter(None, map(agents.trained_on, sources)), agents.DEFAULT_FAMILY)
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:

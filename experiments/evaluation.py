@@ -18,9 +18,9 @@ from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
-from experiments import agents
+from experiments import agents, zoo
 from experiments.cells import Cell, expand_splits, keep
-from experiments.compare import CONFIGURATIONS, MARKER
+from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
 from experiments.terminal import console
 
@@ -59,8 +59,8 @@ def play(
     cell = Cell(
         family,
         method,
-        f"{method} ({decode})" if decode else method,
-        source.seed,
+        agents.label(method) + (f" ({decode})" if decode else ""),
+        next(iter(agents.seeds(method, family))),
         tuple(plans),
         out or Path(),
         behaviour=behaviour,
@@ -117,11 +117,10 @@ def _kept(cells: list[Cell], out: Path) -> Results:
     about: dict[str, Any] = {
         CONFIGURATIONS: None,  # for a comparison to say
         f"trials a split on {family.name}": plan.trials,
+        **of_context([plan.track], plan.shots, first.behaviour),
     }
-    if plan.track != "O":
-        episodes = f"{plan.shots} episode(s)" if plan.shots else "a whole trial"
-        whose = first.behaviour or "random" if plan.track == "C" else "its own"
-        about[f"track {plan.track}"] = f"{episodes} of {whose}"
+    if zoo.is_entry(agents.run_in(first.spec)):
+        about[ZOO] = AS_THEY_SHIP
     keep(cells, out, MARKER, about, "comparison")
     return Results(out)
 
