@@ -176,7 +176,7 @@ def test_rows_are_kept_beside_those_of_a_comparison(trained, tmp_path, capsys):
     assert len(first) == 4  # ucb1, random, oracle, bayes
     run("evaluate", "ucb1", *KEPT, "--out", out, capsys=capsys)
     assert files() == first
-    compare = ["compare", "--families", *KEPT[1:], "--splits", "id", "--out", out]
+    compare = ["compare", "--families", *KEPT[1:], "--splits", "id", "--tracks", "O", "--out", out]
     table, _ = run(*compare, "--methods", "ucb1,oracle,thompson", capsys=capsys)
     assert {"ucb1", "bayes", "thompson"} <= set(table.split())
     run("evaluate", "thompson", *KEPT, "--splits", "id,shift/gap/1", "--out", out, capsys=capsys)
