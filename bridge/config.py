@@ -68,9 +68,10 @@ Depth = Annotated[int, Within(0, 256)]
 """A number of layers in sequence, each with its own weights."""
 
 
-def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """``"bandit:k=5,n=10"`` -> ``("bandit", {"k": "5", "n": "10"})``."""
-    name, _, rest = spec.strip().partition(":")
+def split_spec(spec: str, name: str = "") -> tuple[str, dict[str, str]]:
+    """``"bandit:k=5,n=10"`` -> ``("bandit", {"k": "5", "n": "10"})``. A ``name`` that holds a colon is given."""
+    name = name or spec.strip().partition(":")[0]
+    rest = spec.strip()[len(name) + 1 :]
     values: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):
         key, equals, value = part.partition("=")

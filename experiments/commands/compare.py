@@ -24,10 +24,11 @@ class Compare:
     size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
     families: tuple[str, ...] = ()
-    """Instead of the size's families: bandit:k=5,n=10,gridnavi (default: those of the runs in --methods, if any)."""
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi; path/to/maze.py:Maze is your own (default: those of the
+    runs in --methods, if any)."""
     methods: tuple[str, ...] = ()
-    """Instead of the size's methods: references, learned methods (trained first), run folders, and runs that ship, on
-    each family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl)."""
+    """Instead of the size's methods: references, learned methods (trained first), run folders, runs that ship, on each
+    family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl), and your own agents (path/to/mine.py:MyAgent)."""
     splits: tuple[str, ...] = ()
     """Instead of the size's splits."""
     tracks: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ class List:
         "families"
     )
     family: tuple[str, ...] = ()
-    """Only for these families (default: each with its own defaults)."""
+    """Only for these families, your own too: path/to/maze.py:Maze (default: each with its own defaults)."""
     json: bool = False
     """Print a JSON array of objects, each with a name."""
 

@@ -19,7 +19,7 @@ class Tune:
     method: Positional[str]
     """A learned method; what stands after its colon is kept fixed (rl2:hidden=128)."""
     family: str = "bandit:k=5,n=10"
-    """A family, with parameters after a colon."""
+    """A family, with parameters after a colon; path/to/maze.py:Maze is your own."""
     configs: Annotated[int, Within(1, 10_000)] = 8
     """Number of configurations, the method's defaults among them."""
     seed: Seed = 0

@@ -208,6 +208,10 @@ def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
     )
     left = {line["split"]: line["tasks_left_out"] for line in map(json.loads, played.splitlines())}
     assert left == {"shift/slip/4": 5, "shift/slip/3": 0, "shift/reward_sign/4": 0}
+    flags += ["--out", str(tmp_path / "rows")]
+    _, said = run("evaluate", str(tmp_path / "tuned"), *flags, code=2, capsys=capsys)
+    assert "Tasks that" in said
+    assert "Leave --out out" in said
     plan = finetuned.on_new_tasks(
         str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4")
     )
