@@ -3,6 +3,7 @@
     bayes, ucb1:c=0.1               a reference
     results/rl2-0                   the folder of a trained run
     zoo:icl_rl/gridnavi             a trained run that ships with the package
+    zoo:icl_rl                      that of the family that is played
     results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
     lora_reward:run=results/icl-0   a trained run with gradient steps at test
     rl2:hidden=128                  a method that is trained first (``compare`` trains it)
@@ -29,7 +30,7 @@ from bridge.references.registry import (
     DoesNotPlayError,
     constructor_of,
 )
-from experiments import registry
+from experiments import registry, zoo
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
@@ -60,6 +61,11 @@ class Source:
     def takes_steps(self) -> bool:
         """True if the agent takes gradient steps within a trial."""
         return False
+
+    @property
+    def trained_on(self) -> str | None:
+        """The family that its weights were trained on, the only one that they play; None if it has no weights."""
+        return None
 
     def load(self, split: str) -> Agent:
         """Return the agent for ``split``; only references look at the split.
@@ -139,6 +145,12 @@ class Trained(Source):
         """The agent."""
         raise NotImplementedError
 
+    @property
+    def trained_on(self) -> str | None:
+        from experiments import runs
+
+        return runs.read(self.spec).about["family"]
+
     def load(self, split: str) -> Agent:
         return self.agent
 
@@ -171,7 +183,7 @@ class Run(Trained):
 
     def check_track(self, track: str) -> None:
         if self.takes_steps:
-            _check_signal(self.agent.card.method, self.method.signal, track)
+            _check_signal(self.spec, self.method.signal, track)
 
 
 @dataclass(frozen=True)
@@ -216,15 +228,19 @@ class TestTime(Trained):
         return test_time.agent(self)
 
     @property
+    def trained_on(self) -> str | None:
+        return self.base.trained_on
+
+    @property
     def changed_at(self) -> float:
         return self.base.changed_at
 
     def check_track(self, track: str) -> None:
-        _check_signal(self.agent.card.method, self.signal, track)
+        _check_signal(self.spec, self.signal, track)
         if track == "C" and TEST_TIME_METHODS[self.name].detects:
             raise UserError(
-                f"{self.agent.card.method} detects failure by its own play, and track C shows another agent's. Ask for "
-                "--track O or F."
+                f"{self.spec} detects failure by its own play, and track C shows another agent's. Ask for --track O or "
+                "F."
             )
 
 
@@ -268,22 +284,66 @@ def own_family(spec: str) -> str:
     """Return the family that the run in ``spec`` was trained on; ``DEFAULT_FAMILY`` if ``spec`` names no run.
 
     Raises:
+        UserError: as ``trained_on``.
+    """
+    return trained_on(spec) or DEFAULT_FAMILY
+
+
+def trained_on(spec: str) -> str | None:
+    """Return the family that the run in ``spec`` was trained on; None if ``spec`` names no run of one family.
+
+    Raises:
         UserError: as ``resolve``, or the run's ``config.json`` cannot be read.
     """
     from experiments import runs
 
+    run = run_in(spec)
+    if not run or zoo.is_method(run) or not runs.is_folder(run):
+        return None
+    return runs.read(run).about["family"]
+
+
+def run_in(spec: str) -> str:
+    """Return the part of ``spec`` that names the folder of a run: all of it, ``run=`` of a method at test, or none."""
     name = registry.name_of(spec)
     if name in TEST_TIME_METHODS:
-        spec = registry.configure(spec, TEST_TIME_METHODS[name]).run
-    elif is_name(spec):
-        return DEFAULT_FAMILY
-    return runs.read(spec).about["family"] if runs.is_folder(spec) else DEFAULT_FAMILY
+        return registry.configure(spec, TEST_TIME_METHODS[name]).run
+    return "" if is_name(spec) else spec
+
+
+def seeds(spec: str, family: TaskFamily) -> dict[int, str]:
+    """Return the spec of each training seed that ``spec`` stands for: all that the zoo has, if it names none.
+
+    What has no training seed is of seed 0.
+    """
+    from experiments import runs
+
+    run = run_in(spec)
+    if zoo.is_entry(run):
+        run = _in_zoo(run, family)
+        if run.count("/") == 1:
+            method, name = run.removeprefix(zoo.PREFIX).split("/")
+            return {
+                seed: spec.replace(run_in(spec), f"{run}/{seed}")
+                for seed in zoo.seeds(method, name)
+            }
+    if run and runs.is_folder(run):
+        return {runs.read(run).about.get("seed", 0): spec}
+    return {0: spec}
 
 
 def is_name(spec: str) -> bool:
     """Return True if ``spec`` begins with the name of a method."""
     name = registry.name_of(spec)
     return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
+
+
+def label(spec: str) -> str:
+    """Return the name of ``spec`` in a comparison: ``lora_reward_icl_rl`` for ``lora_reward:run=zoo:icl_rl``."""
+    name, run = registry.name_of(spec), run_in(spec)
+    if zoo.is_method(run) and spec == f"{name}:run={run}":
+        return f"{name}_{run.removeprefix(zoo.PREFIX)}"
+    return spec
 
 
 def names() -> list[str]:
@@ -298,16 +358,16 @@ def names() -> list[str]:
 
 
 def plays(spec: str, family: TaskFamily) -> bool:
-    """Return True if ``spec`` plays this kind of family.
+    """Return True if ``spec`` plays this kind of family; what is trained plays the family that it was trained on.
 
     Raises:
         UserError: as ``resolve``.
     """
     try:
-        resolve(spec, family)
+        source = resolve(spec, family)
     except DoesNotPlayError:
         return False
-    return True
+    return source.trained_on in (None, family.id)
 
 
 def load(spec: str, family: TaskFamily, split: str) -> Agent:
@@ -345,6 +405,8 @@ def folder(spec: str, family: TaskFamily) -> Source:
     """
     from experiments import runs, search
 
+    if zoo.is_method(spec):
+        spec = _in_zoo(spec, family)
     if search.is_folder(spec):
         return Search(spec, family)
     if runs.is_folder(spec):
@@ -357,6 +419,25 @@ def folder(spec: str, family: TaskFamily) -> Source:
             f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
         )
     raise unknown("method", registry.name_of(spec), REFERENCES)
+
+
+def _in_zoo(spec: str, family: TaskFamily) -> str:
+    """``zoo:METHOD`` as ``zoo:METHOD/FAMILY``.
+
+    Raises:
+        DoesNotPlayError: the zoo has it on other families only.
+    """
+    if not zoo.is_method(spec):
+        return spec
+    method = spec.removeprefix(zoo.PREFIX)
+    families = [entry.family for entry in zoo.entries() if entry.method == method]
+    if not families:
+        raise unknown("method of the zoo", method, {entry.method for entry in zoo.entries()})
+    if family.name not in families:
+        raise DoesNotPlayError(
+            f"{spec} has no run on {family.id}. The zoo has it on {', '.join(dict.fromkeys(families))}."
+        )
+    return f"{spec}/{family.name}"
 
 
 def _base(name: str, run: str, family: TaskFamily) -> Run:

@@ -50,6 +50,8 @@ class Cell:
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
     """Bytes that playing it may need."""
+    size: str = ""
+    """The name and version of the size of the comparison that it is of, for its rows."""
 
     @property
     def name(self) -> str:
@@ -110,7 +112,13 @@ class Cell:
                     clock = counted.get_total_flops
                     flops = play(replace(plan, trials=2), clock=clock).cost["clock"]
             table = result_rows.table(
-                evaluation, self.family, agent.card, seed=self.seed, cost=cost, flops=flops
+                evaluation,
+                self.family,
+                agent.card,
+                seed=self.seed,
+                size=self.size,
+                cost=cost,
+                flops=flops,
             )
             path = results.cell_path(self.out, table)
             if evaluation.detail:

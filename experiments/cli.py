@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 import operator
+import re
 import sys
 import typing
 from dataclasses import fields
@@ -25,6 +26,7 @@ from experiments.commands.compare import Compare
 from experiments.commands.data import Data
 from experiments.commands.describe import Describe
 from experiments.commands.evaluate import Evaluate
+from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
 from experiments.commands.report import Report
@@ -34,10 +36,23 @@ from experiments.commands.tune import Tune
 from experiments.streams import discard_output, replace_unknown_characters
 from experiments.version import version
 
-_COMMANDS = (List, Describe, Evaluate, Train, Show, Finetune, Data, Tune, Compare, Report, Check)
+_COMMANDS = (
+    List,
+    Describe,
+    Evaluate,
+    Train,
+    Show,
+    Finetune,
+    FewShot,
+    Data,
+    Tune,
+    Compare,
+    Report,
+    Check,
+)
 _ABOUT = """Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.
 
-Example: metabridge evaluate zoo:rl2/bandit --splits id,shift/prior
+For example: metabridge evaluate zoo:rl2/bandit --splits id,shift/prior
   metabridge list methods     names, a line each
   metabridge describe rl2     all about one of them
   metabridge --version        the version, and the commit of a checkout
@@ -48,11 +63,16 @@ Completion of commands and flags:
         (with fpath+=~/.zfunc before compinit in ~/.zshrc)"""
 
 
+def name_of(command: type) -> str:
+    """Return the name of a command: ``few-shot`` for ``FewShot``."""
+    return re.sub("(?<!^)([A-Z])", r"-\1", command.__name__).lower()
+
+
 def _about(command: type, given: list[str]) -> str:
     """The help of a command: its docstring, whose example is left out of the list of all commands."""
     about, _, example = (inspect.getdoc(command) or "").partition("\n\n")
     about = " ".join(about.split())
-    return f"{about}\n\n{example}" if command.__name__.lower() in given else about
+    return f"{about}\n\n{example}" if name_of(command) in given else about
 
 
 def parse(given: list[str]) -> Any:
@@ -64,9 +84,7 @@ def parse(given: list[str]) -> Any:
     commands: Any = functools.reduce(
         operator.or_,
         (
-            Annotated[
-                command, subcommand(command.__name__.lower(), description=_about(command, given))
-            ]
+            Annotated[command, subcommand(name_of(command), description=_about(command, given))]
             for command in _COMMANDS
         ),
     )

@@ -1,4 +1,4 @@
-"""The grid of ``metabridge compare``: every method on every family and split, as cells in one folder."""
+"""The grid of ``metabridge compare``: every method on every family, split and track, as cells in one folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import Any
 from bridge import config, files
 from bridge.errors import StorageError, UserError
 from bridge.evaluation import results
-from bridge.evaluation.plan import Plan
+from bridge.evaluation.plan import Plan, Track
+from bridge.references.registry import DoesNotPlayError
 from bridge.tasks import family as make_family
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.training.budget import Budget
-from experiments import agents, cells, registry, runs, search
+from experiments import agents, cells, registry, runs, search, zoo
 from experiments.cells import Cell, expand_splits
 from experiments.claims import claim
 from experiments.sizes import share
+from experiments.zoo import recipes
 
 _CONFIGURATIONS = "tuning configurations of learned methods"
 
@@ -48,6 +50,16 @@ class Grid:
     out: Path
     memory: int
     """Bytes that playing a cell may need."""
+    tracks: tuple[Track, ...] = ("O",)
+    """Tracks; a method plays those that it can learn on."""
+    shots: int = 0
+    """Tracks C and F: episodes of context or adaptation; 0: the whole trial."""
+    behaviour: str = ""
+    """The agent that makes the context of track C; empty: random."""
+    fresh: bool = False
+    """True to train what ``zoo:METHOD`` names by the recipes of the zoo, instead of playing what ships."""
+    size: str = ""
+    """The name and version of the size whose trials are played, for the rows; empty: one's own."""
     named_methods: bool = False
     """True if a method that plays no family is refused; a size names methods for some families."""
     named_splits: bool = False
@@ -66,85 +78,149 @@ class Grid:
         results.open_folder(self.out)
         with files.locked(self.out):
             self._claim()
-            missing = cells.missing(self.cells, self.out)
-            for cell in missing:
+            at_once, later = self.cells
+            for cell in (*at_once, *later):
                 for plan in cell.plans:
                     files.check_name(cell.place(plan))
-            ready, failed = self._searched(missing)
-            return failed + cells.play(ready, self.out)
+            ready, failed = self._searched(cells.missing(at_once, self.out))
+            failed += cells.play(ready, self.out)
+            there = [cell for cell in later if runs.is_folder(agents.run_in(cell.spec))]
+            return failed + cells.play(cells.missing(there, self.out), self.out)
 
     @property
-    def cells(self) -> list[Cell]:
-        """Every cell."""
-        return [
+    def cells(self) -> tuple[list[Cell], list[Cell]]:
+        """Every cell; first those that can be played at once, then those of runs that these train."""
+        found = [
             cell
             for family in self.families
             for method in self.methods
-            if agents.plays(method, family)
+            if self._plays(method, family)
             for cell in self._cells(family, method)
         ]
+        trained = {str(cell.training.out) for cell in found if cell.training}
+        later = [c for c in found if not c.training and agents.run_in(c.spec) in trained]
+        return [cell for cell in found if cell not in later], later
 
     @cached_property
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names of splits, by the family's id."""
-        return {f.id: expand_splits(f, self.splits, strict=False) for f in self.families}
+        return {
+            f.id: expand_splits(f, self.splits, strict=False, with_context="C" in self.tracks)
+            for f in self.families
+        }
+
+    def _plays(self, method: str, family: TaskFamily) -> bool:
+        """True if a method has cells on a family."""
+        return agents.plays(method, family) and bool(self._plans(family, method))
+
+    def _plans(self, family: TaskFamily, method: str) -> tuple[Plan, ...]:
+        """The plans of a method, on each track that it can learn on."""
+        source, plans = agents.resolve(method, family), []
+        for track in self.tracks:
+            try:
+                source.check_track(track)
+            except UserError:
+                continue
+            plans += [
+                Plan(
+                    split=split,
+                    trials=self.trials(family.name),
+                    track=track,
+                    shots=0 if track == "O" else self.shots,
+                )
+                for split in self._names[family.id]
+                if track == "C" or family.split(split).axis not in CONTEXT_AXES
+            ]
+        return tuple(plans)
 
     def _cells(self, family: TaskFamily, method: str) -> list[Cell]:
         """The cells of a method on a family, one for each training seed."""
-        trials = self.trials(family.name)
-        plans = tuple(Plan(split=split, trials=trials) for split in self._names[family.id])
-        cell = Cell(family, method, method, 0, plans, self.out, memory=self.memory)
-        if not _is_learned(method):
-            return [cell]
-        folder, budget = files.name_of(family.id, method), self.budget(method, family.name)
+        cell = Cell(
+            family,
+            method,
+            agents.label(method),
+            0,
+            self._plans(family, method),
+            self.out,
+            behaviour=self.behaviour,
+            memory=self.memory,
+            size=self.size,
+        )
+        if _is_learned(method):
+            trainings = [self._training(family, method, seed) for seed in self.seeds]
+            return [replace(cell, seed=run.seed, training=run) for run in trainings]
         return [
-            replace(
-                cell,
-                seed=seed,
-                training=runs.Run(
-                    method=method,
-                    family=family.id,
-                    seed=seed,
-                    budget=budget,
-                    out=self.out / "runs" / f"{folder}--s{seed}",
-                ),
-            )
-            for seed in self.seeds
+            self._of_seed(cell, seed, spec) for seed, spec in agents.seeds(method, family).items()
         ]
 
+    def _of_seed(self, cell: Cell, seed: int, spec: str) -> Cell:
+        """The cell of a training seed and its spec; a run of the zoo is trained first if it must be fresh."""
+        run = agents.run_in(spec)
+        recipe = recipes.of(run) if self.fresh and zoo.is_entry(run) else None
+        if recipe is None:
+            return replace(cell, seed=seed, spec=spec)
+        training = self._training(
+            cell.family, recipe.method, seed, Budget(float(recipe.steps), "steps")
+        )
+        if run == spec:
+            return replace(cell, seed=seed, spec=str(training.out), training=training)
+        return replace(cell, seed=seed, spec=spec.replace(run, str(training.out)))
+
+    def _training(
+        self, family: TaskFamily, method: str, seed: int, budget: Budget | None = None
+    ) -> runs.Run:
+        folder = files.name_of(family.id, method)
+        return runs.Run(
+            method=method,
+            family=family.id,
+            seed=seed,
+            budget=budget or self.budget(method, family.name),
+            out=self.out / "runs" / f"{folder}--s{seed}",
+        )
+
     def _check_methods(self) -> None:
-        """Refuse unknown methods and keys, and those that ``compare`` does not play."""
+        """Refuse unknown methods and keys, and, if methods are named, those that play nothing here."""
         for method in self.methods:
-            families = [family for family in self.families if agents.plays(method, family)]
-            for family in families:
+            played = [family for family in self.families if agents.plays(method, family)]
+            for family in played:
                 source = agents.resolve(method, family)
-                if not isinstance(source, agents.Reference | agents.Untrained):
-                    raise UserError(
-                        f"{method} names a trained run, and compare trains learned methods itself. Play it with "
-                        "metabridge evaluate."
-                    )
-                source.check_track("O")
-            if self.named_methods and not families:
-                names = ", ".join(family.id for family in self.families)
-                raise UserError(f"{method} plays none of {names}. See: metabridge list methods")
+                if isinstance(source, agents.Search):
+                    source.load("id")
+                if not self._plans(family, method):
+                    source.check_track(self.tracks[0])
+            if self.named_methods and not played:
+                self._refuse_idle(method)
+
+    def _refuse_idle(self, method: str) -> None:
+        """Refuse a method that plays none of the families."""
+        names = ", ".join(family.id for family in self.families)
+        try:
+            reason = f"It was trained on {agents.resolve(method, self.families[0]).trained_on}."
+        except DoesNotPlayError as error:
+            reason = str(error)
+        raise UserError(f"{method} plays none of {names}. {reason}")
 
     def _check_splits(self) -> None:
         """Refuse a split that was named and that no family has, with the nearest name of the first family."""
+        context = "C" in self.tracks
         for pattern in self.splits if self.named_splits else ():
-            if not any(expand_splits(f, (pattern,), strict=False) for f in self.families):
-                expand_splits(self.families[0], (pattern,))
+            if not any(
+                expand_splits(f, (pattern,), strict=False, with_context=context)
+                for f in self.families
+            ):
+                expand_splits(self.families[0], (pattern,), with_context=context)
 
     def _print_left_out(self) -> None:
         """Print to standard error the methods and splits of which a family will have no rows."""
         for family in self.families:
-            methods = [method for method in self.methods if not agents.plays(method, family)]
+            methods = [method for method in self.methods if not self._plays(method, family)]
             splits = [
                 pattern
                 for pattern in (self.splits if self.named_splits else ())
-                if not expand_splits(family, (pattern,), strict=False)
+                if not expand_splits(family, (pattern,), strict=False, with_context=True)
             ]
             for reason, names in (
-                ("methods not made for it", methods),
+                ("methods not made for it, or not trained on it", methods),
                 ("splits that it does not have", splits),
             ):
                 if names:
@@ -200,13 +276,23 @@ class Grid:
 
     def _shared(self) -> dict[str, Any]:
         """Settings that all rows of the folder share, in words."""
-        shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations}
+        shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations, **self._of_context()}
+        if self.size:
+            shared["size"] = self.size
+        if any(zoo.is_entry(agents.run_in(method)) for method in self.methods):
+            shared["runs of the zoo"] = "trained here" if self.fresh else "as they ship"
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
                 whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
                 shared[f"{whose}training budget on {family}"] = str(self.budget(method, family))
         return shared
+
+    def _of_context(self) -> dict[str, str]:
+        """What is shown or explored before tracks C and F are scored, in words."""
+        episodes = f"{self.shots} episode(s)" if self.shots else "a whole trial"
+        about = {"C": f"{episodes} of {self.behaviour or 'random'}", "F": f"{episodes} of its own"}
+        return {f"track {track}": about[track] for track in self.tracks if track != "O"}
 
 
 def _is_learned(method: str) -> bool:

@@ -6,6 +6,7 @@ A description is an object in the order of reading: prose, facts, tables, then c
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from bridge.errors import UserError, unknown
@@ -118,18 +119,12 @@ def _axis(axes: list[Entry], name: str, kind: str, others: Collection[str] = ())
 
 
 def _size(name: str) -> Description:
-    size = SIZES[name]
     return {
         "name": name,
         "kind": "size of compare",
-        "about": f"The families, methods and splits that `metabridge compare --size {name}` plays.",
-        "families": size.families,
-        "methods": size.methods,
-        "splits": size.splits,
-        "training_seeds": size.seeds,
-        "trials_of_a_split": size.trials,
-        "environment_steps_of_training": size.budget,
-        "configurations_tried": size.tuning_configs,
+        "about": f"What `metabridge compare --size {name}` plays. Trials are those of a split; seeds and budget (in "
+        "environment steps) are those of training.",
+        **asdict(SIZES[name]),
         "try": [f"metabridge compare --size {name} --out results/{name}"],
     }
 

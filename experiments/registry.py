@@ -46,6 +46,8 @@ class Method:
     """True if its agents take gradient steps within a trial."""
     transformer: bool = False
     """True if its policy is a transformer, which adapters fit."""
+    known_tasks: bool = False
+    """True if its policy is given the ids of known tasks (``--family F:tasks=N``), without which it is one for all."""
     budget_share: float = 1.0
     """Share of a size's budget of environment steps: less for methods that take longer over each of them."""
     signal: Signal = "reward"
@@ -132,14 +134,19 @@ _METHODS: dict[str, Method] = {
     "lora_maml": _transformer("lora_maml", "LoraMamlLearner", reads="episode", takes_steps=True),
     "maml": Method("rl_algos.maml", "MamlLearner", reads="nothing", takes_steps=True),
     "mt": _transformer("multi_task", "MtLearner", reads="episode"),
-    "mtrl": Method("rl_algos.mtrl", "MtrlLearner", reads="nothing"),
+    "mtrl": Method("rl_algos.mtrl", "MtrlLearner", reads="nothing", known_tasks=True),
     "mtrl_finetune": Method(
-        "rl_algos.mtrl_finetune", "MtrlFinetuneLearner", reads="nothing", takes_steps=True
+        "rl_algos.mtrl_finetune",
+        "MtrlFinetuneLearner",
+        reads="nothing",
+        takes_steps=True,
+        known_tasks=True,
     ),
     "mtrl_sac": Method(
         "rl_algos.mtrl_sac",
         "MtrlSacLearner",
         reads="nothing",
+        known_tasks=True,
         budget_share=0.04,
     ),
     "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),

@@ -80,12 +80,26 @@ def train(run: Run, *, resume: bool) -> bool:
     total = max(1, int(run.budget.amount))
     with Progress(total, str(run.budget).split(" ", 1)[1]) as progress:
         progress.describe(f"{run.method} on {family.id}")
+        if notice := without_ids(run.method, family):
+            progress.print(notice)
         return train_quietly(
             run,
             resume=resume,
             tell=progress.print,
             progress=lambda share: progress.reach(int(share * total)),
         )
+
+
+def without_ids(method: str, family: TaskFamily) -> str:
+    """Return a sentence if ``method`` is given the ids of known tasks and ``family`` has none; else an empty text."""
+    name = registry.name_of(method)
+    if not LEARNERS[name].known_tasks or family.tasks:
+        return ""
+    joint = "," if ":" in family.id else ":"
+    return (
+        f"{family.id} has no known tasks, so {name} learns one policy that cannot tell its tasks apart. For a policy "
+        f"given the id of each: --family {family.id}{joint}tasks={family.support('train') or 20}"
+    )
 
 
 def train_quietly(

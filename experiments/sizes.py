@@ -1,8 +1,8 @@
 """The four sizes of a comparison.
 
-``smoke`` and ``quick`` are fixed for ever: results of two days must mean the same. Any method can be named in place of
-a size's own (``--methods``), those of the transformer track too: they are in no size by themselves, since a split of
-long trials takes them an hour.
+The trials, splits and tracks of ``smoke`` and ``quick`` are fixed: results of two days must mean the same. A change
+gives the size another ``version``, which all rows and ``plan.json`` name. Any method can be named in place of a size's
+own (``--methods``).
 
 Times are those of two cores, without installation: smoke under a minute, quick under ten (both measured); small about
 ten hours and full about nine days (both reckoned from rates of training: 50,000 steps a second and core on policy, 900
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bridge.evaluation.plan import Track
 from experiments import registry
 
 _REFERENCES = (
@@ -32,8 +33,16 @@ _REFERENCES = (
     "beb",
     "search",
 )
-_LEARNED = ("maml", "mtrl_finetune", "pearl", "rl2")
-_QUICK = (*(name for name in _REFERENCES if name != "blind"), "rl2")
+_CLASSICAL = ("rl2", "pearl", "maml", "mtrl", "mtrl_finetune")
+_TRANSFORMERS = ("icl_rl", "icl_dpt", "icl_ad", "mt", "lora_maml")
+_LEARNED = (*_CLASSICAL, *_TRANSFORMERS)
+_ZOO = (
+    *(f"zoo:{name}" for name in _LEARNED if name not in ("maml", "mtrl", "mtrl_finetune")),
+    *(f"lora_reward:run=zoo:{base}" for base in ("icl_rl", "mt")),
+    "icl_then_lora:run=zoo:icl_rl",
+    *(f"lora_demos:run=zoo:{base}" for base in ("icl_rl", "icl_dpt", "icl_ad", "mt")),
+)
+"""Every learned kind, by runs that ship."""
 
 
 def share(method: str) -> float:
@@ -46,6 +55,7 @@ def share(method: str) -> float:
 class Size:
     """The contents of a comparison of one size."""
 
+    version: int = 1
     families: tuple[str, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
@@ -56,6 +66,11 @@ class Size:
     """Training seeds of learned methods."""
     budget: dict[str, int]
     """Environment steps that learned methods are trained for, inner loops and data included, by family name."""
+    tracks: tuple[Track, ...] = ("O",)
+    shots: int = 0
+    """Tracks C and F: episodes of context or adaptation; 0: the whole trial."""
+    behaviour: str = ""
+    """The agent that makes the context of track C; empty: random."""
     tuning_configs: int = 1
     """Configurations of every learned method that are trained for as long and scored on id_val; 1: the defaults."""
 
@@ -82,15 +97,24 @@ SIZES: dict[str, Size] = {
         budget={"bandit": 1_000_000},
     ),
     "quick": Size(
-        families=("bandit:k=5,n=10", "tabular_mdp", "gridnavi", "darkroom:episodes=10"),
-        methods=_QUICK,
-        splits=(
-            "id", "shift/prior", "shift/gap", "shift/reward_sign", "shift/concentration", "shift/slip",
-            "shift/action_permutation",
+        version=2,
+        families=(
+            "bandit:k=5,n=10", "gridnavi", "darkroom:episodes=10,variant=ad,train=inner", "point_nav:episodes=8",
         ),
-        trials={"bandit": 20_000, "tabular_mdp": 1_000, "gridnavi": 4_200, "darkroom": 1_000},
+        methods=(*_REFERENCES, "rl2", "icl_rl", *_ZOO),
+        splits=(
+            "id", "shift/reward_sign/[24]", "shift/reward_scale/[24]", "shift/prior/[24]",
+            "shift/action_permutation/[24]", "shift/ring/[24]",
+        ),
+        trials={"bandit": 4_096, "gridnavi": 420, "darkroom": 160, "point_nav": 64},
         seeds=(0,),
-        budget={"bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 200_000},
+        budget={
+            "bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 400_000,
+            "point_nav": 400_000,
+        },
+        tracks=("O", "C"),
+        shots=1,
+        behaviour="oracle",
     ),
     "small": Size(
         families=(

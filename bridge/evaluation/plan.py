@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bridge.protocol import Trial
     from bridge.tasks.base import TaskFamily
 
+Track = Literal["O", "C", "F"]
+"""O: own exploration; C: a common context, then frozen; F: free adaptation, then frozen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -23,7 +26,7 @@ class Plan:
 
     split: str = "id"
     trials: int = 1000
-    track: Literal["O", "C", "F"] = "O"
+    track: Track = "O"
     eval_seed: int = 0
     """Seed of the environment's and the agents' noise; the same for all methods and training seeds."""
     trials_per_task: int = 0

@@ -43,6 +43,7 @@ def columns(
     card: Card,
     *,
     seed: int = 0,
+    size: str = "",
     cost: Cost | None = None,
     flops: Float[np.ndarray, " P"] | None = None,
 ) -> Columns:
@@ -53,6 +54,7 @@ def columns(
         family: the family that was played.
         card: the agent's card.
         seed: the agent's training seed; 0 for references.
+        size: the size of the comparison, with its version; empty: none.
         cost: the cost of its training; None for references.
         flops: operations of a trial by each curve point; None if they were not counted.
     """
@@ -93,6 +95,7 @@ def columns(
         "train_grad_steps": cost.grad_steps,
         "train_seconds": cost.seconds,
         "train_flops": cost.flops,
+        "size": size,
         "device": "cpu",
         "config_hash": plan.hash,
         "git_sha": _git_sha(),

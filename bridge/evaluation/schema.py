@@ -64,6 +64,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "parse_fail": REAL,
     "prompt_format_id": TEXT,
     # provenance
+    "size": TEXT,
     "device": TEXT,
     "config_hash": TEXT,
     "git_sha": TEXT,

@@ -127,7 +127,8 @@ def _figures(results: Results, family: str, look: dict[str, Look]) -> Iterator[t
         curves(results, family, "id", figure.subplots(), look)
         legend(figure)
         yield "curves", figure
-    axes = sorted({a["axis"] for k, a in results.about.items() if k.family == family and a["axis"]})
+    played = [a for k, a in results.about.items() if (k.family, k.track) == (family, "O")]
+    axes = sorted({about["axis"] for about in played} - {""})
     if axes:
         columns = min(3, len(axes))
         rows = math.ceil(len(axes) / columns)
@@ -182,7 +183,7 @@ def shift_response(
     """Draw the score (0 random, 1 the ceiling) at each level of a shift axis, ordered by value; level 0 is marked."""
     splits, values = {0: "id"}, {0: make_family(family).axes[axis].values[0]}
     for key, about in results.about.items():
-        if key.family == family and about["axis"] == axis:
+        if (key.family, key.track) == (family, "O") and about["axis"] == axis:
             splits[about["level"]], values[about["level"]] = key.split, about["value"]
     levels = sorted(splits, key=lambda level: values[level])
     ceiling = "oracle" if any(k.method == "oracle" for k in results.about) else "bayes"

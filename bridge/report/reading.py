@@ -51,6 +51,11 @@ class Key(NamedTuple):
     method: str
     track: str = "O"
 
+    @property
+    def scored(self) -> str:
+        """The return that scores are of: that of the trial on track O, that of the last scored episode on C and F."""
+        return "trial_return" if self.track == "O" else "episode_return"
+
 
 def read(source: Path | Iterable[Columns]) -> Iterator[tuple[Key, dict[str, Any], Numbers]]:
     """Each key with its description and its numbers, of a results folder or of rows at hand; keys are sorted.

@@ -67,14 +67,33 @@ class Results:
         """The families that were played."""
         return list(dict.fromkeys(key.family for key in self.about))
 
-    def splits(self, family: str) -> list[str]:
-        """The splits of a family that were played, ``id`` first."""
-        splits = {key.split for key in self.about if key.family == family}
+    @property
+    def tables(self) -> list[tuple[str, str, str]]:
+        """Family, split and track of each side-by-side table."""
+        return [
+            (family, split, track)
+            for family in self.families
+            for track in self.tracks(family)
+            for split in self.splits(family, track)
+        ]
+
+    def tracks(self, family: str) -> list[str]:
+        """The tracks on which a family was played, O first."""
+        tracks = {key.track for key in self.about if key.family == family}
+        return sorted(tracks, key="OCF".index)
+
+    def splits(self, family: str, track: str = "O") -> list[str]:
+        """The splits of a family that were played on a track, ``id`` first."""
+        splits = {key.split for key in self.about if (key.family, key.track) == (family, track)}
         return sorted(splits, key=lambda split: (split.startswith("shift"), split != "id", split))
 
-    def methods(self, family: str, split: str | None = None) -> list[str]:
-        """The methods that played a family (and a split)."""
-        keys = [key for key in self.about if key.family == family and split in (None, key.split)]
+    def methods(self, family: str, split: str | None = None, track: str = "O") -> list[str]:
+        """The methods that played a family (and a split) on a track."""
+        keys = [
+            key
+            for key in self.about
+            if (key.family, key.track) == (family, track) and split in (None, key.split)
+        ]
         return list(dict.fromkeys(key.method for key in keys))
 
     def sums(self, key: Key, metric: str, point: int = -1, among: Among = "all") -> Sums | None:
@@ -130,12 +149,12 @@ class Results:
         return sums.trial_interval()
 
     def score(self, key: Key, ceiling: str = "oracle", among: Among = "all") -> Interval | None:
-        """The normalised trial return: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
+        """The normalised return: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
 
         None if a reference is missing, or if the ceiling is not above random.
         """
         x, floor, top = (
-            self.sums(key._replace(method=method), "trial_return", among=among)
+            self.sums(key._replace(method=method), key.scored, among=among)
             for method in (key.method, "random", ceiling)
         )
         if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
@@ -149,9 +168,9 @@ class Results:
         return self._resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
 
     def difference(self, key: Key, other: str) -> Interval | None:
-        """The mean trial return of this method minus that of ``other``, paired by task and noise."""
+        """The mean return of this method minus that of ``other``, paired by task and noise."""
         x, y = (
-            self.sums(key._replace(method=method), "trial_return") for method in (key.method, other)
+            self.sums(key._replace(method=method), key.scored) for method in (key.method, other)
         )
         if x is None or y is None or key.method == other:
             return None
@@ -191,11 +210,11 @@ class Results:
             return None
 
     def cvar(self, key: Key) -> Interval | None:
-        """The mean trial return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
+        """The mean return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
 
         None if rows are of blocks of tasks, or if there are too few tasks or trials.
         """
-        sums = self.sums(key, "trial_return")
+        sums = self.sums(key, key.scored)
         if sums is None or sums.halves is None or not self.about[key]["tasks"]:
             return None
         if sums.table.shape[1] < 5 or sums.trials_per_task < stats.CVAR_TRIALS:
@@ -204,8 +223,8 @@ class Results:
         return stats.interval(statistic, sums.halves, reps=REPS)
 
     def iqm(self, key: Key) -> Interval | None:
-        """The interquartile mean of the trial return over several seeds and tasks; None if all are 0 or 1."""
-        sums = self.sums(key, "trial_return")
+        """The interquartile mean of the return over several seeds and tasks; None if all are 0 or 1."""
+        sums = self.sums(key, key.scored)
         if sums is None or len(sums.table) < 2:
             return None
         return self._resampled(Resampled.iqm, sums.table)
@@ -213,7 +232,7 @@ class Results:
     def skew(self, key: Key) -> Interval | None:
         """The skewness of the seeds' mean returns if intervals may cover less than their level (``stats.skewed``); else
         None."""
-        sums = self.sums(key, "trial_return") or self.sums(key, "episode_return")
+        sums = self.sums(key, key.scored)
         if sums is None or not sums.table.size:
             return None
         means = sums.table.mean(1)
@@ -241,10 +260,10 @@ class Results:
                 points.append((episodes, transitions, mean))
         return points
 
-    def lines(self, family: str, split: str) -> Iterator[Line]:
-        """All numbers of the side-by-side table of one split."""
-        for method in self.methods(family, split):
-            yield from self.lines_of(Key(family, split, method))
+    def lines(self, family: str, split: str, track: str = "O") -> Iterator[Line]:
+        """All numbers of the side-by-side table of one split on a track."""
+        for method in self.methods(family, split, track):
+            yield from self.lines_of(Key(family, split, method, track))
 
     def lines_of(self, key: Key) -> list[Line]:
         """All numbers of one method on one split, computed once."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEADINGS = {
-    "trial_return": "return ↑",
+    "return": "return ↑",
     "score_oracle": "oracle=1 ↑",
     "score_bayes": "Bayes=1 ↑",
     "minus_bayes": "−Bayes ↑",
@@ -26,7 +26,7 @@ HEADINGS = {
     "score_oracle_new_tasks": "oracle=1, new tasks ↑",
 }
 """Columns of the terminal and Markdown tables; the CSV has every metric."""
-NARROW = ("trial_return", "score_oracle", "score_bayes", "minus_bayes")
+NARROW = ("return", "score_oracle", "score_bayes", "minus_bayes")
 """Columns that fit a terminal of 80 characters."""
 _NAMED = 4
 """The most splits that a note lists by name."""
@@ -70,18 +70,19 @@ def number(interval: Interval | None) -> str:
 
 
 def grid(
-    results: Results, family: str, split: str, *, wide: bool = True
+    results: Results, family: str, split: str, track: str = "O", *, wide: bool = True
 ) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of one split's table, best trial return first; all columns if ``wide``, else ``NARROW``."""
     by_method: dict[str, dict[str, Interval]] = {}
-    for line in results.lines(family, split):
-        by_method.setdefault(line.key.method, {})[line.metric] = line.interval
+    for line in results.lines(family, split, track):
+        metric = "return" if line.metric == line.key.scored else line.metric
+        by_method.setdefault(line.key.method, {})[metric] = line.interval
     measured = {metric for intervals in by_method.values() for metric in intervals}
     metrics = [metric for metric in (HEADINGS if wide else NARROW) if metric in measured]
 
     def worst_last(method: str) -> float:
-        trial_return = by_method[method].get("trial_return")
-        return -trial_return.mean if trial_return else math.inf
+        earned = by_method[method].get("return")
+        return -earned.mean if earned else math.inf
 
     several = wide and any(about["seeds"] > 1 for about in results.about.values())
     heading = ["method", *(HEADINGS[metric] for metric in metrics)]
@@ -89,7 +90,7 @@ def grid(
     heading += ["kind, given" if wide else ""]
     rows = []
     for method in sorted(by_method, key=worst_last):
-        about = results.about[Key(family, split, method)]
+        about = results.about[Key(family, split, method, track)]
         row = [method, *(number(by_method[method].get(metric)) for metric in metrics)]
         row += [str(about["seeds"])] if several else []
         row += [_kind_and_given(about) if wide else _mark(about)]
@@ -110,18 +111,21 @@ def _mark(about: dict) -> str:
     return _MARKS.get(about["exact"], "") + letter
 
 
-def title(results: Results, family: str, split: str) -> str:
+def title(results: Results, family: str, split: str, track: str = "O") -> str:
     """A table's title: ``gridnavi · shift/slip/3 (slip = 0.2) · n = 20,000 trials``.
 
     It ends with the unavoidable harm of the shift (Δ_prior) and the share of training tasks, if they are known.
     """
     key, about = next(
-        (k, a) for k, a in results.about.items() if (k.family, k.split) == (family, split)
+        (k, a)
+        for k, a in results.about.items()
+        if (k.family, k.split, k.track) == (family, split, track)
     )
     sums = results.sums(key, "episode_return")
     parts = [family, split + (f" ({about['axis']} = {about['value']:g})" if about["axis"] else "")]
     parts += [f"n = {sums.trials:,} trials"] if sums else []
-    harm = results.delta_prior(family, split) if about["axis"] else None
+    parts += [] if track == "O" else [f"track {track}"]
+    harm = results.delta_prior(family, split) if about["axis"] and track == "O" else None
     parts += [f"Δ_prior = {number(harm)}"] if harm is not None else []
     known = known_tasks(results, key)
     return " · ".join(parts + ([known] if known else []))
@@ -137,14 +141,16 @@ def known_tasks(results: Results, key: Key) -> str:
     return f"{overlap.share:.0%} of the trials play training tasks"
 
 
-def terminal(results: Results, family: str, split: str, *, wide: bool = False) -> Table:
+def terminal(
+    results: Results, family: str, split: str, track: str = "O", *, wide: bool = False
+) -> Table:
     """A split's table for a terminal; all columns if ``wide``, else those that fit 80 characters."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    heading, rows = grid(results, family, split, wide=wide)
+    heading, rows = grid(results, family, split, track, wide=wide)
     table = Table(
-        title=escape.terminal(title(results, family, split), "bold"),
+        title=escape.terminal(title(results, family, split, track), "bold"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -218,17 +224,14 @@ def markdown(results: Results) -> str:
         "the score of `bayes` minus that of `bayes_train`, oracle = 1, if both are exact. Results are of the last "
         "checkpoint of a run; configurations are chosen on `id_val`.\n",
     ]
-    for family in results.families:
-        for split in results.splits(family):
-            heading, rows = grid(results, family, split)
-            parts.append(f"\n## {escape.markdown(title(results, family, split))}\n")
-            parts.append("| " + " | ".join(heading) + " |")
-            parts.append("|" + "|".join(["---", *["---:"] * (len(heading) - 2), "---"]) + "|")
-            parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
-            lines = list(results.lines(family, split))
-            parts.extend(
-                f"\n{escape.markdown(line)}" for line in (*refusals(lines), *skewed(lines))
-            )
+    for table in results.tables:
+        heading, rows = grid(results, *table)
+        parts.append(f"\n## {escape.markdown(title(results, *table))}\n")
+        parts.append("| " + " | ".join(heading) + " |")
+        parts.append("|" + "|".join(["---", *["---:"] * (len(heading) - 2), "---"]) + "|")
+        parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)
+        lines = list(results.lines(*table))
+        parts.extend(f"\n{escape.markdown(line)}" for line in (*refusals(lines), *skewed(lines)))
     return "\n".join(parts) + "\n"
 
 

@@ -13,7 +13,7 @@ from experiments.commands.common import one_thread
 class Check:
     """Does a family or an agent keep the contract? One line a rule.
 
-    Example: metabridge check bayes --family gridnavi
+    For example: metabridge check bayes --family gridnavi
     """
 
     target: Positional[str]

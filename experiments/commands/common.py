@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from bridge.config import split_list
-from bridge.errors import UserError
+from bridge.errors import UserError, unknown
+from bridge.evaluation.plan import Track
 from bridge.training.budget import Budget
 from experiments.sizes import SIZES
 
@@ -27,6 +28,18 @@ def names_of(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tup
             f"--{flag} names nothing. Leave it out for the default, or name one or more."
         )
     return names
+
+
+def tracks_of(names: tuple[str, ...]) -> tuple[Track, ...]:
+    """Return the tracks that ``names`` name.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    for name in names:
+        if name not in get_args(Track):
+            raise unknown("track", name, get_args(Track))
+    return cast("tuple[Track, ...]", names)
 
 
 def budget_of(given: str, method: str, family: str, size: SizeName | None) -> Budget:

@@ -9,9 +9,10 @@ from typing import Annotated
 
 from bridge.config import Seed, Trials, Within
 from bridge.errors import UserError
+from bridge.evaluation.plan import Track
 from bridge.training.budget import Budget
 from experiments import registry
-from experiments.commands.common import SizeName, budget_of, names_of, one_thread
+from experiments.commands.common import SizeName, budget_of, names_of, one_thread, tracks_of
 from experiments.commands.report import report
 from experiments.sizes import SIZES
 
@@ -20,17 +21,25 @@ from experiments.sizes import SIZES
 class Compare:
     """Play methods side by side; what is done already in OUT is not done again.
 
-    Example: metabridge compare --size smoke --out results/smoke
+    For example: metabridge compare --size smoke --out results/smoke
     """
 
     size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
     families: tuple[str, ...] = ()
-    """Instead of the size's families: bandit:k=5,n=10,gridnavi."""
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi (default: those of the runs in --methods, if any)."""
     methods: tuple[str, ...] = ()
-    """Instead of the size's methods."""
+    """Instead of the size's methods: references, learned methods (trained first), run folders, and runs that ship, on
+    each family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl)."""
     splits: tuple[str, ...] = ()
     """Instead of the size's splits."""
+    tracks: tuple[str, ...] = ()
+    """Instead of the size's tracks. O: own exploration; C: a common context, then frozen; F: free adaptation, then
+    frozen. A method plays those that it can learn on."""
+    shots: Annotated[int, Within(0, 1_000_000)] | None = None
+    """Tracks C and F: episodes of context or adaptation, instead of the size's (0: the whole trial)."""
+    behaviour: str = ""
+    """The agent that makes the context of track C, instead of the size's (default: random)."""
     seeds: tuple[Seed, ...] = ()
     """Training seeds of learned methods (references have none), instead of the size's."""
     trials: Trials | None = None
@@ -39,6 +48,8 @@ class Compare:
     """Training of learned methods, instead of the size's: environment steps (5e6), seconds (600s) or 1e15flops."""
     tuning: Annotated[int, Within(1, 10_000)] | None = None
     """Configurations to choose from on id_val for every learned method, instead of the size's; 1: the defaults."""
+    fresh: bool = False
+    """Train the runs of zoo:METHOD again by their recipes, instead of playing those that ship (hours)."""
     memory: str = "1GB"
     """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
     out: Path = Path("results/compare")
@@ -51,14 +62,15 @@ class Compare:
 
         one_thread()
         size = SIZES[self.size]
-        families = names_of("families", self.families, size.families)
         methods = names_of("methods", self.methods, size.methods)
         seeds = self.seeds or size.seeds
         tuning = size.tuning_configs if self.tuning is None else self.tuning
+        tracks = tracks_of(names_of("tracks", self.tracks, size.tracks))
         self._check_training_flags(methods, seeds, tuning)
+        self._check_track_flags(tracks)
         size_of_budget = None if self.budget else self.size
         grid = compare.Grid(
-            families=compare.distinct(families),
+            families=compare.distinct(self._families(methods) or size.families),
             methods=methods,
             splits=names_of("splits", self.splits, size.splits),
             trials=lambda family: self.trials or size.trials_of(family),
@@ -67,6 +79,11 @@ class Compare:
             configurations=tuning,
             out=self.out,
             memory=parse_memory(self.memory),
+            tracks=tracks,
+            shots=size.shots if self.shots is None else self.shots,
+            behaviour=self.behaviour or size.behaviour,
+            fresh=self.fresh,
+            size="" if self._plays_otherwise else f"{self.size} {size.version}",
             named_methods=bool(self.methods),
             named_splits=bool(self.splits),
         )
@@ -78,6 +95,29 @@ class Compare:
                 file=sys.stderr,
             )
         return 1 if failed else 0
+
+    def _families(self, methods: tuple[str, ...]) -> tuple[str, ...]:
+        """The families that are named, or those of the runs that ``methods`` name."""
+        from experiments import agents
+
+        if self.families:
+            return names_of("families", self.families, ())
+        return tuple(filter(None, map(agents.trained_on, methods)))
+
+    @property
+    def _plays_otherwise(self) -> bool:
+        """True if trials are not those of the size."""
+        flags = (self.trials, self.budget, self.tuning, self.shots, self.behaviour)
+        return any(flag not in (None, "") for flag in flags)
+
+    def _check_track_flags(self, tracks: tuple[Track, ...]) -> None:
+        """Refuse flags about contexts if none is shown."""
+        if self.behaviour and "C" not in tracks:
+            raise UserError("--behaviour is for track C. Leave it out, or ask for --tracks O,C.")
+        if self.shots is not None and set(tracks) == {"O"}:
+            raise UserError(
+                "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --tracks O,F."
+            )
 
     def _check_training_flags(
         self, methods: tuple[str, ...], seeds: tuple[int, ...], tuning: int

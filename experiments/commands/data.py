@@ -15,7 +15,7 @@ from experiments.commands.common import one_thread
 class Data:
     """Let agents play tasks of a split and keep their histories as a Parquet dataset.
 
-    Example: metabridge data psrl+q_learning --family gridnavi --shards 2 --out data/gridnavi
+    For example: metabridge data psrl+q_learning --family gridnavi --shards 2 --out data/gridnavi
     """
 
     sources: Positional[str]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Describe:
     """Describe a family, a method, an axis, a size of compare or a trained run that ships: keys, papers, values.
 
-    Example: metabridge describe rl2
+    For example: metabridge describe rl2
     """
 
     name: Positional[str]

@@ -17,7 +17,7 @@ from experiments.commands.common import names_of, one_thread
 class Evaluate:
     """Play one method on one family, beside the references that its scores need.
 
-    Example: metabridge evaluate ucb1:c=0.1 --family bandit:k=5,n=100 --splits id,shift/gap/3
+    For example: metabridge evaluate ucb1:c=0.1 --family bandit:k=5,n=100 --splits id,shift/gap/3
     """
 
     method: Positional[str]

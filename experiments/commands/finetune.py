@@ -19,7 +19,7 @@ class Finetune:
     """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others. Stop it
     at any moment and go on with --resume.
 
-    Example: metabridge finetune zoo:icl_rl/bandit --split shift/reward_sign/4 --out runs/lora
+    For example: metabridge finetune zoo:icl_rl/bandit --split shift/reward_sign/4 --out runs/lora
     """
 
     base: Positional[str]

@@ -21,7 +21,7 @@ from experiments.terminal import columns, console, print_line
 class List:
     """List families, methods, splits, axes, experiments or trained runs (zoo), a line each.
 
-    Example: metabridge list methods --family gridnavi
+    For example: metabridge list methods --family gridnavi
     """
 
     what: Positional[Literal["families", "methods", "splits", "axes", "experiments", "zoo"]] = (

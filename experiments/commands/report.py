@@ -16,7 +16,7 @@ from experiments.terminal import console
 class Report:
     """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder.
 
-    Example: metabridge report results/smoke
+    For example: metabridge report results/smoke
     """
 
     folder: Positional[Path]
@@ -38,20 +38,14 @@ def report(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Run: metabridge compare --out {folder}")
     read = Results(folder)
-    lines = [
-        line
-        for family in read.families
-        for split in read.splits(family)
-        for line in read.lines(family, split)
-    ]
+    lines = [line for table in read.tables for line in read.lines(*table)]
     files.write_text(folder / "tables" / "results.md", tables.markdown(read))
     files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
     drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
-    for family in read.families:
-        for split in read.splits(family):
-            if split == "id" or split.endswith("/4"):
-                out.print(tables.terminal(read, family, split, wide=out.width >= 110))
+    for family, split, track in read.tables:
+        if split == "id" or split.endswith("/4"):
+            out.print(tables.terminal(read, family, split, track, wide=out.width >= 110))
     for sentence in (*tables.refusals(lines), *tables.skewed(lines)):
         out.print(sentence, soft_wrap=True)
     out.print(

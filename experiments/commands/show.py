@@ -33,7 +33,7 @@ _APART = {
 class Show:
     """Show a run: its state, cost, configuration and learning curve, and the commands that come next.
 
-    Example: metabridge show zoo:icl_rl/gridnavi
+    For example: metabridge show zoo:icl_rl/gridnavi
     """
 
     run_folder: Positional[str]

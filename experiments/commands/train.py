@@ -17,7 +17,7 @@ from experiments.commands.common import SizeName, budget_of, one_thread
 class Train:
     """Train a learned method in a run folder; stop it at any moment and go on with --resume.
 
-    Example: metabridge train rl2 --family bandit:k=5,n=10 --budget 1e6 --out runs/rl2
+    For example: metabridge train rl2 --family bandit:k=5,n=10 --budget 1e6 --out runs/rl2
     """
 
     method: Positional[str]

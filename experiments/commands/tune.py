@@ -16,7 +16,7 @@ from experiments.commands.common import SizeName, budget_of, one_thread
 class Tune:
     """Train N configurations of a method, drawn by seed, and choose the best on id_val; then train that one.
 
-    Example: metabridge tune rl2 --family bandit:k=5,n=10 --configs 4 --out runs/rl2-tuned
+    For example: metabridge tune rl2 --family bandit:k=5,n=10 --configs 4 --out runs/rl2-tuned
     """
 
     method: Positional[str]

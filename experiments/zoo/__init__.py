@@ -2,6 +2,7 @@
 
     zoo:icl_rl/gridnavi       the run of training seed 0
     zoo:icl_rl/gridnavi/2     that of seed 2
+    zoo:icl_rl                on a given family: its run of seed 0; ``compare`` plays all of its seeds
 
 A run folder here holds the agent alone, in half precision (``run_folder.export``), and a model card, ``README.md``.
 ``python -m experiments.zoo.make`` trains them all again.
@@ -51,23 +52,39 @@ def is_entry(spec: str) -> bool:
     return spec.startswith(PREFIX)
 
 
+def is_method(spec: str) -> bool:
+    """Return True if ``spec`` is ``zoo:METHOD``, which names a run once a family is given."""
+    return is_entry(spec) and "/" not in spec
+
+
 def folder(spec: str) -> Path:
     """Return the run folder that ``zoo:METHOD/FAMILY`` or ``zoo:METHOD/FAMILY/SEED`` names.
 
     Raises:
         UserError: it names none; the nearest names are given.
     """
-    known = {f"{method}/{family}": None for method, family, _ in entries()}
-    name = spec.removeprefix(PREFIX)
-    pair, seed = "/".join(name.split("/")[:2]), name.split("/")[2:]
-    if pair not in known:
-        raise unknown("run of the zoo", pair, known)
-    seeds = [str(entry.seed) for entry in entries() if f"{entry.method}/{entry.family}" == pair]
-    if seed and seed not in ([number] for number in seeds):
+    method, _, place = spec.removeprefix(PREFIX).partition("/")
+    family, _, seed = place.partition("/")
+    known = [str(number) for number in seeds(method, family)]
+    if seed and seed not in known:
         raise UserError(
-            f"{spec} is not in the zoo: {pair} has the training seeds {', '.join(seeds)}. Write one of these."
+            f"{spec} is not in the zoo: {method}/{family} has the training seeds {', '.join(known)}. Write one of "
+            "these."
         )
-    return RUNS / pair / (seed[0] if seed else seeds[0])
+    return RUNS / method / family / (seed or known[0])
+
+
+def seeds(method: str, family: str) -> list[int]:
+    """Return the training seeds of a method on a family, by its name.
+
+    Raises:
+        UserError: the zoo has no such run; the nearest names are given.
+    """
+    found = [entry.seed for entry in entries() if entry[:2] == (method, family)]
+    if not found:
+        pairs = {f"{entry.method}/{entry.family}": None for entry in entries()}
+        raise unknown("run of the zoo", f"{method}/{family}".rstrip("/"), pairs)
+    return found
 
 
 def listing() -> list[dict[str, Any]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bridge.config import split_spec
+from experiments.zoo import PREFIX
+
 SEEDS = (0, 1, 2)
 """Training seeds of every recipe."""
 
@@ -29,6 +32,9 @@ RECIPES = tuple(
         "bandit:k=5,n=10": {
             "rl2:critic=task,hidden=32": 4e6,
             "pearl:hidden=64": 1e5,
+            "maml": 6e5,
+            "mtrl": 2e5,
+            "mtrl_finetune": 2e5,
             f"icl_rl:{_SMALL},window=16,critic=task,entropy=0.03,lr=2e-3,steps_per_update=20000": 3e6,
             f"icl_dpt:{_SMALL},window=16,lr=2e-3": 1e6,
             f"icl_ad:{_SMALL},window=16,lr=2e-3": 1e6,
@@ -36,13 +42,17 @@ RECIPES = tuple(
         },
         "gridnavi": {
             "rl2:critic=task,lr=8e-3,entropy=0.3": 5e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             f"icl_rl:{_SMALL},window=64,critic=task,entropy=0.1,lr=2e-3": 3e6,
             f"icl_dpt:{_SMALL},window=64,lr=2e-3": 2e6,
             f"icl_ad:{_SMALL},window=64,lr=2e-3": 2e6,
             f"mt:{_SMALL},window=16,critic=task": 1e6,
         },
-        "darkroom:variant=ad,train=inner,episodes=10": {
+        "darkroom:episodes=10,variant=ad,train=inner": {
             "rl2:episodes=4,critic=task,entropy=0.03": 2e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             "icl_rl:episodes=4,window=256,critic=task,entropy=0.03,lr=2e-3": 1.5e6,
             f"icl_dpt:{_IMITATOR},window=200": 2e6,
             f"icl_ad:{_IMITATOR},window=200": 2e6,
@@ -51,6 +61,8 @@ RECIPES = tuple(
         "point_nav:episodes=8": {
             "rl2:episodes=4,critic=task,steps_per_update=20000": 4e6,
             "maml:inner_decay=0.5,entropy=0.03": 6e6,
+            "mtrl": 1e6,
+            "mtrl_finetune": 1e6,
             "icl_rl:episodes=4,window=400,critic=task,lr=2e-3": 1.2e6,
             f"icl_dpt:{_IMITATOR},window=300,episodes=4": 3e6,
             f"mt:{_SMALL},window=100,critic=task": 4e5,
@@ -59,3 +71,13 @@ RECIPES = tuple(
     for method, steps in methods.items()
 )  # fmt: skip
 """Every recipe of the zoo."""
+
+
+def of(spec: str) -> Recipe | None:
+    """Return the recipe of ``zoo:METHOD/FAMILY[/SEED]``; None if there is none."""
+    method, family = spec.removeprefix(PREFIX).split("/")[:2]
+    for recipe in RECIPES:
+        name, family_name = (split_spec(part)[0] for part in (recipe.method, recipe.family))
+        if (name, family_name) == (method, family):
+            return recipe
+    return None

@@ -12,8 +12,11 @@ import pytest
 from bridge.evaluation import results
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
-from experiments import cli, compare
+from experiments import cli, compare, zoo
+from experiments import runs as run_folders
+from experiments.zoo import recipes
 from tests.experiments.commands import run
+from tests.experiments.conftest import TRAINED, TRAINED_ON
 
 SPEC, TINY = "bandit:k=2,n=3", "rl2:hidden=8,steps_per_update=300,minibatches=2"
 BASE = ["compare", "--families", SPEC, "--trials", "200", "--budget", "300"]
@@ -86,7 +89,7 @@ def test_a_method_with_a_long_name_is_kept_and_not_played_twice(tmp_path, capsys
 def test_settings_that_look_alike_have_folders_of_their_own(tmp_path):
     specs = ("rl2:lr=1e-3", "rl2:lr=1e+3", "rl2:lr=0.002")
     family = make_family(SPEC)
-    cells = compare.Grid(
+    cells, _ = compare.Grid(
         families=(family,),
         methods=specs,
         splits=("id",),
@@ -156,3 +159,95 @@ def test_output_that_is_not_utf8_loses_nothing(tmp_path, monkeypatch):
     assert stop.value.code == 0
     assert b"?" in shown.getvalue()
     assert "±" in (tmp_path / "tables" / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def shelf(trained, tmp_path, monkeypatch):
+    """A zoo that has icl_rl with two training seeds."""
+    monkeypatch.setattr(zoo, "RUNS", tmp_path / "zoo")
+    for seed in ("4", "7"):
+        place = tmp_path / "zoo" / "icl_rl" / "bandit" / seed
+        run_folders.export(str(trained["icl_rl"]), place, {"commit": "abc"})
+
+
+def played(out):
+    """Family, method, seed, track and size of the rows of a folder."""
+    names = ("family", "method", "seed", "track", "size")
+    return {
+        tuple(row[name] for name in names)
+        for path in results.files(out)
+        for row in pq.read_table(path, columns=list(names)).to_pylist()
+    }
+
+
+ON_TWO_TRACKS = ["compare", "--splits", "id", "--trials", "20", "--tracks", "O,C", "--shots", "1"]
+
+
+def test_runs_stand_beside_references_on_two_tracks(shelf, trained, tmp_path, capsys):
+    """Every training seed of the zoo, on the family of the runs; what clones demonstrations plays on track C alone."""
+    folder, cloner = str(trained["rl2"]), "lora_demos:run=zoo:icl_rl"
+    methods = f"random,{folder},zoo:icl_rl,zoo:icl_rl/bandit/4,{cloner}"
+    given = (*ON_TWO_TRACKS, "--methods", methods, "--out", str(tmp_path / "out"))
+    run(*given, capsys=capsys)
+    assert played(tmp_path / "out") == {
+        (TRAINED_ON, method, seed, track, "")
+        for method, seed in (
+            ("random", 0),
+            (folder, 4),
+            ("zoo:icl_rl", 4),
+            ("zoo:icl_rl", 7),
+            ("zoo:icl_rl/bandit/4", 4),
+            ("lora_demos_icl_rl", 4),
+            ("lora_demos_icl_rl", 7),
+        )
+        for track in (("C",) if "demos" in method else ("O", "C"))
+    }
+    before = {path: path.stat().st_mtime_ns for path in results.files(tmp_path / "out")}
+    run(*given, capsys=capsys)
+    assert before == {path: path.stat().st_mtime_ns for path in results.files(tmp_path / "out")}
+
+
+def test_a_fresh_comparison_trains_what_ships_by_its_recipe(shelf, tmp_path, monkeypatch, capsys):
+    recipe = recipes.Recipe(TRAINED_ON, TRAINED["icl_rl"] + ",entropy=0.07", 400)
+    monkeypatch.setattr(recipes, "RECIPES", (recipe,))
+    out = tmp_path / "out"
+    methods = "zoo:icl_rl,lora_demos:run=zoo:icl_rl"
+    given = (*ON_TWO_TRACKS, "--families", TRAINED_ON, "--methods", methods, "--out", str(out))
+    run(*given, "--fresh", capsys=capsys)
+    about = [run_folders.read(place).about for place in sorted((out / "runs").iterdir())]
+    assert [(a["seed"], a["config"]["entropy"]) for a in about] == [(4, 0.07), (7, 0.07)]
+    assert {row["train_env_steps"] for row in rows(out, "zoo:icl_rl")} == {400}
+    assert {row["seed"] for row in rows(out, "lora_demos_icl_rl")} == {4, 7}
+    _, err = run(*given, code=2, capsys=capsys)
+    assert "runs of the zoo: trained here there, as they ship here" in err
+
+
+def test_rows_name_the_size_and_its_version(tmp_path, capsys):
+    methods = ["--methods", "random", "--splits", "id", "--out", str(tmp_path)]
+    run(
+        "compare",
+        "--families",
+        "darkroom:episodes=10,variant=ad,train=inner",
+        *methods,
+        capsys=capsys,
+    )
+    assert {row[-1] for row in played(tmp_path)} == {"quick 2"}
+    assert '"size": "quick 2"' in (tmp_path / "plan.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--methods", "{rl2}", "--families", SPEC], "was trained on bandit:k=3,n=8"),
+        (["--methods", "zoo:icl_rl", "--families", "gridnavi"], "The zoo has it on bandit"),
+        (["--methods", "zoo:icl_r"], "Did you mean 'icl_rl'?"),
+        (["--tracks", "O,X"], "Unknown track 'X'"),
+        (["--tracks", "O", "--behaviour", "oracle"], "--behaviour is for track C"),
+        (["--tracks", "O", "--shots", "2"], "--shots is for tracks C and F"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(flags, said, shelf, trained, tmp_path, capsys):
+    flags = [flag.format(rl2=trained["rl2"]) for flag in flags]
+    _, err = run("compare", *flags, "--out", str(tmp_path / "out"), code=2, capsys=capsys)
+    assert said in err
+    assert not (tmp_path / "out" / "rows").exists()

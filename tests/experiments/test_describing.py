@@ -71,7 +71,7 @@ def test_a_learned_method(capsys):
         ("darkroom", "tasks", {"train": 72, "id_val": 8, "id": 20}),
         ("bandit:k=3", "action", "one of 3"),
         ("bandit:k=3", "name", "bandit:k=3,n=10"),
-        ("quick", "training_seeds", (0,)),
+        ("quick", "seeds", (0,)),
     ],
 )
 def test_a_fact(name, key, expected):

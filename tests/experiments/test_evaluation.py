@@ -79,7 +79,8 @@ def test_the_better_a_context_the_better_who_reads_it(capsys):
     assert plain == sorted(plain, reverse=True)
     assert plain[0] - plain[4] > 5
     assert informed[4] > plain[4] + 2
-    for command in (["evaluate", "psrl"], ["compare", "--methods", "psrl", "--out", "nowhere"]):
+    compare = ["compare", "--methods", "psrl", "--tracks", "O", "--out", "nowhere"]
+    for command in (["evaluate", "psrl"], compare):
         for named in (splits, f"{splits}/0"):
             name = "--family" if command[0] == "evaluate" else "--families"
             _, said = run(*command, name, "gridnavi", "--splits", named, code=2, capsys=capsys)

@@ -9,7 +9,7 @@ import pytest
 from experiments import cli, version
 from tests.experiments.commands import run
 
-NAMES = [command.__name__.lower() for command in cli._COMMANDS]
+NAMES = [cli.name_of(command) for command in cli._COMMANDS]
 COMMAND = [sys.executable, "-m", "experiments.cli"]
 
 
@@ -17,17 +17,17 @@ COMMAND = [sys.executable, "-m", "experiments.cli"]
 def test_help_has_an_example_that_parses(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     printed, _ = run(*filter(None, [name]), "--help", capsys=capsys)
-    (example,) = (line for line in printed.splitlines() if line.startswith("Example: "))
-    program, *words = shlex.split(example.removeprefix("Example: "))
+    (example,) = (line for line in printed.splitlines() if line.startswith("For example: "))
+    program, *words = shlex.split(example.removeprefix("For example: "))
     assert program == "metabridge"
     assert words[0] == (name or words[0])
-    assert type(cli.parse(words)).__name__.lower() == words[0]
+    assert cli.name_of(type(cli.parse(words))) == words[0]
     assert len(example) <= 100
 
 
 def test_the_list_of_commands_is_short(capsys):
     printed, _ = run("--help", capsys=capsys)
-    assert printed.count("Example:") == 1
+    assert printed.count("For example:") == 1
     for name in NAMES:
         assert f"• {name}" in printed
 

@@ -305,3 +305,19 @@ def test_mixed_precision_and_the_tracker(tmp_path):
 def test_trains_on_a_gpu(tmp_path):
     run(tmp_path, device="cuda", precision="bf16")
     assert "id_val_trial_return" in lines(tmp_path)[-1]
+
+
+def test_a_method_that_is_given_ids_says_what_it_needs_if_there_are_none():
+    grid = make_family("gridnavi")
+    said = runs.without_ids("mtrl_finetune:hidden=8", grid)
+    assert said.startswith("gridnavi has no known tasks, so mtrl_finetune learns one policy")
+    remedy = said.partition("--family ")[2]
+    assert make_family(remedy).tasks == 21
+    assert not runs.without_ids("mtrl", make_family(remedy))
+    assert not runs.without_ids("rl2", grid)
+    assert (
+        make_family(
+            runs.without_ids("mtrl", make_family("bandit:k=5,n=10")).partition("--family ")[2]
+        ).tasks
+        == 20
+    )

@@ -91,7 +91,7 @@ def test_a_spec_of_the_zoo_plays_and_is_tuned(entry, tmp_path, capsys):
     ("spec", "message"),
     [
         ("zoo:icl_rm/bandit", "Did you mean 'icl_rl/bandit'?"),
-        ("zoo:icl_rl", "Unknown run of the zoo 'icl_rl'"),
+        ("zoo:icl_rm", "Unknown method of the zoo 'icl_rm'. Did you mean 'icl_rl'?"),
         ("zoo:icl_rl/bandit/7", "icl_rl/bandit has the training seeds 4"),
         ("zoo:icl_rl/bandit/4/x", "icl_rl/bandit has the training seeds 4"),
         ("lora_reward:run=zoo:icl/bandit", "Unknown run of the zoo 'icl/bandit'"),

@@ -1,7 +1,6 @@
 """Does adaptation in context replace fine-tuning? Curves over shots and gradient steps, at home and under shift.
 
-    python -m experiments.studies.few_shot --family bandit:k=5,n=20 --runs runs/* --splits id,shift/gap --out
-    results/few
+    metabridge few-shot runs/* --splits id,shift/gap --out results/few
 
 Every run is played as it is (0 gradient steps), and with 1, 5, 20 and 100 gradient steps before each scored episode,
 on all of its weights (``full_reward``) and, where it is a transformer, on adapters (``lora_reward``) or its last layer

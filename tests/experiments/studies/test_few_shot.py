@@ -4,13 +4,11 @@ import csv
 import json
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
@@ -19,10 +17,10 @@ from bridge.tasks import family as make_family
 from experiments import agents, cells
 from experiments.cells import Cell
 from experiments.studies import arguments
-from experiments.studies.few_shot import __main__ as command
 from experiments.studies.few_shot import curves, tables
 from experiments.studies.few_shot.curves import Curve, read
 from experiments.studies.few_shot.variants import RATES, Study, Variant
+from tests.experiments.commands import run
 
 SPEC = "bandit:k=3,n=8"
 
@@ -118,8 +116,8 @@ def test_runs_of_a_variant_are_averaged_and_variants_and_splits_kept_apart(monke
     kept = {(run, variant.steps, "id"): x for (run, variant), x in given.items()}
     kept["a", 0, "shift/gap/2"] = 99
     by_place = {}
-    for (run, steps, split), x in kept.items():
-        played = cell(f"{run}{steps}", split)
+    for (name, steps, split), x in kept.items():
+        played = cell(f"{name}{steps}", split)
         by_place[played.place(played.plans[0])] = curve(float(x))
     monkeypatch.setattr(curves, "_of_file", lambda path, _metric: by_place[path])
     made = {cell(f"{run}{v.steps}", "id"): v for run, v in given}
@@ -196,27 +194,9 @@ def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
     assert moving.taken[-1] == 2 * 2
 
 
-def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(
-    runs, tmp_path, monkeypatch, capsys
-):
-    given = [
-        "few_shot",
-        "--family",
-        SPEC,
-        "--runs",
-        *map(str, runs),
-        "--budgets",
-        "2",
-        "--shots",
-        "4",
-        "--trials",
-        "32",
-    ]
-    monkeypatch.setattr(sys, "argv", [*given, "--out", str(tmp_path)])
-    threads = torch.get_num_threads()
-    command.main()
-    torch.set_num_threads(threads)
-    out = capsys.readouterr().out
+def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, tmp_path, capsys):
+    given = ["few-shot", *map(str, runs), "--budgets", "2", "--shots", "4", "--out", str(tmp_path)]
+    out, _ = run(*given, "--trials", "32", capsys=capsys)
     out, claim = out.split(
         "**id** · in context, less gradient steps alone (open: the interval holds 0)"
     )
@@ -267,9 +247,8 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     for label in ("icl_rl", "icl_rl, lora by reward", "icl_rl, full by reward", "maml, own"):
         assert f"<!-- {label} -->" in drawn
-    monkeypatch.setattr(sys, "argv", [*given, "--trials", "16", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit, match="holds another study"):
-        command.main()
+    _, err = run(*given, "--trials", "16", capsys=capsys, code=2)
+    assert "holds another study" in err
 
 
 @pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "open"), (-1.0, "behind")])
@@ -283,28 +262,15 @@ def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--runs", "nowhere"), "nowhere"),
+        (("nowhere",), "nowhere"),
         (("--shots", "9"), "--shots is 1 to 8"),
-        (("--trials", "1"), "--trials is 2 or more"),
-        (("--budgets", "-1"), "--budgets 0 or more"),
+        (("--trials", "1"), "--trials must be 2 or more"),
+        (("--budgets", "-1"), "--budgets must be 0 or more"),
+        (("--family", "bandit:k=4,n=8"), "was trained on bandit:k=3,n=8"),
     ],
 )
-def test_what_cannot_be_played_is_refused_before_anything_is(
-    runs, tmp_path, monkeypatch, more, said
-):
-    given = [
-        "few_shot",
-        "--family",
-        SPEC,
-        "--runs",
-        str(runs[0]),
-        "--shots",
-        "4",
-        "--out",
-        str(tmp_path),
-        *more,
-    ]
-    monkeypatch.setattr(sys, "argv", given)
-    with pytest.raises(SystemExit, match=said):
-        command.main()
+def test_what_cannot_be_played_is_refused_before_anything_is(runs, tmp_path, more, said, capsys):
+    given = ("few-shot", str(runs[0]), *more, "--out", str(tmp_path))
+    _, err = run(*given, code=2, capsys=capsys)
+    assert said in err
     assert not list(tmp_path.rglob("*.parquet"))
