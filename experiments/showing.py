@@ -144,17 +144,27 @@ def _resumed(place: str, about: Summary, changed: Summary, unusual: Summary, bud
 def _after_training(place: str, run: runs.Folder) -> list[str]:
     """Commands for a run whose budget is spent."""
     assert run.method is not None
-    axis = next(iter(make_family(run.about["family"]).axes))
-    trials = {"splits": f"id,shift/{axis}", "trials": 1000}
+    axis = _first_axis(run.about["family"])
+    trials = {"splits": f"id,shift/{axis}" if axis else "id", "trials": 1000}
     commands = [_command("evaluate", place, trials)]
     if run.method.transformer and not run.method.takes_steps:
-        name = Path(place.removeprefix(zoo.PREFIX)).as_posix().replace("/", "-")
-        flags = {"split": f"shift/{axis}/4", "out": f"{name}-tuned"}
+        base = place.rstrip("/")
+        if zoo.is_entry(place):
+            base = f"runs/{place.removeprefix(zoo.PREFIX).replace('/', '-')}"
+        flags = {"split": f"shift/{axis}/4" if axis else "train", "out": f"{base}-tuned"}
         commands.append(_command("finetune", place, flags))
     if run.method.can_be_tuned:
         weights = "lora" if run.method.transformer else "full"
         commands.append(_command("evaluate", f"{weights}_reward:run={place}", trials))
     return commands
+
+
+def _first_axis(family: str) -> str:
+    """The first shift axis of a family; empty if it has none, or cannot be made here."""
+    try:
+        return next(iter(make_family(family).axes), "")
+    except UserError:
+        return ""
 
 
 def _tuned(place: str, run: runs.Folder) -> Summary:

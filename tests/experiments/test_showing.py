@@ -132,6 +132,14 @@ def test_a_fine_tuned_run_and_an_unfinished_one(trained, tmp_path, capsys):
     assert showing.summary(str(out))["state"] == "tuned"
 
 
+def test_a_run_on_a_family_that_is_not_here_is_shown(trained, tmp_path):
+    folder = copy_of(trained["icl_rl"], tmp_path)
+    edit(folder, lambda about: about.update(family="maze"))
+    found = showing.summary(str(folder))
+    assert found["family"] == "maze"
+    assert "--splits id " in found["next"][0]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
