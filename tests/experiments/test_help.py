@@ -1,5 +1,6 @@
 """The command's help has an example that can be typed; its version, and completion, come from outside."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -52,9 +53,11 @@ def test_a_file_that_git_does_not_know_is_of_no_checkout(monkeypatch, tmp_path):
     assert version.checkout() is None
 
 
-def test_help_into_a_closed_pipe_is_quiet():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_into_a_closed_pipe_is_quiet(unbuffered):
     done = subprocess.run(
         ["bash", "-c", f"{shlex.join(COMMAND)} --help | true; exit ${{PIPESTATUS[0]}}"],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         capture_output=True,
         text=True,
         check=False,
