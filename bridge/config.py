@@ -189,6 +189,23 @@ def _bounds(hint: Any) -> Within:
     return next((extra for extra in extras if isinstance(extra, Within)), _WHOLE)
 
 
+def allowed(hint: Any) -> str:
+    """The values that a declared type allows, in words, as in ``0 to 16,384``; empty if any text is one."""
+    metadata = getattr(hint, "__metadata__", ())
+    kind = typing.get_args(hint)[0] if metadata else hint
+    if typing.get_origin(kind) is Literal:
+        return " | ".join(typing.get_args(kind))
+    if kind is bool:
+        return "true | false"
+    if kind not in (int, float):
+        return ""
+    bounds = [extra.bound for extra in metadata if isinstance(extra, Holds)]
+    for extra in metadata:
+        if isinstance(extra, Within):
+            return f"{max(extra.least, int('1 or more' in bounds)):,} to {extra.most:,}"
+    return " and ".join(bounds) or ("a whole number" if kind is int else "a number")
+
+
 def check_bound(method: str, bound: Bound, **numbers: int | float) -> None:
     """Make sure that numbers are within a bound.
 

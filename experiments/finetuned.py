@@ -35,6 +35,7 @@ from llm_adapt import base_policy, data, trainable
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
+from llm_adapt.local_files import is_tuned
 from llm_adapt.multi_task import OneEpisode
 from llm_adapt.trainable import Finetuned
 
@@ -104,7 +105,7 @@ def finetune(
         Progress(config.steps, "gradient steps") as progress,
     ):
         run_folder.claim(out, about, resume=resume)
-        if not trainable.is_saved(out):
+        if not is_tuned(out):
             progress.describe(
                 f"{config.tuner} on {about['family']}, {about['split']}, {about['signal']}"
             )
@@ -255,7 +256,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     """
     folder, about = Path(place), _about(place)
     runs.refuse_other_family(folder, about, family)
-    if not trainable.is_saved(folder):
+    if not is_tuned(folder):
         raise UserError(
             f"{folder} is not finished. Go on with the same metabridge finetune command and --resume."
         )

@@ -11,7 +11,10 @@ from experiments.commands.common import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Does a family or an agent keep the contract? One line a rule."""
+    """Does a family or an agent keep the contract? One line a rule.
+
+    For example: metabridge check bayes --family gridnavi
+    """
 
     target: Positional[str]
     """A registered family or method, the folder of a trained run, or your own: path/to/file.py:Name or module:Name."""

@@ -19,7 +19,10 @@ from experiments.sizes import SIZES
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Play methods side by side; what is done already in OUT is not done again."""
+    """Play methods side by side; what is done already in OUT is not done again.
+
+    For example: metabridge compare --size smoke --out results/smoke
+    """
 
     size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""

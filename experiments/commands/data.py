@@ -13,7 +13,10 @@ from experiments.commands.common import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Let agents play tasks of a split and keep their histories as a Parquet dataset."""
+    """Let agents play tasks of a split and keep their histories as a Parquet dataset.
+
+    For example: metabridge data psrl+q_learning --family gridnavi --shards 2 --out data/gridnavi
+    """
 
     sources: Positional[str]
     """Agents that play in turn, joined by +: references (thompson+q_learning), folders of trained runs, and your own

@@ -16,7 +16,10 @@ from experiments.commands.common import names_of, one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Play one method on one family, beside the references that its scores need."""
+    """Play one method on one family, beside the references that its scores need.
+
+    For example: metabridge evaluate ucb1:c=0.1 --family bandit:k=5,n=100 --splits id,shift/gap/3
+    """
 
     method: Positional[str]
     """A method, with parameters after a colon (ucb1:c=0.1), a trained run (its folder, or zoo:icl_rl/gridnavi), or your

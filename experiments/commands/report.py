@@ -14,7 +14,10 @@ from experiments.terminal import console
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder."""
+    """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder.
+
+    For example: metabridge report results/smoke
+    """
 
     folder: Positional[Path]
 

@@ -15,7 +15,10 @@ from experiments.commands.common import SizeName, budget_of, one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a learned method in a run folder; stop it at any moment and go on with --resume."""
+    """Train a learned method in a run folder; stop it at any moment and go on with --resume.
+
+    For example: metabridge train rl2 --family bandit:k=5,n=10 --budget 1e6 --out runs/rl2
+    """
 
     method: Positional[str]
     """A learned method, with parameters after a colon (rl2:hidden=128,critic=task), or a folder of metabridge tune."""
