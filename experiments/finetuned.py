@@ -57,8 +57,12 @@ _SAYS = {
 """Keys of its ``config.json``, and their types."""
 _BASE = {"run": str, "fingerprint": str, "card": dict}
 """Keys of ``base`` in it."""
-_CARD = {key: type(value) for key, value in dataclasses.asdict(Card(method="")).items()}
-"""Keys of the base's card in it."""
+_CARD = {
+    key: type(value)
+    for key, value in dataclasses.asdict(Card(method="")).items()
+    if key != "adapts"
+}
+"""Keys of the base's card in it; how a tuned policy adapts follows from what it reads."""
 _KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
@@ -270,6 +274,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     card = dataclasses.replace(
         before,
         method=f"{about['method']} ({folder.name})",
+        adapts="context" if about["reads"] == "trial" else "nothing",
         supervision=f"{before.supervision}, then {'histories' if about['signal'] == 'demos' else 'reward'}",
         selection_rule="last gradient step",
         params_total=about["params_total"],

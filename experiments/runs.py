@@ -297,6 +297,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     agent.card = dataclasses.replace(
         agent.card,
         method=f"{about['method']} ({name})",
+        adapts=LEARNERS[about["method"]].adapts,
         selection_rule=rule + (", trained further" if about.get("earlier_budgets") else ""),
         tuning_configs=count,
     )

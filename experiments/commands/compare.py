@@ -55,6 +55,8 @@ class Compare:
     """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
     out: Path = Path("results/compare")
     """The folder of rows, tables and figures."""
+    tables: bool = False
+    """Print the table of every family, too, and not the leaderboard alone."""
 
     def run(self) -> int:
         """Play, then report."""
@@ -89,7 +91,7 @@ class Compare:
             named_splits=bool(self.splits),
         )
         failed = grid.play()
-        report(self.out)
+        report(self.out, all_tables=self.tables)
         if failed:
             print(
                 f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",

@@ -274,7 +274,7 @@ def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgett
     assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
     agent = finetuned.load_agent(str(tmp_path / "tuned"), make_family("gridnavi"))
     assert isinstance(agent, OneEpisode)
-    assert agent.card.method == "lora_mt (tuned)"
+    assert (agent.card.method, agent.card.adapts) == ("lora_mt (tuned)", "nothing")
 
 
 def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_told(
