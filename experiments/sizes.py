@@ -33,6 +33,7 @@ _REFERENCES = (
     "beb",
     "search",
 )
+_PLAYED_BY_QUICK = tuple(name for name in _REFERENCES if name not in ("opsrl", "ucrl2", "beb"))
 _CLASSICAL = ("rl2", "pearl", "maml", "mtrl", "mtrl_finetune")
 _TRANSFORMERS = ("icl_rl", "icl_dpt", "icl_ad", "mt", "lora_maml")
 _LEARNED = (*_CLASSICAL, *_TRANSFORMERS)
@@ -101,7 +102,7 @@ SIZES: dict[str, Size] = {
         families=(
             "bandit:k=5,n=10", "gridnavi", "darkroom:episodes=10,variant=ad,train=inner", "point_nav:episodes=8",
         ),
-        methods=(*_REFERENCES, "rl2", "icl_rl", *_ZOO),
+        methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
         splits=(
             "id", "shift/reward_sign/[24]", "shift/reward_scale/[24]", "shift/prior/[24]",
             "shift/action_permutation/[24]", "shift/ring/[24]",
