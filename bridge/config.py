@@ -68,9 +68,10 @@ Depth = Annotated[int, Within(0, 256)]
 """A number of layers in sequence, each with its own weights."""
 
 
-def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """``"bandit:k=5,n=10"`` -> ``("bandit", {"k": "5", "n": "10"})``."""
-    name, _, rest = spec.strip().partition(":")
+def split_spec(spec: str, name: str = "") -> tuple[str, dict[str, str]]:
+    """``"bandit:k=5,n=10"`` -> ``("bandit", {"k": "5", "n": "10"})``. A ``name`` that holds a colon is given."""
+    name = name or spec.strip().partition(":")[0]
+    rest = spec.strip()[len(name) + 1 :]
     values: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in rest.split(","))):
         key, equals, value = part.partition("=")
@@ -186,6 +187,23 @@ def _bounds(hint: Any) -> Within:
     declared = (hint, *typing.get_args(hint))
     extras = (extra for part in declared for extra in getattr(part, "__metadata__", ()))
     return next((extra for extra in extras if isinstance(extra, Within)), _WHOLE)
+
+
+def allowed(hint: Any) -> str:
+    """The values that a declared type allows, in words, as in ``0 to 16,384``; empty if any text is one."""
+    metadata = getattr(hint, "__metadata__", ())
+    kind = typing.get_args(hint)[0] if metadata else hint
+    if typing.get_origin(kind) is Literal:
+        return " | ".join(typing.get_args(kind))
+    if kind is bool:
+        return "true | false"
+    if kind not in (int, float):
+        return ""
+    bounds = [extra.bound for extra in metadata if isinstance(extra, Holds)]
+    for extra in metadata:
+        if isinstance(extra, Within):
+            return f"{max(extra.least, int('1 or more' in bounds)):,} to {extra.most:,}"
+    return " and ".join(bounds) or ("a whole number" if kind is int else "a number")
 
 
 def check_bound(method: str, bound: Bound, **numbers: int | float) -> None:

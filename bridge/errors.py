@@ -25,6 +25,12 @@ class ContractError(UserError):
 def unknown(kind: str, found: str, known: Iterable[str]) -> UserError:
     """The error for an unknown name, with the nearest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return UserError(f"Unknown {kind} {found!r}. {hint}Known: {', '.join(names) or 'none'}.")
+    return UserError(
+        f"Unknown {kind} {found!r}. {nearest(found, names)}Known: {', '.join(names) or 'none'}."
+    )
+
+
+def nearest(found: str, known: Iterable[str]) -> str:
+    """A question with the known name that is nearest to ``found``, and a space; empty if none is near."""
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}? " if near else ""

@@ -84,6 +84,9 @@ class Card:
     supervision: str = "none"
     """Input of training: none, reward (perhaps with the task in the critic), histories, optimal_actions, or prior (the
     task distribution itself)."""
+    adapts: str = ""
+    """How a learned agent adapts within a trial: "context", "gradient", "context, gradient" or "nothing"; empty for
+    references."""
     decode_rule: str = "sample"
     """Decoding of the distribution of actions: sample, argmax, a temperature (0.5), or rule (a reference's own)."""
     exact_reference: str = ""

@@ -7,6 +7,7 @@
     results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
     lora_reward:run=results/icl-0   a trained run with gradient steps at test
     rl2:hidden=128                  a method that is trained first (``compare`` trains it)
+    path/to/own.py:Mine:c=0.1       a user's own: a class, a function that makes an agent, or an agent; also module:Mine
     results/search                  the folder of a hyperparameter search, whose choice is trained first
 
 A new kind of agent is one more class here. Names win over folders: the folder ``random`` is written ``./random``.
@@ -22,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bridge import config
+from bridge import config, user_code
 from bridge.errors import UserError, unknown
 from bridge.references.registry import (
     REFERENCES,
@@ -30,7 +31,8 @@ from bridge.references.registry import (
     DoesNotPlayError,
     constructor_of,
 )
-from experiments import registry, zoo
+from bridge.tasks import is_family
+from experiments import own_agents, registry, zoo
 from experiments.registry import (
     LEARNERS,
     TEST_TIME_METHODS,
@@ -68,7 +70,7 @@ class Source:
         return None
 
     def load(self, split: str) -> Agent:
-        """Return the agent for ``split``; only references look at the split.
+        """Return the agent for ``split``, at which only references and a user's own look.
 
         Raises:
             UserError: there is no agent yet, or it cannot be read.
@@ -77,7 +79,8 @@ class Source:
 
     @property
     def changed_at(self) -> float:
-        """Time at which its weights last changed, in seconds since 1970; rows that are older are played again."""
+        """Time at which its weights, or the code of a user's own, last changed, in seconds since 1970; rows that are
+        older are played again."""
         return 0.0
 
     def check_track(self, track: str) -> None:
@@ -90,6 +93,11 @@ class Source:
     def steps_every(self, trial: Trial) -> int | None:
         """Return the number of episodes between gradient steps; None if the agent takes none."""
         return None
+
+    @property
+    def edition(self) -> str:
+        """A digest of the code that it is made of, if that is a user's own, by which its histories are named."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,29 @@ class Reference(Source):
         if self.parameters:
             agent.card = dataclasses.replace(agent.card, method=self.spec)
         return agent
+
+
+@dataclass(frozen=True)
+class Own(Source):
+    """An agent of a user's own, which may use the split."""
+
+    place: str
+    """The spec without its parameters."""
+    parameters: dict[str, Any]
+
+    def load(self, split: str) -> Agent:
+        agent = own_agents.make(self.place, self.family, split, self.parameters)
+        with user_code.as_user_errors(f"{self.place} cannot be named in results"):
+            agent.card = dataclasses.replace(agent.card, method=self.spec)
+        return agent
+
+    @property
+    def changed_at(self) -> float:
+        return user_code.changed_at(self.place)
+
+    @property
+    def edition(self) -> str:
+        return user_code.digest(self.place)
 
 
 @dataclass(frozen=True)
@@ -277,7 +308,7 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
         return TestTime(spec, family, _base(name, settings.run, family), settings)
-    return folder(spec, family)
+    return _own(spec, family) if own_place(spec) else folder(spec, family)
 
 
 def own_family(spec: str) -> str:
@@ -338,6 +369,11 @@ def is_name(spec: str) -> bool:
     return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
 
 
+def own_place(spec: str) -> str:
+    """Return the place of a user's own agent in ``spec`` (``own.py:Mine``); empty if ``spec`` names something else."""
+    return "" if is_name(spec) or zoo.is_entry(spec) else user_code.target_of(spec)
+
+
 def label(spec: str) -> str:
     """Return the name of ``spec`` in a comparison: ``lora_reward_icl_rl`` for ``lora_reward:run=zoo:icl_rl``."""
     name, run = registry.name_of(spec), run_in(spec)
@@ -382,13 +418,24 @@ def load(spec: str, family: TaskFamily, split: str) -> Agent:
 def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
     make = constructor_of(name, family)
-    defaults = parameters(make)
+    return Reference(spec, family, make, _converted(spec, values, parameters(make)))
+
+
+def _own(spec: str, family: TaskFamily) -> Own:
+    place = own_place(spec)
+    if is_family(spec):
+        raise UserError(f"{place} is a family, and an agent is asked for. Give --family {spec}")
+    _, values = config.split_spec(spec, place)
+    return Own(spec, family, place, _converted(spec, values, own_agents.parameters(place)))
+
+
+def _converted(spec: str, values: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The parameters in ``spec``, each as the type of its default."""
     for key in values.keys() - defaults.keys():
         raise unknown(f"key in {spec!r}:", key, defaults)
-    given = {
+    return {
         key: config.convert(spec, key, text, type(defaults[key])) for key, text in values.items()
     }
-    return Reference(spec, family, make, given)
 
 
 def parameters(make: Constructor) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     python -m experiments.catalogue
 
-writes the objects of every family at its defaults to ``catalogue.json``, which ``metabridge list`` prints without an
-import of torch. A test keeps the file equal to the code.
+writes the objects of every family at its defaults, and the details of all names, to ``catalogue.json``, which
+``metabridge list`` and ``describe`` print without an import of torch. A test keeps the file equal to the code.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.tasks.overlap import count_training_tasks
-from experiments import agents
+from experiments import agents, details
+from experiments.listing import AT_TEST, Entry
 from experiments.registry import LEARNERS, TEST_TIME_METHODS
 
-Entry = dict[str, Any]
 KINDS = ("families", "methods", "splits", "axes")
 FILE = Path(__file__).with_name("catalogue.json")
 
@@ -51,6 +51,27 @@ def added(what: str) -> list[Entry]:
     """Return the objects that entry points of other packages add."""
     ours = json.loads(FILE.read_text(encoding="utf-8"))[what]
     return [entry for entry in entries(what) if entry not in ours]
+
+
+def all_details() -> dict[str, dict[str, details.Details]]:
+    """The details of every family at its defaults, by its id, and of every method, by its name."""
+    families = [make_family(spec).id for spec in FAMILIES]
+    methods = (*REFERENCES, *LEARNERS, *TEST_TIME_METHODS)
+    return {
+        what: {name: details_of(what, name) for name in names}
+        for what, names in (("families", families), ("methods", methods))
+    }
+
+
+def details_of(what: str, name: str) -> details.Details:
+    """The details of a family, which may have parameters, or of a method.
+
+    Raises:
+        UserError: an unknown family.
+    """
+    if what == "families":
+        return details.of_family(make_family(name))
+    return details.of_method(name, [make_family(spec) for spec in FAMILIES])
 
 
 def _family(family: TaskFamily) -> Entry:
@@ -101,8 +122,7 @@ def _tuned(name: str, families: list[TaskFamily]) -> Entry:
         "kind": "tuned",
         "families": [family.name for family in families],
         "keys": {field.name: field.default for field in dataclasses.fields(settings)},
-        "summary": f"A trained run (run=RUN) with gradient steps at test, by {TEST_TIME_METHODS[name].signal}: "
-        f"{_first_sentence(settings).lower()}",
+        "summary": f"{AT_TEST}, by {TEST_TIME_METHODS[name].signal}: {_first_sentence(settings).lower()}",
     }
 
 
@@ -150,7 +170,9 @@ def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    files.write_text(FILE, json.dumps({what: entries(what) for what in KINDS}, indent=1) + "\n")
+    listed = {what: entries(what) for what in KINDS}
+    content = listed | {"details": all_details()}
+    files.write_text(FILE, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

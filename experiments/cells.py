@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import fnmatch
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge import files, parquet
+import numpy as np
+
+from bridge import files, parquet, user_code
 from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluation import result_rows, results
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
 from bridge.evaluation.plan import Plan, shot_points
+from bridge.evaluation.sums import Evaluation
 from bridge.flops import counter
+from bridge.protocol import Card
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
 from experiments import agents, pool, runs
+from experiments.claims import claim
 from experiments.progress import Progress
 
 
@@ -44,6 +49,8 @@ class Cell:
     """The training that makes the agent; None if there is one."""
     behaviour: str = ""
     """The agent that makes the context of track C; empty: random."""
+    decode: str = ""
+    """The rule by which the agent's distributions become actions; empty: its own."""
     tuned_on: Plan | None = None
     """A plan whose split and shots each trial explores first, keeping the weights that its gradient steps leave."""
     count_flops: bool = False
@@ -95,26 +102,11 @@ class Cell:
             runs.train_rest(self.training, advance)
             spec = str(self.training.out)
             cost = read_cost(self.training.out, lambda _text: None)
-        source = agents.resolve(spec, self.family)
-        behaviour = agents.Behaviour.of(self.behaviour, self.family)
-        for plan in self.plans:
-            agent: Any = source.load(plan.split)
-            if self.tuned_on:
-                agent = CarriedOver(agent, self.family, self.tuned_on)
-            agent.card = replace(agent.card, method=self.method)
-            shown_by = behaviour.load(plan.split) if plan.track == "C" else None
-            play = partial(
-                evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
-            )
-            evaluation, flops = play(plan, progress=advance), None
-            if self.count_flops:
-                with counter() as counted:
-                    clock = counted.get_total_flops
-                    flops = play(replace(plan, trials=2), clock=clock).cost["clock"]
+        for evaluation, card, flops in self.play(agents.resolve(spec, self.family), advance):
             table = result_rows.table(
                 evaluation,
                 self.family,
-                agent.card,
+                card,
                 seed=self.seed,
                 size=self.size,
                 cost=cost,
@@ -124,6 +116,32 @@ class Cell:
             if evaluation.detail:
                 parquet.write(self.out / "steps" / path.name, result_rows.steps(evaluation))
             parquet.write(path, table)
+
+    def play(
+        self, source: agents.Source, advance: Callable[[int], None]
+    ) -> Iterator[tuple[Evaluation, Card, np.ndarray | None]]:
+        """Play every plan by the agent of ``source``; yield each evaluation, the agent's card and its operations.
+
+        ``advance`` is called with the number of environment steps taken. Operations are None unless they are counted.
+        """
+        behaviour = agents.Behaviour.of(self.behaviour, self.family)
+        for plan in self.plans:
+            agent: Any = source.load(plan.split)
+            if self.tuned_on:
+                agent = CarriedOver(agent, self.family, self.tuned_on)
+            agent.card = replace(
+                agent.card, method=self.method, decode_rule=self.decode or agent.card.decode_rule
+            )
+            shown_by = behaviour.load(plan.split) if plan.track == "C" else None
+            play = partial(
+                evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
+            )
+            evaluation, flops = play(plan, progress=advance), None
+            if self.count_flops:
+                with counter() as counted:
+                    clock = counted.get_total_flops
+                    flops = play(replace(plan, trials=2), clock=clock).cost["clock"]
+            yield evaluation, agent.card, flops
 
 
 def steps_of(family: TaskFamily, plan: Plan) -> int:
@@ -181,7 +199,7 @@ def expand_splits(
 def missing(cells: Iterable[Cell], out: Path) -> list[Cell]:
     """Return the cells that have plans without rows in ``out``, with these plans alone.
 
-    Rows are played again if the weights of the run that they are of have changed since.
+    Rows are played again if the run that they are of, or code of a user's own, has changed since.
     """
     done = results.done(out)
 
@@ -195,6 +213,8 @@ def missing(cells: Iterable[Cell], out: Path) -> list[Cell]:
     left = []
     for cell in cells:
         changed_at = 0.0 if cell.training else agents.resolve(cell.spec, cell.family).changed_at
+        if cell.family.place:
+            changed_at = max(changed_at, user_code.changed_at(cell.family.place))
         plans = tuple(plan for plan in cell.plans if not is_done(cell, plan, changed_at))
         if plans:
             left.append(replace(cell, plans=plans))
@@ -216,6 +236,24 @@ def play(cells: Sequence[Cell], out: Path) -> int:
                 failed += 1
                 report_failure(cell, error, out, progress.print)
     return failed
+
+
+def keep(
+    wanted: Iterable[Cell], out: Path, marker: str, about: Mapping[str, Any], what: str
+) -> None:
+    """Play the cells that have no rows in ``out`` yet, a folder that holds one thing, as ``claim`` sees to.
+
+    Raises:
+        UserError: the folder holds something else, or a cell failed.
+        StorageError: ``out`` can no longer be written.
+    """
+    results.open_folder(out)
+    with files.locked(out):
+        claim(out / marker, about, what)
+        if failed := play(missing(wanted, out), out):
+            raise UserError(
+                f"{failed} cell(s) failed; see {out / 'errors.log'}. The same command tries them again."
+            )
 
 
 def report_failure(

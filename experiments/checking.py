@@ -7,23 +7,21 @@ from typing import Any
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
 from bridge.errors import UserError, unknown
 from bridge.references.registry import REFERENCES
-from bridge.tasks import FAMILIES
+from bridge.tasks import FAMILIES, is_family
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import agents, registry, runs, user_code
+from experiments import agents, registry, runs, zoo
 
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
-    family = make_family(family_spec or agents.own_family(target))
-    with user_code.importable(target):
-        subject = _subject(target, family)
-        if not isinstance(subject, TaskFamily):
-            found = list(verdicts(AGENT_CHECKS, subject, family))
-        elif family_spec:
-            raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
-        else:
-            found = list(verdicts(FAMILY_CHECKS, subject))
+    if agents.is_name(target) or zoo.is_entry(target) or not is_family(target):
+        family = make_family(family_spec or agents.own_family(target))
+        found = list(verdicts(AGENT_CHECKS, _agent(target, family), family))
+    elif family_spec:
+        raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
+    else:
+        found = list(verdicts(FAMILY_CHECKS, make_family(target)))
     for verdict in found:
         print(
             f"broken  {verdict.error}"
@@ -39,29 +37,10 @@ def check(target: str, family_spec: str) -> int:
     return 1 if broken else 0
 
 
-def _subject(target: str, family: TaskFamily) -> Any:
-    """The family or agent that ``target`` names."""
-    if registry.name_of(target) in FAMILIES:
-        return make_family(target)
-    if agents.is_name(target) or runs.is_folder(target):
-        source = agents.resolve(target, family)
-        agent: Any = source.load("id")
-        return agent.double() if source.takes_steps else agent  # steps enlarge rounding
-    if ":" not in target:
+def _agent(target: str, family: TaskFamily) -> Any:
+    """The agent that ``target`` names."""
+    if not (agents.is_name(target) or agents.own_place(target) or runs.is_folder(target)):
         raise unknown("family or method", target, [*FAMILIES, *REFERENCES, *registry.LEARNERS])
-    return _users_own(target, family)
-
-
-def _users_own(target: str, family: TaskFamily) -> Any:
-    """The family or agent that a user's ``module:name`` or ``path/to/file.py:name`` is or makes."""
-    made = thing = user_code.load(target)
-    if isinstance(thing, type) or (callable(thing) and not hasattr(thing, "card")):
-        is_family = isinstance(thing, type) and issubclass(thing, TaskFamily)
-        how = "without arguments" if is_family else "with (family, split), family or nothing"
-        with user_code.as_user_errors(f"{target} cannot be made {how}"):
-            made = thing() if is_family else user_code.call(thing, family, "id")
-    if isinstance(made, TaskFamily) or hasattr(made, "card"):
-        return made
-    raise UserError(
-        f"{target} is neither a TaskFamily nor an agent, nor a constructor (family, split) -> agent."
-    )
+    source = agents.resolve(target, family)
+    agent: Any = source.load("id")
+    return agent.double() if source.takes_steps else agent  # steps enlarge rounding

@@ -12,7 +12,7 @@ from bridge.errors import UserError
 
 
 def claim(marker: Path, about: Mapping[str, Any], what: str) -> None:
-    """Write ``about`` into ``marker``, beside what it held before.
+    """Write ``about`` into ``marker``, beside what it held before. A later command settles what is None.
 
     Raises:
         UserError: the marker cannot be read, lacks the first key of ``about``, or has another value for one of its
@@ -22,10 +22,12 @@ def claim(marker: Path, about: Mapping[str, Any], what: str) -> None:
     before = json_files.read_object(marker, remedy) if marker.exists() else {}
     if before and next(iter(about)) not in before:
         raise UserError(f"{marker} cannot be read (another version wrote it). {remedy}")
-    for key, value in about.items():
-        if before.get(key, value) != value:
+    settled = {key: value for key, value in about.items() if value is not None}
+    for key, value in settled.items():
+        if before.get(key) not in (None, value):
             raise UserError(
                 f"{marker.parent} holds another {what}: {key}: {before[key]} there, {value} here. Give the same "
                 "settings, or choose another --out."
             )
-    files.write_text(marker, json.dumps(before | dict(about), sort_keys=True, indent=1) + "\n")
+    found = {**about, **before, **settled}
+    files.write_text(marker, json.dumps(found, sort_keys=True, indent=1) + "\n")

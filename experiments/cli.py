@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import operator
 import re
 import sys
@@ -23,26 +24,87 @@ from experiments import failures
 from experiments.commands.check import Check
 from experiments.commands.compare import Compare
 from experiments.commands.data import Data
+from experiments.commands.describe import Describe
 from experiments.commands.evaluate import Evaluate
 from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
 from experiments.commands.report import Report
+from experiments.commands.show import Show
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.streams import discard_output, replace_unknown_characters
+from experiments.version import version
+
+_COMMANDS = (
+    List,
+    Describe,
+    Evaluate,
+    Train,
+    Show,
+    Finetune,
+    FewShot,
+    Data,
+    Tune,
+    Compare,
+    Report,
+    Check,
+)
+_ABOUT = """Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.
+
+For example: metabridge evaluate zoo:rl2/bandit --splits id,shift/prior
+  metabridge list methods     names, a line each
+  metabridge describe rl2     all about one of them
+  metabridge --version        the version, and the commit of a checkout
+
+Completion of commands and flags:
+  bash: source <(metabridge --tyro-print-completion bash)
+  zsh:  mkdir -p ~/.zfunc && metabridge --tyro-write-completion zsh ~/.zfunc/_metabridge
+        (with fpath+=~/.zfunc before compinit in ~/.zshrc)"""
 
 
-def _name(command: type) -> str:
-    """``few-shot`` for ``FewShot``."""
+def name_of(command: type) -> str:
+    """Return the name of a command: ``few-shot`` for ``FewShot``."""
     return re.sub("(?<!^)([A-Z])", r"-\1", command.__name__).lower()
 
 
-_COMMANDS = (List, Evaluate, Train, Finetune, FewShot, Data, Tune, Compare, Report, Check)
-Command: Any = functools.reduce(
-    operator.or_,
-    (Annotated[command, subcommand(_name(command))] for command in _COMMANDS),
-)
+def _about(command: type, given: list[str]) -> str:
+    """The help of a command: its docstring, whose example is left out of the list of all commands."""
+    about, _, example = (inspect.getdoc(command) or "").partition("\n\n")
+    about = " ".join(about.split())
+    return f"{about}\n\n{example}" if name_of(command) in given else about
+
+
+def parse(given: list[str]) -> Any:
+    """Return the command that is given, an instance of its class.
+
+    Raises:
+        SystemExit: help or a completion was printed, or the line is no command.
+    """
+    commands: Any = functools.reduce(
+        operator.or_,
+        (
+            Annotated[command, subcommand(name_of(command), description=_about(command, given))]
+            for command in _COMMANDS
+        ),
+    )
+    try:
+        return tyro.cli(commands, args=given, prog="metabridge", description=_ABOUT)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
+def _run(given: list[str]) -> int:
+    if given == ["--version"]:
+        print(f"metabridge {version()}")
+        return 0
+    command = parse(given)
+    if "torch" not in sys.modules:
+        gc.disable()  # what imports make stays, and a tenth of their time would go into looking for garbage in it
+    _refuse_numbers(command)
+    with interrupts.sigterm_as_ctrl_c():
+        return command.run()
 
 
 def _refuse_numbers(command: object) -> None:
@@ -57,18 +119,8 @@ def _refuse_numbers(command: object) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 well, 1 some cell or check failed, 2 bad input, 130 interrupted."""
     replace_unknown_characters()
-    command = tyro.cli(
-        Command,
-        args=arguments,
-        prog="metabridge",
-        description="Classical meta-RL beside in-context and fine-tuned transformers, under one evaluator.",
-    )
-    if "torch" not in sys.modules:
-        gc.disable()  # what imports make stays, and a tenth of their time would go into looking for garbage in it
     try:
-        _refuse_numbers(command)
-        with interrupts.sigterm_as_ctrl_c():
-            code = command.run()
+        code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except UserError as error:
         print(f"metabridge: {error}", file=sys.stderr)

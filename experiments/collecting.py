@@ -41,11 +41,12 @@ def collect(
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
-    played = make_family(family)
+    players = sources.split("+")
+    played = make_family(family or _own_family(players))
     played.split_of_tasks(split)
     whole = played.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
-    named = [_named(source, played, split) for source in sources.split("+")]
+    named = [_named(source, played, split) for source in players]
     names = tuple(name for name, _ in named)
     settings = {"split": split, "seed": seed, "episodes": episodes, "rows": rows}
     made = Collection(played, names, **settings, folder=out, agents=dict(named))
@@ -56,13 +57,18 @@ def collect(
     return made.folder
 
 
+def _own_family(sources: list[str]) -> str:
+    """The family of the first run among the sources."""
+    return next(filter(None, map(agents.trained_on, sources)), agents.DEFAULT_FAMILY)
+
+
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
-    """The name of a source and its agent. A run's name holds a digest of its weights."""
+    """The name of a source and its agent. Names hold a digest of a run's weights, or of a user's own code."""
     resolved = agents.resolve(source, family)
     agent: Any = resolved.load(split)
-    if not resolved.trained:
-        return source, agent
-    return f"{runs.read(source).about['method']} {digest_of(agent)}", agent
+    if resolved.trained:
+        return f"{runs.read(source).about['method']} {digest_of(agent)}", agent
+    return f"{source} {resolved.edition}".rstrip(), agent
 
 
 def digest_of(agent: nn.Module) -> str:

@@ -23,7 +23,10 @@ from experiments.claims import claim
 from experiments.sizes import share
 from experiments.zoo import recipes
 
-_CONFIGURATIONS = "tuning configurations of learned methods"
+MARKER = "plan.json"
+"""The file of a results folder that says what all of its rows share."""
+CONFIGURATIONS = "tuning configurations of learned methods"
+ZOO, AS_THEY_SHIP = "runs of the zoo", "as they ship"
 
 
 def distinct(specs: Iterable[str]) -> tuple[TaskFamily, ...]:
@@ -267,20 +270,21 @@ class Grid:
         Raises:
             UserError: the folder holds another comparison, or rows that nothing describes.
         """
-        marker = self.out / "plan.json"
+        marker = self.out / MARKER
         if not marker.exists() and results.files(self.out):
             raise UserError(
-                f"{self.out} holds rows without a plan.json that says how they were played. Choose another --out."
+                f"{self.out} holds rows without a {MARKER} that says how they were played. Choose another --out."
             )
         claim(marker, self._shared(), "comparison")
 
     def _shared(self) -> dict[str, Any]:
         """Settings that all rows of the folder share, in words."""
-        shared: dict[str, Any] = {_CONFIGURATIONS: self.configurations, **self._of_context()}
+        shared: dict[str, Any] = {CONFIGURATIONS: self.configurations}
+        shared |= of_context(self.tracks, self.shots, self.behaviour)
         if self.size:
             shared["size"] = self.size
         if any(zoo.is_entry(agents.run_in(method)) for method in self.methods):
-            shared["runs of the zoo"] = "trained here" if self.fresh else "as they ship"
+            shared[ZOO] = "trained here" if self.fresh else AS_THEY_SHIP
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
@@ -288,11 +292,12 @@ class Grid:
                 shared[f"{whose}training budget on {family}"] = str(self.budget(method, family))
         return shared
 
-    def _of_context(self) -> dict[str, str]:
-        """What is shown or explored before tracks C and F are scored, in words."""
-        episodes = f"{self.shots} episode(s)" if self.shots else "a whole trial"
-        about = {"C": f"{episodes} of {self.behaviour or 'random'}", "F": f"{episodes} of its own"}
-        return {f"track {track}": about[track] for track in self.tracks if track != "O"}
+
+def of_context(tracks: Iterable[Track], shots: int, behaviour: str) -> dict[str, str]:
+    """Return what is shown or explored before tracks C and F are scored, in words."""
+    episodes = f"{shots} episode(s)" if shots else "a whole trial"
+    about = {"C": f"{episodes} of {behaviour or 'random'}", "F": f"{episodes} of its own"}
+    return {f"track {track}": about[track] for track in tracks if track != "O"}
 
 
 def _is_learned(method: str) -> bool:

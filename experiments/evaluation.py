@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 from bridge.errors import UserError
-from bridge.evaluation import result_rows
-from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation import result_rows, results
 from bridge.evaluation.footprint import MEMORY
 from bridge.evaluation.plan import Plan
+from bridge.evaluation.stats import Interval
 from bridge.protocol import decodes
 from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
-from experiments import agents
-from experiments.cells import expand_splits, steps_of
+from experiments import agents, zoo
+from experiments.cells import Cell, expand_splits, keep
+from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
 from experiments.terminal import console
 
@@ -33,11 +36,14 @@ def play(
     behaviour: str = "",
     decode: str = "",
     memory: int = MEMORY,
+    out: Path | None = None,
 ) -> tuple[Results, dict[Key, Plan]]:
     """Play ``method`` on each split, and the references beside it; return all results, and the plans of ``method``.
 
+    With ``out``, rows are kept in that results folder, and what is there is not played again.
+
     Raises:
-        UserError: unknown names, or flags that have no effect.
+        UserError: unknown names, flags that have no effect, or a folder whose rows were played otherwise.
     """
     family, track = make_family(family_spec), plan.track
     source = agents.resolve(method, family)
@@ -50,34 +56,73 @@ def play(
     if track == "O":
         anchors = (name for name in ANCHORS if agents.plays(name, family))
         sources |= {name: agents.resolve(name, family) for name in anchors}
-    shown_by = agents.Behaviour.of(behaviour, family)
-    total = sum(steps_of(family, plan) for plan in plans) * len(sources)
-    rows: list[result_rows.Columns] = []
-    asked: dict[Key, Plan] = {}
+    cell = Cell(
+        family,
+        method,
+        agents.label(method) + (f" ({decode})" if decode else ""),
+        next(iter(agents.seeds(method, family))),
+        tuple(plans),
+        out or Path(),
+        behaviour=behaviour,
+        decode=decode,
+        memory=memory,
+    )
+    beside = [
+        dataclasses.replace(cell, spec=name, method=name, seed=0, decode="")
+        for name in sources
+        if name != method
+    ]
+    total = sum(each.env_steps for each in (cell, *beside))
     with Progress(total, "environment steps") as progress:
         progress.describe(f"making {method} ready")
-        source.load(names[0])  # before anything is played
+        card = source.load(names[0]).card  # before anything is played
         notices += _idle_steps(source, plans)
         for notice in notices:
             progress.print(notice)
-        for name, played in sources.items():
-            for plan in plans:
-                progress.describe(f"{name} on {plan.split}")
-                agent = played.load(plan.split)
-                if decode and name == method:
-                    agent.card = dataclasses.replace(agent.card, decode_rule=decode)
-                evaluation = evaluate(
-                    agent,
-                    family,
-                    plan,
-                    behaviour=shown_by.load(plan.split) if track == "C" else None,
-                    progress=progress.advance,
-                    memory_limit=memory,
-                )
-                rows.append(result_rows.columns(evaluation, family, agent.card))
-                if name == method:
-                    asked[Key(family.id, plan.split, agent.card.method, track)] = plan
-        return Results(rows), asked
+        if out is None:
+            cell = dataclasses.replace(cell, method=card.method)
+            rows = [_rows(each, sources[each.spec], progress) for each in (cell, *beside)]
+    read = Results(itertools.chain(*rows)) if out is None else _kept([cell, *beside], out)
+    return read, {Key(family.id, plan.split, cell.method, track): plan for plan in plans}
+
+
+def _rows(cell: Cell, source: agents.Source, progress: Progress) -> list[result_rows.Columns]:
+    """The rows of a cell that is played in this process."""
+    progress.describe(cell.name)
+    return [
+        result_rows.columns(evaluation, cell.family, card, seed=cell.seed)
+        for evaluation, card, _ in cell.play(source, progress.advance)
+    ]
+
+
+def _kept(cells: list[Cell], out: Path) -> Results:
+    """Play the cells that a results folder lacks; return all that it holds, of a comparison or of other evaluations.
+
+    Raises:
+        UserError: its rows were played otherwise, or tasks are left out here, as of no other row.
+    """
+    first, family, plan = cells[0], cells[0].family, cells[0].plans[0]
+    if any(plan.left_out for plan in first.plans):
+        raise UserError(
+            f"Tasks that {first.spec} was tuned on are left out, for references too: such rows are unlike those of "
+            "other methods. Leave --out out."
+        )
+    alike = family.id, plan.track, family.hash, plan.hash
+    for played, family_hash, _, _, _, track, config_hash in results.done(out):
+        if (played, track) == alike[:2] and (family_hash, config_hash) != alike[2:]:
+            raise UserError(
+                f"{out} holds rows of {family.id} with other trials or seeds, or of another version of it. Give the "
+                "same settings, or choose another --out."
+            )
+    about: dict[str, Any] = {
+        CONFIGURATIONS: None,  # for a comparison to say
+        f"trials a split on {family.name}": plan.trials,
+        **of_context([plan.track], plan.shots, first.behaviour),
+    }
+    if zoo.is_entry(agents.run_in(first.spec)):
+        about[ZOO] = AS_THEY_SHIP
+    keep(cells, out, MARKER, about, "comparison")
+    return Results(out)
 
 
 def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
@@ -182,7 +227,7 @@ def _finite(value: float) -> float | None:
 
 
 def show(read: Results, asked: dict[Key, Plan]) -> None:
-    """Print the same numbers as a table."""
+    """Print the same numbers as a table, with the returns of the references below that of the method."""
     from rich.table import Table
 
     first = next(iter(asked))
@@ -195,11 +240,17 @@ def show(read: Results, asked: dict[Key, Plan]) -> None:
         )
     lines = [line for key in asked for line in read.lines_of(key)]
     for line in lines:
-        if line.metric != "refused_steps":
-            interval = line.interval
-            table.add_row(
-                line.key.split, line.metric, number(interval), f"{interval.n:,}", interval.kind
-            )
+        if line.metric == "refused_steps":
+            continue
+        shown: dict[str, Interval | None] = {line.metric: line.interval}
+        if line.metric == "trial_return":
+            beside = (line.key._replace(method=name) for name in ANCHORS)
+            shown |= {f"  of {key.method}": read.mean(key) for key in beside if key not in asked}
+        for what, interval in shown.items():
+            if interval:
+                table.add_row(
+                    line.key.split, what, number(interval), f"{interval.n:,}", interval.kind
+                )
     out = console()
     out.print(table)
     for key in asked:

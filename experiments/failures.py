@@ -1,4 +1,5 @@
-"""Sentences and exit codes for errors that are not about the input: too little memory or room, or a fault of ours."""
+"""Sentences and exit codes for errors that are not about the input: too little memory or room, a fault of a user's own
+code, or one of ours."""
 
 from __future__ import annotations
 
@@ -9,19 +10,22 @@ from experiments.streams import discard_output
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code of an error that is no ``UserError``, and a sentence; a fault of ours leaves its traceback
-    in a temporary file.
+    """Return the exit code of an error that is no ``UserError``, and a sentence; a fault of a user's own code, or of
+    ours, leaves its traceback in a temporary file.
 
     Libraries need a folder for temporary files, some as soon as they are imported: the lack of one is no fault of ours.
     """
     import tempfile
     import traceback
 
+    from bridge import user_code
+
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return 2, _too_long(error)
     if _is_short_of_memory(error):
         return 2, f"this needs more memory than there is ({error}). Ask for less."
-    fault = f"{type(error).__name__}: {error}\nThis is a fault of ours"
+    theirs = user_code.is_at_fault(error)
+    fault = user_code.described(error) if theirs else f"{type(error).__name__}: {error}\n{_whose()}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8"
@@ -31,7 +35,7 @@ def explain(error: Exception) -> tuple[int, str]:
         full = f"no temporary file could be written: {lack.strerror}. Make room, or name another folder in TMPDIR."
         if str(lack) == str(error):
             return 2, full
-        return 1, f"{fault}. To have its details, run it again: {full}"
+        return 2 if theirs else 1, f"{fault}. To have its details, run it again: {full}"
     if (
         isinstance(error, OSError) and error.errno == errno.ENOSPC
     ):  # our own files raise StorageError
@@ -41,7 +45,18 @@ def explain(error: Exception) -> tuple[int, str]:
             2,
             "standard output could not be written: the disk is full. Make room, or send it elsewhere.",
         )
-    return 1, f"{fault}; its details are in {file.name}."
+    return 2 if theirs else 1, f"{fault}; its details are in {file.name}."
+
+
+def _whose() -> str:
+    """A sentence on an error that arose in our own lines, perhaps from what a user's code returned."""
+    from bridge import user_code
+
+    if not (own := user_code.loaded()):
+        return "This is a fault of ours"
+    return (
+        f"This is a fault of {' or '.join(own)} (metabridge check finds most of them), or of ours"
+    )
 
 
 def _is_short_of_memory(error: Exception) -> bool:

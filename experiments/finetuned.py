@@ -35,6 +35,7 @@ from llm_adapt import base_policy, data, trainable
 from llm_adapt.base_policy import fingerprint
 from llm_adapt.finetuning import Config, Demonstrations, Returns, Tuning
 from llm_adapt.in_context import InContext
+from llm_adapt.local_files import is_tuned
 from llm_adapt.multi_task import OneEpisode
 from llm_adapt.trainable import Finetuned
 
@@ -56,8 +57,12 @@ _SAYS = {
 """Keys of its ``config.json``, and their types."""
 _BASE = {"run": str, "fingerprint": str, "card": dict}
 """Keys of ``base`` in it."""
-_CARD = {key: type(value) for key, value in dataclasses.asdict(Card(method="")).items()}
-"""Keys of the base's card in it."""
+_CARD = {
+    key: type(value)
+    for key, value in dataclasses.asdict(Card(method="")).items()
+    if key != "adapts"
+}
+"""Keys of the base's card in it; how a tuned policy adapts follows from what it reads."""
 _KINDS = {kind.reads: kind for kind in (InContext, OneEpisode)}
 
 
@@ -104,7 +109,7 @@ def finetune(
         Progress(config.steps, "gradient steps") as progress,
     ):
         run_folder.claim(out, about, resume=resume)
-        if not trainable.is_saved(out):
+        if not is_tuned(out):
             progress.describe(
                 f"{config.tuner} on {about['family']}, {about['split']}, {about['signal']}"
             )
@@ -255,7 +260,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     """
     folder, about = Path(place), _about(place)
     runs.refuse_other_family(folder, about, family)
-    if not trainable.is_saved(folder):
+    if not is_tuned(folder):
         raise UserError(
             f"{folder} is not finished. Go on with the same metabridge finetune command and --resume."
         )
@@ -269,6 +274,7 @@ def load_agent(place: str, family: TaskFamily) -> InContext:
     card = dataclasses.replace(
         before,
         method=f"{about['method']} ({folder.name})",
+        adapts="context" if about["reads"] == "trial" else "nothing",
         supervision=f"{before.supervision}, then {'histories' if about['signal'] == 'demos' else 'reward'}",
         selection_rule="last gradient step",
         params_total=about["params_total"],

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
-from bridge import interrupts
+from bridge import interrupts, user_code
 from bridge.errors import UserError
 from bridge.training.workers import end_with_parent
 from experiments.progress import Progress
@@ -105,8 +105,9 @@ def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:
     try:
         job.run(advance)
     except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        return error
+        told = UserError(user_code.described(error)) if user_code.is_at_fault(error) else error
+        told.add_note("".join(traceback.format_exception(error)))
+        return told
     return None
 
 

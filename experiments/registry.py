@@ -80,6 +80,12 @@ class Method:
         return self._module.__doc__ or ""
 
     @property
+    def adapts(self) -> str:
+        """The ways in which its agents adapt within a trial, as rows name them (``Card.adapts``)."""
+        ways = {"context": self.reads == "trial", "gradient": self.takes_steps}
+        return ", ".join(way for way, taken in ways.items() if taken) or "nothing"
+
+    @property
     def can_be_tuned(self) -> bool:
         """True if test-time methods can move the weights of its agents: these take no gradient steps of their own, and
         the outputs of their network over a trial can be computed again."""

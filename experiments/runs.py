@@ -297,6 +297,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     agent.card = dataclasses.replace(
         agent.card,
         method=f"{about['method']} ({name})",
+        adapts=LEARNERS[about["method"]].adapts,
         selection_rule=rule + (", trained further" if about.get("earlier_budgets") else ""),
         tuning_configs=count,
     )
@@ -336,14 +337,15 @@ _KEYS = {
 
 
 def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
-    """Refuse a run of another family.
+    """Refuse a run of another family. A user's own is the same one wherever its file is: families are known by hash.
 
     Raises:
         UserError: ``about``, the ``config.json`` of ``folder``, is of another family or version.
     """
-    if about["family"] != family.id:
-        raise UserError(
-            f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
-        )
-    if about["family_hash"] != family.hash:
+    if about["family_hash"] == family.hash:
+        return
+    if about["family"] == family.id:
         raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
+    raise UserError(
+        f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+    )

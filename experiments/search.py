@@ -166,6 +166,11 @@ def has_chosen(place: Path, configs: int) -> bool:
     return "chosen" in about and len(about["configurations"]) == configs
 
 
+def own_family(place: str) -> str:
+    """Return the family that a tuning folder is of."""
+    return _read(Path(place))["family"]
+
+
 def chosen(place: str, family_spec: str) -> tuple[str, int]:
     """Return the configuration that a tuning folder chose, and the number of configurations.
 
@@ -173,7 +178,7 @@ def chosen(place: str, family_spec: str) -> tuple[str, int]:
         UserError: the search was on another family, or is not finished.
     """
     about, family = _read(Path(place)), make_family(family_spec)
-    if (about["family"], about["family_hash"]) != (family.id, family.hash):
+    if about["family_hash"] != family.hash:
         raise UserError(
             f"{place} was tuned on {about['family']} (or another version of it), not on {family.id}."
         )

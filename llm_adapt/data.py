@@ -169,7 +169,7 @@ class Collection:
                 f"{another}"
             )
         json_files.check(found, folder / _DEFINITION, _TYPES, f"Make another: {another}")
-        if (found["family"], found["family_hash"]) != (family.id, family.hash):
+        if found["family_hash"] != family.hash:
             raise UserError(
                 f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
                 f"({family.hash}). Make another: {another}"

@@ -12,7 +12,14 @@ from bridge.errors import UserError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """An adapter's two files."""
+WHOLE = "tuned"
+"""The folder, in that of a fine-tuned policy, of a policy whose base weights were trained."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+def is_tuned(folder: Path) -> bool:
+    """True if a folder holds the learned weights of a fine-tuned policy: an adapter's, or a whole policy."""
+    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / WHOLE).is_dir()
 
 
 def check_model(folder: Path) -> None:

@@ -37,7 +37,7 @@ class Config(GradientSteps):
     """Adapters and their gradient steps."""
 
     rank: Width = 8
-    """r of each adapter."""
+    """Rank r of each adapter."""
     alpha: Count = 16
     """Scale of the low-rank updates, times r."""
     targets: str = ""

@@ -19,14 +19,12 @@ from bridge.errors import UserError
 from bridge.training.learner import seeded_init
 from llm_adapt import adapter_files, soft_prompt
 from llm_adapt.base_policy import check_base, fingerprint, quiet, read
-from llm_adapt.local_files import ADAPTER_WEIGHTS
+from llm_adapt.local_files import WHOLE
 from llm_adapt.low_rank import batched
 from llm_adapt.policy import TransformerPolicy
 
 Kind = Literal["lora", "full", "head", "ia3", "prompt"]
 
-_WHOLE = "tuned"
-"""The folder of a policy whose base weights are trained."""
 _IA3, _IA3_GPT2 = "k_proj+v_proj+down_proj", "c_attn+mlp.c_proj"
 """Default targets of (IA)³: keys, values and the last product of a feed-forward layer; in GPT-2 queries, too."""
 _FEEDFORWARD = ("down_proj", "c_proj")
@@ -132,15 +130,10 @@ class Finetuned:
             if isinstance(self.policy, soft_prompt.SoftPrompted):
                 soft_prompt.save(self.policy, self.base, folder)
             elif self.wrapped is None:
-                self.policy.save_pretrained(folder / _WHOLE)
+                self.policy.save_pretrained(folder / WHOLE)
             else:
                 self.wrapped.peft_config["default"].base_model_name_or_path = fingerprint(self.base)
                 self.wrapped.save_pretrained(str(folder), save_embedding_layers=False)
-
-
-def is_saved(folder: Path) -> bool:
-    """True if a folder holds the files of ``Finetuned.save``."""
-    return (folder / ADAPTER_WEIGHTS).is_file() or (folder / _WHOLE).is_dir()
 
 
 def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
@@ -149,8 +142,8 @@ def load(base: TransformerPolicy, folder: Path) -> TransformerPolicy:
     Raises:
         UserError: it cannot be read, or has another base.
     """
-    if (folder / _WHOLE).is_dir():
-        return read(folder / _WHOLE)
+    if (folder / WHOLE).is_dir():
+        return read(folder / WHOLE)
     config, weights = adapter_files.read(folder)
     check_base(config, base, folder)
     if isinstance(config, peft.PromptTuningConfig):

@@ -1,6 +1,9 @@
 """What every test shares: one thread, no display, no network, a cache of its own, and the device to run on."""
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Both are read when the libraries are first imported, and are inherited by subprocesses.
 os.environ["MPLBACKEND"] = "Agg"
@@ -10,6 +13,8 @@ import hypothesis
 import jaxtyping
 import pytest
 import torch
+
+from bridge import user_code
 
 torch.set_num_threads(1)
 
@@ -42,3 +47,26 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     return torch.device(DEVICE)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
+    """Write a file of a user's own code; the test runs in its folder, and nothing of it is left in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", user_code._Neighbours())
+    for name in ("_files", "_used"):
+        monkeypatch.setattr(user_code, name, {})
+    path, before = list(sys.path), set(sys.modules)
+
+    def write(name: str, text: str) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    yield write
+    assert sys.path == path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]

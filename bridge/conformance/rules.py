@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
+from bridge import user_code
 from bridge.conformance.compare import first_difference, per_row
 from bridge.errors import ContractError
 from bridge.tasks.base import Space
@@ -41,7 +42,7 @@ def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
         except Breach as breach:
             raise ContractError(f"{name} breaks {rule} {breach}") from None
         except Exception as error:
-            found = f"{type(error).__name__}: {error}"
+            found = user_code.described(error)
             raise ContractError(f"{name} fails under {rule} {found}") from error
 
     return checked

@@ -105,10 +105,10 @@ class _RecordingParameters(UserDict[str, torch.Tensor]):
 @rule
 def id_spells_the_family(family: TaskFamily) -> None:
     """The canonical name builds the same family again."""
-    name, values = config.split_spec(family.id)
+    name, values = config.split_spec(family.id, family.place)
     again = config.build(type(family), family.id, values)
     demand(
-        name == family.name and again == family,
+        name == (family.place or family.name) and again == family,
         expected=repr(family),
         found=f"{name}: {again!r}",
         remedy="Let every parameter be a field of the dataclass.",

@@ -106,6 +106,11 @@ def read_file(path: Path, columns: Sequence[str] = tuple(COLUMNS)) -> pa.Table:
     """
     remedy = "Remove it and run compare again: only its cell is redone."
     table = parquet.read(path, columns, remedy=remedy)
+    if lacking := [name for name in columns if name not in table.column_names]:
+        raise UserError(
+            f"{path} lacks {', '.join(lacking)}: it was written by an earlier version. Remove {path.parent} and run "
+            "compare again: methods are played again, and not trained again."
+        )
     arrays = []
     for name in columns:
         try:

@@ -32,6 +32,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "eval_seed": INT,
     "clue": TEXT,
     "supervision": TEXT,
+    "adapts": TEXT,
     "decode_rule": TEXT,
     "selection_rule": TEXT,
     "tuning_configs": INT,
@@ -87,6 +88,7 @@ IDENTITY = (
     "seed",
     "clue",
     "supervision",
+    "adapts",
     "exact_reference",
     "track",
     "part",
@@ -104,7 +106,7 @@ def checked(name: str, table: pa.Table) -> pa.ChunkedArray:
     """A column of a table that was read, as the type that ``COLUMNS`` gives.
 
     Raises:
-        ValueError: the column is missing, of another type, or holds a value that no evaluation gives.
+        ValueError: the column is missing or there twice, of another type, or holds a value that no evaluation gives.
     """
     count, kind = table.column_names.count(name), COLUMNS[name]
     if count != 1:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.config import check_bound
+from bridge.config import Share, check_bound
 from bridge.protocol import Clues, Decision, Step, Trial
 from bridge.references.base import Reference, reference_card
 from bridge.references.oracles import ORACLES
@@ -27,12 +27,12 @@ class Graded(Reference):
     Args:
         family: the family.
         split: the split.
-        noise: probability of a uniformly random action, in [0, 1].
+        noise: probability of a uniformly random action.
     """
 
     card = reference_card("graded", "heuristic", clue="task")
 
-    def __init__(self, family: TaskFamily, split: str, noise: float = 0.5) -> None:
+    def __init__(self, family: TaskFamily, split: str, noise: Share = 0.5) -> None:
         check_bound("graded", "from 0 to 1", noise=noise)
         kind = next(kind for kind in ORACLES if isinstance(family, kind))
         self.oracle = ORACLES[kind](family, split)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bridge.config import check_bound
+from bridge.config import PositiveShare, Share, check_bound
 from bridge.errors import UserError
 from bridge.protocol import Clues, Decision, Step, Trial
 from bridge.references.base import (
@@ -47,10 +47,10 @@ class QLearning(Reference):
     Args:
         family: the family.
         split: ignored.
-        rate: step size, in (0, 1].
-        gamma: discount a step, in [0, 1].
+        rate: step size.
+        gamma: discount a step.
         epsilon: share of random actions in the first episode; it falls linearly to 0 at ``greedy_from``.
-        greedy_from: share of the trial's episodes after which actions are greedy, in (0, 1].
+        greedy_from: share of the trial's episodes after which actions are greedy.
         first: initial value of every action; above the attainable return it causes systematic exploration.
     """
 
@@ -60,10 +60,10 @@ class QLearning(Reference):
         self,
         family: TaskFamily,
         split: str,
-        rate: float = 0.5,
-        gamma: float = 0.95,
-        epsilon: float = 1.0,
-        greedy_from: float = 0.5,
+        rate: PositiveShare = 0.5,
+        gamma: Share = 0.95,
+        epsilon: Share = 1.0,
+        greedy_from: PositiveShare = 0.5,
         first: float = 0.0,
     ) -> None:
         self.family, self.rate, self.gamma = family, rate, gamma

@@ -32,7 +32,9 @@ _ABOUT = {
     "shift_distance": "value",
     "clue": "clue",
     "supervision": "supervision",
+    "adapts": "adapts",
     "exact_reference": "exact",
+    "train_env_steps": "train_env_steps",
 }
 """Columns that are the same in all rows of a key, and their names in its description."""
 _ALIKE = ("family_hash", "config_hash")

@@ -68,6 +68,11 @@ class Results:
         return list(dict.fromkeys(key.family for key in self.about))
 
     @property
+    def ceiling(self) -> str:
+        """The reference whose score is 1: the oracle, or Bayes-optimal play if no family was played by an oracle."""
+        return "oracle" if any(key.method == "oracle" for key in self.about) else "bayes"
+
+    @property
     def tables(self) -> list[tuple[str, str, str]]:
         """Family, split and track of each side-by-side table."""
         return [
@@ -178,28 +183,34 @@ class Results:
             return _over_parts(x, x.replicates - y.replicates)
         return self._resampled(stats.difference(Resampled.mean), x.table, y.table)
 
-    def delta_prior(self, family: str, split: str) -> Interval | None:
-        """The cost of the training prior: the score of ``bayes`` minus that of ``bayes_train``; None unless both are
-        exact."""
-        keys = [
-            Key(family, split, method) for method in ("bayes", "bayes_train", "random", "oracle")
-        ]
-        own, train, floor, top = (self.sums(key, "trial_return") for key in keys)
-        if own is None or train is None or floor is None or top is None:
+    def score_difference(self, key: Key, other: str, ceiling: str = "oracle") -> Interval | None:
+        """The score of this method minus that of ``other``, paired by task and noise; None as for ``score``."""
+        x, y, floor, top = (
+            self.sums(key._replace(method=method), key.scored)
+            for method in (key.method, other, "random", ceiling)
+        )
+        if x is None or y is None or floor is None or top is None:
             return None
-        exact = all(self.about[key]["exact"] == "exact" for key in keys[:2])
-        if not exact or not top.table.mean() > floor.table.mean():
+        if not top.table.mean() > floor.table.mean():
             return None
-        if self._replicated(keys[0], own, train, floor, top):
+        if self._replicated(key, x, y, floor, top):
             gap = (top.replicates - floor.replicates).mean()
-            return _over_parts(own, (own.replicates - train.replicates) / gap)
+            return _over_parts(x, (x.replicates - y.replicates) / gap)
         return self._resampled(
             stats.difference(Resampled.normalised),
-            own.table,
-            train.table,
+            x.table,
+            y.table,
             floor.table[0],
             top.table[0],
         )
+
+    def delta_prior(self, family: str, split: str) -> Interval | None:
+        """The cost of the training prior: the score of ``bayes`` minus that of ``bayes_train``; None unless both are
+        exact."""
+        keys = [Key(family, split, method) for method in ("bayes", "bayes_train")]
+        if any(self.about.get(key, {"exact": ""})["exact"] != "exact" for key in keys):
+            return None
+        return self.score_difference(keys[0], "bayes_train")
 
     def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
         """The interval of a statistic; None if tables do not share their tasks, or if a resample has no value: its
@@ -251,6 +262,10 @@ class Results:
         lost, due = float(refused.max(0).sum()), float((refused + taken).max(0).sum())
         return Interval(lost / due, np.nan, np.nan, round(due), "all steps") if due else None
 
+    def episodes(self, key: Key) -> int:
+        """The number of episodes before the last curve point."""
+        return int(self._curves[key].points[-1, 0])
+
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
         """(episodes, transitions, interval) at every curve point."""
         points = []
@@ -264,6 +279,11 @@ class Results:
         """All numbers of the side-by-side table of one split on a track."""
         for method in self.methods(family, split, track):
             yield from self.lines_of(Key(family, split, method, track))
+
+    def number(self, key: Key, metric: str) -> Interval | None:
+        """One of the numbers of ``lines_of``."""
+        found = (line.interval for line in self.lines_of(key) if line.metric == metric)
+        return next(found, None)
 
     def lines_of(self, key: Key) -> list[Line]:
         """All numbers of one method on one split, computed once."""

@@ -59,7 +59,7 @@ def number(interval: Interval | None) -> str:
     """
     if interval is None:
         return "–"
-    half = (interval.high - interval.low) / 2
+    half = interval.half
     if math.isnan(half):
         return f"{interval.mean:.4g} (n=1)"
     size = max(1.0, abs(interval.mean))
@@ -93,7 +93,7 @@ def grid(
         about = results.about[Key(family, split, method, track)]
         row = [method, *(number(by_method[method].get(metric)) for metric in metrics)]
         row += [str(about["seeds"])] if several else []
-        row += [_kind_and_given(about) if wide else _mark(about)]
+        row += [_kind_and_given(about) if wide else mark(about)]
         rows.append(row)
     return heading, rows
 
@@ -104,7 +104,7 @@ def _kind_and_given(about: dict) -> str:
     return ", ".join(filter(None, (about["exact"], _CLUES.get(about["clue"], supervision))))
 
 
-def _mark(about: dict) -> str:
+def mark(about: dict) -> str:
     """``=p``: the same as ``_kind_and_given`` in three characters at most, explained by ``LEGEND``."""
     first, _, also = about["supervision"].partition(", ")
     letter = _LETTERS.get(about["clue"]) or _LETTERS.get(first, "") + ("t" if also else "")
@@ -184,18 +184,20 @@ def refusals(lines: Iterable[Line]) -> list[str]:
 
 
 def skewed(lines: Iterable[Line]) -> list[str]:
-    """A sentence for each method and family whose returns are skewed over seeds, so that intervals may be too short.
+    """A sentence on the methods whose returns are skewed over seeds, so that intervals may be too short; none if none.
 
-    For example ``rl2 on gridnavi: the returns of 5 seeds are skewed on id; so few seeds may have ...``
+    For example ``Returns of few seeds are skewed: rl2 on gridnavi (5 seeds; id). Their 95% intervals may ...``
     """
-    sentences = []
-    for (method, family), of_method in _by_method(lines, "seed_skewness").items():
-        splits = _some([line.key.split for line in of_method])
-        sentences.append(
-            f"{method} on {family}: the returns of {of_method[0].interval.n} seeds are skewed on {splits}; so "
-            "few seeds may have 95% intervals that hold the truth much less often (docs/statistics.md). Train more."
-        )
-    return sentences
+    found = [
+        f"{method} on {family} ({of_method[0].interval.n} seeds; {_some([line.key.split for line in of_method])})"
+        for (method, family), of_method in _by_method(lines, "seed_skewness").items()
+    ]
+    if not found:
+        return []
+    return [
+        f"Returns of few seeds are skewed: {', '.join(found)}. Their 95% intervals may hold the truth much less often "
+        "(docs/statistics.md). Train more."
+    ]
 
 
 def _by_method(lines: Iterable[Line], metric: str) -> dict[tuple[str, str], list[Line]]:
@@ -214,9 +216,9 @@ def _some(splits: list[str], rest: str = "") -> str:
 
 
 def markdown(results: Results) -> str:
-    """Every table of a results folder as one Markdown page."""
+    """Every table of a results folder as a section of a Markdown page."""
     parts = [
-        "# Results\n",
+        "## All tables\n",
         "Means with 95% intervals (±). For references (one seed) an interval is over trials, or over ten parts of them "
         "if tasks are a finite list. For learned methods it is a t interval over training seeds below 10 seeds, "
         "else a crossed bootstrap over seeds and tasks. A score is a ratio of means over the split: 0 is random play. "
@@ -226,7 +228,7 @@ def markdown(results: Results) -> str:
     ]
     for table in results.tables:
         heading, rows = grid(results, *table)
-        parts.append(f"\n## {escape.markdown(title(results, *table))}\n")
+        parts.append(f"\n### {escape.markdown(title(results, *table))}\n")
         parts.append("| " + " | ".join(heading) + " |")
         parts.append("|" + "|".join(["---", *["---:"] * (len(heading) - 2), "---"]) + "|")
         parts.extend("| " + " | ".join(map(escape.markdown, row)) + " |" for row in rows)

@@ -126,6 +126,8 @@ class TaskFamily(ABC):
     """Fields that the canonical name always contains."""
     ends_early: ClassVar[bool] = False
     """True if an episode can end before its horizon."""
+    place: ClassVar[str] = ""
+    """The place of a family that is not registered (``path/to/maze.py:Maze``), which its id has in place of a name."""
 
     def __post_init__(self) -> None:
         config.check_fields(self, self.name)
@@ -139,7 +141,7 @@ class TaskFamily(ABC):
     @property
     def id(self) -> str:
         """The canonical name, as in results: ``bandit:k=5,n=10``."""
-        return config.spec_of(self.name, self, self.always)
+        return config.spec_of(self.place or self.name, self, self.always)
 
     @property
     def hash(self) -> str:

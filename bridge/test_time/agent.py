@@ -298,8 +298,10 @@ def continue_training(agent: Agent, steps: int, **settings: Any) -> Agent:
 
 
 def card_of(agent: Tunable, trial_weights: TrialWeights, name: str) -> Card:
-    """The agent's card, with ``name`` before its method's name, and the number of weights a trial has of its own."""
+    """The agent's card, with ``name`` before its method's name, gradient steps among the ways in which it adapts, and
+    the number of weights a trial has of its own."""
     own = trial_weights.new(agent.network, Rows.of("count", torch.arange(1)))
     count = sum(leaf[0].numel() for leaf in tree.leaves(own))
     method = f"{name}_{agent.card.method}"
-    return dataclasses.replace(agent.card, method=method, params_trained=count)
+    adapts = "context, gradient" if "context" in agent.card.adapts else "gradient"
+    return dataclasses.replace(agent.card, method=method, adapts=adapts, params_trained=count)

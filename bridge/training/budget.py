@@ -9,6 +9,8 @@ from typing import Literal
 
 from bridge.errors import UserError
 
+Unit = Literal["steps", "seconds", "flops"]
+
 _BOUNDS = {"steps": (1.0, 1e18), "seconds": (1e-9, 1e18), "flops": (1.0, 1e30)}
 """The smallest and the largest budget; environment steps are counted as int64."""
 _UNITS = {"": "steps", "steps": "steps", "s": "seconds", "seconds": "seconds", "flops": "flops"}
@@ -19,7 +21,7 @@ class Budget:
     """An amount of training."""
 
     amount: float
-    unit: Literal["steps", "seconds", "flops"] = "steps"
+    unit: Unit = "steps"
 
     @staticmethod
     def parse(text: str) -> Budget:
@@ -43,9 +45,18 @@ class Budget:
         return Budget(amount, unit)  # ty: ignore[invalid-argument-type]
 
     def __str__(self) -> str:
-        is_short = self.amount < 1e12 and self.amount == int(self.amount)
-        count = f"{int(self.amount):,}" if is_short else f"{self.amount:g}"
+        count = f"{int(self.amount):,}" if self._is_short else f"{self.amount:g}"
         return f"{count} {'environment steps' if self.unit == 'steps' else self.unit}"
+
+    @property
+    def spec(self) -> str:
+        """The text that ``parse`` reads: ``4000000``, ``600s``."""
+        count = str(int(self.amount)) if self._is_short else repr(self.amount)
+        return count + {"steps": "", "seconds": "s", "flops": "flops"}[self.unit]
+
+    @property
+    def _is_short(self) -> bool:
+        return self.amount < 1e12 and self.amount == int(self.amount)
 
 
 @dataclass

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from bridge import interrupts
+from bridge import interrupts, user_code
 from bridge.errors import DivergenceError, UserError
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def end_with_parent() -> None:
 
 
 def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Run a helper process. Errors that concern the user come from the first process; any other is printed here."""
+    """Run a helper process. Errors about the input come from the first process; any other is printed here."""
     os.environ.update(env)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     interrupts.take(signal.SIG_IGN)
@@ -221,6 +221,10 @@ def _help(env: dict[str, str], ready: Any, work: Callable[..., Any], args: tuple
         sys.exit(f"Process {env['RANK']}: {error}")
     except UserError:
         sys.exit(1)
+    except Exception as error:
+        if not user_code.is_at_fault(error):
+            raise
+        sys.exit(f"Process {env['RANK']}: {user_code.described(error)}")
 
 
 def _free_port() -> int:

@@ -11,12 +11,16 @@ from experiments.commands.common import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Does a family or an agent keep the contract? One line a rule."""
+    """Does a family or an agent keep the contract? One line a rule.
+
+    For example: metabridge check bayes --family gridnavi
+    """
 
     target: Positional[str]
-    """A registered family or method, the folder of a trained run, or your own: module:name or path/to/file.py:name."""
+    """A registered family or method, the folder of a trained run, or your own: path/to/file.py:Name or module:Name."""
     family: str = ""
-    """The family that an agent is checked on (default: a trained run's own, else bandit:k=5,n=10)."""
+    """The family that an agent is checked on; path/to/maze.py:Maze is your own (default: a trained run's, else
+    bandit:k=5,n=10)."""
 
     def run(self) -> int:
         """Run every rule and print what came of it."""

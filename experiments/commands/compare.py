@@ -19,15 +19,19 @@ from experiments.sizes import SIZES
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Play methods side by side; what is done already in OUT is not done again."""
+    """Play methods side by side; what is done already in OUT is not done again.
+
+    For example: metabridge compare --size smoke --out results/smoke
+    """
 
     size: SizeName = "quick"
     """smoke: under a minute; quick: under ten; small: about ten hours; full: about nine days."""
     families: tuple[str, ...] = ()
-    """Instead of the size's families: bandit:k=5,n=10,gridnavi (default: those of the runs in --methods, if any)."""
+    """Instead of the size's families: bandit:k=5,n=10,gridnavi; path/to/maze.py:Maze is your own (default: those of the
+    runs in --methods, if any)."""
     methods: tuple[str, ...] = ()
-    """Instead of the size's methods: references, learned methods (trained first), run folders, and runs that ship, on
-    each family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl)."""
+    """Instead of the size's methods: references, learned methods (trained first), run folders, runs that ship, on each
+    family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl), and your own agents (path/to/mine.py:MyAgent)."""
     splits: tuple[str, ...] = ()
     """Instead of the size's splits."""
     tracks: tuple[str, ...] = ()
@@ -51,6 +55,8 @@ class Compare:
     """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
     out: Path = Path("results/compare")
     """The folder of rows, tables and figures."""
+    tables: bool = False
+    """Print the table of every family, too, and not the leaderboard alone."""
 
     def run(self) -> int:
         """Play, then report."""
@@ -85,7 +91,7 @@ class Compare:
             named_splits=bool(self.splits),
         )
         failed = grid.play()
-        report(self.out)
+        report(self.out, all_tables=self.tables)
         if failed:
             print(
                 f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",

@@ -13,12 +13,17 @@ from experiments.commands.common import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Let agents play tasks of a split and keep their histories as a Parquet dataset."""
+    """Let agents play tasks of a split and keep their histories as a Parquet dataset.
+
+    For example: metabridge data psrl+q_learning --family gridnavi --shards 2 --out data/gridnavi
+    """
 
     sources: Positional[str]
-    """Agents that play in turn, joined by +: references (thompson+q_learning) and folders of trained runs."""
-    family: str = "bandit:k=5,n=10"
-    """A family, with parameters after a colon."""
+    """Agents that play in turn, joined by +: references (thompson+q_learning), folders of trained runs, and your own
+    (path/to/mine.py:MyAgent)."""
+    family: str = ""
+    """A family, with parameters after a colon; path/to/maze.py:Maze is your own (default: that of the first run among
+    the sources; bandit:k=5,n=10 if there is none)."""
     split: str = "train"
     """The split of the tasks; histories on others than train are for metabridge finetune --demos."""
     shards: int = 1

@@ -17,7 +17,10 @@ from experiments.commands.common import one_thread
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
     """Tune a copy of a trained transformer on tasks of one split, or on demonstrations; evaluate it on others. Stop it
-    at any moment and go on with --resume."""
+    at any moment and go on with --resume.
+
+    For example: metabridge finetune zoo:icl_rl/bandit --split shift/reward_sign/4 --out runs/lora
+    """
 
     base: Positional[str]
     """A trained transformer (icl_ad, icl_dpt, icl_rl, mt): its folder, or zoo:icl_rl/gridnavi."""

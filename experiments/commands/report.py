@@ -1,4 +1,4 @@
-"""``metabridge report``: tables and figures beside the rows that they derive from."""
+"""``metabridge report``: the leaderboard and its findings first, then tables and figures, from the rows of a folder."""
 
 from __future__ import annotations
 
@@ -14,20 +14,32 @@ from experiments.terminal import console
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Tables (terminal, Markdown, CSV) and figures (PNG, SVG) of a results folder."""
+    """The leaderboard, its findings, tables (Markdown, CSV) and figures of a results folder.
+
+    For example: metabridge report results/smoke
+    """
 
     folder: Positional[Path]
+    tables: bool = False
+    """Print the table of every family, on id and at level 4 of each axis, too."""
 
     def run(self) -> int:
         """Write and print the report."""
-        report(self.folder)
+        report(self.folder, all_tables=self.tables)
         return 0
 
 
-def report(folder: Path) -> None:
-    """Write tables/results.md, tables/results.csv and figures/*.{png,svg}, then print the side-by-side tables."""
+def report(folder: Path, *, all_tables: bool = False) -> None:
+    """Write ``tables/`` and ``figures/``, then print the leaderboard of each track and what it shows.
+
+    Args:
+        folder: the results folder.
+        all_tables: True to print the tables of each family, too.
+    """
     from bridge import files
-    from bridge.report import figures, tables
+    from bridge.report import figures, leaderboard_tables, tables
+    from bridge.report.findings import findings
+    from bridge.report.leaderboard import boards
     from bridge.report.summary import Results
     from experiments import agents
 
@@ -36,17 +48,33 @@ def report(folder: Path) -> None:
         raise UserError(f"There is no folder {folder}. Run: metabridge compare --out {folder}")
     read = Results(folder)
     lines = [line for table in read.tables for line in read.lines(*table)]
-    files.write_text(folder / "tables" / "results.md", tables.markdown(read))
-    files.write_text(folder / "tables" / "results.csv", tables.comma_separated(lines))
+    shown = boards(read)
+    found = findings(read, shown[0]) if shown else []
+    for name, text in (
+        ("results.md", f"{leaderboard_tables.markdown(shown, found)}\n{tables.markdown(read)}"),
+        ("results.csv", tables.comma_separated(lines)),
+        ("leaderboard.csv", leaderboard_tables.comma_separated(shown)),
+    ):
+        files.write_text(folder / "tables" / name, text)
     drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
-    for family, split, track in read.tables:
-        if split == "id" or split.endswith("/4"):
-            out.print(tables.terminal(read, family, split, track, wide=out.width >= 110))
-    for sentence in (*tables.refusals(lines), *tables.skewed(lines)):
-        out.print(sentence, soft_wrap=True)
+    first, *others = [leaderboard_tables.terminal(board, out.width) for board in shown] or [""]
+    for block in (first, *found, *others):
+        out.print(block)
+        out.print()
+    for paragraph in (
+        *leaderboard_tables.legend(shown),
+        *tables.refusals(lines),
+        *tables.skewed(lines),
+    ):
+        out.print(paragraph)
+    if all_tables or not shown:
+        for family, split, track in read.tables:
+            if split == "id" or split.endswith("/4"):
+                out.print(tables.terminal(read, family, split, track, wide=out.width >= 110))
+        out.print(f"{tables.LEGEND} Shown: id and level 4 of each axis.")
     out.print(
-        f"{tables.LEGEND} Shown: id and level 4 of each axis. All {len(lines):,} numbers: "
-        f"{folder}/tables/results.md and .csv; {len(drawn)} figures (PNG, SVG): {folder}/figures/",
+        f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {len(lines):,} numbers. "
+        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG).",
         soft_wrap=True,
     )

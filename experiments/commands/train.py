@@ -15,12 +15,16 @@ from experiments.commands.common import SizeName, budget_of, one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a learned method in a run folder; stop it at any moment and go on with --resume."""
+    """Train a learned method in a run folder; stop it at any moment and go on with --resume.
+
+    For example: metabridge train rl2 --family bandit:k=5,n=10 --budget 1e6 --out runs/rl2
+    """
 
     method: Positional[str]
     """A learned method, with parameters after a colon (rl2:hidden=128,critic=task), or a folder of metabridge tune."""
-    family: str = "bandit:k=5,n=10"
-    """A family, with parameters after a colon."""
+    family: str = ""
+    """A family, with parameters after a colon; path/to/maze.py:Maze is your own (default: the tuning folder's;
+    bandit:k=5,n=10 if there is none)."""
     seed: Seed = 0
     """Training seed."""
     size: SizeName | None = None
@@ -47,14 +51,15 @@ class Train:
         from experiments import agents, runs, search
 
         one_thread()
-        method, count = self.method, 1
+        method, family, count = self.method, self.family or agents.DEFAULT_FAMILY, 1
         if search.is_folder(method) and not agents.is_name(method):
-            method, count = search.chosen(method, self.family)
+            family = self.family or search.own_family(method)
+            method, count = search.chosen(method, family)
         run = runs.Run(
             method=method,
-            family=self.family,
+            family=family,
             seed=self.seed,
-            budget=budget_of(self.budget, self.method, self.family, self.size),
+            budget=budget_of(self.budget, self.method, family, self.size),
             out=self.out,
             tuning_configs=count,
             processes=self.processes,
@@ -64,9 +69,7 @@ class Train:
             checkpoint_seconds=self.checkpoint_every,
         )
         if runs.train(run, resume=self.resume):
-            print(
-                f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {self.family}"
-            )
+            print(f"Trained: {self.out}. Next: metabridge evaluate {self.out} --family {family}")
             return 0
         print(
             f"Stopped and saved. Go on with the same command and --resume: {self.out}",

@@ -14,12 +14,15 @@ from experiments.commands.common import SizeName, budget_of, one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """Train N configurations of a method, drawn by seed, and choose the best on id_val; then train that one."""
+    """Train N configurations of a method, drawn by seed, and choose the best on id_val; then train that one.
+
+    For example: metabridge tune rl2 --family bandit:k=5,n=10 --configs 4 --out runs/rl2-tuned
+    """
 
     method: Positional[str]
     """A learned method; what stands after its colon is kept fixed (rl2:hidden=128)."""
     family: str = "bandit:k=5,n=10"
-    """A family, with parameters after a colon."""
+    """A family, with parameters after a colon; path/to/maze.py:Maze is your own."""
     configs: Annotated[int, Within(1, 10_000)] = 8
     """Number of configurations, the method's defaults among them."""
     seed: Seed = 0

@@ -10,14 +10,11 @@ from typing import Any, Literal
 
 import torch
 
-from bridge import files
 from bridge.errors import UserError
-from bridge.evaluation import results
 from bridge.evaluation.footprint import parse_memory
 from bridge.tasks.base import TaskFamily
 from experiments import cells
 from experiments.cells import Cell
-from experiments.claims import claim
 from experiments.streams import replace_unknown_characters
 from experiments.studies.few_shot.variants import RATES, Study
 
@@ -76,13 +73,7 @@ def play(asked: Iterable[Cell], out: Path, about: Mapping[str, Any]) -> None:
     Raises:
         UserError: the folder holds another study, or a cell failed.
     """
-    results.open_folder(out)
-    with files.locked(out):
-        claim(out / "study.json", about, "study")
-        if failed := cells.play(cells.missing(asked, out), out):
-            raise UserError(
-                f"{failed} cell(s) failed; see {out / 'errors.log'}. The same command tries them again."
-            )
+    cells.keep(asked, out, "study.json", about, "study")
 
 
 def run(

@@ -13,7 +13,6 @@ import dataclasses
 import fnmatch
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from bridge.training.run_folder import read_cost
 from experiments import cells, runs, zoo
 from experiments.cells import Cell
 from experiments.studies.arguments import run
+from experiments.version import checkout
 from experiments.zoo.recipes import RECIPES, SEEDS, Recipe
 
 TRIALS = {"bandit": 20_000, "gridnavi": 8_400, "darkroom": 2_000, "point_nav": 500}
@@ -127,18 +127,8 @@ def _note_origin(cell: Cell) -> None:
 
 def _commit() -> str:
     """The commit of this checkout; empty if it is none, or has changes."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ("git", *arguments),
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip()
-
-    return "" if git("status", "--porcelain", "-uno") else git("rev-parse", "HEAD")
+    found = checkout()
+    return found.commit if found and not found.changed else ""
 
 
 def _exported(entry: zoo.Entry, cell: Cell) -> Cell:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,13 @@ from bridge.config import (
     Bounded,
     Count,
     CountOrZero,
+    Holds,
+    Positive,
     PositiveShare,
     Share,
+    Width,
+    WidthOrZero,
+    allowed,
     build,
     spec_of,
     split_spec,
@@ -124,6 +129,26 @@ def test_numbers_out_of_bounds_are_refused_by_name(values: dict, said: str) -> N
         Numbers(**values)
     name, rest = said.split(" ", 1)
     assert str(error.value) == f"{name} must be {rest}"
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (Literal["easy", "hard"], "easy | hard"),
+        (bool, "true | false"),
+        (str, ""),
+        (int, "a whole number"),
+        (float, "a number"),
+        (Count, "1 or more"),
+        (Width, "1 to 16,384"),
+        (WidthOrZero, "0 to 16,384"),
+        (Share, "from 0 to 1"),
+        (PositiveShare, "above 0 and from 0 to 1"),
+        (Annotated[Positive, Holds("below 1")], "above 0 and below 1"),
+    ],
+)
+def test_the_values_of_a_type_in_words(hint: Any, words: str) -> None:
+    assert allowed(hint) == words
 
 
 def test_bounds_themselves_are_within() -> None:

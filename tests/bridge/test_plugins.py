@@ -142,6 +142,10 @@ def test_an_installed_package_adds_a_family_and_a_method(tmp_path):
     }
     assert listed["families"][-1]["id"] == "two_arms:k=2,n=4"
     assert "tiny_rl2" in {entry["name"] for entry in listed["methods"]}
+    described = json.loads(metabridge("describe", "tiny_rl2", "--json"))
+    assert described["supervision"] == "reward"
+    assert "two_arms" in described["families"]
+    assert json.loads(metabridge("describe", "two_arms", "--json"))["action"] == "one of 2"
     spec = "tiny_rl2:hidden=8,steps_per_update=200,minibatches=1,epochs=1"
     metabridge("train", spec, "--family", "two_arms", "--budget", "200", "--out", "run")
     lines = metabridge("evaluate", "run", "--family", "two_arms", "--trials", "20", "--json")

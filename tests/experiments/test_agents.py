@@ -1,7 +1,8 @@
-"""Names of agents: no two registered methods look alike in figures."""
+"""The resolver: names of agents, which look different in figures."""
 
 from bridge.references.registry import REFERENCES
 from bridge.report.figures import looks
+from bridge.tasks import family as make_family
 from experiments import agents
 from experiments.registry import LEARNERS
 
@@ -18,3 +19,13 @@ def test_references_and_learned_methods_differ_without_their_dash():
     assert len({(found[name]["color"], found[name]["marker"]) for name in LEARNERS}) == len(
         LEARNERS
     )
+
+
+def test_registered_names_win_over_ones_own(write):
+    """Also over a module of that name, and over the prefix of the zoo."""
+    for name in ("random", "zoo"):
+        write(f"{name}.py", "made = 3\n")
+    family = make_family("bandit")
+    assert isinstance(agents.resolve("random", family), agents.Reference)
+    assert agents.own_place("zoo:made") == agents.own_place("random:made") == ""
+    assert isinstance(agents.resolve("random.py:made", family), agents.Own)

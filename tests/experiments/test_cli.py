@@ -160,6 +160,17 @@ def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
     ):
         assert (out / name).stat().st_size > 500
     assert run("report", str(out), capsys=capsys)[0] == printed
+    assert (out / "tables" / "leaderboard.csv").read_text().startswith("track,method,column,")
+
+
+def test_the_leaderboard_is_printed_first_and_the_many_tables_if_asked(tmp_path, capsys):
+    flags = ["--methods", "random,oracle,ucb1", "--splits", "id", "--out", str(tmp_path)]
+    title = "bandit:k=2,n=3 · id · n = 200 trials"
+    printed, _ = run("compare", *SMALL, *flags, capsys=capsys)
+    assert printed.startswith("Leaderboard: score (0 random, 1 oracle) on id\n")
+    assert title not in printed
+    assert title in run("compare", *SMALL, *flags, "--tables", capsys=capsys)[0]
+    assert title in run("report", str(tmp_path), "--tables", capsys=capsys)[0]
 
 
 def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, monkeypatch):

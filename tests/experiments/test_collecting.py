@@ -83,7 +83,7 @@ def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, 
     (folders[1] / "model.safetensors").unlink()  # written when a run is over
     out = tmp_path / "data"
     for folder in folders:
-        run("data", f"{folder}+random+random", *base, "--out", str(out), capsys=capsys)
+        run("data", f"random+{folder}+random", "--out", str(out), capsys=capsys)  # on its family
     made = list(out.iterdir())
     assert len(made) == 1
     run(
@@ -98,12 +98,12 @@ def test_a_stopped_run_is_a_source_by_its_weights_whatever_its_folder(tmp_path, 
         str(tmp_path / "three"),
         capsys=capsys,
     )
-    run("data", f"{tmp_path / 'three'}+random+random", *base, "--out", str(out), capsys=capsys)
+    run("data", f"random+{tmp_path / 'three'}+random", *base, "--out", str(out), capsys=capsys)
     assert len(list(out.iterdir())) == 2
     rows = datasets.load_dataset(
         "parquet", data_files=str(made[0] / "*.parquet"), split="train", streaming=True
     )
-    assert [row["source"] for row in itertools.islice(rows, 6)][1:3] == ["random", "random"]
+    assert [row["source"] for row in itertools.islice(rows, 6)][2:4] == ["random", "random"]
 
 
 def test_a_dataset_of_another_family_is_refused(tmp_path, capsys):

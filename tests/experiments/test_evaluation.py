@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bridge.evaluation import results
 from tests.experiments.commands import run
 
 
@@ -140,3 +141,75 @@ def test_evaluate_as_a_table(capsys):
     out, _ = run("evaluate", "random", "--trials", "100", capsys=capsys)
     assert "trial_return" in out
     assert "random on bandit:k=5,n=10" in out
+
+
+def test_the_references_stand_below_the_method_and_not_in_json(capsys):
+    """Each has the return that it has by itself."""
+    flags = ["--trials", "100", "--splits", "id,shift/gap/4"]
+    table, _ = run("evaluate", "ucb1", *flags, capsys=capsys)
+    returns = {
+        name: [line.split("│")[3] for line in run_table if f" {name} " in line]
+        for name, run_table in (
+            ("of oracle", table.splitlines()),
+            ("trial_return", run("evaluate", "oracle", *flags, capsys=capsys)[0].splitlines()),
+        )
+    }
+    assert len(returns["of oracle"]) == 2
+    assert returns["of oracle"] == returns["trial_return"]
+    assert "of ucb1" not in table
+    out, _ = run("evaluate", "ucb1", *flags, "--json", capsys=capsys)
+    assert {json.loads(line)["method"] for line in out.splitlines()} == {"ucb1"}
+
+
+KEPT = ["--family", "bandit:k=2,n=4", "--trials", "40"]
+
+
+def test_rows_are_kept_beside_those_of_a_comparison(trained, tmp_path, capsys):
+    """Only what is missing is played, by either command; what is printed is what is printed without a folder."""
+    out, files = (
+        str(tmp_path / "out"),
+        lambda: {p: p.stat() for p in results.files(tmp_path / "out")},
+    )
+    said, _ = run("evaluate", "ucb1", *KEPT, "--out", out, "--json", capsys=capsys)
+    assert said == run("evaluate", "ucb1", *KEPT, "--json", capsys=capsys)[0]
+    first = files()
+    assert len(first) == 4  # ucb1, random, oracle, bayes
+    run("evaluate", "ucb1", *KEPT, "--out", out, capsys=capsys)
+    assert files() == first
+    compare = ["compare", "--families", *KEPT[1:], "--splits", "id", "--tracks", "O", "--out", out]
+    table, _ = run(*compare, "--methods", "ucb1,oracle,thompson", capsys=capsys)
+    assert {"ucb1", "bayes", "thompson"} <= set(table.split())
+    run("evaluate", "thompson", *KEPT, "--splits", "id,shift/gap/1", "--out", out, capsys=capsys)
+    second = files()
+    assert first.items() < second.items()
+    assert len(second) == 9
+
+
+def test_a_run_keeps_its_seed_and_each_rule_a_name_of_its_own(trained, tmp_path, capsys):
+    line = ["evaluate", str(trained["rl2"]), "--trials", "40", "--out", str(tmp_path / "out")]
+    for rule in ([], ["--decode", "argmax"]):
+        run(*line, *rule, capsys=capsys)
+    done = {(row[2], row[3]) for row in results.done(tmp_path / "out")} - {
+        (name, 0) for name in ("random", "oracle", "bayes")
+    }
+    assert done == {(line[1], 4), (f"{line[1]} (argmax)", 4)}
+
+
+def test_rows_that_were_played_otherwise_are_refused(tmp_path, capsys):
+    line = ["evaluate", "ucb1", *KEPT, "--out", str(tmp_path)]
+    context = ["--track", "C", "--shots", "2"]
+    run(*line, capsys=capsys)
+    run(*line, *context, capsys=capsys)
+    for other, said in (
+        (["--eval-seed", "1"], "holds rows of bandit:k=2,n=4 with other trials or seeds"),
+        (["--trials", "50"], "holds rows of bandit:k=2,n=4 with other trials or seeds"),
+        (
+            ["--family", "bandit:k=2,n=5", "--trials", "50"],
+            "trials a split on bandit: 40 there, 50",
+        ),
+        (
+            [*context, "--behaviour", "oracle"],
+            "track C: 2 episode(s) of random there, 2 episode(s) of",
+        ),
+    ):
+        assert said in run(*line, *other, code=2, capsys=capsys)[1]

@@ -77,7 +77,14 @@ def test_compare_reports_few_trials_on_every_kind_of_split(trials, tmp_path, cap
     ]
     splits = "id,shift/reward_sign/4"
     out, _ = run(
-        "compare", *flags, "--splits", splits, "--out", str(tmp_path / "few"), capsys=capsys
+        "compare",
+        *flags,
+        "--tables",
+        "--splits",
+        splits,
+        "--out",
+        str(tmp_path / "few"),
+        capsys=capsys,
     )
     assert "(n=1)" in out if trials == 1 else "±" in out
     table = (tmp_path / "few" / "tables" / "results.csv").read_text()

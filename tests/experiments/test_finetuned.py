@@ -208,6 +208,10 @@ def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
     )
     left = {line["split"]: line["tasks_left_out"] for line in map(json.loads, played.splitlines())}
     assert left == {"shift/slip/4": 5, "shift/slip/3": 0, "shift/reward_sign/4": 0}
+    flags += ["--out", str(tmp_path / "rows")]
+    _, said = run("evaluate", str(tmp_path / "tuned"), *flags, code=2, capsys=capsys)
+    assert "Tasks that" in said
+    assert "Leave --out out" in said
     plan = finetuned.on_new_tasks(
         str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4")
     )
@@ -270,7 +274,7 @@ def test_who_forgets_with_every_episode_is_tuned_on_episodes_and_goes_on_forgett
     assert about["env_steps"] == {"reward": 8 * 15, "demos": 4 * 60}[how]
     agent = finetuned.load_agent(str(tmp_path / "tuned"), make_family("gridnavi"))
     assert isinstance(agent, OneEpisode)
-    assert agent.card.method == "lora_mt (tuned)"
+    assert (agent.card.method, agent.card.adapts) == ("lora_mt (tuned)", "nothing")
 
 
 def test_demonstrations_on_a_shifted_split_tune_for_it_and_the_tasks_shown_are_told(

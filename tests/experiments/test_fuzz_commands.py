@@ -177,6 +177,8 @@ SPLITS = (
 Line = dict[str, tuple[str, ...]]
 COMMANDS: tuple[tuple[str, Line], ...] = (
     ("list", {"": ("families", "methods", "splits", "axes"), "--family": FAMILIES}),
+    ("describe", {"": ("ucb1", "icl_rl", "bandit:k=2", "slip", "gridnavi/slip", "quick")}),
+    ("show", {"": RUNS}),
     (
         "evaluate",
         {

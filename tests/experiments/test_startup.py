@@ -30,9 +30,15 @@ def imported(*line: str) -> set[str]:
     return set(names)
 
 
-@pytest.mark.parametrize("what", ["families", "methods", "splits", "axes", "experiments"])
-def test_list_imports_neither_torch_nor_numpy(what):
-    assert not imported("list", what) & (NEVER | {"torch", "numpy", "pyarrow", "duckdb", "scipy"})
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(("list", what) for what in ("families", "methods", "splits", "axes", "experiments")),
+        ("describe", "icl_rl"),
+    ],
+)
+def test_list_and_describe_import_neither_torch_nor_numpy(line):
+    assert not imported(*line) & (NEVER | {"torch", "numpy", "pyarrow", "duckdb", "scipy"})
 
 
 def test_a_reference_on_a_bandit_needs_no_package_of_the_transformer_track():
@@ -46,3 +52,9 @@ def test_the_catalogue_says_what_the_code_says(what):
     """If this fails: python -m experiments.catalogue"""
     written = json.loads(catalogue.FILE.read_text(encoding="utf-8"))
     assert written[what] == json.loads(json.dumps(catalogue.entries(what)))
+
+
+def test_the_details_in_the_catalogue_say_what_the_code_says():
+    """If this fails: python -m experiments.catalogue"""
+    written = json.loads(catalogue.FILE.read_text(encoding="utf-8"))
+    assert written["details"] == json.loads(json.dumps(catalogue.all_details()))

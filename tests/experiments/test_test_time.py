@@ -38,6 +38,7 @@ def test_the_name_says_what_is_tuned_and_by_what(runs):
         agent = agents.load(f"{name}:run={runs['icl_rl']},inner_steps=3", BANDIT, "id")
         assert isinstance(agent, FineTuned)
         assert agent.card.method == f"{name}_icl_rl (icl_rl)"
+        assert agent.card.adapts == "context, gradient"
         assert agent.signal == name.split("_")[1]
         assert type(agent.trial_weights).__name__ == tuner
         assert agent.config.inner_steps == 3

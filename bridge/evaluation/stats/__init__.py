@@ -18,6 +18,7 @@ Differences are paired on tasks, which are drawn once for all tables, and not on
 from bridge.evaluation.stats.bootstrap import crossed_bootstrap, estimate, interval
 from bridge.evaluation.stats.intervals import (
     Interval,
+    averaged,
     mean_interval,
     seed_interval,
     skewed,
@@ -31,6 +32,7 @@ __all__ = [
     "Interval",
     "Resampled",
     "Statistic",
+    "averaged",
     "crossed_bootstrap",
     "difference",
     "estimate",

@@ -6,8 +6,10 @@ Shape letters: S training seeds, T tasks.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from fractions import Fraction
-from math import nan, sqrt
+from math import hypot, nan, sqrt
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +31,9 @@ class Interval(NamedTuple):
     """An estimate with its two-sided interval of 95% nominal coverage, in the units of the data.
 
     `kind` decides what `n` counts. "trials", "trials within tasks" and "wilson": trials. "t over seeds" and "crossed
-    bootstrap": training seeds of the method with fewest. "bootstrap over tasks": tasks. A kind that begins with "none"
-    is a mean without an interval: nothing was repeated, so the spread is unknown and both ends are NaN.
+    bootstrap": training seeds of the method with fewest. "bootstrap over tasks": tasks. "mean of estimates": these
+    estimates. A kind that begins with "none" is a mean without an interval: nothing was repeated, so the spread is
+    unknown and both ends are NaN.
     """
 
     mean: float
@@ -38,6 +41,11 @@ class Interval(NamedTuple):
     high: float
     n: int
     kind: str
+
+    @property
+    def half(self) -> float:
+        """Half of the interval's width."""
+        return (self.high - self.low) / 2
 
 
 def mean_interval(total: float, total_sq: float, n: int) -> Interval:
@@ -111,6 +119,16 @@ def seed_interval(values: PerSeed) -> Interval:
             "over trials (mean_interval, wilson), which holds for this one trained agent."
         )
     return t_interval(values.mean(), values.var(ddof=1) / n, n - 1, n, "t over seeds")
+
+
+def averaged(several: Sequence[Interval]) -> Interval:
+    """The mean of independent estimates that weigh the same; halves of their intervals combine in quadrature.
+
+    The interval is symmetric, and NaN if one of theirs is. ``n`` is the number of estimates.
+    """
+    n, mean = len(several), fmean(interval.mean for interval in several)
+    half = hypot(*(interval.half for interval in several)) / n
+    return Interval(mean, mean - half, mean + half, n, "mean of estimates")
 
 
 def skewed(values: PerSeed) -> bool:

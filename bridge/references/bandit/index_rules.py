@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bridge.config import check_bound
+from bridge.config import NonNegative, Share, check_bound
 from bridge.protocol import Decision
 from bridge.references.bandit.arm_beliefs import Moments, MomentsReference
 from bridge.references.base import argmax_random_ties, epsilon_greedy, reference_card
@@ -54,11 +54,17 @@ class Greedy(MomentsReference):
 
 
 class EpsilonGreedy(Greedy):
-    """Greedy, but a uniformly drawn arm with probability ``epsilon``."""
+    """Greedy, but a uniformly drawn arm with probability ``epsilon``.
+
+    Args:
+        family: the family.
+        split: ignored.
+        epsilon: probability of a uniformly drawn arm.
+    """
 
     name = "epsilon_greedy"
 
-    def __init__(self, family: Bandit, split: str = "id", epsilon: float = 0.05) -> None:
+    def __init__(self, family: Bandit, split: str = "id", epsilon: Share = 0.05) -> None:
         check_bound(self.name, "from 0 to 1", epsilon=epsilon)
         super().__init__(family, split)
         self.epsilon = epsilon
@@ -74,11 +80,16 @@ class UCB1(Greedy):
     """Optimism: mean + c * sqrt(2 ln t / pulls) (Auer, Cesa-Bianchi & Fischer 2002) on Bernoulli arms.
 
     t counts pulls and pseudo-pulls. On Gaussian arms the bonus is 1 / sqrt(pulls), the rule of Lee et al. 2023.
+
+    Args:
+        family: the family.
+        split: ignored.
+        c: factor on the bonus of Bernoulli arms; the published rule has 1.
     """
 
     name = "ucb1"
 
-    def __init__(self, family: Bandit, split: str = "id", c: float = 0.2) -> None:
+    def __init__(self, family: Bandit, split: str = "id", c: NonNegative = 0.2) -> None:
         check_bound(self.name, "0 or more", c=c)
         super().__init__(family, split)
         self.c = c

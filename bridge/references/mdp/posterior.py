@@ -133,7 +133,7 @@ class MdpEpsilonGreedy(MdpGreedy):
     """Greedy, but a uniformly drawn action with probability ``epsilon`` while exploring."""
 
     epsilon: Share = 0.1
-    """The smallest and best of the published grid 0.1, 0.2, ..., 1."""
+    """Probability of a uniformly drawn action: the smallest and best of the published grid 0.1, 0.2, ..., 1."""
     card = reference_card("epsilon_greedy", "heuristic")
 
     def act(self, memory: Memory, obs: Int[Tensor, " B"], rng: Rows, *, explore: bool) -> Decision:

@@ -65,6 +65,7 @@ def synthetic(
                     "shift_distance": 0.2 if "/" in split else 0.0,
                     "clue": "nothing",
                     "supervision": "none",
+                    "adapts": "",
                     "exact_reference": "exact",
                     "config_hash": "c",
                     "family_hash": "f",
@@ -252,11 +253,11 @@ def test_few_seeds_with_a_skewed_spread_are_warned_of(folder):
     assert warned[0].interval.mean == pytest.approx(
         -1.5, abs=0.01
     )  # all that one of five can reach
-    assert (
-        "brittle on tabular_mdp: the returns of 5 seeds are skewed on id; so few seeds"
-        in tables.markdown(read)
+    (sentence,) = tables.skewed(warned)
+    assert sentence.startswith(
+        "Returns of few seeds are skewed: brittle on tabular_mdp (5 seeds; id). Their 95% intervals"
     )
-    assert "learner on tabular_mdp: the returns" not in tables.markdown(read)
+    assert sentence in tables.markdown(read)
     assert "brittle,O,seed_skewness,-1.4" in tables.comma_separated(warned)
 
 
@@ -468,7 +469,7 @@ def test_a_million_rows_are_comfortable(tmp_path):
     ],
 )
 def test_narrow_tables_mark_what_a_method_was_told_or_trained_on(exact, clue, supervision, mark):
-    assert tables._mark({"exact": exact, "clue": clue, "supervision": supervision}) == mark
+    assert tables.mark({"exact": exact, "clue": clue, "supervision": supervision}) == mark
 
 
 def test_tasks_of_which_a_seed_has_no_trial_are_left_out_of_the_table():

@@ -43,3 +43,17 @@ def test_what_is_spent_is_in_the_unit_of_the_budget():
 def test_says_what_it_is():
     assert str(Budget(5e6)) == "5,000,000 environment steps"
     assert str(Budget(1e15, "flops")) == "1e+15 flops"
+
+
+@pytest.mark.parametrize(
+    ("budget", "spec"),
+    [
+        (Budget(5e6), "5000000"),
+        (Budget(90.5, "seconds"), "90.5s"),
+        (Budget(1e15, "flops"), "1000000000000000.0flops"),
+        (Budget(1.5e25, "flops"), "1.5e+25flops"),
+    ],
+)
+def test_its_spec_is_read_back(budget, spec):
+    assert budget.spec == spec
+    assert Budget.parse(spec) == budget
