@@ -37,7 +37,7 @@ _CLASSICAL = ("rl2", "pearl", "maml", "mtrl", "mtrl_finetune")
 _TRANSFORMERS = ("icl_rl", "icl_dpt", "icl_ad", "mt", "lora_maml")
 _LEARNED = (*_CLASSICAL, *_TRANSFORMERS)
 _ZOO = (
-    *(f"zoo:{name}" for name in _LEARNED if name not in ("maml", "mtrl", "mtrl_finetune")),
+    *(f"zoo:{name}" for name in _LEARNED),
     *(f"lora_reward:run=zoo:{base}" for base in ("icl_rl", "mt")),
     "icl_then_lora:run=zoo:icl_rl",
     *(f"lora_demos:run=zoo:{base}" for base in ("icl_rl", "icl_dpt", "icl_ad", "mt")),

@@ -13,6 +13,7 @@ import dataclasses
 import fnmatch
 import json
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +188,20 @@ def _card(
 
 Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it is here, {_pm(whole)} in full precision.
 
-The weights are those of the last checkpoint. The agent has met training tasks of this family alone; `metabridge
-evaluate {entry.spec} --splits shift` shows what shifts cost it. It plays and can be fine-tuned, but its
-training cannot go on: it has no optimiser state.
+{_limits(entry)}
 """
+
+
+def _limits(entry: zoo.Entry) -> str:
+    """The last paragraph of a model card."""
+    return textwrap.fill(
+        "The weights are those of the last checkpoint. The agent has met training tasks of this family alone; "
+        f"`metabridge evaluate {entry.spec} --splits shift` shows what shifts cost it. It plays and can be fine-tuned, "
+        "but its training cannot go on: it has no optimiser state.",
+        120,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _pm(interval: Interval) -> str:
