@@ -60,7 +60,7 @@ class Size:
     families: tuple[str, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Split names or patterns; a pattern without a split in a family is passed over there."""
+    """Split names or patterns, as ``compare --splits`` takes them; what a family does not have is passed over there."""
     trials: dict[str, int]
     """Trials of a split by family name."""
     seeds: tuple[int, ...]
@@ -104,8 +104,9 @@ SIZES: dict[str, Size] = {
         ),
         methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
         splits=(
-            "id", "shift/reward_sign/[24]", "shift/reward_scale/[24]", "shift/prior/[24]",
-            "shift/action_permutation/[24]", "shift/ring/[24]",
+            "id", "shift/reward_scale/[24]", "shift/action_permutation/[24]", "shift/slip/[24]",
+            "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
+            "point_nav:shift/reward_sign/[24]", "point_nav:shift/ring/[24]",
         ),
         trials={"bandit": 4_096, "gridnavi": 420, "darkroom": 160, "point_nav": 64},
         seeds=(0,),
