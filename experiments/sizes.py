@@ -108,7 +108,7 @@ SIZES: dict[str, Size] = {
             "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
             "point_nav:shift/reward_sign/[24]", "point_nav:shift/ring/[24]",
         ),
-        trials={"bandit": 4_096, "gridnavi": 420, "darkroom": 160, "point_nav": 64},
+        trials={"bandit": 1_024, "gridnavi": 210, "darkroom": 80, "point_nav": 32},
         seeds=(0,),
         budget={
             "bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 400_000,
