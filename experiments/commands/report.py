@@ -75,6 +75,6 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
         out.print(f"{tables.LEGEND} Shown: id and level 4 of each axis.")
     out.print(
         f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {len(lines):,} numbers. "
-        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG).",
+        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG, PDF).",
         soft_wrap=True,
     )

@@ -156,7 +156,7 @@ def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
         "tables/results.md",
         "tables/results.csv",
         "figures/bandit-k=2-n=3-shift.svg",
-        "figures/bandit-k=2-n=3-curves.png",
+        "figures/bandit-k=2-n=3-curves.svg",
     ):
         assert (out / name).stat().st_size > 500
     assert run("report", str(out), capsys=capsys)[0] == printed
