@@ -83,6 +83,11 @@ class Source:
         older are played again."""
         return 0.0
 
+    @property
+    def run_folder(self) -> Path | None:
+        """The folder of the training that made its weights; None if there is none, or none that was evaluated."""
+        return None
+
     def check_track(self, track: str) -> None:
         """Refuse a track on which the agent would have nothing to learn from."""
 
@@ -206,11 +211,16 @@ class Run(Trained):
         return self.method.takes_steps
 
     @property
-    def changed_at(self) -> float:
-        from bridge.training import run_folder
+    def run_folder(self) -> Path:
         from experiments import runs
 
-        return run_folder.trained_at(runs.path_of(self.spec))
+        return runs.path_of(self.spec)
+
+    @property
+    def changed_at(self) -> float:
+        from bridge.training import run_folder
+
+        return run_folder.trained_at(self.run_folder)
 
     def check_track(self, track: str) -> None:
         if self.takes_steps:
@@ -257,6 +267,10 @@ class TestTime(Trained):
         from experiments import test_time
 
         return test_time.agent(self)
+
+    @property
+    def run_folder(self) -> Path:
+        return self.base.run_folder
 
     @property
     def trained_on(self) -> str | None:
@@ -382,15 +396,17 @@ def label(spec: str) -> str:
     return spec
 
 
-def names() -> list[str]:
-    """Return the names that methods have in results, in the order of the registries.
+def names() -> dict[str, str]:
+    """Return the names that methods have in results, each with the method that it is made from (empty: none).
 
-    A run with gradient steps at test is named after both methods: ``full_reward_rl2``.
+    A run with gradient steps at test is named after both methods: ``full_reward_rl2``. A run of the zoo is
+    ``zoo:rl2`` beside the ``rl2`` that ``compare`` trains.
     """
     ours = LEARNERS.builtin
     bases = [name for name in LEARNERS if name not in ours or not ours[name].base]
-    at_test = [f"{method}_{base}" for method in TEST_TIME_METHODS for base in bases]
-    return list(dict.fromkeys([*LEARNERS, *REFERENCES, *at_test]))
+    made = {f"{zoo.PREFIX}{base}": base for base in bases}
+    made |= {f"{method}_{base}": base for method in TEST_TIME_METHODS for base in bases}
+    return dict.fromkeys([*bases, *REFERENCES], "") | made
 
 
 def plays(spec: str, family: TaskFamily) -> bool:

@@ -25,6 +25,7 @@ from bridge.evaluation.plan import Plan, shot_points
 from bridge.evaluation.sums import Evaluation
 from bridge.flops import counter
 from bridge.protocol import Card
+from bridge.report import learning
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
@@ -91,8 +92,8 @@ class Cell:
     def run(self, advance: Callable[[int], None]) -> None:
         """Train the agent if ``training`` is given, then play every plan.
 
-        Rows (and the steps of the first trials) are written as each plan ends. ``advance`` is called with the number of
-        environment steps taken.
+        The learning curve of its training is written first, rows (and the steps of the first trials) as each plan ends.
+        ``advance`` is called with the number of environment steps taken.
         """
         files.probe(
             self.place(self.plans[0])
@@ -102,7 +103,11 @@ class Cell:
             runs.train_rest(self.training, advance)
             spec = str(self.training.out)
             cost = read_cost(self.training.out, lambda _text: None)
-        for evaluation, card, flops in self.play(agents.resolve(spec, self.family), advance):
+        source = agents.resolve(spec, self.family)
+        if source.run_folder:
+            about = {"family": self.family.id, "method": self.method, "seed": self.seed}
+            learning.write(self.out, source.run_folder, **about)
+        for evaluation, card, flops in self.play(source, advance):
             table = result_rows.table(
                 evaluation,
                 self.family,

@@ -41,7 +41,7 @@ class Grid:
     families: tuple[TaskFamily, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Names or patterns."""
+    """Names or patterns; ``bandit:shift/prior`` is for one family (its name)."""
     trials: Callable[[str], int]
     """Trials of a split of a family (its name)."""
     budget: Callable[[str, str], Budget]
@@ -107,10 +107,17 @@ class Grid:
     @cached_property
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names of splits, by the family's id."""
-        return {
-            f.id: expand_splits(f, self.splits, strict=False, with_context="C" in self.tracks)
-            for f in self.families
-        }
+        return {family.id: self._matches(family, self.splits) for family in self.families}
+
+    def _matches(self, family: TaskFamily, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of a family's splits that patterns match."""
+        own = f"{family.name}:"
+        return expand_splits(
+            family,
+            [p.removeprefix(own) for p in patterns if ":" not in p or p.startswith(own)],
+            strict=False,
+            with_context="C" in self.tracks,
+        )
 
     def _plays(self, method: str, family: TaskFamily) -> bool:
         """True if a method has cells on a family."""
@@ -205,13 +212,9 @@ class Grid:
 
     def _check_splits(self) -> None:
         """Refuse a split that was named and that no family has, with the nearest name of the first family."""
-        context = "C" in self.tracks
         for pattern in self.splits if self.named_splits else ():
-            if not any(
-                expand_splits(f, (pattern,), strict=False, with_context=context)
-                for f in self.families
-            ):
-                expand_splits(self.families[0], (pattern,), with_context=context)
+            if not any(self._matches(family, (pattern,)) for family in self.families):
+                expand_splits(self.families[0], (pattern,), with_context="C" in self.tracks)
 
     def _print_left_out(self) -> None:
         """Print to standard error the methods and splits of which a family will have no rows."""
@@ -220,7 +223,7 @@ class Grid:
             splits = [
                 pattern
                 for pattern in (self.splits if self.named_splits else ())
-                if not expand_splits(family, (pattern,), strict=False, with_context=True)
+                if ":" not in pattern and not self._matches(family, (pattern,))
             ]
             for reason, names in (
                 ("methods not made for it, or not trained on it", methods),

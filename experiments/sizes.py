@@ -33,6 +33,7 @@ _REFERENCES = (
     "beb",
     "search",
 )
+_PLAYED_BY_QUICK = tuple(name for name in _REFERENCES if name not in ("opsrl", "ucrl2", "beb"))
 _CLASSICAL = ("rl2", "pearl", "maml", "mtrl", "mtrl_finetune")
 _TRANSFORMERS = ("icl_rl", "icl_dpt", "icl_ad", "mt", "lora_maml")
 _LEARNED = (*_CLASSICAL, *_TRANSFORMERS)
@@ -59,7 +60,7 @@ class Size:
     families: tuple[str, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Split names or patterns; a pattern without a split in a family is passed over there."""
+    """Split names or patterns, as ``compare --splits`` takes them; what a family does not have is passed over there."""
     trials: dict[str, int]
     """Trials of a split by family name."""
     seeds: tuple[int, ...]
@@ -101,12 +102,13 @@ SIZES: dict[str, Size] = {
         families=(
             "bandit:k=5,n=10", "gridnavi", "darkroom:episodes=10,variant=ad,train=inner", "point_nav:episodes=8",
         ),
-        methods=(*_REFERENCES, "rl2", "icl_rl", *_ZOO),
+        methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
         splits=(
-            "id", "shift/reward_sign/[24]", "shift/reward_scale/[24]", "shift/prior/[24]",
-            "shift/action_permutation/[24]", "shift/ring/[24]",
+            "id", "shift/reward_scale/[24]", "shift/action_permutation/[24]", "shift/slip/[24]",
+            "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
+            "point_nav:shift/reward_sign/[24]", "point_nav:shift/ring/[24]",
         ),
-        trials={"bandit": 4_096, "gridnavi": 420, "darkroom": 160, "point_nav": 64},
+        trials={"bandit": 1_024, "gridnavi": 210, "darkroom": 80, "point_nav": 32},
         seeds=(0,),
         budget={
             "bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 400_000,

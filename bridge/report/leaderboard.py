@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from bridge.evaluation.stats import Interval, averaged
 from bridge.report.reading import Key
 from bridge.report.summary import Results
+from bridge.tasks import family as make_family
 
 _REFERENCES = ("bayes", "bayes_train")
 """References that stand below learned methods; random play is 0 and the oracle 1."""
@@ -174,3 +175,12 @@ def _short_names(families: Iterable[str]) -> dict[str, str]:
     names = {family: family.partition(":")[0] for family in families}
     alike = list(names.values())
     return {f: name if alike.count(name) == 1 else f for f, name in names.items()}
+
+
+def still_learning(results: Results) -> dict[str, str]:
+    """Return a note for each method that was still learning when its training ended: on which families."""
+    found: dict[str, list[str]] = {}
+    for family in results.families:
+        for method in sorted(results.undertrained(family)):
+            found.setdefault(method, []).append(make_family(family).name)
+    return {method: f"undertrained on {', '.join(names)}" for method, names in found.items()}

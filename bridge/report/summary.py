@@ -19,7 +19,7 @@ from bridge.evaluation import stats
 from bridge.evaluation.result_rows import Columns
 from bridge.evaluation.stats import Interval, Resampled
 from bridge.evaluation.sums import METRICS
-from bridge.report import reading
+from bridge.report import learning, reading
 from bridge.report.curves import Among, Curve, Overlap, Sums, curve
 from bridge.report.reading import Key
 from bridge.tasks import family as make_family
@@ -49,6 +49,7 @@ class Results:
 
     Attributes:
         about: a description of each (family, split, method, track); see ``reading.read``.
+        learning: the learning curves of each family, if the source is a folder that has some.
 
     Raises:
         UserError: there are no results, a file is damaged, or the rows were not played alike.
@@ -61,6 +62,7 @@ class Results:
         for key, about, numbers in reading.read(source):
             self.about[key] = about
             self._curves[key] = curve(key, numbers)
+        self.learning = learning.read(source) if isinstance(source, Path) else {}
 
     @property
     def families(self) -> list[str]:
@@ -100,6 +102,21 @@ class Results:
             if (key.family, key.track) == (family, track) and split in (None, key.split)
         ]
         return list(dict.fromkeys(key.method for key in keys))
+
+    def undertrained(self, family: str) -> set[str]:
+        """The methods of a family that were still learning when their training ended; see ``learning.undertrained``.
+
+        Empty if ``random`` was not played, since what a method has learned is then unknown.
+        """
+        floor = self.mean(Key(family, "id", "random"))
+        if floor is None:
+            return set()
+        curves = self.learning.get(family, {})
+        return {
+            method
+            for method in curves
+            if learning.undertrained(list(curves[method].values()), floor.mean)
+        }
 
     def sums(self, key: Key, metric: str, point: int = -1, among: Among = "all") -> Sums | None:
         """The sums of one metric at a curve point (by default the last one); None if there is no trial."""
@@ -220,6 +237,16 @@ class Results:
         except UserError:
             return None
 
+    def improvement(self, key: Key, other: str) -> Interval | None:
+        """The chance that a training seed of this method earns more than one of ``other`` on a task (or on a block of
+        tasks, if each was played once)."""
+        x, y = (
+            self.sums(key._replace(method=method), key.scored) for method in (key.method, other)
+        )
+        if x is None or y is None:
+            return None
+        return self._resampled(Resampled.improvement, x.table, y.table)
+
     def cvar(self, key: Key) -> Interval | None:
         """The mean return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
 
@@ -233,10 +260,10 @@ class Results:
         statistic = functools.partial(Resampled.cvar, trials_per_task=sums.trials_per_task)
         return stats.interval(statistic, sums.halves, reps=REPS)
 
-    def iqm(self, key: Key) -> Interval | None:
-        """The interquartile mean of the return over several seeds and tasks; None if all are 0 or 1."""
+    def iqm(self, key: Key, least_seeds: int = 2) -> Interval | None:
+        """The interquartile mean of the return over seeds and tasks; None if all are 0 or 1, or seeds are too few."""
         sums = self.sums(key, key.scored)
-        if sums is None or len(sums.table) < 2:
+        if sums is None or len(sums.table) < least_seeds:
             return None
         return self._resampled(Resampled.iqm, sums.table)
 
@@ -267,7 +294,9 @@ class Results:
         return int(self._curves[key].points[-1, 0])
 
     def curve(self, key: Key, metric: str = "episode_return") -> list[tuple[int, int, Interval]]:
-        """(episodes, transitions, interval) at every curve point."""
+        """(episodes, transitions, interval) at every curve point; empty if the key was not played."""
+        if key not in self.about:
+            return []
         points = []
         for point, (episodes, transitions) in enumerate(self._curves[key].points.tolist()):
             mean = self.mean(key, metric, point)

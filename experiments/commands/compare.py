@@ -33,7 +33,7 @@ class Compare:
     """Instead of the size's methods: references, learned methods (trained first), run folders, runs that ship, on each
     family that has one (zoo:icl_rl, lora_reward:run=zoo:icl_rl), and your own agents (path/to/mine.py:MyAgent)."""
     splits: tuple[str, ...] = ()
-    """Instead of the size's splits."""
+    """Instead of the size's splits: names or patterns, for all families, or for one: id,bandit:shift/prior."""
     tracks: tuple[str, ...] = ()
     """Instead of the size's tracks. O: own exploration; C: a common context, then frozen; F: free adaptation, then
     frozen. A method plays those that it can learn on."""

@@ -39,7 +39,7 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
     from bridge import files
     from bridge.report import figures, leaderboard_tables, tables
     from bridge.report.findings import findings
-    from bridge.report.leaderboard import boards
+    from bridge.report.leaderboard import boards, still_learning
     from bridge.report.summary import Results
     from experiments import agents
 
@@ -50,20 +50,26 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
     lines = [line for table in read.tables for line in read.lines(*table)]
     shown = boards(read)
     found = findings(read, shown[0]) if shown else []
+    notes = still_learning(read)
     for name, text in (
-        ("results.md", f"{leaderboard_tables.markdown(shown, found)}\n{tables.markdown(read)}"),
+        (
+            "results.md",
+            f"{leaderboard_tables.markdown(shown, found, notes)}\n{tables.markdown(read)}",
+        ),
         ("results.csv", tables.comma_separated(lines)),
         ("leaderboard.csv", leaderboard_tables.comma_separated(shown)),
     ):
         files.write_text(folder / "tables" / name, text)
     drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
-    first, *others = [leaderboard_tables.terminal(board, out.width) for board in shown] or [""]
+    first, *others = [leaderboard_tables.terminal(board, out.width, notes) for board in shown] or [
+        ""
+    ]
     for block in (first, *found, *others):
         out.print(block)
         out.print()
     for paragraph in (
-        *leaderboard_tables.legend(shown),
+        *leaderboard_tables.legend(shown, notes),
         *tables.refusals(lines),
         *tables.skewed(lines),
     ):
@@ -75,6 +81,6 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
         out.print(f"{tables.LEGEND} Shown: id and level 4 of each axis.")
     out.print(
         f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {len(lines):,} numbers. "
-        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG).",
+        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG, PDF).",
         soft_wrap=True,
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.report.figures import drawing
 from bridge.training.budget import Budget
 from experiments import runs
 
@@ -45,6 +46,12 @@ class Runs(dict[str, Path]):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(autouse=True)
+def _figures_in_one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of commands draw SVG alone: fonts of PDF files take long, and figures have tests of their own."""
+    monkeypatch.setattr(drawing, "FORMATS", {"svg": drawing.FORMATS["svg"]})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,24 +1,31 @@
 """The resolver: names of agents, which look different in figures."""
 
 from bridge.references.registry import REFERENCES
-from bridge.report.figures import looks
+from bridge.report.figures.looks import looks
 from bridge.tasks import family as make_family
 from experiments import agents
 from experiments.registry import LEARNERS
 
 
 def test_no_two_registered_methods_look_alike():
-    found = {name: look for name, look in looks(agents.names()).items() if name in agents.names()}
-    assert {*REFERENCES, *LEARNERS, "full_reward_rl2", "icl_then_lora_icl_rl"} <= found.keys()
+    found = looks(agents.names())
+    known = {*REFERENCES, *LEARNERS, "full_reward_rl2", "icl_then_lora_icl_rl", "zoo:icl_rl"}
+    assert known <= found.keys()
     assert len({str(look) for look in found.values()}) == len(found)
 
 
-def test_references_and_learned_methods_differ_without_their_dash():
+def test_learned_methods_differ_without_their_dash():
     """The study of shots and gradient steps uses dashes for the weights that are tuned."""
     found = looks(agents.names())
-    assert len({(found[name]["color"], found[name]["marker"]) for name in LEARNERS}) == len(
-        LEARNERS
-    )
+    others = {str(found[name] | {"linestyle": ""}) for name in LEARNERS}
+    assert len(others) == len(LEARNERS)
+
+
+def test_a_run_of_the_zoo_and_one_with_gradient_steps_have_the_colour_of_their_method():
+    found = looks(agents.names())
+    for name in ("zoo:icl_rl", "lora_reward_icl_rl", "lora_demos_icl_rl", "full_reward_icl_rl"):
+        assert found[name]["color"] == found["icl_rl"]["color"]
+        assert found[name]["marker"] == found["icl_rl"]["marker"]
 
 
 def test_registered_names_win_over_ones_own(write):

@@ -143,7 +143,7 @@ def test_wrong_flags_exit_with_2(arguments, capsys):
 
 def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
     out = tmp_path / "out"
-    base = ["compare", *SMALL, "--splits", "id,shift/prior", "--out", str(out)]
+    base = ["compare", *SMALL, "--tracks", "O", "--splits", "id,shift/prior", "--out", str(out)]
     run(*base, "--methods", "random,bayes", capsys=capsys)
     first = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
     assert len(first) == 2 * 5
@@ -156,7 +156,7 @@ def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
         "tables/results.md",
         "tables/results.csv",
         "figures/bandit-k=2-n=3-shift.svg",
-        "figures/bandit-k=2-n=3-curves.png",
+        "figures/bandit-k=2-n=3-curves.svg",
     ):
         assert (out / name).stat().st_size > 500
     assert run("report", str(out), capsys=capsys)[0] == printed
@@ -181,7 +181,8 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
         agents.REFERENCES, "greedy", dict.fromkeys(agents.REFERENCES["greedy"], broken)
     )
     out = tmp_path / "out"
-    base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--out", str(out)]
+    base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--tracks", "O"]
+    base += ["--out", str(out)]
     _, err = run(*base, code=1, capsys=capsys)
     assert "failed: greedy on bandit:k=2,n=3: the machine is on fire" in err
     assert "RuntimeError" in (out / "errors.log").read_text()
@@ -338,7 +339,7 @@ def test_an_axis_that_only_some_families_have_is_played_there(tmp_path, capsys):
         "--methods",
         "random",
     ]
-    run("compare", *flags, "--out", str(tmp_path), capsys=capsys)
+    run("compare", *flags, "--tracks", "O", "--out", str(tmp_path), capsys=capsys)
     assert len(results.files(tmp_path)) == 6
 
 

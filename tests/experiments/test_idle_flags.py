@@ -166,12 +166,16 @@ def test_methods_and_splits_that_a_family_does_not_have_are_said(capsys):
         "out",
     ]
     _, err = run(
-        *line, "--methods", "random,ucb1,psrl", "--splits", "id,shift/prior/1", capsys=capsys
+        *line,
+        "--methods",
+        "random,ucb1,psrl",
+        "--splits",
+        "id,bandit:shift/gap/1,shift/prior/1",
+        capsys=capsys,
     )
-    assert (
-        "bandit:k=2,n=3: left out, as methods not made for it, or not trained on it: psrl\n" in err
-    )
-    assert "gridnavi:episodes=2: left out, as methods not made for it: ucb1\n" in err
+    reason = "left out, as methods not made for it, or not trained on it"
+    assert f"bandit:k=2,n=3: {reason}: psrl\n" in err
+    assert f"gridnavi:episodes=2: {reason}: ucb1\n" in err
     assert "gridnavi:episodes=2: left out, as splits that it does not have: shift/prior/1\n" in err
 
 

@@ -1,12 +1,29 @@
 """The sizes name what exists, count what every family plays, and give methods budgets of about equal time."""
 
+from pathlib import Path
+
 import pytest
 
 from bridge.tasks import family as make_family
-from experiments import agents
-from experiments.cells import expand_splits
+from bridge.training.budget import Budget
+from experiments import agents, compare
 from experiments.registry import LEARNERS
 from experiments.sizes import SIZES
+
+
+def grid_of(size):
+    return compare.Grid(
+        families=compare.distinct(size.families),
+        methods=size.methods,
+        splits=size.splits,
+        trials=size.trials_of,
+        budget=lambda method, family: Budget(float(size.steps(family, method))),
+        seeds=size.seeds,
+        configurations=1,
+        out=Path("nowhere"),
+        memory=10**9,
+        tracks=size.tracks,
+    )
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -17,8 +34,9 @@ def test_a_size_names_what_exists_and_counts_what_every_family_plays(name):
     for method in size.methods:
         assert any(agents.plays(method, family) for family in families)
     assert {family.name for family in families} == set(size.trials) <= set(size.budget)
+    grid = grid_of(size)
     for pattern in size.splits:
-        assert any(expand_splits(family, (pattern,), strict=False) for family in families)
+        assert any(grid._matches(family, (pattern,)) for family in families)
 
 
 def test_quick_plays_every_learned_kind_of_both_tracks_on_three_axes_of_each_family():
@@ -27,7 +45,7 @@ def test_quick_plays_every_learned_kind_of_both_tracks_on_three_axes_of_each_fam
     kinds = {name for name, method in LEARNERS.items() if not method.base} - {"mtrl_sac"}
     assert not [name for name in kinds if f"zoo:{name}" not in played]
     for family in map(make_family, size.families):
-        splits = expand_splits(family, size.splits, strict=False)
+        splits = grid_of(size)._names[family.id]
         assert len({family.split(name).axis for name in splits} - {None}) >= 3
 
 

@@ -21,6 +21,7 @@ from bridge.references.random import Random
 from bridge.references.registry import reference
 from bridge.report import escape, figures, tables
 from bridge.report.curves import Sums
+from bridge.report.figures.looks import looks
 from bridge.report.summary import Key, Line, Results
 from bridge.tasks import family as make_family
 
@@ -267,6 +268,16 @@ def test_iqm_only_for_several_seeds(folder):
     assert read.iqm(Key(FAMILY, "id", "learner")).mean == pytest.approx(4.0, abs=0.05)
 
 
+def test_the_probability_of_improvement_is_over_pairs_of_seeds_and_tasks(folder):
+    """Seeds of the learner are at 3.8, 3.9, 4, 4.1 and 4.2 on every task; rivals at 4 lose to two, and tie with one."""
+    rows = synthetic("rival", "id", 4.0, seeds=1)
+    parquet.write(results.cell_path(folder, rows), rows)
+    read, key = Results(folder), Key(FAMILY, "id", "learner")
+    assert read.improvement(key, "rival").mean == pytest.approx((2 + 0.5) / 5)
+    assert read.improvement(key, "oracle").mean == 0
+    assert read.improvement(key, "nobody") is None
+
+
 def test_a_method_that_earned_nothing_at_all_is_reported(folder):
     """Of zeros alone there is no interquartile mean; all other numbers stand."""
     rows = synthetic("lost", "id", 0.0, seeds=2, tasks=1)
@@ -378,50 +389,9 @@ def test_no_number_is_a_dash():
     assert tables.number(None) == "–"
 
 
-def test_figures_are_written_as_png_and_svg_and_are_deterministic(folder, tmp_path):
-    made = figures.draw(Results(folder), tmp_path / "one")
-    again = figures.draw(Results(folder), tmp_path / "two")
-    assert {p.name for p in made} == {"tabular_mdp-curves.png", "tabular_mdp-shift.png"}
-    for first, second in zip(made, again, strict=True):
-        assert first.with_suffix(".svg").read_bytes() == second.with_suffix(".svg").read_bytes()
-
-
-def alike(looks: dict[str, figures.Look]) -> int:
-    """The number of looks that appear twice."""
-    return len(looks) - len({tuple(map(str, look.values())) for look in looks.values()})
-
-
-def test_methods_of_users_have_looks_that_no_other_has():
-    mine = [f"my_method_{i}" for i in range(100)]
-    looks = figures.looks(["rl2", "maml", "oracle"], mine)
-    assert alike(looks) == 0
-    assert set(mine) < looks.keys()
-
-
-def test_a_look_is_the_same_in_every_figure():
-    """A registered method's, whatever is drawn; a user's, whatever the order of what is drawn."""
-    few, many = ("rl2", "mine"), ("yours", "theirs", "mine", "rl2", "maml")
-    first, second = (figures.looks(["maml", "rl2"], drawn) for drawn in (few, many))
-    assert first["rl2"] == second["rl2"]
-    assert first["mine"] == second["mine"]
-    assert figures.looks(["maml", "rl2"], many[::-1]) == second
-
-
-def test_legends_and_level_0_stand_outside_of_the_lines(folder):
-    read = Results(folder)
-    look = figures.looks((), read.methods(FAMILY))
-    for name, figure in figures._figures(read, FAMILY, look):
-        panel = figure.axes[0]
-        assert panel.get_legend() is None
-        assert len(figure.legends) == 1
-        if name == "shift":
-            assert [text.get_text() for text in panel.get_xticklabels()] == ["0.2", "1\nlevel 0"]
-            assert any(list(line.get_xdata()) == [1, 1] for line in panel.lines)
-
-
 @pytest.mark.parametrize("name", ["x [y[/x]", "a|b `c`", "=1+1", "_x_", "$a$"])
 def test_a_name_with_markup_is_shown_as_it_is(folder, name):
-    """In the terminal, on the page, in the CSV, and in the legends of both figures."""
+    """In the terminal, on the page, in the CSV, and in the legends of figures."""
     for split in ("id", "shift/reward_noise/3"):
         rows = synthetic(name, split, 2.5, seeds=1)
         parquet.write(results.cell_path(folder, rows), rows)
@@ -431,7 +401,7 @@ def test_a_name_with_markup_is_shown_as_it_is(folder, name):
     assert f"| {escape.markdown(name)} |" in tables.markdown(read)
     written = csv.DictReader(io.StringIO(tables.comma_separated(read.lines(FAMILY, "id"))))
     assert escape.comma_separated(name) in {row["method"] for row in written}
-    for _, figure in figures._figures(read, FAMILY, figures.looks((), read.methods(FAMILY))):
+    for _, figure in figures.figures(read, FAMILY, looks({}, read.methods(FAMILY))):
         assert escape.figure(name) in figure.axes[0].get_legend_handles_labels()[1]
 
 

@@ -244,7 +244,6 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
     assert [float(end[name]) for name in ("taken", "refused")] == [2, 0]
     assert min(float(end[name]) for name in ("trained", "seconds", "flops")) > 0
     drawn = (tmp_path / "curves.svg").read_text()
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
     for label in ("icl_rl", "icl_rl, lora by reward", "icl_rl, full by reward", "maml, own"):
         assert f"<!-- {label} -->" in drawn
     _, err = run(*given, "--trials", "16", capsys=capsys, code=2)

@@ -1,0 +1,59 @@
+"""Cells: the learning curve of what is played lies beside its rows."""
+
+from bridge.evaluation import results
+from bridge.evaluation.plan import Plan
+from bridge.report import learning
+from bridge.tasks import family
+from bridge.training import train_log
+from bridge.training.budget import Budget
+from experiments import runs
+from experiments.cells import Cell
+from tests.experiments.conftest import TRAINED, TRAINED_ON
+
+
+def played(spec: str, method: str, out, **about) -> None:
+    """Play a cell of twenty trials on id."""
+    plans = (Plan(trials=20),)
+    Cell(family(TRAINED_ON), spec, method, 4, plans, out, **about).run(lambda _steps: None)
+
+
+def evaluations(run) -> list[tuple]:
+    """Environment steps and returns of the evaluations in a run's log."""
+    name = "id_val_trial_return"
+    return [(line["env_steps"], line[name]) for line in train_log.read(run)[0] if name in line]
+
+
+def test_a_trained_run_leaves_its_learning_curve_with_gradient_steps_at_test_or_without(
+    trained, tmp_path
+):
+    played(str(trained["rl2"]), "rl2", tmp_path)
+    played(f"full_reward:run={trained['rl2']},inner_steps=1", "full_reward_rl2", tmp_path)
+    curves = learning.read(tmp_path)[TRAINED_ON]
+    assert curves.keys() == {"rl2", "full_reward_rl2"}
+    for of_seed in curves.values():
+        env_steps, returns, trials = of_seed[4]
+        assert (
+            list(zip(env_steps.tolist(), returns.tolist(), strict=True))
+            == evaluations(trained["rl2"])
+            != []
+        )
+        assert trials == 20
+    assert len(results.files(tmp_path)) == 2
+
+
+def test_what_a_cell_trains_leaves_its_learning_curve(tmp_path):
+    run = runs.Run(
+        method=TRAINED["rl2"], family=TRAINED_ON, seed=4, budget=Budget(800.0), out=tmp_path / "run"
+    )
+    played("rl2", "rl2", tmp_path, training=run)
+    assert learning.read(tmp_path)[TRAINED_ON]["rl2"][4].env_steps.tolist() == [400, 800]
+
+
+def test_the_zoo_has_curves_and_references_have_none(tmp_path):
+    bandit = family("bandit:k=5,n=10")
+    for spec in ("zoo:rl2/bandit", "ucb1"):
+        cell = Cell(bandit, spec, spec, 0, (Plan(trials=20),), tmp_path)
+        cell.run(lambda _steps: None)
+    curves = learning.read(tmp_path)[bandit.id]
+    assert curves.keys() == {"zoo:rl2/bandit"}
+    assert len(curves["zoo:rl2/bandit"][0].returns) == 10
