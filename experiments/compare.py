@@ -44,8 +44,8 @@ class Grid:
     """Names or patterns; ``bandit:shift/prior`` is for one family (its name)."""
     trials: Callable[[str], int]
     """Trials of a split of a family (its name)."""
-    budget: Callable[[str, str], Budget]
-    """The training of a method on a family (its name)."""
+    budget: Callable[[str, str], Budget | None]
+    """The training of a method on a family (its name); None: it is not trained there."""
     seeds: tuple[int, ...]
     """Training seeds of learned methods; references have none: theirs is 0."""
     configurations: int
@@ -121,6 +121,8 @@ class Grid:
 
     def _plays(self, method: str, family: TaskFamily) -> bool:
         """True if a method has cells on a family."""
+        if _is_learned(method) and self.budget(method, family.name) is None:
+            return False
         return agents.plays(method, family) and bool(self._plans(family, method))
 
     def _plans(self, family: TaskFamily, method: str) -> tuple[Plan, ...]:
@@ -157,7 +159,9 @@ class Grid:
             size=self.size,
         )
         if _is_learned(method):
-            trainings = [self._training(family, method, seed) for seed in self.seeds]
+            budget = self.budget(method, family.name)
+            assert budget is not None
+            trainings = [self._training(family, method, seed, budget) for seed in self.seeds]
             return [replace(cell, seed=run.seed, training=run) for run in trainings]
         return [
             self._of_seed(cell, seed, spec) for seed, spec in agents.seeds(method, family).items()
@@ -176,15 +180,13 @@ class Grid:
             return replace(cell, seed=seed, spec=str(training.out), training=training)
         return replace(cell, seed=seed, spec=spec.replace(run, str(training.out)))
 
-    def _training(
-        self, family: TaskFamily, method: str, seed: int, budget: Budget | None = None
-    ) -> runs.Run:
+    def _training(self, family: TaskFamily, method: str, seed: int, budget: Budget) -> runs.Run:
         folder = files.name_of(family.id, method)
         return runs.Run(
             method=method,
             family=family.id,
             seed=seed,
-            budget=budget or self.budget(method, family.name),
+            budget=budget,
             out=self.out / "runs" / f"{folder}--s{seed}",
         )
 
@@ -196,8 +198,14 @@ class Grid:
                 source = agents.resolve(method, family)
                 if isinstance(source, agents.Search):
                     source.load("id")
-                if not self._plans(family, method):
+                plans = self._plans(family, method)
+                if not plans:
                     source.check_track(self.tracks[0])
+                if any(plan.left_out for plan in source.new_tasks(list(plans))[0]):
+                    raise UserError(
+                        f"{method} was tuned on tasks that all methods would play here. Play it with metabridge "
+                        "evaluate, which leaves them out."
+                    )
             if self.named_methods and not played:
                 self._refuse_idle(method)
 
@@ -217,9 +225,13 @@ class Grid:
                 expand_splits(self.families[0], (pattern,), with_context="C" in self.tracks)
 
     def _print_left_out(self) -> None:
-        """Print to standard error the methods and splits of which a family will have no rows."""
+        """Print to standard error what was named and has no rows of a family."""
         for family in self.families:
-            methods = [method for method in self.methods if not self._plays(method, family)]
+            methods = [
+                method
+                for method in (self.methods if self.named_methods else ())
+                if not self._plays(method, family)
+            ]
             splits = [
                 pattern
                 for pattern in (self.splits if self.named_splits else ())
@@ -291,8 +303,9 @@ class Grid:
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials(family)
             for method in filter(_is_learned, self.methods):
-                whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
-                shared[f"{whose}training budget on {family}"] = str(self.budget(method, family))
+                if budget := self.budget(method, family):
+                    whose = "" if share(method) == 1 else f"{config.split_spec(method)[0]}'s "
+                    shared[f"{whose}training budget on {family}"] = str(budget)
         return shared
 
 

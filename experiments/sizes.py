@@ -67,6 +67,8 @@ class Size:
     """Training seeds of learned methods."""
     budget: dict[str, int]
     """Environment steps that learned methods are trained for, inner loops and data included, by family name."""
+    trained_on: tuple[str, ...] | None = None
+    """Names of the families on which the size's own methods are trained; None: all. Runs that ship play on all."""
     tracks: tuple[Track, ...] = ("O",)
     shots: int = 0
     """Tracks C and F: episodes of context or adaptation; 0: the whole trial."""
@@ -104,16 +106,16 @@ SIZES: dict[str, Size] = {
         ),
         methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
         splits=(
-            "id", "shift/reward_scale/[24]", "shift/action_permutation/[24]", "shift/slip/[24]",
-            "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
-            "point_nav:shift/reward_sign/[24]", "point_nav:shift/ring/[24]",
+            "id", "shift/reward_scale/4", "shift/action_permutation/[24]", "shift/slip/[24]",
+            "bandit:shift/reward_scale/2", "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
+            "point_nav:shift/reward_sign/4", "point_nav:shift/ring/4",
         ),
         trials={"bandit": 1_024, "gridnavi": 210, "darkroom": 80, "point_nav": 32},
         seeds=(0,),
         budget={
-            "bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 400_000,
-            "point_nav": 400_000,
+            "bandit": 1_000_000, "tabular_mdp": 500_000, "gridnavi": 1_000_000, "darkroom": 200_000,
         },
+        trained_on=("bandit", "gridnavi"),
         tracks=("O", "C"),
         shots=1,
         behaviour="oracle",

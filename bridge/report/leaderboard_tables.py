@@ -31,8 +31,8 @@ _RANKS = 6
 """The most families whose ranks are listed; of more, the mean rank is given."""
 _TENTH = 10
 """The first place that is shown as ``+``."""
-_NARROWEST = 8
-"""The narrowest column of names, in characters; before it is narrower, a column of scores is left out."""
+_OF_WIDTH = 4
+"""Names are folded into a quarter of the width, and no further; then columns of scores are left out."""
 
 MARKS = (
     "Mark: trained on r rewards (rt: with the task in the critic), h histories, a optimal actions; I given its task's "
@@ -200,7 +200,7 @@ def _fitted(board: Board, width: int, notes: Notes) -> tuple[int, Grid]:
     """The space between columns, and the most spacious grid that needs at most ``width`` characters."""
     whole = grid(board, notes)
     longest = max(len(row[0]) for row in whole)
-    narrower = range(longest, min(longest, _NARROWEST) - 1, -1)
+    narrower = range(longest, min(longest, width // _OF_WIDTH) - 1, -1)
     ways = [(2, False, longest), (1, False, longest), *((1, True, name) for name in narrower)]
     for left_out in range(len(board.columns)):
         kept = [[*row[: len(row) - 2 - left_out], *row[-2:]] for row in whole]

@@ -77,7 +77,11 @@ class Compare:
             methods=methods,
             splits=names_of("splits", self.splits, size.splits),
             trials=lambda family: self.trials or size.trials_of(family),
-            budget=lambda method, family: budget_of(self.budget, method, family, size_of_budget),
+            budget=lambda method, family: (
+                budget_of(self.budget, method, family, size_of_budget)
+                if self.methods or family in (size.trained_on or [family])
+                else None
+            ),
             seeds=seeds,
             configurations=tuning,
             out=self.out,

@@ -144,10 +144,10 @@ def test_wrong_flags_exit_with_2(arguments, capsys):
 def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--tracks", "O", "--splits", "id,shift/prior", "--out", str(out)]
-    run(*base, "--methods", "random,bayes", capsys=capsys)
+    run(*base, "--methods", "random,oracle", capsys=capsys)
     first = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
     assert len(first) == 2 * 5
-    printed, _ = run(*base, "--methods", "random,bayes,ucb1", capsys=capsys)
+    printed, _ = run(*base, "--methods", "random,oracle,ucb1", capsys=capsys)
     second = {p.name: p.stat().st_mtime_ns for p in (out / "rows").glob("*.parquet")}
     assert len(second) == 3 * 5
     assert first.items() <= second.items()  # what was done was not done again
@@ -544,18 +544,18 @@ def test_train_evaluate_and_resume(tmp_path, capsys):
     assert "was trained on bandit:k=2,n=3, not on bandit:k=2,n=4" in err
 
 
-def test_check_prints_a_line_a_rule(capsys, tmp_path):
+def test_check_prints_a_line_a_rule(capsys, write):
     out, _ = run("check", "bandit:k=2,n=3", capsys=capsys)
     assert out.count("holds") > 5
     assert "keeps the contract" in out
-    own = tmp_path / "own.py"
-    own.write_text(
+    own = write(
+        "own.py",
         "from bridge.references.random import Random\n"
         "class Forgetful(Random):\n"
         "    def act(self, memory, obs, rng, *, explore):\n"
         "        import torch\n"
         "        decision = super().act(memory, obs, rng, explore=explore)\n"
-        "        return decision._replace(action=torch.randint(5, decision.action.shape))\n"
+        "        return decision._replace(action=torch.randint(5, decision.action.shape))\n",
     )
     out, _ = run("check", f"{own}:Forgetful", code=1, capsys=capsys)
     assert "broken" in out

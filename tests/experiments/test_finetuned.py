@@ -212,6 +212,9 @@ def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):
     _, said = run("evaluate", str(tmp_path / "tuned"), *flags, code=2, capsys=capsys)
     assert "Tasks that" in said
     assert "Leave --out out" in said
+    flags = ["--splits", splits, "--tracks", "O", "--out", str(tmp_path / "rows")]
+    _, said = run("compare", "--methods", str(tmp_path / "tuned"), *flags, code=2, capsys=capsys)
+    assert "was tuned on tasks that all methods would play here" in said
     plan = finetuned.on_new_tasks(
         str(tmp_path / "tuned"), make_family(GRID), Plan(split="shift/slip/4")
     )
