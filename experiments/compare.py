@@ -128,7 +128,7 @@ class Grid:
     def _plans(self, family: TaskFamily, method: str) -> tuple[Plan, ...]:
         """The plans of a method, on each track that it can learn on."""
         source, plans = agents.resolve(method, family), []
-        for track in self.tracks:
+        for track in self._tracks(family):
             try:
                 source.check_track(track)
             except UserError:
@@ -145,6 +145,11 @@ class Grid:
             ]
         return tuple(plans)
 
+    def _tracks(self, family: TaskFamily) -> list[Track]:
+        """The tracks of a family: on C only if the agent that makes its context plays it."""
+        shown = agents.plays(self.behaviour or "random", family)
+        return [track for track in self.tracks if track != "C" or shown]
+
     def _cells(self, family: TaskFamily, method: str) -> list[Cell]:
         """The cells of a method on a family, one for each training seed."""
         cell = Cell(
@@ -154,7 +159,7 @@ class Grid:
             0,
             self._plans(family, method),
             self.out,
-            behaviour=self.behaviour,
+            behaviour=self.behaviour if "C" in self._tracks(family) else "",
             memory=self.memory,
             size=self.size,
         )
@@ -227,6 +232,11 @@ class Grid:
     def _print_left_out(self) -> None:
         """Print to standard error what was named and has no rows of a family."""
         for family in self.families:
+            if len(self._tracks(family)) < len(self.tracks):
+                print(
+                    f"{family.id}: track C is left out, as {self.behaviour} does not play it",
+                    file=sys.stderr,
+                )
             methods = [
                 method
                 for method in (self.methods if self.named_methods else ())

@@ -251,3 +251,24 @@ def test_what_cannot_be_compared_is_refused(flags, said, shelf, trained, tmp_pat
     _, err = run("compare", *flags, "--out", str(tmp_path / "out"), code=2, capsys=capsys)
     assert said in err
     assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_track_c_is_left_out_if_nobody_can_show_a_context(write, tmp_path, capsys):
+    write(
+        "own.py", "from bridge.tasks.bandit import Bandit\nclass Mine(Bandit):\n    name = 'mine'\n"
+    )
+    flags = [
+        "--methods",
+        "random",
+        "--splits",
+        "id",
+        "--trials",
+        "8",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    shown = ["--families", "gridnavi,own.py:Mine", "--behaviour", "ucb1"]
+    _, err = run("compare", *flags, *shown, capsys=capsys)
+    assert "gridnavi: track C is left out, as ucb1 does not play it" in err
+    tracks = {(row[0].partition(":k")[0], row[3]) for row in played(tmp_path / "out")}
+    assert tracks == {("gridnavi", "O"), ("own.py:Mine", "O"), ("own.py:Mine", "C")}
