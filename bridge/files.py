@@ -55,6 +55,11 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, atomically."""
+    write_whole(path, lambda temporary: temporary.write_bytes(data))
+
+
 def write_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary folder)``, then move the folder to ``path``, which may not exist or must be empty.
 

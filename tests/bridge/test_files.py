@@ -3,13 +3,9 @@
 import errno
 import fcntl
 import os
-import resource
-import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -22,6 +18,7 @@ from safetensors.torch import save_file
 
 from bridge import files
 from bridge.errors import StorageError, UserError
+from tests.full_disk import full_disk
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
 
@@ -67,21 +64,6 @@ WRITERS = {
         path, format="png", pil_kwargs={"compress_level": 0}
     ),
 }
-
-
-@contextmanager
-def full_disk(room: int) -> Generator[None]:
-    """Files may have so many bytes."""
-    limits, before = (
-        resource.getrlimit(resource.RLIMIT_FSIZE),
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-    )
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("writer", WRITERS)

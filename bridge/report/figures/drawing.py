@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bridge.evaluation.stats import Interval
-from bridge.files import write_whole
+from bridge.files import write_bytes
 from bridge.report import escape
 from bridge.report.figures.looks import Look
 
@@ -196,8 +197,9 @@ def save(figure: Figure, stem: Path) -> Path:
     figure.draw_without_rendering()
     figure.set_layout_engine(None)  # it is laid out, once for all formats
     for suffix, about in FORMATS.items():
-        path = stem.with_name(f"{stem.name}.{suffix}")
-        write_whole(
-            path, lambda to, suffix=suffix, about=about: figure.savefig(to, format=suffix, **about)
-        )
+        drawn = (
+            io.BytesIO()
+        )  # if a disk fills up, Matplotlib's PDF writer raises AttributeError, no OSError
+        figure.savefig(drawn, format=suffix, **about)
+        write_bytes(stem.with_name(f"{stem.name}.{suffix}"), drawn.getvalue())
     return stem.with_name(f"{stem.name}.png")

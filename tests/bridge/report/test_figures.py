@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from bridge import parquet
+from bridge.errors import StorageError
 from bridge.evaluation import results
 from bridge.report import figures
 from bridge.report.figures import adaptation, drawing, improvement, iqm, learning, shift
@@ -18,6 +19,7 @@ from bridge.report.figures.scene import Scene, scene, seeds_and_trials
 from bridge.report.learning import Curve
 from bridge.report.summary import Key, Results
 from tests.bridge.report.test_report import synthetic
+from tests.full_disk import full_disk
 
 FAMILY = "gridnavi"
 VALUES = {"slip": (0, 0.05, 0.1, 0.2, 0.4), "reward_scale": (1, 0.1, 0.3, 3, 10)}
@@ -90,6 +92,19 @@ def test_files_are_the_same_bytes_each_time(read, tmp_path):
         first, second = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))
         assert first.read_bytes() == second.read_bytes()
     assert b"CreationDate" not in first.read_bytes()
+
+
+@pytest.mark.parametrize("room", [100, 1_000, 3_000, 10_000])
+def test_a_disk_that_fills_up_in_any_format_is_an_error_of_storage(
+    room, read, tmp_path, monkeypatch
+):
+    """Matplotlib's PDF writer hides it in an error of its own."""
+    figure = adaptation.draw(shown(read))
+    for suffix in drawing.FORMATS:
+        monkeypatch.setattr(drawing, "FORMATS", {suffix: {}})
+        with full_disk(room), pytest.raises(StorageError, match=f"one.{suffix}: the disk is full"):
+            drawing.save(figure, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_track_has_figures_and_a_family_one_of_learning(read):
