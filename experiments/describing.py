@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
+from bridge import user_code
 from bridge.errors import UserError, unknown
 from experiments import listing, registry, zoo
 from experiments.listing import Entry
@@ -23,22 +24,22 @@ _LEVELS = (
 
 
 def describe(name: str) -> Description:
-    """Return the description of a name: ``rl2``, ``bandit:k=2``, ``slip``, ``gridnavi/slip``, ``quick`` or
-    ``zoo:icl_rl/gridnavi``.
+    """Return the description of a name: ``rl2``, ``bandit:k=2``, ``slip``, ``gridnavi/slip``, ``quick``,
+    ``zoo:icl_rl/gridnavi`` or a user's own ``path.py:Name``.
 
     Raises:
-        UserError: nothing has this name (the nearest one is given), or a method is named with parameters.
+        UserError: nothing has this name (the nearest one is given), a method or an agent is named with parameters, or a
+            user's own code cannot be loaded.
     """
     if zoo.is_entry(name):
         return _run(name)
+    if user_code.target_of(name):
+        return _own(name)
     if name in SIZES:
         return _size(name)
     methods = {entry["name"]: entry for entry in listing.entries("methods")}
     if (method := registry.name_of(name)) in methods:
-        if method != name:
-            raise UserError(
-                f"{name} has parameters; describe the method alone: metabridge describe {method}"
-            )
+        _refuse_parameters(name, method)
         return _method(methods[name])
     families = {entry["name"] for entry in listing.entries("families")}
     family, _, axis = name.rpartition("/")
@@ -94,6 +95,32 @@ def _family(spec: str) -> Description:
         "try": [
             f"metabridge evaluate random --family {entry['id']} --splits id,shift --trials 1000",
             f"metabridge train rl2 --family {entry['id']} --budget 1e6 --out runs/rl2",
+        ],
+    }
+
+
+def _refuse_parameters(name: str, alone: str) -> None:
+    if alone != name:
+        raise UserError(
+            f"{name} has parameters; describe the method alone: metabridge describe {alone}"
+        )
+
+
+def _own(name: str) -> Description:
+    """The description of a family or an agent of a user's own."""
+    from bridge import tasks
+    from experiments import details
+
+    place = user_code.target_of(name)
+    if tasks.is_family(place):
+        return _family(name)
+    _refuse_parameters(name, place)
+    return {
+        "name": place,
+        "kind": "agent of your own",
+        **details.of_own_agent(place),
+        "try": [
+            f"metabridge {verb} {place} --family bandit:k=5,n=10" for verb in ("check", "evaluate")
         ],
     }
 

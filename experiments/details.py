@@ -16,12 +16,12 @@ from typing import Any
 
 import docstring_parser
 
-from bridge import config
+from bridge import config, user_code
 from bridge.errors import UserError
 from bridge.protocol import Card
 from bridge.references.registry import REFERENCES, constructor_of
 from bridge.tasks.base import Discrete, Space, TaskFamily
-from experiments import agents, registry, test_time
+from experiments import agents, own_agents, registry, test_time
 from experiments.registry import LEARNERS, TEST_TIME_METHODS
 
 Details = dict[str, Any]
@@ -48,6 +48,8 @@ _READS = {
 def of_family(family: TaskFamily) -> Details:
     """Return the details of a family."""
     about = _text(inspect.getmodule(family))
+    if own := getattr(family, "place", ""):
+        about = _text(user_code.load(own)) or about
     return {
         "about": about,
         "papers": _papers(about),
@@ -64,6 +66,22 @@ def of_method(name: str, families: Iterable[TaskFamily]) -> Details:
     if name in LEARNERS:
         return _of_learner(name, families)
     return _of_test_time_method(name)
+
+
+def of_own_agent(place: str) -> Details:
+    """Return the details of what makes an agent at a place of a user's own.
+
+    Raises:
+        UserError: it cannot be loaded, or makes no agent.
+    """
+    thing, meanings = user_code.load(place), _meanings(user_code.load(place))
+    return {
+        "about": _text(thing),
+        "parameters": [
+            {"key": key, "default": default, "values": "", "meaning": meanings.get(key, "")}
+            for key, default in own_agents.parameters(place).items()
+        ],
+    }
 
 
 def _of_reference(name: str, families: list[TaskFamily]) -> Details:
@@ -197,7 +215,8 @@ def _documented(thing: Any) -> dict[str, str]:
 
 def _text(thing: Any) -> str:
     """The docstring without its sections and its letters of shapes."""
-    return _without_shapes(docstring_parser.parse(inspect.getdoc(thing) or "").description or "")
+    about = docstring_parser.parse(inspect.getdoc(thing) or "").description or ""
+    return _without_shapes(about.rstrip())
 
 
 def _without_shapes(about: str) -> str:

@@ -25,7 +25,8 @@ class Describe:
     """
 
     name: Positional[str]
-    """A name that metabridge list prints: rl2, bandit:k=5,n=100, slip, gridnavi/slip, quick, zoo:icl_rl/gridnavi."""
+    """A name that metabridge list prints (rl2, bandit:k=5,n=100, slip, gridnavi/slip, quick, zoo:icl_rl/gridnavi), or a
+    family or an agent of your own: path/to/maze.py:Maze."""
     json: bool = False
     """Print a JSON object."""
 

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from bridge.errors import UserError
 from experiments import cli, describing, listing
 from experiments.commands.describe import show
 from experiments.sizes import SIZES
@@ -131,3 +132,50 @@ def test_a_run_that_ships_has_its_model_card(capsys):
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name, message, capsys):
     assert message in run("describe", name, capsys=capsys, code=2)[1]
+
+
+OWN = '''
+"""Things of mine."""
+
+from dataclasses import dataclass
+
+from bridge.references.bandit.thompson import thompson
+from bridge.tasks.bandit import Bandit
+
+
+@dataclass(frozen=True)
+class TwoArms(Bandit):
+    """Bandits of two arms."""
+
+    name = "two_arms"
+    k: int = 2
+
+
+def pulls(family, split, c=0.5):
+    """Pull.
+
+    Args:
+        c: a number of mine.
+    """
+    return thompson(family, split)
+'''
+
+
+def test_what_is_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    family = describing.describe("mine.py:TwoArms:n=4")
+    assert (family["name"], family["kind"]) == ("mine.py:TwoArms:k=2,n=4", "task family")
+    assert family["about"] == "Bandits of two arms."
+    assert [axis["name"] for axis in family["axes"]][:1] == ["gap"]
+    agent = describing.describe("mine.py:pulls")
+    assert (agent["kind"], agent["about"]) == ("agent of your own", "Pull.")
+    assert agent["parameters"] == [
+        {"key": "c", "default": 0.5, "values": "", "meaning": "A number of mine."}
+    ]
+    for command in family["try"] + agent["try"]:
+        cli.parse(shlex.split(command)[1:])
+    with pytest.raises(UserError, match=r"describe the method alone: .* mine\.py:pulls$"):
+        describing.describe("mine.py:pulls:c=1")
+    with pytest.raises(UserError, match=r"Known: TwoArms, pulls"):
+        describing.describe("mine.py:push")
