@@ -69,6 +69,11 @@ class Source:
         """The family that its weights were trained on, the only one that they play; None if it has no weights."""
         return None
 
+    @property
+    def of_family(self) -> bool:
+        """False if its weights were trained on another family than ``family``."""
+        return True
+
     def load(self, split: str) -> Agent:
         """Return the agent for ``split``, at which only references and a user's own look.
 
@@ -187,6 +192,13 @@ class Trained(Source):
 
         return runs.read(self.spec).about["family"]
 
+    @property
+    def of_family(self) -> bool:
+        from experiments import runs
+
+        about = runs.read(self.spec).about
+        return self.family.id == about["family"] or self.family.hash == about["family_hash"]
+
     def load(self, split: str) -> Agent:
         return self.agent
 
@@ -275,6 +287,10 @@ class TestTime(Trained):
     @property
     def trained_on(self) -> str | None:
         return self.base.trained_on
+
+    @property
+    def of_family(self) -> bool:
+        return self.base.of_family
 
     @property
     def changed_at(self) -> float:
@@ -416,10 +432,9 @@ def plays(spec: str, family: TaskFamily) -> bool:
         UserError: as ``resolve``.
     """
     try:
-        source = resolve(spec, family)
+        return resolve(spec, family).of_family
     except DoesNotPlayError:
         return False
-    return source.trained_on in (None, family.id)
 
 
 def load(spec: str, family: TaskFamily, split: str) -> Agent:

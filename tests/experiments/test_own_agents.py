@@ -196,6 +196,10 @@ def test_methods_are_trained_on_a_family_of_ones_own(own, write, capsys, monkeyp
     assert "run the command in the folder in which they were made" in err
     for place in ("../own.py", "other.py"):
         run("evaluate", "../run", "--family", f"{place}:TwoArms", *FEW, capsys=capsys)
+        flags = ["--families", f"{place}:TwoArms", "--splits", "id", "--out", "out"]
+        out, err = run("compare", "--methods", "random,../run", *flags, *FEW, capsys=capsys)
+        assert "../run" in out
+        assert "left out" not in err
     _, err = run("evaluate", "../run", "--family", "other.py:TwoArms:k=3", code=2, capsys=capsys)
     assert "was trained on own.py:TwoArms:k=2,n=4, not on other.py:TwoArms:k=3,n=4" in err
 
