@@ -45,11 +45,20 @@ def held(length: Int[Tensor, " B"], capacity: int) -> Int[Tensor, "B C"]:
 
 def write(cache: Cache, entry: Entry, live: Bool[Tensor, " B"] | None = None) -> Cache:
     """Write one more token into every live row (None: all), in place."""
+    rows, slot = _next(cache, live)
+    for ring, new in zip(cache.keys + cache.values, entry.keys + entry.values, strict=True):
+        ring[rows, :, slot] = new[rows].to(ring.dtype)
+    return cache._replace(length=cache.length + (1 if live is None else live))
+
+
+def _next(cache: Cache, live: Bool[Tensor, " B"] | None) -> tuple[slice | Tensor, int | Tensor]:
+    """The live rows and the slots of their next tokens: all rows and one slot if they go in step, which is faster."""
+    shortest, longest = cache.length.aminmax()
+    if shortest == longest and (live is None or live.all()):
+        return slice(None), int(longest) % cache.capacity
     slot = cache.length % cache.capacity
     rows = torch.arange(len(slot), device=slot.device) if live is None else live.nonzero()[:, 0]
-    for ring, new in zip(cache.keys + cache.values, entry.keys + entry.values, strict=True):
-        ring[rows, :, slot[rows]] = new[rows].to(ring.dtype)
-    return cache._replace(length=cache.length + (1 if live is None else live))
+    return rows, slot[rows]
 
 
 def extend(cache: Cache, entry: Entry, count: Int[Tensor, " B"]) -> Cache:

@@ -49,6 +49,19 @@ def test_written_tokens_lie_where_held_says():
             assert torch.equal(cache.values[layer][:, :, slot], entry.values[layer][:, :, token])
 
 
+def test_rows_in_step_are_written_as_rows_that_are_not():
+    """One row a call equals all rows at once, with a mask or without."""
+    entry, alone = tokens(), [empty(4) for _ in range(3)]
+    for t in range(7):
+        token = at(entry, torch.full((ROWS,), t))
+        alone[0] = write(alone[0], token)
+        alone[1] = write(alone[1], token, torch.ones(ROWS, dtype=torch.bool))
+        for row in range(ROWS):
+            alone[2] = write(alone[2], token, torch.arange(ROWS) == row)
+    assert same(alone[0], alone[1])
+    assert same(alone[0], alone[2])
+
+
 def test_dead_rows_stay_bit_for_bit():
     cache, entry = empty(4), tokens()
     for t in range(5):
