@@ -42,6 +42,7 @@ RECIPES = tuple(
         },
         "gridnavi": {
             "rl2:critic=task,lr=8e-3,entropy=0.3": 5e6,
+            "pearl:good_share=0.25,hidden=64": 8e5,
             "mtrl": 1e6,
             "mtrl_finetune": 1e6,
             f"icl_rl:{_SMALL},window=64,critic=task,entropy=0.1,lr=2e-3": 3e6,
