@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ TURNS = 7
 class Step:
     """One gradient step on a batch that was played before."""
 
-    def __init__(self, combine: str, tasks: int) -> None:
+    def __init__(self, combine: Any, tasks: int) -> None:
         config = Config(combine=combine, tasks_per_update=tasks, hidden_ids=0.0)
         self.learner = MtrlLearner(make_family(f"darkroom:tasks={tasks}"), config, seed=0)
         self.batch = self.learner._play()

@@ -117,6 +117,7 @@ def test_a_slot_with_a_bad_loss_moves_only_what_is_shared_less():
     assert found is not None
     assert found.usable.tolist() == [True, False, True]
     table = made.table.parameter("body.0.bias")
+    assert table.grad is not None
     assert torch.equal(table.grad[1], torch.zeros_like(table[1]))
     assert torch.allclose(table.grad[0], 2 * table[0].detach() / 3)
     weight = made.table.parameter("head.weight")
