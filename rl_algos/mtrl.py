@@ -6,9 +6,12 @@ policy for the whole distribution, which cannot tell tasks apart.
 
 PPO is that of Schulman et al. 2017 (arXiv 1707.06347). The weights that a task owns are in ``rl_algos/task_table.py``.
 
+How the tasks' gradients on shared weights become one is ``rl_algos/concerns/combining.py``.
+
 Deviations from PPO as it is used for multi-task RL:
  1. Advantages come from a linear baseline of each task's own (``bridge/maths/baselines.py``), not from a critic.
- 2. They are standardised within each task, so that a task with large returns does not dominate the others.
+ 2. They are standardised within each task, so that a task with large returns does not dominate the others, unless
+    ``advantages=raw``.
  3. Each epoch is one step on the whole batch.
  4. The learning rate falls linearly to zero over the budget, and so does the entropy bonus.
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -42,6 +45,8 @@ from bridge.training.learner import (
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from rl_algos import per_task
+from rl_algos.concerns import combiners, combining
+from rl_algos.concerns.combiners import Combine
 from rl_algos.per_task import Episodes
 from rl_algos.policies import MlpPolicy
 from rl_algos.task_table import Shared, TaskTable
@@ -52,7 +57,10 @@ class Config(Bounded):
     """Network and training of the multi-task policy."""
 
     display_name: ClassVar[str] = "Multi-task RL"
-    read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
+    read_if: ClassVar[ReadIf] = {
+        "hidden_ids": ("shared", ("all", "trunk")),
+        "weights": ("combine", ("static",)),
+    }
 
     hidden: Width = 64
     """Units of each of two hidden layers."""
@@ -76,6 +84,13 @@ class Config(Bounded):
     """Trace of the generalised advantage."""
     baseline: Baseline = "linear"
     """Subtracted from returns: a linear fit to observation and time, or the mean at each time."""
+    advantages: Literal["standardised", "raw"] = "standardised"
+    """Standardised within each task, or in units of its reward."""
+    combine: Combine = "mean"
+    """How tasks' gradients on shared weights become one: the mean (equal: with conflicts in the log), weights that are
+    given or learned, or surgery."""
+    weights: str = ""
+    """The weight of each known task, joined by +."""
     entropy: NonNegative = 0.01
     """Weight of the entropy bonus at the start, in nats."""
     max_grad_norm: Positive = 1.0
@@ -134,20 +149,26 @@ class MtrlLearner(CheckpointedLearner):
         self.learned = list(self.table.parameters())
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
 
+        self.combiner: combining.Combiner | None = None
+        if config.combine != "mean":
+            self.combiner = combiners.make(
+                config.combine, config.weights, known=family.tasks, shared=config.shared
+            )
+            self.checkpointed = (*type(self).checkpointed, "combiner")
+
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""
         config, left = self.config, max(0.0, 1 - spent)
         task, episodes = self._play()
         set_learning_rate(self.optimizer, config.lr * left)
         for _ in range(config.epochs):
-            losses, entropy = self._losses(task, episodes, config.entropy * left)
-            backward(losses.mean(), self.optimizer, self.learned, self.workers)
+            metrics = self._backward(task, episodes, config.entropy * left)
             self.table.clip_gradients("", config.max_grad_norm)
             self.optimizer.step()
             self.grad_steps += 1
         self.updates += 1
         self.env_steps += self.workers.total(episodes.live.sum())
-        return {"episode_return": episodes.reward.sum(-1).mean().item(), "entropy": entropy.item()}
+        return {"episode_return": episodes.reward.sum(-1).mean().item(), **metrics}
 
     def _play(self) -> tuple[Int[Tensor, " N"], Episodes]:
         """The id in each slot (that of the unknown task if the slot's own is hidden), and the slot's episodes."""
@@ -173,13 +194,30 @@ class MtrlLearner(CheckpointedLearner):
             lam=config.lam,
             baseline=config.baseline,
         )
-        return task, episodes._replace(advantage=standardised(advantage, episodes.live, (1, 2)))
+        if config.advantages == "standardised":
+            advantage = standardised(advantage, episodes.live, (1, 2))
+        return task, episodes._replace(advantage=advantage)
+
+    def _backward(
+        self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
+    ) -> Mapping[str, float]:
+        """Set the gradients; returns metrics."""
+        if self.combiner is None:
+            losses, entropy = self._losses(self.table.rows(task), episodes, bonus)
+            backward(losses.mean(), self.optimizer, self.learned, self.workers)
+            return {"entropy": entropy.item()}
+        copies = self.table.copies(task)
+        losses, entropy = self._losses(copies, episodes, bonus)
+        rows = torch.arange(self.table.known + 1, device=task.device)
+        noise = Rows.of(f"learn/mtrl/{self.seed}", rows).at("combine", self.grad_steps)
+        combined = combining.backward(losses, copies, self.table, task, self.combiner, noise)
+        self.workers.average_gradients(self.learned)
+        return {"entropy": entropy.item(), **combining.metrics(combined)}
 
     def _losses(
-        self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
+        self, own: per_task.Parameters, episodes: Episodes, bonus: float
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
-        """Each slot's loss, and the mean entropy."""
-        own = self.table.rows(task)
+        """Each slot's loss under its own parameters, and the mean entropy."""
         log_prob, entropy = per_task.log_prob_and_entropy(self.table.net, own, episodes)
         gain = clipped_surrogate(log_prob, episodes.behaviour, episodes.advantage, self.config.clip)
         steps = episodes.live.sum((1, 2))

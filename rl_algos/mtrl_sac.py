@@ -39,8 +39,11 @@ from bridge.training.learner import trained_card
 from bridge.training.rollouts import play_side_by_side, task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from rl_algos import per_task
+from rl_algos.concerns import combiners, combining
+from rl_algos.concerns.combiners import Combine
 from rl_algos.mtrl import Mtrl
 from rl_algos.off_policy import OffPolicyLearner
+from rl_algos.per_task import Parameters
 from rl_algos.policies import Policy
 from rl_algos.replay import Replay
 from rl_algos.soft_actor_critic import SoftActorCritic
@@ -53,7 +56,10 @@ class Config(Bounded):
     """Networks and training of multi-task SAC."""
 
     display_name: ClassVar[str] = "Multi-task SAC"
-    read_if: ClassVar[ReadIf] = {"hidden_ids": ("shared", ("all", "trunk"))}
+    read_if: ClassVar[ReadIf] = {
+        "hidden_ids": ("shared", ("all", "trunk")),
+        "weights": ("combine", ("static",)),
+    }
 
     hidden: Width = 64
     """Units of each of two hidden layers of actor and critics."""
@@ -89,6 +95,11 @@ class Config(Bounded):
     """Continuous actions: target of the entropy, in nats a dimension, for an action space scaled to [-1, 1]."""
     max_grad_norm: Positive = 10.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
+    combine: Combine = "mean"
+    """How tasks' gradients on the shared weights of actor and critics become one (each by itself): the mean (equal:
+    with conflicts in the log), weights that are given or learned, or surgery."""
+    weights: str = ""
+    """The weight of each known task, joined by +."""
 
 
 SPACE: Space = {
@@ -160,6 +171,14 @@ class MtrlSacLearner(OffPolicyLearner):
             heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
         ).to(device)
         self._follow(1.0)
+        self.combiners: dict[str, combining.Combiner] = {}
+        if config.combine != "mean":
+            for name in ("critic", "actor", "log_temperature"):
+                self.combiners[name] = combiners.make(
+                    config.combine, config.weights, known=family.tasks, shared=config.shared
+                )
+            self.combining = nn.ModuleDict(self.combiners)
+            self.checkpointed = (*type(self).checkpointed, "combining")
         self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=config.lr)
@@ -203,33 +222,50 @@ class MtrlSacLearner(OffPolicyLearner):
         noise = noise[: len(ring)].at(self.grad_steps)
         batch = self._transitions(ring, noise.at("batch"))
         task = table.with_hidden(ring, noise.at("hidden").uniform(), config.hidden_ids)
+        own = table.rows(task) | (table.copies(task) if self.combiners else {})
         draws = [table.net.action_noise(noise.at(name), config.batch) for name in ("next", "now")]
         with self.workers.autocast():
-            critic, actor, temperature, entropy = self._losses_of(task, batch, *draws)
+            critic, actor, temperature, entropy = self._losses_of(own, batch, *draws)
         self.optimizer.zero_grad()
+        found: dict[str, float] = {}
         for name, losses in (
-            ("critic.", critic),
-            ("actor.", actor),
+            ("critic", critic),
+            ("actor", actor),
             ("log_temperature", temperature),
         ):
-            losses.mean().backward(inputs=table.named(name), retain_graph=True)
+            found |= self._backward(name, losses, own, task)
             table.clip_gradients(name, config.max_grad_norm)
         self.optimizer.step()
         self.grad_steps += 1
         self._follow(config.target_share)
-        metrics = {"loss_critic": critic, "value": -actor, "entropy": entropy}
-        return {name: value.mean().item() for name, value in metrics.items()}
+        means = {"loss_critic": critic, "value": -actor, "entropy": entropy}
+        return found | {name: value.mean().item() for name, value in means.items()}
+
+    def _backward(
+        self, name: str, losses: Float[Tensor, " n"], own: Parameters, task: Int[Tensor, " n"]
+    ) -> dict[str, float]:
+        """Set the gradients of the parameters whose names begin with ``name``; returns metrics."""
+        table = self.table
+        if not self.combiners:
+            losses.mean().backward(inputs=table.named(name), retain_graph=True)
+            return {}
+        copies = {key: own[key] for key in own if key.startswith(name)}
+        rows = torch.arange(table.known + 1, device=task.device)
+        noise = Rows.of(f"learn/mtrl_sac/{self.seed}", rows).at("combine", name, self.grad_steps)
+        combiner = self.combiners[name]
+        combined = combining.backward(losses, copies, table, task, combiner, noise)
+        return combining.metrics(combined, f"{name}_")
 
     def _losses_of(
         self,
-        task: Int[Tensor, " n"],
+        own: Parameters,
         batch: Transitions,
         next_noise: Float[Tensor, "n b D"],
         noise: Float[Tensor, "n b D"],
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """``Losses`` of each task, all in one call."""
-        own = {f"soft.{name}": rows for name, rows in self.table.rows(task).items()}
-        return vmap(partial(functional_call, self.losses))(own, (batch, next_noise, noise))
+        """``Losses`` of each task under its own parameters, all in one call."""
+        named = {f"soft.{name}": rows for name, rows in own.items()}
+        return vmap(partial(functional_call, self.losses))(named, (batch, next_noise, noise))
 
     def _transitions(self, ring: Int[Tensor, " n"], noise: Rows) -> Transitions:
         """Transitions ``[n, b, ...]`` as features, with rewards divided by the largest of their task."""

@@ -79,6 +79,16 @@ class TaskTable(nn.Module, Generic[Net]):
         """The parameters that these tasks own."""
         return {name: table[task] for name, table in zip(self.names, self.tables, strict=True)}
 
+    def copies(self, task: Int[Tensor, " N"]) -> Parameters:
+        """A copy for each row of every parameter that is learned; each row has a gradient of its own."""
+        copies = {}
+        for name, parameter in self.net.named_parameters():
+            if parameter.requires_grad:
+                mine = self.parameter(name)
+                rows = mine[task] if name in self.names else mine.expand(len(task), *mine.shape)
+                copies[name] = rows.detach().requires_grad_()
+        return copies
+
     def with_hidden(
         self, task: Int[Tensor, " N"], u: Float[Tensor, " N"], share: float
     ) -> Int[Tensor, " N"]:

@@ -29,7 +29,7 @@ class CheckpointedLearner:
         workers: the processes that train together; None: this one alone.
     """
 
-    checkpointed: ClassVar[tuple[str, ...]]
+    checkpointed: tuple[str, ...]
     """Attributes with a state of their own: networks, optimisers, statistics."""
 
     playing: ClassVar[tuple[str, ...]] = ()

@@ -15,6 +15,7 @@ from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.learner import backward
+from rl_algos.concerns.interference import SURGERY
 from rl_algos.mtrl import Config, MtrlLearner
 from tests.bridge.toys import Corridor, Reach
 
@@ -135,7 +136,7 @@ def test_specialists_learn_as_if_alone():
         advantage=torch.where((task == 0)[:, None, None], episodes.advantage, 5.0)
     )
     for one, played in ((made, episodes), (other, changed)):
-        loss = one._losses(task, played, 0.0)[0].mean()
+        loss = one._losses(one.table.rows(task), played, 0.0)[0].mean()
         backward(loss, one.optimizer, one.learned, one.workers)
         one.table.clip_gradients("", 1.0)
         one.optimizer.step()
@@ -148,7 +149,8 @@ def test_specialists_learn_as_if_alone():
 def test_gradients_are_those_of_the_mean_of_the_tasks_losses():
     made = learner(epochs=1, entropy=0.0, max_grad_norm=1e9)
     parameters = list(made.table.parameters())
-    losses, _ = made._losses(*made._play(), 0.0)
+    task, episodes = made._play()
+    losses, _ = made._losses(made.table.rows(task), episodes, 0.0)
     assert losses.shape == (6,)
     gradients = torch.autograd.grad(losses.mean(), parameters, retain_graph=True, allow_unused=True)
     made.update()
@@ -287,3 +289,62 @@ def test_the_card_counts_what_plays(shared, count):
     """A policy has 3 * 8 + 9 * 8 + 9 * 5 parameters; each further task has some of its own."""
     card = learner(shared=shared).agent().card
     assert card.params_total == card.params_trained == count
+
+
+# --- how tasks' gradients become one ----------------------------------------------------------------------------------
+
+WEIGHTS = {"static": {"weights": "1+2+3"}}
+
+
+@pytest.mark.parametrize("combine", ["equal", "static", "grad_norm", *SURGERY])
+def test_every_combiner_trains_and_goes_on_bit_for_bit(combine):
+    settings = {"combine": combine, **WEIGHTS.get(combine, {})}
+    one, two = learner(**settings), learner(**settings)
+    lines = [one.update() for _ in range(2)]
+    assert 0 <= lines[0]["conflicts"] <= 1
+    assert -1 <= lines[0]["cosine"] <= 1
+    assert two.update() == lines[0]
+    three = learner(**settings)
+    three.load_state_dict(two.state_dict())
+    assert three.update() == lines[1]
+    assert torch.equal(weights(one), weights(three))
+
+
+def test_equal_weights_learn_as_the_mean_does():
+    one, two = learner(), learner(combine="equal")
+    for _ in range(3):
+        one.update(), two.update()
+    assert torch.allclose(weights(one), weights(two), atol=1e-4)
+
+
+def test_given_weights_weigh_the_tasks_gradients():
+    """The gradient at equal weights is the mean of those at weights of nearly one task each."""
+    gradients = {}
+    for given in ("1+1+1", "1+1e-9+1e-9", "1e-9+1+1e-9", "1e-9+1e-9+1"):
+        made = learner(combine="static", weights=given, epochs=1, hidden_ids=0.0, max_grad_norm=1e9)
+        made.update()
+        gradients[given] = made.table.parameter("head.weight").grad
+    equal, *alone = gradients.values()
+    assert torch.allclose(equal, torch.stack(alone).mean(0), atol=1e-6)
+    assert not torch.allclose(alone[0], alone[1], rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "said"),
+    [
+        ("gridnavi", {"combine": "pcgrad"}, "no task is known.*tasks=N"),
+        ("gridnavi:tasks=3", {"combine": "mgda", "shared": "nothing"}, "specialists share no"),
+        ("gridnavi:tasks=3", {"combine": "static"}, "each of the tasks 0 to 2"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(family, settings, said):
+    with pytest.raises(UserError, match=said):
+        learner(family, **settings)
+
+
+def test_raw_advantages_are_in_units_of_the_tasks_rewards():
+    """Standardised ones are those divided by their own standard deviation on each task."""
+    raw = learner(advantages="raw")._play()[1]
+    usual = learner()._play()[1]
+    assert torch.equal(standardised(raw.advantage, raw.live, (1, 2)), usual.advantage)
+    assert not torch.allclose(raw.advantage, usual.advantage)

@@ -127,7 +127,7 @@ def test_losses_are_those_of_each_task_alone(shared):
     made = learner(Reach(tasks=3), shared=shared)
     task = torch.tensor([2, 0, 3])
     batch, noise = _random_batch(made, 3, 5)
-    together = made._losses_of(task, batch, noise, noise.flip(0))
+    together = made._losses_of(made.table.rows(task), batch, noise, noise.flip(0))
     for row, number in enumerate(task.tolist()):
         alone = learner(Reach(tasks=3), shared=shared)
         for name, parameter in alone.table.net.named_parameters():
@@ -148,7 +148,9 @@ def test_critics_actors_and_temperatures_learn_from_their_own_loss_alone():
     made.updates += 1
     made._learn()
     batch, noise = _random_batch(made, 3, 5)
-    critic, actor, temperature, _ = made._losses_of(torch.arange(3), batch, noise, noise)
+    critic, actor, temperature, _ = made._losses_of(
+        made.table.rows(torch.arange(3)), batch, noise, noise
+    )
     for name, loss in (("critic.", critic), ("actor.", actor), ("log_temperature", temperature)):
         found = torch.autograd.grad(loss.sum(), made.table.named(name), retain_graph=True)
         assert all(gradient.abs().sum() > 0 for gradient in found)
@@ -264,3 +266,34 @@ def test_one_policy_learns_tasks_that_contradict_each_other_if_told_which():
     )
     assert told > 0.95 * best
     assert untold < 0.7 * best
+
+
+# --- how tasks' gradients become one ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("combine", ["equal", "grad_norm", "pcgrad", "upgrad"])
+def test_every_kind_of_combiner_trains_and_goes_on_bit_for_bit(combine):
+    one, two = learner(combine=combine), learner(combine=combine)
+    lines = [one.update() for _ in range(3)]
+    assert 0 <= lines[-1]["critic_conflicts"] <= 1
+    assert -1 <= lines[-1]["actor_cosine"] <= 1
+    assert two.update() == lines[0]
+    three = learner(combine=combine)
+    three.load_state_dict(two.state_dict())
+    assert [three.update() for _ in range(2)] == lines[1:]
+    assert torch.equal(weights(one), weights(three))
+
+
+@pytest.mark.parametrize("shared", ["all", "trunk"])
+def test_equal_weights_learn_as_the_mean_does(shared):
+    one, two = learner(shared=shared), learner(shared=shared, combine="equal")
+    for _ in range(3):
+        one.update(), two.update()
+    assert torch.allclose(weights(one), weights(two), atol=1e-4)
+
+
+def test_actor_and_critics_have_weights_of_their_own():
+    made = learner(combine="grad_norm")
+    for _ in range(3):
+        made.update()
+    assert not torch.equal(made.combiners["actor"].weights, made.combiners["critic"].weights)

@@ -82,6 +82,22 @@ def test_rows_are_the_tasks_own():
     assert torch.equal(rows["head.weight"], made.parameter("head.weight")[[2, 0]])
 
 
+def test_copies_are_what_each_row_plays_with_and_what_it_can_learn():
+    made = table(shared="trunk")
+    made.net.body[2].bias.requires_grad_(False)
+    task = torch.tensor([2, 0, 2])
+    copies = made.copies(task)
+    assert copies.keys() == {name for name, _ in made.net.named_parameters()} - {"body.2.bias"}
+    for name, copy in copies.items():
+        parameter = made.parameter(name)
+        rows = parameter[task] if name in made.names else torch.stack([parameter] * 3)
+        assert torch.equal(copy, rows)
+    copy = copies["head.weight"]
+    (gradient,) = torch.autograd.grad((copy.sum((1, 2)) * torch.tensor([1.0, 2, 3])).sum(), copy)
+    assert gradient[:, 0, 0].tolist() == [1, 2, 3]
+    assert made.parameter("head.weight").grad is None
+
+
 def test_parameters_by_name_are_all_that_play_once_each():
     made = table(shared="trunk")
     assert made.parameter("body.2.weight") is made.net.body[2].weight
