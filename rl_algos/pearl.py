@@ -94,8 +94,8 @@ class Config(Bounded):
     """Reward that critics learn from: the task's own, or the family's dense one (in training only)."""
     train_tasks: Count = 100
     """Number of training tasks if the family has a continuum of them; of a finite list all are used."""
-    collect_tasks: Count = 24
-    """Tasks played between updates, in turn."""
+    collect_tasks: CountOrZero = 0
+    """Tasks played between updates, in turn; 0: 24, or fewer if their episodes are long."""
     episodes: Count = 12
     """Episodes played on each of them, at most as many as a trial has."""
     prior_episodes: Count = 1
@@ -151,6 +151,14 @@ SPACE: Space = {
 """Search space: neither the sizes of the networks nor the critics' reward, which make other methods."""
 
 
+def _enough(steps: int) -> int:
+    """The number of tasks that are played between updates: 24, or as many as take 8,000 steps, of ``steps`` each.
+
+    An update of long episodes would otherwise take minutes, in which a training neither tells how far it is nor stops.
+    """
+    return max(1, min(24, 8_000 // steps))
+
+
 class PearlLearner(OffPolicyLearner):
     """Soft actor-critic on replayed transitions, with an encoder of recent ones."""
 
@@ -166,7 +174,8 @@ class PearlLearner(OffPolicyLearner):
         whole = family.trial("train")
         self.trial = Trial(min(config.episodes, whole.episodes), whole.horizon)
         self.tasks = family.support("train") or config.train_tasks
-        self.together = min(config.collect_tasks, self.tasks)
+        steps = (self.trial.episodes + config.scout_episodes) * whole.horizon
+        self.together = min(config.collect_tasks or _enough(steps), self.tasks)
         self.network = Network(
             family,
             latent=config.latent,

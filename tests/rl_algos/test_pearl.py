@@ -44,6 +44,14 @@ def learner(spec="bandit:k=3,n=6", *, seed: int = 0, **settings) -> PearlLearner
     return PearlLearner(family, Config(**(SMALL | settings)), seed=seed)
 
 
+@pytest.mark.parametrize(
+    ("family", "tasks"), [("bandit", 24), ("gridnavi", 21), ("sparse_point", 24), ("point_nav", 5)]
+)
+def test_an_update_plays_as_many_tasks_as_take_8000_steps(family, tasks):
+    """16 episodes each with the scouts': of 100 steps, five tasks."""
+    assert PearlLearner(make_family(family), Config(), seed=0).together == tasks
+
+
 # --- the memory -------------------------------------------------------------------------------------------------------
 
 
