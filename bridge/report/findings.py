@@ -33,7 +33,7 @@ class Pair(NamedTuple):
 
 
 class Fall(NamedTuple):
-    """A method's scores on ``id`` and in another column, means over the families of that column."""
+    """A method's scores on ``id`` and under a shift, means over the families that have the shift's column."""
 
     row: Row
     column: Column
@@ -42,7 +42,7 @@ class Fall(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The fall."""
+        """The fall; negative if the method scores more under the shift."""
         return self.before.mean - self.after.mean
 
     @property
@@ -92,20 +92,26 @@ def _best(results: Results, board: Board) -> str:
 
 def _fall(board: Board) -> str:
     """The learned method that falls most from ``id`` to an axis at its strongest level; clear falls first."""
-    falls = []
+    changes = []
     for place, column in enumerate(board.columns[1:], 1):
         for row in board.learned:
             home, there = row.cells[0].by_family, row.cells[place]
             if there.complete and column.splits.keys() <= home.keys():
                 before = averaged([home[family] for family in column.splits])
-                falls.append(Fall(row, column, before, averaged(list(there.by_family.values()))))
-    if not falls:
+                changes.append(Fall(row, column, before, averaged(list(there.by_family.values()))))
+    if not changes:
         return ""
-    clear = [fall for fall in falls if fall.low > 0]
-    row, column, before, after = max(clear or falls, key=lambda fall: fall.mean)
-    which = f"Largest of {len(falls)} falls" + ("" if clear else ", none of which is clear of 0")
+    pairs = f"of {len(changes)} pairs of method and axis"
+    largest = max(changes, key=lambda fall: fall.mean)
+    if largest.mean <= 0:
+        return f"No fall: {pairs}, none has a lower score than on id."
+    said = f"Largest fall, {pairs}, none of which is clear of 0"
+    if clear := [fall for fall in changes if fall.low > 0]:
+        said = f"Largest fall{' that is clear of 0' * (largest not in clear)}, {pairs}"
+        largest = max(clear, key=lambda fall: fall.mean)
+    row, column, before, after = largest
     return (
-        f"{which}: {row.method} under {next(iter(column.splits.values()))}, from {number(before)} on id to "
+        f"{said}: {row.method} under {next(iter(column.splits.values()))}, from {number(before)} on id to "
         f"{number(after)} ({_families(board, column.splits)})."
     )
 
@@ -138,8 +144,8 @@ def _adding(results: Results, board: Board) -> list[str]:
     """Splits on which gradient steps on top of a context help a method that reads it."""
     pairs = []
     for row in board.learned:
-        if base := _base(board, row):
-            for family in board.families:
+        for family in board.families:
+            if base := _base(results, board, family, row):
                 pairs += _pairs(results, board, family, row.method, base)
     if not pairs:
         return []
@@ -162,22 +168,27 @@ def _best_of(board: Board, family: str, adapts: str) -> str | None:
     return max(scores, key=scores.__getitem__) if scores else None
 
 
-def _base(board: Board, row: Row) -> str | None:
+def _base(results: Results, board: Board, family: str, row: Row) -> str | None:
     """The method that is ``row`` without its gradient steps: the run that its name holds (``run=RUN``), or the end of
-    its name (``lora_reward_icl_rl``). A run that was trained for longer or shorter is another one."""
+    its name (``lora_reward_icl_rl``). A run that was trained on the family for longer or shorter is another one."""
     if row.about["adapts"] != "context, gradient":
         return None
     name, _, parameters = row.method.partition(":")
-    steps = row.about["train_env_steps"]
-    found = {
-        other.method: other.about["train_env_steps"]
+    trained = {
+        key.method: about["train_env_steps"]
+        for key, about in results.about.items()
+        if (key.family, key.track) == (family, board.track)
+    }
+    found = [
+        other.method
         for other in board.learned
-        if other.about["adapts"] == "context"
+        if other.about["adapts"] == "context" and other.method in trained
         if f"run={other.method}" in parameters.split(",")
         or name.endswith(f"_{other.method.rpartition(':')[2]}")
-    }
-    alike = [method for method, known in found.items() if known == steps]
-    unknown = [method for method, known in found.items() if not (known and steps)]
+    ]
+    steps = trained.get(row.method)
+    alike = [method for method in found if trained[method] == steps]
+    unknown = [method for method in found if not (trained[method] and steps)]
     return next(iter([*alike, *unknown]), None)
 
 
