@@ -315,3 +315,11 @@ def test_a_family_that_no_split_is_for_is_said_to_be_left_out(tmp_path, capsys):
     splits = ["--splits", "bandit:id", "--tracks", "O"]
     _, err = run("compare", *flags, *splits, "--out", str(tmp_path), capsys=capsys)
     assert err.splitlines()[0] == "gridnavi: left out, as none of --splits is for it"
+
+
+def test_without_a_leaderboard_the_tables_are_printed(tmp_path, capsys):
+    flags = ["--methods", "random,ucb1", "--splits", "shift/prior/2", "--tracks", "O"]
+    out, _ = run(*BASE[:-2], *flags, "--out", str(tmp_path), capsys=capsys)
+    assert "There is no leaderboard" in out
+    assert "ucb1 " in out
+    assert "Shown:" not in out
