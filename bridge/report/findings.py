@@ -81,8 +81,8 @@ def _best(results: Results, board: Board) -> str:
     said += f"({_families(board, scores.by_family)})"
     leads: dict[str, Interval | None] = {}
     for row in rows[1:]:
-        pairs = [_pair(results, board, f, "id", best, row.method) for f in scores.by_family]
-        leads[row.method] = averaged([pair.lead for pair in pairs if pair]) if all(pairs) else None
+        known = [_lead(results, board, f, "id", best, row.method) for f in scores.by_family]
+        leads[row.method] = averaged([lead for lead in known if lead]) if all(known) else None
     for second, lead in list(leads.items())[:1]:
         said += f", {number(lead)} ahead of {second}" if lead else f", ahead of {second}"
     if unclear := [method for method, lead in leads.items() if not (lead and lead.low > 0)]:
@@ -193,19 +193,18 @@ def _base(results: Results, board: Board, family: str, row: Row) -> str | None:
 
 
 def _pairs(results: Results, board: Board, family: str, method: str, other: str) -> Iterator[Pair]:
-    """Two methods on every split that both have played."""
+    """Two methods on every split on which both have a score."""
     for split in results.splits(family, board.track):
-        if pair := _pair(results, board, family, split, method, other):
-            yield pair
+        if lead := _lead(results, board, family, split, method, other):
+            yield Pair(family, split, method, other, lead)
 
 
-def _pair(
+def _lead(
     results: Results, board: Board, family: str, split: str, method: str, other: str
-) -> Pair | None:
-    """Two methods on one split; None if one of them has no score there."""
+) -> Interval | None:
+    """The score of a method less that of another one; None if one of them has none."""
     key = Key(family, split, method, board.track)
-    lead = results.score_difference(key, other, board.ceiling)
-    return Pair(family, split, method, other, lead) if lead else None
+    return results.score_difference(key, other, board.ceiling)
 
 
 def _clear(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
