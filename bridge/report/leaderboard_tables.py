@@ -122,14 +122,18 @@ def _on_tracks(texts: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _single_seeds(boards: list[Board]) -> str:
-    seeds = {row.method: min(row.seeds.values()) for board in boards for row in board.learned}
-    single = list(seeds.values()).count(1)
-    if not single:
+    """How many learned methods have intervals over trials of a single run, on all families or on some."""
+    seeds = {row.method: row.seeds.values() for board in boards for row in board.learned}
+    everywhere = sum(max(by_family) == 1 for by_family in seeds.values())
+    somewhere = sum(min(by_family) == 1 for by_family in seeds.values()) - everywhere
+    said = []
+    if everywhere:
+        said.append(f"{everywhere} of {len(seeds)} learned methods have one training seed")
+    if somewhere:
+        said.append(f"{somewhere} of {len(seeds)} have one on some families")
+    if not said:
         return ""
-    return (
-        f"{single} of {len(seeds)} learned methods have one training seed: their ± is for new trials of that run, not "
-        "for new runs."
-    )
+    return f"{', '.join(said)}: their ± is for new trials of that run, not for new runs."
 
 
 def _unscored(boards: list[Board]) -> str:
