@@ -41,7 +41,7 @@ class Grid:
     families: tuple[TaskFamily, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Names or patterns; ``bandit:shift/prior`` is for one family (its name)."""
+    """Names or patterns; ``bandit:shift/prior`` is a split of the families of that name alone."""
     trials: Callable[[str], int]
     """Trials of a split of a family (its name)."""
     budget: Callable[[str, str], Budget | None]
@@ -64,9 +64,9 @@ class Grid:
     size: str = ""
     """The name and version of the size whose trials are played, for the rows; empty: one's own."""
     named_methods: bool = False
-    """True if a method that plays no family is refused; a size names methods for some families."""
+    """True if the user named the methods: one that plays nothing here is refused. A size's methods are passed over."""
     named_splits: bool = False
-    """True if a split that no family has is refused."""
+    """True if the user named the splits: one that no family has is refused. A size's splits are passed over."""
 
     def play(self) -> int:
         """Train, search for and play what is missing in ``out``; return how many cells failed.
@@ -159,7 +159,7 @@ class Grid:
             0,
             self._plans(family, method),
             self.out,
-            behaviour=self.behaviour if "C" in self._tracks(family) else "",
+            behaviour=self.behaviour,
             memory=self.memory,
             size=self.size,
         )

@@ -71,7 +71,7 @@ def findings(results: Results, board: Board) -> list[str]:
 
 
 def _best(results: Results, board: Board) -> str:
-    """The best learned method on ``id``, and those over which its lead is not clear."""
+    """The best learned method on ``id``, its lead over the second, and the methods over which its lead is not clear."""
     rows = [row for row in board.learned if row.cells[0].complete]
     if not rows:
         return f"Best in distribution: none, as no learned method plays {_families(board, board.families)}."
@@ -120,7 +120,8 @@ def _fall(board: Board) -> str:
 
 
 def _overtaking(results: Results, board: Board) -> list[str]:
-    """Splits on which gradient steps alone are ahead of reading the context: the best of each on ``id``, by family."""
+    """On how many splits gradient steps alone beat reading the context, by the method of each kind that is best on
+    ``id`` of a family."""
     pairs = []
     for family in board.families:
         gradient, context = (_best_of(board, family, way) for way in ("gradient", "context"))
@@ -141,7 +142,7 @@ def _overtaking(results: Results, board: Board) -> list[str]:
 
 
 def _adding(results: Results, board: Board) -> list[str]:
-    """Splits on which gradient steps on top of a context help a method that reads it."""
+    """On how many splits gradient steps help methods that read their context, each against itself without them."""
     pairs = []
     for row in board.learned:
         for family in board.families:
@@ -159,7 +160,7 @@ def _adding(results: Results, board: Board) -> list[str]:
 
 
 def _best_of(board: Board, family: str, adapts: str) -> str | None:
-    """The learned method with the highest score on ``id`` of a family, of those that adapt so."""
+    """The learned method with the highest score on ``id`` of a family, of those whose ``adapts`` this is."""
     scores = {
         row.method: row.cells[0].by_family[family].mean
         for row in board.learned

@@ -16,6 +16,7 @@ from experiments.cells import Cell
 RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
 """Learning rates by the weights that move: usual ones, not searched for."""
 _NEVER = 10**6
+"""More episodes than a trial has: with this ``inner_every``, gradient steps are taken before scored episodes alone."""
 
 
 class Variant(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
 from bridge import parquet
@@ -279,7 +280,9 @@ def test_a_single_point_is_seen():
     panel = adaptation.draw(shown(Results(rows))).axes[0]
     drawn = lines(panel)
     assert all(line.get_marker() for line in drawn.values())
-    segments = [bar.get_segments()[0] for bar in panel.collections if hasattr(bar, "get_segments")]
+    segments = [
+        bar.get_segments()[0] for bar in panel.collections if isinstance(bar, LineCollection)
+    ]
     ((low, high),) = {(y, top) for (_, y), (_, top) in segments if y != top}
     assert (low, high) == (pytest.approx(0.4), pytest.approx(0.6))
 
