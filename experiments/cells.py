@@ -129,7 +129,9 @@ class Cell:
 
         ``advance`` is called with the number of environment steps taken. Operations are None unless they are counted.
         """
-        behaviour = agents.Behaviour.of(self.behaviour, self.family)
+        behaviour = None
+        if any(plan.track == "C" for plan in self.plans):
+            behaviour = agents.Behaviour.of(self.behaviour, self.family)
         for plan in self.plans:
             agent: Any = source.load(plan.split)
             if self.tuned_on:
@@ -137,7 +139,7 @@ class Cell:
             agent.card = replace(
                 agent.card, method=self.method, decode_rule=self.decode or agent.card.decode_rule
             )
-            shown_by = behaviour.load(plan.split) if plan.track == "C" else None
+            shown_by = behaviour.load(plan.split) if behaviour and plan.track == "C" else None
             play = partial(
                 evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import config, files
-from bridge.errors import StorageError, UserError
+from bridge.errors import StorageError, UserError, unknown
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan, Track
 from bridge.references.registry import DoesNotPlayError
@@ -41,7 +41,7 @@ class Grid:
     families: tuple[TaskFamily, ...]
     methods: tuple[str, ...]
     splits: tuple[str, ...]
-    """Names or patterns; ``bandit:shift/prior`` is for one family (its name)."""
+    """Names or patterns; ``bandit:shift/prior`` is a split of the families of that name alone."""
     trials: Callable[[str], int]
     """Trials of a split of a family (its name)."""
     budget: Callable[[str, str], Budget | None]
@@ -64,9 +64,9 @@ class Grid:
     size: str = ""
     """The name and version of the size whose trials are played, for the rows; empty: one's own."""
     named_methods: bool = False
-    """True if a method that plays no family is refused; a size names methods for some families."""
+    """True if the user named the methods: one that plays nothing here is refused. A size's methods are passed over."""
     named_splits: bool = False
-    """True if a split that no family has is refused."""
+    """True if the user named the splits: one that no family has is refused. A size's splits are passed over."""
 
     def play(self) -> int:
         """Train, search for and play what is missing in ``out``; return how many cells failed.
@@ -75,8 +75,8 @@ class Grid:
             UserError: bad names (before anything is played), or a folder of another suite version or comparison.
             StorageError: ``out`` can no longer be written.
         """
-        self._check_methods()
         self._check_splits()
+        self._check_methods()
         self._print_left_out()
         results.open_folder(self.out)
         with files.locked(self.out):
@@ -159,7 +159,7 @@ class Grid:
             0,
             self._plans(family, method),
             self.out,
-            behaviour=self.behaviour if "C" in self._tracks(family) else "",
+            behaviour=self.behaviour,
             memory=self.memory,
             size=self.size,
         )
@@ -197,25 +197,43 @@ class Grid:
 
     def _check_methods(self) -> None:
         """Refuse unknown methods and keys, and, if methods are named, those that play nothing here."""
+        labels: dict[str, str] = {}
         for method in self.methods:
+            other = labels.setdefault(agents.label(method), method)
+            if other != method:
+                raise UserError(
+                    f"{other} and {method} are both {agents.label(method)} in results. Compare them in two folders."
+                )
             played = [family for family in self.families if agents.plays(method, family)]
             for family in played:
-                source = agents.resolve(method, family)
-                if isinstance(source, agents.Search):
-                    source.load("id")
-                plans = self._plans(family, method)
-                if not plans:
-                    source.check_track(self.tracks[0])
-                if any(plan.left_out for plan in source.new_tasks(list(plans))[0]):
-                    raise UserError(
-                        f"{method} was tuned on tasks that all methods would play here. Play it with metabridge "
-                        "evaluate, which leaves them out."
-                    )
-            if self.named_methods and not played:
-                self._refuse_idle(method)
+                self._check_source(method, family)
+            run = agents.run_in(method)
+            if self.fresh and zoo.is_entry(run) and run not in (method, *self.methods):
+                raise UserError(
+                    f"--fresh trains the runs that --methods names. Add {run}, which {method} tunes."
+                )
+            if self.named_methods and not any(self._plans(family, method) for family in played):
+                self._refuse_idle(method, played)
 
-    def _refuse_idle(self, method: str) -> None:
-        """Refuse a method that plays none of the families."""
+    def _check_source(self, method: str, family: TaskFamily) -> None:
+        """Refuse a tuning folder, and a run that was tuned on tasks that all methods would play."""
+        source = agents.resolve(method, family)
+        if isinstance(source, agents.Search):
+            source.load("id")
+        plans = list(self._plans(family, method))
+        if any(plan.left_out for plan in source.new_tasks(plans)[0]):
+            raise UserError(
+                f"{method} was tuned on tasks that all methods would play here. Play it with metabridge evaluate, "
+                "which leaves them out."
+            )
+
+    def _refuse_idle(self, method: str, played: list[TaskFamily]) -> None:
+        """Refuse a method that plays none of the families, or that can learn on none of the tracks."""
+        for family in played:
+            for track in self.tracks:
+                agents.resolve(method, family).check_track(track)
+        if played:
+            return
         names = ", ".join(family.id for family in self.families)
         try:
             reason = f"It was trained on {agents.resolve(method, self.families[0]).trained_on}."
@@ -226,35 +244,33 @@ class Grid:
     def _check_splits(self) -> None:
         """Refuse a split that was named and that no family has, with the nearest name of the first family."""
         for pattern in self.splits if self.named_splits else ():
+            name, _, split = pattern.rpartition(":")
+            families = {f.name: f for f in self.families if name in ("", f.name)}
+            if not families:
+                raise unknown("family of --splits", name, [f.name for f in self.families])
             if not any(self._matches(family, (pattern,)) for family in self.families):
-                expand_splits(self.families[0], (pattern,), with_context="C" in self.tracks)
+                first = next(iter(families.values()))
+                expand_splits(first, (split,), with_context="C" in self.tracks)
 
     def _print_left_out(self) -> None:
         """Print to standard error what was named and has no rows of a family."""
+        methods = self.methods if self.named_methods else ()
+        splits = self.splits if self.named_splits else ()
         for family in self.families:
+            if not self._names[family.id]:
+                print(f"{family.id}: left out, as none of --splits is for it", file=sys.stderr)
+                continue
+            said = []
             if len(self._tracks(family)) < len(self.tracks):
-                print(
-                    f"{family.id}: track C is left out, as {self.behaviour} does not play it",
-                    file=sys.stderr,
-                )
-            methods = [
-                method
-                for method in (self.methods if self.named_methods else ())
-                if not self._plays(method, family)
-            ]
-            splits = [
-                pattern
-                for pattern in (self.splits if self.named_splits else ())
-                if ":" not in pattern and not self._matches(family, (pattern,))
-            ]
-            for reason, names in (
-                ("methods not made for it, or not trained on it", methods),
-                ("splits that it does not have", splits),
-            ):
-                if names:
-                    print(
-                        f"{family.id}: left out, as {reason}: {', '.join(names)}", file=sys.stderr
-                    )
+                said.append(f"track C is left out, as {self.behaviour} does not play it")
+            if idle := [method for method in methods if not self._plays(method, family)]:
+                reason = "methods not made for it, or not trained on it"
+                said.append(f"left out, as {reason}: {', '.join(idle)}")
+            everywhere = [split for split in splits if ":" not in split]
+            if lacking := [split for split in everywhere if not self._matches(family, (split,))]:
+                said.append(f"left out, as splits that it does not have: {', '.join(lacking)}")
+            for text in said:
+                print(f"{family.id}: {text}", file=sys.stderr)
 
     def _searched(self, missing: list[Cell]) -> tuple[list[Cell], int]:
         """The cells with the configurations that searches chose, and the number of cells whose search failed."""

@@ -33,7 +33,7 @@ class Pair(NamedTuple):
 
 
 class Fall(NamedTuple):
-    """A method's scores on ``id`` and in another column, means over the families of that column."""
+    """A method's scores on ``id`` and under a shift, means over the families that have the shift's column."""
 
     row: Row
     column: Column
@@ -42,7 +42,7 @@ class Fall(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The fall."""
+        """The fall; negative if the method scores more under the shift."""
         return self.before.mean - self.after.mean
 
     @property
@@ -71,7 +71,7 @@ def findings(results: Results, board: Board) -> list[str]:
 
 
 def _best(results: Results, board: Board) -> str:
-    """The best learned method on ``id``, and those over which its lead is not clear."""
+    """The best learned method on ``id``, its lead over the second, and the methods over which its lead is not clear."""
     rows = [row for row in board.learned if row.cells[0].complete]
     if not rows:
         return f"Best in distribution: none, as no learned method plays {_families(board, board.families)}."
@@ -81,8 +81,8 @@ def _best(results: Results, board: Board) -> str:
     said += f"({_families(board, scores.by_family)})"
     leads: dict[str, Interval | None] = {}
     for row in rows[1:]:
-        pairs = [_pair(results, board, f, "id", best, row.method) for f in scores.by_family]
-        leads[row.method] = averaged([pair.lead for pair in pairs if pair]) if all(pairs) else None
+        known = [_lead(results, board, f, "id", best, row.method) for f in scores.by_family]
+        leads[row.method] = averaged([lead for lead in known if lead]) if all(known) else None
     for second, lead in list(leads.items())[:1]:
         said += f", {number(lead)} ahead of {second}" if lead else f", ahead of {second}"
     if unclear := [method for method, lead in leads.items() if not (lead and lead.low > 0)]:
@@ -92,20 +92,26 @@ def _best(results: Results, board: Board) -> str:
 
 def _fall(board: Board) -> str:
     """The learned method that falls most from ``id`` to an axis at its strongest level; clear falls first."""
-    falls = []
+    changes = []
     for place, column in enumerate(board.columns[1:], 1):
         for row in board.learned:
             home, there = row.cells[0].by_family, row.cells[place]
             if there.complete and column.splits.keys() <= home.keys():
                 before = averaged([home[family] for family in column.splits])
-                falls.append(Fall(row, column, before, averaged(list(there.by_family.values()))))
-    if not falls:
+                changes.append(Fall(row, column, before, averaged(list(there.by_family.values()))))
+    if not changes:
         return ""
-    clear = [fall for fall in falls if fall.low > 0]
-    row, column, before, after = max(clear or falls, key=lambda fall: fall.mean)
-    which = f"Largest of {len(falls)} falls" + ("" if clear else ", none of which is clear of 0")
+    pairs = f"of {len(changes)} pairs of method and axis"
+    largest = max(changes, key=lambda fall: fall.mean)
+    if largest.mean <= 0:
+        return f"No fall: {pairs}, none has a lower score than on id."
+    said = f"Largest fall, {pairs}, none of which is clear of 0"
+    if clear := [fall for fall in changes if fall.low > 0]:
+        said = f"Largest fall{' that is clear of 0' * (largest not in clear)}, {pairs}"
+        largest = max(clear, key=lambda fall: fall.mean)
+    row, column, before, after = largest
     return (
-        f"{which}: {row.method} under {next(iter(column.splits.values()))}, from {number(before)} on id to "
+        f"{said}: {row.method} under {next(iter(column.splits.values()))}, from {number(before)} on id to "
         f"{number(after)} ({_families(board, column.splits)})."
     )
 
@@ -114,7 +120,8 @@ def _fall(board: Board) -> str:
 
 
 def _overtaking(results: Results, board: Board) -> list[str]:
-    """Splits on which gradient steps alone are ahead of reading the context: the best of each on ``id``, by family."""
+    """On how many splits gradient steps alone beat reading the context, by the method of each kind that is best on
+    ``id`` of a family."""
     pairs = []
     for family in board.families:
         gradient, context = (_best_of(board, family, way) for way in ("gradient", "context"))
@@ -135,11 +142,11 @@ def _overtaking(results: Results, board: Board) -> list[str]:
 
 
 def _adding(results: Results, board: Board) -> list[str]:
-    """Splits on which gradient steps on top of a context help a method that reads it."""
+    """On how many splits gradient steps help methods that read their context, each against itself without them."""
     pairs = []
     for row in board.learned:
-        if base := _base(board, row):
-            for family in board.families:
+        for family in board.families:
+            if base := _base(results, board, family, row):
                 pairs += _pairs(results, board, family, row.method, base)
     if not pairs:
         return []
@@ -153,7 +160,7 @@ def _adding(results: Results, board: Board) -> list[str]:
 
 
 def _best_of(board: Board, family: str, adapts: str) -> str | None:
-    """The learned method with the highest score on ``id`` of a family, of those that adapt so."""
+    """The learned method with the highest score on ``id`` of a family, of those whose ``adapts`` this is."""
     scores = {
         row.method: row.cells[0].by_family[family].mean
         for row in board.learned
@@ -162,39 +169,43 @@ def _best_of(board: Board, family: str, adapts: str) -> str | None:
     return max(scores, key=scores.__getitem__) if scores else None
 
 
-def _base(board: Board, row: Row) -> str | None:
+def _base(results: Results, board: Board, family: str, row: Row) -> str | None:
     """The method that is ``row`` without its gradient steps: the run that its name holds (``run=RUN``), or the end of
-    its name (``lora_reward_icl_rl``). A run that was trained for longer or shorter is another one."""
+    its name (``lora_reward_icl_rl``). A run that was trained on the family for longer or shorter is another one."""
     if row.about["adapts"] != "context, gradient":
         return None
     name, _, parameters = row.method.partition(":")
-    steps = row.about["train_env_steps"]
-    found = {
-        other.method: other.about["train_env_steps"]
+    trained = {
+        key.method: about["train_env_steps"]
+        for key, about in results.about.items()
+        if (key.family, key.track) == (family, board.track)
+    }
+    found = [
+        other.method
         for other in board.learned
-        if other.about["adapts"] == "context"
+        if other.about["adapts"] == "context" and other.method in trained
         if f"run={other.method}" in parameters.split(",")
         or name.endswith(f"_{other.method.rpartition(':')[2]}")
-    }
-    alike = [method for method, known in found.items() if known == steps]
-    unknown = [method for method, known in found.items() if not (known and steps)]
+    ]
+    steps = trained.get(row.method)
+    alike = [method for method in found if trained[method] == steps]
+    unknown = [method for method in found if not (trained[method] and steps)]
     return next(iter([*alike, *unknown]), None)
 
 
 def _pairs(results: Results, board: Board, family: str, method: str, other: str) -> Iterator[Pair]:
-    """Two methods on every split that both have played."""
+    """Two methods on every split on which both have a score."""
     for split in results.splits(family, board.track):
-        if pair := _pair(results, board, family, split, method, other):
-            yield pair
+        if lead := _lead(results, board, family, split, method, other):
+            yield Pair(family, split, method, other, lead)
 
 
-def _pair(
+def _lead(
     results: Results, board: Board, family: str, split: str, method: str, other: str
-) -> Pair | None:
-    """Two methods on one split; None if one of them has no score there."""
+) -> Interval | None:
+    """The score of a method less that of another one; None if one of them has none."""
     key = Key(family, split, method, board.track)
-    lead = results.score_difference(key, other, board.ceiling)
-    return Pair(family, split, method, other, lead) if lead else None
+    return results.score_difference(key, other, board.ceiling)
 
 
 def _clear(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

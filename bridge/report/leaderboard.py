@@ -9,7 +9,7 @@ instead: the return on ``id``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,16 +18,16 @@ from bridge.report.reading import Key
 from bridge.report.summary import Results
 from bridge.tasks import family as make_family
 
-_REFERENCES = ("bayes", "bayes_train")
-"""References that stand below learned methods; random play is 0 and the oracle 1."""
+_REFERENCES = ("random", "oracle", "bayes", "bayes_train")
+"""References that stand below learned methods; in a table of scores, random play and the oracle are 0 and 1."""
 
 
 class Column(NamedTuple):
     """A column: ``id``, an axis at a level, or a family's returns."""
 
     name: str
-    level: int
-    """The level of the axis; 0 if there is none."""
+    level: int | None
+    """The level of the axis; None if the column is no axis."""
     splits: dict[str, str]
     """The split that is averaged, by family."""
 
@@ -50,7 +50,9 @@ class Row(NamedTuple):
 
     method: str
     about: dict[str, Any]
-    """Its description, as ``Results.about`` has it for a split."""
+    """Its description, as ``Results.about`` has it for a split; ``exact`` is near if it is so on some splits alone."""
+    seeds: dict[str, int]
+    """The number of its training seeds by family, on the split that has fewest."""
     cells: list[Cell]
     """A cell for each column."""
     ranks: dict[str, int]
@@ -68,22 +70,24 @@ class Board:
     """The leaderboard of one track."""
 
     track: str
-    episodes: int
-    """Most episodes before the last score: of the trial, or shown or explored on tracks C and F."""
+    episodes: tuple[int, int]
+    """Fewest and most episodes before the last score: of the trial, or shown or explored on tracks C and F."""
     ceiling: str
     """The reference whose score is 1; empty if cells are returns."""
     families: dict[str, str]
-    """The families that were played, each with the shortest name that is its own."""
+    """The families that have a number here, each with the shortest name that is its own."""
+    unscored: list[str]
+    """The names of families that were played on the track, and that are missing because they have no scores."""
     columns: list[Column]
     learned: list[Row]
     """Learned methods, best in the first column first."""
     references: list[Row]
-    """Bayes-optimal play; all references that are no bound if no method is learned."""
+    """Bayes-optimal play, and the bounds of scores if cells are returns; all references if no method is learned."""
 
     @property
     def level(self) -> int | None:
         """The level of all axes; None if they differ, or if there are none."""
-        levels = {column.level for column in self.columns if column.level}
+        levels = {column.level for column in self.columns if column.level is not None}
         return levels.pop() if len(levels) == 1 else None
 
 
@@ -96,39 +100,36 @@ def boards(results: Results) -> list[Board]:
 
 def _board(results: Results, track: str) -> Board | None:
     """The leaderboard of a track; None if it has no column."""
+    names = short_names(results)
     ceiling, numbers = _numbers(results, track)
-    played = {key.family for key in numbers}
-    columns = _score_columns(results, numbers) if ceiling else _return_columns(numbers)
+    columns = _score_columns(results, numbers) if ceiling else _return_columns(names, numbers)
     if not columns:
         return None
-    about = {key.method: results.about[key] for key in numbers}
-    ranks = _ranks({key: x for key, x in numbers.items() if not about[key.method]["exact"]})
-    rows = []
-    for method in about.keys() - {"random", ceiling} if ceiling else about:
-        cells = []
-        for column in columns:
-            keys = {f: Key(f, split, method, track) for f, split in column.splits.items()}
-            found = {f: numbers[key] for f, key in keys.items() if key in numbers}
-            cells.append(Cell(found, len(found) == len(keys)))
-        rows.append(Row(method, about[method], cells, ranks.get(method, {})))
-    rows.sort(key=lambda row: row.order)
+    rows = sorted(_rows(results, columns, numbers), key=lambda row: row.order)
+    if ceiling:
+        rows = [row for row in rows if row.method not in ("random", ceiling)]
     learned = [row for row in rows if not row.about["exact"]]
     references = [row for row in rows if row.about["exact"]]
+    if learned:
+        references = [row for row in references if row.method in _REFERENCES]
+    episodes = [results.episodes(key) for key in numbers]
+    scored = {key.family for key in numbers}
+    played = {key.family for key in results.about if key.track == track}
     return Board(
         track=track,
-        episodes=max(map(results.episodes, numbers)),
+        episodes=(min(episodes), max(episodes)),
         ceiling=ceiling,
-        families=_short_names(family for family in results.families if family in played),
+        families={family: name for family, name in names.items() if family in scored},
+        unscored=[name for family, name in names.items() if family in played - scored],
         columns=columns,
         learned=learned,
-        references=[row for row in references if row.method in _REFERENCES]
-        if learned
-        else references,
+        references=references,
     )
 
 
 def _numbers(results: Results, track: str) -> tuple[str, dict[Key, Interval]]:
-    """The reference whose score is 1, and all scores; if it and random play alone have some: empty, and all returns."""
+    """The reference whose score is 1, and all scores on a track; if only the bounds have scores: no name, and all
+    returns."""
 
     def of(metric: str) -> dict[Key, Interval]:
         found = {key: results.number(key, metric) for key in results.about if key.track == track}
@@ -142,22 +143,46 @@ def _numbers(results: Results, track: str) -> tuple[str, dict[Key, Interval]]:
 
 def _score_columns(results: Results, numbers: Mapping[Key, Interval]) -> list[Column]:
     """``id``, then each axis at its strongest level, those of most families first."""
-    columns: dict[str, Column] = {}
+    levels: dict[str, int] = {}
+    for about in (results.about[key] for key in numbers):
+        if axis := about["axis"]:
+            levels[axis] = max(about["level"], levels.get(axis, 0))
+    splits: dict[str, dict[str, str]] = {}
     for key in numbers:
         axis, level = results.about[key]["axis"], results.about[key]["level"]
-        if axis or key.split == "id":
-            name = axis or "id"
-            if name not in columns or level > columns[name].level:
-                columns[name] = Column(name, level, {})
-            if level == columns[name].level:
-                columns[name].splits[key.family] = key.split
-    return sorted(columns.values(), key=lambda c: (c.name != "id", -len(c.splits), c.name))
+        if level == levels[axis] if axis else key.split == "id":
+            splits.setdefault(axis or "id", {})[key.family] = key.split
+    columns = [Column(name, levels.get(name), by_family) for name, by_family in splits.items()]
+    return sorted(columns, key=lambda c: (c.name != "id", -len(c.splits), c.name))
 
 
-def _return_columns(numbers: Mapping[Key, Interval]) -> list[Column]:
+def _return_columns(names: Mapping[str, str], numbers: Mapping[Key, Interval]) -> list[Column]:
     """``id`` of each family by itself: returns of different families have no mean."""
     families = dict.fromkeys(key.family for key in numbers if key.split == "id")
-    return [Column(name, 0, {family: "id"}) for family, name in _short_names(families).items()]
+    return [Column(names[family], None, {family: "id"}) for family in families]
+
+
+def _rows(
+    results: Results, columns: list[Column], numbers: Mapping[Key, Interval]
+) -> Iterator[Row]:
+    """A row for each method."""
+    ranks = _ranks({key: x for key, x in numbers.items() if not results.about[key]["exact"]})
+    for method in {key.method for key in numbers}:
+        keys = [key for key in numbers if key.method == method]
+        cells = [_cell(column, {key: numbers[key] for key in keys}) for column in columns]
+        exact = {results.about[key]["exact"] for key in keys}
+        about = results.about[keys[0]] | {"exact": exact.pop() if len(exact) == 1 else "near"}
+        seeds: dict[str, int] = {}
+        for key in keys:
+            fewest = seeds.get(key.family, math.inf)
+            seeds[key.family] = int(min(fewest, results.about[key]["seeds"]))
+        yield Row(method, about, seeds, cells, ranks.get(method, {}))
+
+
+def _cell(column: Column, numbers: Mapping[Key, Interval]) -> Cell:
+    """The numbers of a method in a column."""
+    found = {k.family: x for k, x in numbers.items() if column.splits.get(k.family) == k.split}
+    return Cell(found, len(found) == len(column.splits))
 
 
 def _ranks(numbers: Mapping[Key, Interval]) -> dict[str, dict[str, int]]:
@@ -170,9 +195,9 @@ def _ranks(numbers: Mapping[Key, Interval]) -> dict[str, dict[str, int]]:
     return ranks
 
 
-def _short_names(families: Iterable[str]) -> dict[str, str]:
-    """Each family's name without its parameters, unless two would be called alike."""
-    names = {family: family.partition(":")[0] for family in families}
+def short_names(results: Results) -> dict[str, str]:
+    """Return each family's name without its parameters, unless two would be called alike."""
+    names = {family: make_family(family).name for family in results.families}
     alike = list(names.values())
     return {f: name if alike.count(name) == 1 else f for f, name in names.items()}
 
@@ -180,7 +205,7 @@ def _short_names(families: Iterable[str]) -> dict[str, str]:
 def still_learning(results: Results) -> dict[str, str]:
     """Return a note for each method that was still learning when its training ended: on which families."""
     found: dict[str, list[str]] = {}
-    for family in results.families:
+    for family, name in short_names(results).items():
         for method in sorted(results.undertrained(family)):
-            found.setdefault(method, []).append(make_family(family).name)
+            found.setdefault(method, []).append(name)
     return {method: f"undertrained on {', '.join(names)}" for method, names in found.items()}

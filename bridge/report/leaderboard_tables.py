@@ -49,10 +49,14 @@ def title(board: Board) -> str:
     """The heading of a board."""
     what = "return on id, by family"
     if board.ceiling:
-        at = f"at level {board.level}" if board.level else "at their strongest level"
-        shifts = f" and axes {at}" if board.columns[-1].level else ""
-        what = f"score (0 random, 1 {board.ceiling}) on id{shifts}"
-    episodes = f"{board.episodes} episode{'s' * (board.episodes > 1)}"
+        where = ["id"] if board.columns[0].level is None else []
+        if board.columns[-1].level is not None:
+            at = "at their strongest level" if board.level is None else f"at level {board.level}"
+            where.append(f"axes {at}")
+        what = f"score (0 random, 1 {board.ceiling}) on {' and '.join(where)}"
+    fewest, most = board.episodes
+    episodes = f"{fewest} to {most}" if fewest < most else str(most)
+    episodes += f" episode{'s' * (most > 1)}"
     track = {
         "O": "Leaderboard",
         "C": f"Track C ({episodes} shown)",
@@ -62,48 +66,86 @@ def title(board: Board) -> str:
 
 
 def legend(boards: list[Board], notes: Notes | None = None) -> list[str]:
-    """The meaning of cells, ranks and marks, a paragraph each; then the notes."""
+    """The meaning of cells, ranks and marks, a paragraph each; then what is missing, and the notes."""
     if not boards:
         return ["There is no leaderboard: neither id nor scores (random and oracle) were played."]
-    rows = [row for board in boards for row in (*board.learned, *board.references)]
-    said = [_meaning_of_cells(boards)]
-    if places := [place for row in rows for place in row.ranks.values()]:
-        tenth = "; + is tenth or worse" if max(places) >= _TENTH else ""
-        said.append(f"Rank: place among learned methods on id{_order(boards[0])}{tenth}.")
-    said.append(MARKS)
-    learned = boards[0].learned
-    if single := sum(row.about["seeds"] == 1 for row in learned):
-        said.append(
-            f"{single} of {len(learned)} learned methods have one training seed: their ± is for new trials of that "
-            "run, not for new runs."
-        )
-    return said + [f"{_NOTED} {method}: {note}." for method, note in (notes or {}).items()]
-
-
-def _order(board: Board) -> str:
-    """The order of ranks by family, if there are several."""
-    if len(board.families) > _RANKS:
-        return ", mean over families"
-    names = ", ".join(board.families.values())
-    return f", by family ({names})" if len(board.families) > 1 else ""
+    said = (_meaning_of_cells(boards), _meaning_of_ranks(boards), MARKS, _single_seeds(boards))
+    return [
+        *filter(None, (*said, _unscored(boards))),
+        *(f"{_NOTED} {method}: {note}." for method, note in (notes or {}).items()),
+    ]
 
 
 def _meaning_of_cells(boards: list[Board]) -> str:
     scored = [board for board in boards if board.ceiling and len(board.families) > 1]
     if not scored:
         return "Cells: ± half of a 95% interval."
-    fewer = {
-        column.name: ", ".join(board.families[family] for family in column.splits)
-        for board in scored
-        for column in board.columns
-        if len(column.splits) < len(board.families)
-    }
+    families: dict[str, dict[str, str]] = {}
+    for board in scored:
+        for column in board.columns:
+            fewer = len(column.splits) < len(board.families)
+            names = ", ".join(board.families[family] for family in column.splits if fewer)
+            families.setdefault(column.name, {})[board.track] = names
     said = "Cells: mean over the n families that have the axis ± half of a 95% interval"
-    said += "".join(f"; {column}: {families}" for column, families in fewer.items())
+    for column, names in families.items():
+        said += "".join(f"; {column}{on}: {text}" for on, text in _on_tracks(names) if text)
     rows = [row for board in scored for row in (*board.learned, *board.references)]
     if not all(cell.complete for row in rows for cell in row.cells if cell.by_family):
         said += f". {_FEWER} is over fewer of them, so not comparable"
     return f"{said}."
+
+
+def _meaning_of_ranks(boards: list[Board]) -> str:
+    ranked = [board for board in boards if any(row.ranks for row in board.learned)]
+    if not ranked:
+        return ""
+    said = "Rank: place among learned methods on id"
+    for on, order in _on_tracks({board.track: _order(board) for board in ranked}):
+        said += f";{on} {order}" if on else f", {order}" if len(ranked[0].families) > 1 else ""
+    single = [board for board in ranked if len(board.families) <= _RANKS]
+    places = [place for board in single for row in board.learned for place in row.ranks.values()]
+    return f"{said}{'; + is tenth or worse' * (max(places, default=0) >= _TENTH)}."
+
+
+def _order(board: Board) -> str:
+    """The order of ranks by family."""
+    if len(board.families) > _RANKS:
+        return "mean over families"
+    return f"by family ({', '.join(board.families.values())})"
+
+
+def _on_tracks(texts: dict[str, str]) -> list[tuple[str, str]]:
+    """Texts by track as pairs of `` on track C`` and a text; if all are alike, one pair without a track."""
+    if len(set(texts.values())) == 1:
+        return [("", next(iter(texts.values())))]
+    return [(f" on track {track}", text) for track, text in texts.items()]
+
+
+def _single_seeds(boards: list[Board]) -> str:
+    """How many learned methods have intervals over trials of a single run, on all families or on some."""
+    seeds = {row.method: row.seeds.values() for board in boards for row in board.learned}
+    everywhere = sum(max(by_family) == 1 for by_family in seeds.values())
+    somewhere = sum(min(by_family) == 1 for by_family in seeds.values()) - everywhere
+    said = []
+    if everywhere:
+        said.append(f"{everywhere} of {len(seeds)} learned methods have one training seed")
+    if somewhere:
+        said.append(f"{somewhere} of {len(seeds)} have one on some families")
+    if not said:
+        return ""
+    return f"{', '.join(said)}: their ± is for new trials of that run, not for new runs."
+
+
+def _unscored(boards: list[Board]) -> str:
+    """The families that are left out of boards of scores."""
+    names = {board.track: ", ".join(board.unscored) for board in boards}
+    left_out = [f"{text}{on}" for on, text in _on_tracks(names) if text]
+    if not left_out:
+        return ""
+    return (
+        f"Left out, as they have no scores: {'; '.join(left_out)}. Scores need random play, and an oracle that earns "
+        "more."
+    )
 
 
 def grid(board: Board, notes: Notes) -> Grid:
@@ -123,7 +165,7 @@ def grid(board: Board, notes: Notes) -> Grid:
 
 def _heading(board: Board, column: Column) -> str:
     """The name of a column, its level unless all have it, and the number of its families if there are several."""
-    level = f"/{column.level}" if column.level and not board.level else ""
+    level = "" if column.level is None or board.level is not None else f"/{column.level}"
     several = board.ceiling and len(board.families) > 1
     return f"{column.name}{level}" + (f"\nn={len(column.splits)}" if several else "")
 
@@ -264,16 +306,18 @@ def comma_separated(boards: Iterable[Board]) -> str:
 
 def _records(board: Board, row: Row) -> Iterator[list[str | int]]:
     """The lines of a method."""
-    about = [row.about[name] for name in ("seeds", "supervision", "clue", "adapts", "exact")]
+    about = [row.about[name] for name in ("supervision", "clue", "adapts", "exact")]
     for column, cell in zip(board.columns, row.cells, strict=True):
         means = {"": cell.mean} if cell.mean and board.ceiling else {}
         for family, interval in (means | cell.by_family).items():
-            split = column.splits.get(family) or next(iter(column.splits.values()))
+            families = [family] if family else list(cell.by_family)
+            split = column.splits[families[0]]
             rank = row.ranks.get(family, "") if split == "id" else ""
             yield [
                 *map(escape.comma_separated, (board.track, row.method, column.name, split, family)),
                 *(repr(float(x)) for x in interval[:3]),
-                *(1 if family else len(cell.by_family), len(column.splits), rank),
+                *(len(families), len(column.splits), rank),
+                min(row.seeds[family] for family in families),
                 *about,
                 interval.kind,
             ]

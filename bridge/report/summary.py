@@ -175,51 +175,45 @@ class Results:
 
         None if a reference is missing, or if the ceiling is not above random.
         """
-        x, floor, top = (
-            self.sums(key._replace(method=method), key.scored, among=among)
-            for method in (key.method, "random", ceiling)
-        )
-        if x is None or floor is None or top is None or not top.table.mean() > floor.table.mean():
+        found = self._several(key, key.method, "random", ceiling, among=among)
+        if not found or not found[2].table.mean() > found[1].table.mean():
             return None
-        if self._replicated(key, x, floor, top):
+        x, floor, top = found
+        if self._replicated(key, *found):
             gap = (top.replicates - floor.replicates).mean()
             score = (x.replicates - floor.replicates).mean() / gap
             # The ratio's first-order expansion: its mean over parts is the score.
             linear = (x.replicates - (1 - score) * floor.replicates - score * top.replicates) / gap
             return _over_parts(x, score + linear)
-        return self._resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
+        return _resampled(Resampled.normalised, x.table, floor.table[0], top.table[0])
 
     def difference(self, key: Key, other: str) -> Interval | None:
         """The mean return of this method minus that of ``other``, paired by task and noise."""
-        x, y = (
-            self.sums(key._replace(method=method), key.scored) for method in (key.method, other)
-        )
-        if x is None or y is None or key.method == other:
+        found = self._several(key, key.method, other)
+        if not found or key.method == other:
             return None
-        if self._replicated(key, x, y):
+        x, y = found
+        if self._replicated(key, *found):
             return _over_parts(x, x.replicates - y.replicates)
-        return self._resampled(stats.difference(Resampled.mean), x.table, y.table)
+        return _resampled(stats.difference(Resampled.mean), x.table, y.table)
 
     def score_difference(self, key: Key, other: str, ceiling: str = "oracle") -> Interval | None:
         """The score of this method minus that of ``other``, paired by task and noise; None as for ``score``."""
-        x, y, floor, top = (
-            self.sums(key._replace(method=method), key.scored)
-            for method in (key.method, other, "random", ceiling)
-        )
-        if x is None or y is None or floor is None or top is None:
+        found = self._several(key, key.method, other, "random", ceiling)
+        if not found or not found[3].table.mean() > found[2].table.mean():
             return None
-        if not top.table.mean() > floor.table.mean():
-            return None
-        if self._replicated(key, x, y, floor, top):
+        x, y, floor, top = found
+        if self._replicated(key, *found):
             gap = (top.replicates - floor.replicates).mean()
             return _over_parts(x, (x.replicates - y.replicates) / gap)
-        return self._resampled(
-            stats.difference(Resampled.normalised),
-            x.table,
-            y.table,
-            floor.table[0],
-            top.table[0],
-        )
+        bounds = floor.table[0], top.table[0]
+        return _resampled(stats.difference(Resampled.normalised), x.table, y.table, *bounds)
+
+    def _several(self, key: Key, *methods: str, among: Among = "all") -> list[Sums] | None:
+        """The sums of the scored return of methods where ``key`` was played; None if one of them has none."""
+        keys = [key._replace(method=method) for method in methods]
+        found = [sums for k in keys if (sums := self.sums(k, key.scored, among=among))]
+        return found if len(found) == len(methods) else None
 
     def delta_prior(self, family: str, split: str) -> Interval | None:
         """The cost of the training prior: the score of ``bayes`` minus that of ``bayes_train``; None unless both are
@@ -229,23 +223,11 @@ class Results:
             return None
         return self.score_difference(keys[0], "bayes_train")
 
-    def _resampled(self, statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
-        """The interval of a statistic; None if tables do not share their tasks, or if a resample has no value: its
-        ceiling is not above random, or the interquartile mean is of failures and successes."""
-        try:
-            return stats.interval(statistic, *tables, reps=REPS)
-        except UserError:
-            return None
-
     def improvement(self, key: Key, other: str) -> Interval | None:
         """The chance that a training seed of this method earns more than one of ``other`` on a task (or on a block of
         tasks, if each was played once)."""
-        x, y = (
-            self.sums(key._replace(method=method), key.scored) for method in (key.method, other)
-        )
-        if x is None or y is None:
-            return None
-        return self._resampled(Resampled.improvement, x.table, y.table)
+        found = self._several(key, key.method, other)
+        return _resampled(Resampled.improvement, *(x.table for x in found)) if found else None
 
     def cvar(self, key: Key) -> Interval | None:
         """The mean return of the worst fifth of tasks, chosen on half of the trials and scored on the other half.
@@ -265,7 +247,7 @@ class Results:
         sums = self.sums(key, key.scored)
         if sums is None or len(sums.table) < least_seeds:
             return None
-        return self._resampled(Resampled.iqm, sums.table)
+        return _resampled(Resampled.iqm, sums.table)
 
     def skew(self, key: Key) -> Interval | None:
         """The skewness of the seeds' mean returns if intervals may cover less than their level (``stats.skewed``); else
@@ -345,6 +327,15 @@ class Results:
             for metric, interval in numbers.items()
             if interval
         ]
+
+
+def _resampled(statistic: stats.Statistic, *tables: np.ndarray) -> Interval | None:
+    """The interval of a statistic; None if tables do not share their tasks, or if a resample has no value: its ceiling
+    is not above random, or the interquartile mean is of failures and successes."""
+    try:
+        return stats.interval(statistic, *tables, reps=REPS)
+    except UserError:
+        return None
 
 
 def _over_parts(sums: Sums, values: np.ndarray) -> Interval:

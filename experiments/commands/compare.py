@@ -69,19 +69,16 @@ class Compare:
         seeds = self.seeds or size.seeds
         tuning = size.tuning_configs if self.tuning is None else self.tuning
         tracks = tracks_of(names_of("tracks", self.tracks, size.tracks))
-        self._check_training_flags(methods, seeds, tuning)
+        families = compare.distinct(self._families(methods) or size.families)
+        self._check_training_flags(methods, [family.name for family in families])
+        self._check_seeds(seeds, tuning)
         self._check_track_flags(tracks)
-        size_of_budget = None if self.budget else self.size
         grid = compare.Grid(
-            families=compare.distinct(self._families(methods) or size.families),
+            families=families,
             methods=methods,
             splits=names_of("splits", self.splits, size.splits),
             trials=lambda family: self.trials or size.trials_of(family),
-            budget=lambda method, family: (
-                budget_of(self.budget, method, family, size_of_budget)
-                if self.methods or family in (size.trained_on or [family])
-                else None
-            ),
+            budget=self._budget,
             seeds=seeds,
             configurations=tuning,
             out=self.out,
@@ -111,9 +108,16 @@ class Compare:
             return names_of("families", self.families, ())
         return tuple(filter(None, map(agents.trained_on, methods)))
 
+    def _budget(self, method: str, family: str) -> Budget | None:
+        """The training of a method on a family (its name); None if the size trains its methods on others alone."""
+        trained_on = SIZES[self.size].trained_on
+        if not self.methods and trained_on is not None and family not in trained_on:
+            return None
+        return budget_of(self.budget, method, family, None if self.budget else self.size)
+
     @property
     def _plays_otherwise(self) -> bool:
-        """True if trials are not those of the size."""
+        """True if trials or training are not those of the size."""
         flags = (self.trials, self.budget, self.tuning, self.shots, self.behaviour)
         return any(flag not in (None, "") for flag in flags)
 
@@ -126,18 +130,22 @@ class Compare:
                 "--shots is for tracks C and F; track O plays whole trials. Leave it out, or ask for --tracks O,F."
             )
 
-    def _check_training_flags(
-        self, methods: tuple[str, ...], seeds: tuple[int, ...], tuning: int
-    ) -> None:
-        """Refuse flags about training if no method is trained, and seeds that stand twice or that tuning has."""
+    def _check_training_flags(self, methods: tuple[str, ...], families: list[str]) -> None:
+        """Refuse flags about training if no method is trained on any of the families, which are given by name."""
         given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
-        idle = [f"--{flag}" for flag, value in given.items() if value]
-        if idle and not any(registry.name_of(method) in registry.LEARNERS for method in methods):
-            raise UserError(
-                f"{', '.join(idle)}: for methods that are trained, and none of {', '.join(methods)} is."
-            )
-        if self.budget:
-            Budget.parse(self.budget)
+        flags = ", ".join(f"--{flag}" for flag, value in given.items() if value)
+        learned = [method for method in methods if registry.name_of(method) in registry.LEARNERS]
+        if not flags or any(
+            self._budget(method, family) for method in learned for family in families
+        ):
+            return
+        idle = f"size {self.size} trains none on {', '.join(families)}"
+        if not learned:
+            idle = f"none of {', '.join(methods)} is"
+        raise UserError(f"{flags}: for methods that are trained, and {idle}.")
+
+    def _check_seeds(self, seeds: tuple[int, ...], tuning: int) -> None:
+        """Refuse seeds that stand twice, or that tuning has."""
         if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
             raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
         if tuning > 1 and registry.TUNING_SEED in seeds:

@@ -62,10 +62,8 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
         files.write_text(folder / "tables" / name, text)
     drawn = figures.draw(read, folder / "figures", agents.names())
     out = console()
-    first, *others = [leaderboard_tables.terminal(board, out.width, notes) for board in shown] or [
-        ""
-    ]
-    for block in (first, *found, *others):
+    printed = [leaderboard_tables.terminal(board, out.width, notes) for board in shown]
+    for block in (*printed[:1], *found, *printed[1:]):
         out.print(block)
         out.print()
     for paragraph in (
@@ -75,10 +73,10 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
     ):
         out.print(paragraph)
     if all_tables or not shown:
-        for family, split, track in read.tables:
-            if split == "id" or split.endswith("/4"):
-                out.print(tables.terminal(read, family, split, track, wide=out.width >= 110))
-        out.print(f"{tables.LEGEND} Shown: id and level 4 of each axis.")
+        some = [table for table in read.tables if table[1] == "id" or table[1].endswith("/4")]
+        for table in some or read.tables:
+            out.print(tables.terminal(read, *table, wide=out.width >= 110))
+        out.print(f"{tables.LEGEND}{' Shown: id and level 4 of each axis.' if some else ''}")
     out.print(
         f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {len(lines):,} numbers. "
         f"{folder}/figures/: {len(drawn)} figures (PNG, SVG, PDF).",

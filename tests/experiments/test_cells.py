@@ -1,7 +1,12 @@
-"""Cells: the learning curve of what is played lies beside its rows."""
+"""Cells: what they play, and the learning curve of that beside its rows."""
+
+from dataclasses import replace
+
+import pytest
 
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan
+from bridge.references.registry import DoesNotPlayError
 from bridge.report import learning
 from bridge.tasks import family
 from bridge.training import train_log
@@ -57,3 +62,13 @@ def test_the_zoo_has_curves_and_references_have_none(tmp_path):
     curves = learning.read(tmp_path)[bandit.id]
     assert curves.keys() == {"zoo:rl2/bandit"}
     assert len(curves["zoo:rl2/bandit"][0].returns) == 10
+
+
+def test_who_shows_a_context_matters_on_track_c_alone(tmp_path):
+    """``ucb1`` does not play gridnavi, as ``oracle`` does not play most families of a user's own."""
+    plans = (Plan(trials=4), Plan(trials=4, track="F", shots=1))
+    cell = Cell(family("gridnavi"), "random", "random", 0, plans, tmp_path, behaviour="ucb1")
+    cell.run(lambda _steps: None)
+    assert len(results.files(tmp_path)) == 2
+    with pytest.raises(DoesNotPlayError):
+        replace(cell, plans=(Plan(trials=4, track="C", shots=1),)).run(lambda _steps: None)

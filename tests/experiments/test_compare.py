@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,7 @@ from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
 from experiments import cli, compare, zoo
 from experiments import runs as run_folders
+from experiments.sizes import SIZES
 from experiments.zoo import recipes
 from tests.experiments.commands import run
 from tests.experiments.conftest import TRAINED, TRAINED_ON
@@ -241,6 +243,29 @@ def test_rows_name_the_size_and_its_version(tmp_path, capsys):
         (["--methods", "{rl2}", "--families", SPEC], "was trained on bandit:k=3,n=8"),
         (["--methods", "zoo:icl_rl", "--families", "gridnavi"], "The zoo has it on bandit"),
         (["--methods", "zoo:icl_r"], "Did you mean 'icl_rl'?"),
+        (
+            ["--methods", "lora_demos:run=zoo:icl_rl", "--tracks", "O", "--families", TRAINED_ON],
+            "which only track C shows",
+        ),
+        (
+            ["--methods", "lora_reward:run=zoo:icl_rl", "--fresh"],
+            "Add zoo:icl_rl, which lora_reward:run=zoo:icl_rl tunes",
+        ),
+        (
+            [
+                "--methods",
+                "lora_reward:run=zoo:icl_rl,lora_reward_icl_rl",
+                "--families",
+                TRAINED_ON,
+            ],
+            "lora_reward:run=zoo:icl_rl and lora_reward_icl_rl are both lora_reward_icl_rl in results",
+        ),
+        (
+            ["--methods", "random", "--splits", "tabular_mdp:id"],
+            "Unknown family of --splits 'tabular_mdp'",
+        ),
+        (["--methods", "random", "--splits", "bandit:shift/slap"], "Unknown axis"),
+        (["--families", "darkroom", "--budget", "1e5"], "size quick trains none on darkroom"),
         (["--tracks", "O,X"], "Unknown track 'X'"),
         (["--tracks", "O", "--behaviour", "oracle"], "--behaviour is for track C"),
         (["--tracks", "O", "--shots", "2"], "--shots is for tracks C and F"),
@@ -251,6 +276,17 @@ def test_what_cannot_be_compared_is_refused(flags, said, shelf, trained, tmp_pat
     _, err = run("compare", *flags, "--out", str(tmp_path / "out"), code=2, capsys=capsys)
     assert said in err
     assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_a_size_leaves_out_its_methods_that_clone_if_nothing_is_shown(
+    shelf, monkeypatch, tmp_path, capsys
+):
+    methods = ("random", "zoo:icl_rl", "lora_demos:run=zoo:icl_rl")
+    quick = replace(SIZES["quick"], methods=methods)
+    monkeypatch.setitem(SIZES, "quick", quick)
+    flags = ["--families", TRAINED_ON, "--splits", "id", "--trials", "8", "--tracks", "O"]
+    run("compare", *flags, "--out", str(tmp_path / "out"), capsys=capsys)
+    assert {row[1] for row in played(tmp_path / "out")} == {"random", "zoo:icl_rl"}
 
 
 def test_track_c_is_left_out_if_nobody_can_show_a_context(write, tmp_path, capsys):
@@ -272,3 +308,18 @@ def test_track_c_is_left_out_if_nobody_can_show_a_context(write, tmp_path, capsy
     assert "gridnavi: track C is left out, as ucb1 does not play it" in err
     tracks = {(row[0].partition(":k")[0], row[3]) for row in played(tmp_path / "out")}
     assert tracks == {("gridnavi", "O"), ("own.py:Mine", "O"), ("own.py:Mine", "C")}
+
+
+def test_a_family_that_no_split_is_for_is_said_to_be_left_out(tmp_path, capsys):
+    flags = ["--families", f"{SPEC},gridnavi", "--methods", "random", "--trials", "8"]
+    splits = ["--splits", "bandit:id", "--tracks", "O"]
+    _, err = run("compare", *flags, *splits, "--out", str(tmp_path), capsys=capsys)
+    assert err.splitlines()[0] == "gridnavi: left out, as none of --splits is for it"
+
+
+def test_without_a_leaderboard_the_tables_are_printed(tmp_path, capsys):
+    flags = ["--methods", "random,ucb1", "--splits", "shift/prior/2", "--tracks", "O"]
+    out, _ = run(*BASE[:-2], *flags, "--out", str(tmp_path), capsys=capsys)
+    assert "There is no leaderboard" in out
+    assert "ucb1 " in out
+    assert "Shown:" not in out

@@ -107,10 +107,17 @@ def band(
     *,
     unit: int | Sequence[int] = 1,
 ) -> None:
-    """Draw means over ``x`` with a band from the low to the high end, all divided by ``unit``."""
+    """Draw means over ``x`` with a band from the low to the high end, all divided by ``unit``.
+
+    A single mean is drawn as a marker on a bar, since neither its line nor its band would be seen.
+    """
     ends = np.array([(interval.mean, interval.low, interval.high) for interval in intervals])
     mean, low, high = ends.T / unit
-    panel.plot(x, mean, label=drawn.label, **drawn.line)
+    line = drawn.line
+    if len(mean) == 1:
+        line["marker"] = line["marker"] or "_"
+        panel.vlines(x, low, high, color=line["color"], lw=line["lw"], alpha=0.5, zorder=1)
+    panel.plot(x, mean, label=drawn.label, **line)
     alpha = 0.08 if drawn.reference else 0.12
     panel.fill_between(x, low, high, color=drawn.look["color"], alpha=alpha, lw=0, zorder=1)
 
@@ -197,9 +204,7 @@ def save(figure: Figure, stem: Path) -> Path:
     figure.draw_without_rendering()
     figure.set_layout_engine(None)  # it is laid out, once for all formats
     for suffix, about in FORMATS.items():
-        drawn = (
-            io.BytesIO()
-        )  # if a disk fills up, Matplotlib's PDF writer raises AttributeError, no OSError
+        drawn = io.BytesIO()  # writing to a full disk, Matplotlib hides the OSError of a PDF
         figure.savefig(drawn, format=suffix, **about)
         write_bytes(stem.with_name(f"{stem.name}.{suffix}"), drawn.getvalue())
     return stem.with_name(f"{stem.name}.png")

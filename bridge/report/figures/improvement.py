@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bridge.report.figures.drawing import WIDTH, Drawn, title
-from bridge.report.figures.scene import Scene
+from bridge.report.figures.scene import Scene, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def draw(scene: Scene) -> Figure | None:
     title(
         figure,
         f"{scene.name} · probability that the row earns more than the column (bold: 1/2 is outside its 95% interval)",
-        f"{scene.sizes(splits, cast)}, compared on {_unit(scene, cast[0])}",
+        f"{scene.sizes(splits, cast)}, compared on {_unit(scene, splits, cast)}",
         cast=cast,
     )
     return figure
@@ -59,7 +59,7 @@ def _matrix(scene: Scene, split: str, cast: Sequence[Drawn], panel: Axes) -> Non
             if chance is None:
                 continue
             values[i, j], values[j, i] = chance.mean, 1 - chance.mean
-            weight = "normal" if chance.low <= 0.5 <= chance.high else "bold"
+            weight = "bold" if chance.low > 0.5 or chance.high < 0.5 else "normal"
             for x, y in ((j, i), (i, j)):
                 text = f"{values[y, x]:.2f}".removeprefix("0")
                 panel.text(x, y, text, ha="center", va="center", fontsize=6.5, weight=weight)
@@ -73,19 +73,20 @@ def _matrix(scene: Scene, split: str, cast: Sequence[Drawn], panel: Axes) -> Non
     panel.set_title(split)
 
 
-def _unit(scene: Scene, drawn: Drawn) -> str:
+def _unit(scene: Scene, splits: Sequence[str], cast: Sequence[Drawn]) -> str:
     """What is compared: ``21 tasks``, or so many blocks of tasks."""
-    key = scene.key("id", drawn)
-    sums = scene.results.sums(key, key.scored)
-    count = sums.table.shape[1] if sums else 0
-    return f"{count:,} {'tasks' if scene.results.about[key]['tasks'] else 'blocks of tasks'}"
+    keys = [scene.key(split, drawn) for split in splits for drawn in cast]
+    tables = [sums.table for key in keys if (sums := scene.results.sums(key, key.scored))]
+    unit = "tasks" if scene.results.about[keys[0]]["tasks"] else "blocks of tasks"
+    return f"{span({table.shape[1] for table in tables})} {unit}"
 
 
 def _hardest(scene: Scene, cast: Sequence[Drawn]) -> list[str]:
     """The shifted split on which methods score least on average; none if no split has scores of all."""
     means = {}
     for split in scene.results.splits(scene.family, scene.track):
-        scores = [scene.results.score(scene.key(split, drawn)) for drawn in cast]
+        keys = [scene.key(split, drawn) for drawn in cast]
+        scores = [scene.results.score(key, scene.results.ceiling) for key in keys]
         known = [score.mean for score in scores if score]
         if split.startswith("shift/") and len(known) == len(cast):
             means[split] = sum(known)

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def draw(scenes: Sequence[Scene]) -> Figure | None:
-    """The return on ``id_val`` over environment steps, and what references earn on ``id`` on the first track.
+    """The return on ``id_val`` over environment steps; if track O was played, also what references earn on ``id``.
 
-    Methods that play the same runs (with gradient steps at test, and without) have one curve.
+    (On other tracks they earn the return of an episode, not of a trial.) Methods that play the same runs, with gradient
+    steps at test and without, have one curve.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, LogLocator
@@ -31,10 +32,10 @@ def draw(scenes: Sequence[Scene]) -> Figure | None:
     panel = figure.subplots()
     for drawn, seeds in curves.items():
         _seeds_and_mean(panel, seeds, drawn)
-    references = [drawn for drawn in first.cast if drawn.reference]
-    for drawn in references:
-        key = first.key("id", drawn)
-        if mean := first.results.mean(key, key.scored):
+    references = [drawn for drawn in first.cast if drawn.reference and first.track == "O"]
+    earned = {drawn: first.results.mean(first.key("id", drawn)) for drawn in references}
+    for drawn, mean in earned.items():
+        if mean:
             level(panel.axhline, mean.mean, drawn)
     everything = [curve for seeds in curves.values() for curve in seeds]
     if logarithmic([int(curve.env_steps[-1]) for curve in everything]):
@@ -46,7 +47,11 @@ def draw(scenes: Sequence[Scene]) -> Figure | None:
     panel.set_ylabel("return of a trial on id_val")
     legend(figure, [*curves, *references])
     n = seeds_and_trials(set(map(len, curves.values())), {c.trials for c in everything} - {0})
-    title(figure, f"{first.family} · learning · {n}; references on id", cast=curves)
+    title(
+        figure,
+        f"{first.family} · learning · {n}" + "; references on id" * any(earned.values()),
+        cast=curves,
+    )
     return figure
 
 
@@ -55,7 +60,8 @@ def _curves(scenes: Sequence[Scene]) -> dict[Drawn, list[Curve]]:
     results, family = scenes[0].results, scenes[0].family
     cast = {drawn.name: drawn for scene in reversed(scenes) for drawn in scene.learned}
     found: dict[bytes, tuple[Drawn, list[Curve]]] = {}
-    for name in sorted(cast.keys() & results.learning.get(family, {}).keys(), key=len):
+    trained = cast.keys() & results.learning.get(family, {}).keys()
+    for name in sorted(trained, key=lambda name: (len(name), name)):
         curves = results.learning[family][name]
         seeds = [curves[seed] for seed in sorted(curves)]
         runs = b"".join(part.tobytes() for curve in seeds for part in curve[:2])

@@ -101,13 +101,13 @@ def seeds_and_trials(seeds: Collection[int], trials: Collection[int]) -> str:
     """``3 training seeds, n = 4,200 trials each``, with ranges if numbers differ; what is not known is left out."""
     parts = []
     if seeds:
-        parts.append(f"{_span(seeds)} training seed{'s' * (max(seeds) > 1)}")
+        parts.append(f"{span(seeds)} training seed{'s' * (max(seeds) > 1)}")
     if trials:
         each = " each" if max(seeds, default=1) > 1 else ""
-        parts.append(f"n = {_span(trials)} trials{each}")
+        parts.append(f"n = {span(trials)} trials{each}")
     return ", ".join(parts)
 
 
-def _span(numbers: Collection[int]) -> str:
-    """``3``, or ``1 to 3``."""
+def span(numbers: Collection[int]) -> str:
+    """Return ``3``, or ``1 to 3``."""
     return " to ".join(f"{number:,}" for number in sorted({min(numbers), max(numbers)}))

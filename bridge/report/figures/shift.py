@@ -50,7 +50,8 @@ def draw(scene: Scene) -> Figure | None:
         for panel in others:
             panel.tick_params(left=False)
     legend(figure, scene.cast)
-    n = scene.sizes(scene.results.splits(scene.family, scene.track), scene.cast)
+    played = {split for splits in of_axis.values() for split in splits.values()}
+    n = scene.sizes(played | {"id"}, scene.cast)
     title(figure, f"{scene.name} · score by level of shift · {n}, 95% bands", cast=scene.cast)
     return figure
 

@@ -101,4 +101,4 @@ def estimate(score: Float[np.ndarray, " T"]) -> Interval:
 def text(score: Float[np.ndarray, " T"]) -> str:
     """Return the mean, ± half of its interval."""
     found = estimate(score)
-    return f"{found.mean:.3f} ±{(found.high - found.low) / 2:.3f}"
+    return f"{found.mean:.3f} ±{found.half:.3f}"

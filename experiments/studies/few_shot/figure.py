@@ -63,11 +63,14 @@ def _cast(variants: Iterable[Variant]) -> Cast:
 def _over_shots(curves: dict[Variant, Curve], panel: Axes, cast: Cast) -> None:
     """Draw the return of the scored episode by shots.
 
-    Methods that adapt by gradient steps alone are drawn with the largest budget of them, all others without any.
+    Methods that adapt by gradient steps alone are drawn with the most that they were given, all others without any.
     """
-    most, points = max(variant.steps for variant in curves), next(iter(curves.values())).points
+    points = next(iter(curves.values())).points
+    most: dict[str, int] = {}
+    for variant in curves:
+        most[variant.method] = max(most.get(variant.method, 0), variant.steps)
     for variant, curve in curves.items():
-        if variant.steps == (most if variant.alone else 0):
+        if variant.steps == (most[variant.method] if variant.alone else 0):
             _line(panel, range(len(points)), curve.score, cast[variant[:2]])
     panel.set_xticks(range(len(points)), [str(point) for point in points])
     panel.set_xlabel("shots")

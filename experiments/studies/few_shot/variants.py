@@ -13,11 +13,10 @@ from bridge.tasks.base import TaskFamily
 from experiments import agents, runs
 from experiments.cells import Cell
 
-BUDGETS = (0, 1, 5, 20, 100)
-"""Gradient steps before a scored episode."""
 RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
 """Learning rates by the weights that move: usual ones, not searched for."""
 _NEVER = 10**6
+"""More episodes than a trial has: with this ``inner_every``, gradient steps are taken before scored episodes alone."""
 
 
 class Variant(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 
 from bridge import parquet
@@ -18,6 +19,7 @@ from bridge.report.figures.looks import looks
 from bridge.report.figures.scene import Scene, scene, seeds_and_trials
 from bridge.report.learning import Curve
 from bridge.report.summary import Key, Results
+from tests.bridge.report.made_up import CONTEXT, bounds, played
 from tests.bridge.report.test_report import synthetic
 from tests.full_disk import full_disk
 
@@ -254,6 +256,45 @@ def test_improvement_is_a_matrix_on_id_and_on_the_hardest_shift(read):
     ]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["rl2  1", "maml †  2"]
     assert cells[0] == {(1, 0): "1.00", (0, 1): ".00"}
+
+
+def test_the_hardest_shift_is_found_without_an_oracle(read):
+    """Bayes-optimal play is then the ceiling of scores."""
+    for key in [key for key in read.about if key.method == "oracle"]:
+        oracle = key._replace(method="bayes")
+        read.about[oracle], read._curves[oracle] = read.about.pop(key), read._curves.pop(key)
+    titles = [panel.get_title() for panel in improvement.draw(shown(read)).axes]
+    assert titles == ["id", "shift/reward_scale/4"]
+
+
+def test_a_chance_without_an_interval_is_not_bold():
+    """One task and one seed each: nothing was repeated."""
+    rows = [played(name, FAMILY, "id", score, **CONTEXT) for name, score in (("a", 1), ("b", 0))]
+    (panel,) = improvement.draw(shown(Results(rows))).axes
+    assert {text.get_weight() for text in panel.texts} == {"normal"}
+
+
+def test_a_single_point_is_seen():
+    """A trial of one episode: what has no marker gets one, and the interval is a bar."""
+    rows = [*bounds(FAMILY, "id"), played("rl2", FAMILY, "id", 0.5, 0.1, **CONTEXT)]
+    panel = adaptation.draw(shown(Results(rows))).axes[0]
+    drawn = lines(panel)
+    assert all(line.get_marker() for line in drawn.values())
+    segments = [
+        bar.get_segments()[0] for bar in panel.collections if isinstance(bar, LineCollection)
+    ]
+    ((low, high),) = {(y, top) for (_, y), (_, top) in segments if y != top}
+    assert (low, high) == (pytest.approx(0.4), pytest.approx(0.6))
+
+
+def test_returns_of_an_episode_do_not_stand_beside_returns_of_a_trial():
+    """On track C alone, references earn returns of an episode, and learning curves are of trials."""
+    rows = [*bounds(FAMILY, "id", "C"), played("rl2", FAMILY, "id", 0.5, track="C", **CONTEXT)]
+    read = Results(rows)
+    read.learning = {FAMILY: {"rl2": {0: Curve(np.arange(1, 5), np.arange(4.0), 50)}}}
+    figure = learning.draw([scene(read, FAMILY, "C", looks({}, ["rl2"]))])
+    assert [*lines(figure.axes[0])] == ["rl2"]
+    assert figure.get_suptitle() == f"{FAMILY} · learning · 1 training seed, n = 50 trials"
 
 
 def test_legends_are_short_and_groups_share_a_column_if_they_fit():

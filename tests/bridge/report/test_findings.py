@@ -64,23 +64,29 @@ def test_the_largest_fall_is_named_with_both_ends():
     }
     _, fall, *_ = found(scores, {"rl2": CONTEXT, "maml": GRADIENT})
     assert fall == (
-        "Largest of 4 falls: rl2 under shift/slip/4, from 0.8 on id to -0.500 ±0.050 (darkroom and gridnavi)."
+        "Largest fall, of 4 pairs of method and axis: rl2 under shift/slip/4, from 0.8 on id to -0.500 ±0.050 "
+        "(darkroom and gridnavi)."
     )
 
 
 def test_a_fall_within_its_interval_is_not_clear():
     _, fall = found({"rl2": [0.5, 0.5, (0.4, 0.5), 0.5, 0.5, (0.4, 0.5)]}, {"rl2": CONTEXT})
     assert fall == (
-        "Largest of 2 falls, none of which is clear of 0: rl2 under shift/slip/4, from 0.5 on id to 0.40 ±0.35 "
-        "(darkroom and gridnavi)."
+        "Largest fall, of 2 pairs of method and axis, none of which is clear of 0: rl2 under shift/slip/4, from 0.5 on "
+        "id to 0.40 ±0.35 (darkroom and gridnavi)."
     )
 
 
 def test_a_clear_fall_comes_before_a_larger_one_that_may_be_noise():
     _, fall = found({"rl2": [0.5, 0.45, (0.4, 0.5), 0.5, 0.45, (0.4, 0.5)]}, {"rl2": CONTEXT})
     assert fall.startswith(
-        "Largest of 2 falls: rl2 under shift/reward_scale/4, from 0.5 on id to 0.45 "
+        "Largest fall that is clear of 0, of 2 pairs of method and axis: rl2 under shift/reward_scale/4, from 0.5 on "
     )
+
+
+def test_a_rise_is_no_fall():
+    _, fall = found({"rl2": [0.5, 0.6, 0.5, 0.5, 0.7, 0.5]}, {"rl2": CONTEXT})
+    assert fall == "No fall: of 2 pairs of method and axis, none has a lower score than on id."
 
 
 def test_gradient_steps_overtake_context_where_the_paired_interval_is_clear():
@@ -128,6 +134,21 @@ def test_gradient_steps_on_top_are_compared_with_their_own_base(method):
     assert steps == (
         f"Gradient steps on top of the context ({method} less zoo:icl_rl) help on 1 of 6 splits and harm on "
         f"1, most clearly on gridnavi, shift/reward_scale/4: {method} is 0.3 ahead of zoo:icl_rl."
+    )
+
+
+def test_a_base_is_the_run_that_was_trained_as_long_on_the_same_family():
+    """``zoo:icl_rl`` has other budgets on other families, which ``lora_reward_icl_rl`` does not play."""
+    rows = [columns for place in PLACES for columns in bounds(*place)]
+    for family, split in PLACES:
+        steps = {"train_env_steps": 1000 if family == GRID else 5}
+        rows.append(played("zoo:icl_rl", family, split, 0.5, **CONTEXT | steps))
+        if family == GRID:
+            rows.append(played("lora_reward_icl_rl", family, split, 0.7, **BOTH))
+    read = Results(rows)
+    *_, steps = findings(read, boards(read)[0])
+    assert steps.startswith(
+        "Gradient steps on top of the context (lora_reward_icl_rl less zoo:icl_rl) help on 3 of 3 splits and harm on 0"
     )
 
 

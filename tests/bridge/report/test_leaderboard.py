@@ -1,9 +1,11 @@
 """The leaderboard: means over families, places and marks, on made-up rows with known scores."""
 
+import numpy as np
 import pytest
 
 from bridge.evaluation.stats import Interval, averaged
-from bridge.report.leaderboard import boards
+from bridge.report.leaderboard import boards, still_learning
+from bridge.report.learning import Curve
 from bridge.report.summary import Results
 from tests.bridge.report.made_up import CONTEXT, GRADIENT, bounds, played
 
@@ -113,7 +115,7 @@ def test_a_shown_context_has_a_board_of_its_own(two_families):
     own, shown_to = boards(Results([*two_families, *shot]))
     assert (own.track, shown_to.track) == ("O", "C")
     assert shown(shown_to, "lora_demos_icl_rl") == {"id": interval(0.3, 0.0)}
-    assert shown_to.episodes == 1
+    assert shown_to.episodes == (1, 1)
     assert "lora_demos_icl_rl" not in {row.method for row in own.learned}
 
 
@@ -123,6 +125,46 @@ def test_variants_of_one_family_keep_their_parameters():
     rows += [played("rl2", name, "id", 0.5, **CONTEXT) for name in names]
     (board,) = boards(Results(rows))
     assert list(board.families.values()) == list(names)
+
+
+def test_a_family_without_scores_is_named_and_left_out():
+    rows = [
+        *bounds(GRID, "id"),
+        *(played("rl2", name, "id", 0.5, **CONTEXT) for name in (GRID, ROOM)),
+    ]
+    (board,) = boards(Results(rows))
+    assert (list(board.families), board.unscored) == ([GRID], ["darkroom"])
+    assert shown(board, "rl2") == {"id": interval(0.5, 0.0)}
+
+
+def test_a_reference_is_as_exact_as_where_it_is_least_exact(two_families):
+    two_families.append(played("bayes", ROOM, "id", 1.0, exact_reference="near"))
+    (board,) = boards(Results(two_families))
+    assert [row.about["exact"] for row in board.references] == ["near"]
+
+
+def test_training_seeds_are_counted_by_family():
+    rows = [row for family in (GRID, ROOM) for row in bounds(family, "id")]
+    rows += [played("rl2", family, "id", 0.5, **CONTEXT) for family in (GRID, ROOM)]
+    second = played("rl2", GRID, "id", 0.6, **CONTEXT)
+    second["seed"] = second["seed"] + 1
+    (board,) = boards(Results([*rows, second]))
+    assert board.learned[0].seeds == {GRID: 2, ROOM: 1}
+
+
+def test_returns_stand_above_those_of_random_play():
+    """There is no oracle, so nothing else says what a return is worth."""
+    random, _ = bounds(GRID, "id")
+    (board,) = boards(Results([random, played("rl2", GRID, "id", 3.0, **CONTEXT)]))
+    assert (board.ceiling, [row.method for row in board.references]) == ("", ["random"])
+
+
+def test_a_note_names_families_as_the_leaderboard_does():
+    names = ("bandit:k=2,n=4", "bandit:k=3,n=4")
+    read = Results([row for name in names for row in bounds(name, "id")])
+    rising = Curve(1000 * np.arange(1, 11), np.arange(10.0), 50)
+    read.learning = {names[1]: {"rl2": {0: rising}}}
+    assert still_learning(read) == {"rl2": f"undertrained on {names[1]}"}
 
 
 def test_a_mean_of_intervals_has_their_halves_in_quadrature():

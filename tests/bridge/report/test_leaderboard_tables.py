@@ -1,6 +1,7 @@
 """The leaderboard as text: compact cells, lines of at most 80 characters, no colour needed, the same numbers as CSV."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -24,19 +25,22 @@ def cell(mean: float, half: float = 0.12, families: int = 4, of: int = 4) -> Cel
 
 
 def row(method: str, *cells: Cell, **about) -> Row:
-    given = {"exact": "", "clue": "nothing", "supervision": "reward", "adapts": "", "seeds": 1}
+    given = {"exact": "", "clue": "nothing", "supervision": "reward", "adapts": ""}
     ranks = {} if about.get("exact") else dict.fromkeys(FAMILIES, 12)
-    return Row(method, given | about, list(cells), ranks)
+    return Row(method, given | about, dict.fromkeys(FAMILIES, 1), list(cells), ranks)
 
 
 def board(rows: list[Row], columns: tuple[str, ...] = ("id", *AXES), **about) -> Board:
     splits = [dict.fromkeys(FAMILIES, f"shift/{c}/4" if c != "id" else c) for c in columns]
     given = {
         "track": "O",
-        "episodes": 4,
+        "episodes": (4, 4),
         "ceiling": "oracle",
         "families": FAMILIES,
-        "columns": [Column(c, 4 * (c != "id"), s) for c, s in zip(columns, splits, strict=True)],
+        "unscored": [],
+        "columns": [
+            Column(c, None if c == "id" else 4, s) for c, s in zip(columns, splits, strict=True)
+        ],
         "learned": [row for row in rows if not row.about["exact"]],
         "references": [row for row in rows if row.about["exact"]],
     }
@@ -127,8 +131,69 @@ def test_rows_show_ranks_marks_and_what_is_missing():
 def test_the_title_names_track_level_and_bounds():
     made = board([row("rl2", cell(1.0), cell(0.5))], ("id", "ring"))
     assert tables.title(made) == "Leaderboard: score (0 random, 1 oracle) on id and axes at level 4"
-    shots = board([row("rl2", cell(1.0))], ("id",), track="C", episodes=1, ceiling="")
+    shots = board([row("rl2", cell(1.0))], ("id",), track="C", episodes=(1, 1), ceiling="")
     assert tables.title(shots) == "Track C (1 episode shown): return on id, by family"
+    own = board([row("rl2", cell(1.0))], ("id",), track="F", episodes=(1, 4), ceiling="")
+    assert tables.title(own) == "Track F (1 to 4 episodes explored): return on id, by family"
+
+
+def test_the_title_names_only_the_columns_that_there_are():
+    """Without id, and with levels that differ; level 0 of a context's quality is a level, too."""
+    made = board([row("rl2", cell(0.5))], ("ring",))
+    assert tables.title(made) == "Leaderboard: score (0 random, 1 oracle) on axes at level 4"
+    quality = Column("context_quality", 0, dict.fromkeys(FAMILIES, "shift/context_quality/0"))
+    made = board([row("rl2", *[cell(0.5)] * 3)], ("id", "ring"))
+    made = dataclasses.replace(made, columns=[*made.columns, quality])
+    assert tables.title(made).endswith("on id and axes at their strongest level")
+    assert tables.grid(made, {})[0][1:4] == ["id\nn=4", "ring/4\nn=4", "context_quality/0\nn=4"]
+
+
+def test_the_legend_names_the_families_of_each_track():
+    """Track C lacks two families, so the order of its ranks is another, and fewer have the axis."""
+    two = dict(list(FAMILIES.items())[:2])
+    own = board([row("rl2", cell(0.5), cell(0.5))], ("id", "ring"))
+    shown = board([row("lora", cell(0.5), cell(0.5))], ("id", "ring"), track="C", families=two)
+    shown.columns[:] = [
+        Column("id", None, dict.fromkeys(two, "id")),
+        Column("ring", 4, {next(iter(two)): "shift/ring/4"}),
+    ]
+    cells, ranks, *_ = tables.legend([own, shown])
+    assert cells.endswith("± half of a 95% interval; ring on track C: bandit.")
+    place, four = "Rank: place among learned methods on id", "bandit, gridnavi, darkroom, point_nav"
+    assert ranks == (
+        f"{place}; on track O by family ({four}); on track C by family (bandit, gridnavi); + is tenth or worse."
+    )
+    assert tables.legend([own])[1] == f"{place}, by family ({four}); + is tenth or worse."
+
+
+def test_means_of_ranks_have_no_plus():
+    many = FAMILIES | {f"family_{i}": f"family_{i}" for i in range(3)}
+    made = board([row("rl2", cell(0.5))._replace(ranks=dict.fromkeys(many, 12))], families=many)
+    assert tables.grid(made, {})[1][-2] == "12.0"
+    assert tables.legend([made])[1] == (
+        "Rank: place among learned methods on id, mean over families."
+    )
+
+
+def test_training_seeds_are_those_of_every_board():
+    """Three methods; one of them has one seed on the first family, and two on the others."""
+    two = dict.fromkeys(FAMILIES, 2)
+    own = board([row("rl2", cell(0.5)), row("maml", cell(0.5))._replace(seeds=two)])
+    some = row("lora", cell(0.5))._replace(seeds=two | {next(iter(two)): 1})
+    said = tables.legend([own, board([some], track="C")])
+    assert (
+        "1 of 3 learned methods have one training seed, 1 of 3 have one on some families: their ± is for new trials of "
+        "that run, not for new runs."
+    ) in said
+    lines = list(csv.DictReader(tables.comma_separated([board([some], ("id",))]).splitlines()))
+    assert [line["seeds"] for line in lines] == ["1", "1", "2", "2", "2"]
+
+
+def test_families_without_scores_are_named():
+    made = board([row("rl2", cell(0.5))], ("id",), unscored=["mine"])
+    assert tables.legend([made])[-1] == (
+        "Left out, as they have no scores: mine. Scores need random play, and an oracle that earns more."
+    )
 
 
 def test_nothing_to_show_is_explained():

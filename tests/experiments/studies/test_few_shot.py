@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
@@ -17,7 +18,7 @@ from bridge.tasks import family as make_family
 from experiments import agents, cells
 from experiments.cells import Cell
 from experiments.studies import arguments
-from experiments.studies.few_shot import curves, tables
+from experiments.studies.few_shot import curves, figure, tables
 from experiments.studies.few_shot.curves import Curve, read
 from experiments.studies.few_shot.variants import RATES, Study, Variant
 from tests.experiments.commands import run
@@ -248,6 +249,21 @@ def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, t
         assert f"<!-- {label} -->" in drawn
     _, err = run(*given, "--trials", "16", capsys=capsys, code=2)
     assert "holds another study" in err
+
+
+def test_what_takes_no_gradient_steps_here_is_drawn_as_it_is():
+    """MAML cannot clone demonstrations, and ``mt``, which also learns by gradient steps alone, can."""
+    flat = Curve((0, 1), np.linspace(0, 1, 10).reshape(5, 2), *np.zeros((4, 2)), trained=0.0)
+    variants = {
+        Variant("maml", "", 0, alone=True): flat,
+        Variant("mt", "", 0, alone=True): flat,
+        Variant("mt", "lora_demos", 5, alone=True): flat,
+        Variant("icl_rl", "", 0, alone=False): flat,
+    }
+    panel = Figure().subplots()
+    figure._over_shots(variants, panel, figure._cast(variants))
+    drawn = panel.get_legend_handles_labels()[1]
+    assert drawn == ["maml", "mt, lora by demos", "icl_rl"]
 
 
 @pytest.mark.parametrize(("shift", "side"), [(1.0, "ahead"), (0.0, "open"), (-1.0, "behind")])
