@@ -47,7 +47,8 @@ class Grid:
     budget: Callable[[str, str], Budget | None]
     """The training of a method on a family (its name); None: it is not trained there."""
     seeds: tuple[int, ...]
-    """Training seeds of learned methods; references have none: theirs is 0."""
+    """Training seeds of learned methods, and of the zoo's runs that take gradient steps in every trial, which is slow.
+    References have none: theirs is 0."""
     configurations: int
     """Configurations of each learned method to choose from on id_val; 1: its defaults."""
     out: Path
@@ -168,9 +169,10 @@ class Grid:
             assert budget is not None
             trainings = [self._training(family, method, seed, budget) for seed in self.seeds]
             return [replace(cell, seed=run.seed, training=run) for run in trainings]
-        return [
-            self._of_seed(cell, seed, spec) for seed, spec in agents.seeds(method, family).items()
-        ]
+        specs = agents.seeds(method, family)
+        if len(specs) > 1 and registry.name_of(method) in registry.TEST_TIME_METHODS:
+            specs = {seed: spec for seed, spec in specs.items() if seed in self.seeds}
+        return [self._of_seed(cell, seed, spec) for seed, spec in specs.items()]
 
     def _of_seed(self, cell: Cell, seed: int, spec: str) -> Cell:
         """The cell of a training seed and its spec; a run of the zoo is trained first if it must be fresh."""

@@ -64,7 +64,7 @@ class Size:
     trials: dict[str, int]
     """Trials of a split by family name."""
     seeds: tuple[int, ...]
-    """Training seeds of learned methods."""
+    """Training seeds of learned methods, and of the zoo's runs that take gradient steps in every trial."""
     budget: dict[str, int]
     """Environment steps that learned methods are trained for, inner loops and data included, by family name."""
     trained_on: tuple[str, ...] | None = None
@@ -106,9 +106,8 @@ SIZES: dict[str, Size] = {
         ),
         methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
         splits=(
-            "id", "shift/reward_scale/4", "shift/action_permutation/[24]", "shift/slip/[24]",
-            "bandit:shift/reward_scale/2", "bandit:shift/reward_sign/[24]", "bandit:shift/prior/[24]",
-            "point_nav:shift/reward_sign/4", "point_nav:shift/ring/4",
+            "id", "shift/reward_scale/4", "shift/action_permutation/4", "shift/slip/4", "bandit:shift/reward_sign/4",
+            "bandit:shift/prior/4", "point_nav:shift/reward_sign/4", "point_nav:shift/ring/4",
         ),
         trials={"bandit": 512, "gridnavi": 105, "darkroom": 40, "point_nav": 16},
         seeds=(0,),

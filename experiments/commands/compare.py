@@ -42,7 +42,8 @@ class Compare:
     behaviour: str = ""
     """The agent that makes the context of track C, instead of the size's (default: random)."""
     seeds: tuple[Seed, ...] = ()
-    """Training seeds of learned methods (references have none), instead of the size's."""
+    """Training seeds of learned methods (references have none), and of the zoo's runs that take gradient steps in every
+    trial, instead of the size's. Other runs of the zoo play with all seeds that they have."""
     trials: Trials | None = None
     """Trials a split, instead of the size's."""
     budget: str = ""
@@ -132,7 +133,14 @@ class Compare:
 
     def _check_training_flags(self, methods: tuple[str, ...], families: list[str]) -> None:
         """Refuse flags about training if no method is trained on any of the families, which are given by name."""
-        given = {"seeds": self.seeds, "budget": self.budget, "tuning": self.tuning}
+        from experiments import agents, zoo
+
+        of_zoo = any(zoo.is_entry(agents.run_in(method)) for method in methods)
+        given = {
+            "seeds": self.seeds and not of_zoo,
+            "budget": self.budget,
+            "tuning": self.tuning,
+        }
         flags = ", ".join(f"--{flag}" for flag, value in given.items() if value)
         learned = [method for method in methods if registry.name_of(method) in registry.LEARNERS]
         if not flags or any(
