@@ -169,10 +169,25 @@ class Grid:
             assert budget is not None
             trainings = [self._training(family, method, seed, budget) for seed in self.seeds]
             return [replace(cell, seed=run.seed, training=run) for run in trainings]
-        specs = agents.seeds(method, family)
-        if len(specs) > 1 and registry.name_of(method) in registry.TEST_TIME_METHODS:
-            specs = {seed: spec for seed, spec in specs.items() if seed in self.seeds}
+        specs = self._seeds(method, family)
         return [self._of_seed(cell, seed, spec) for seed, spec in specs.items()]
+
+    def _seeds(self, method: str, family: TaskFamily) -> dict[int, str]:
+        """The spec of each training seed that plays: with steps in every trial, those of ``seeds`` that the zoo has.
+
+        Raises:
+            UserError: the zoo has none of them.
+        """
+        specs = agents.seeds(method, family)
+        if len(specs) < 2 or registry.name_of(method) not in registry.TEST_TIME_METHODS:
+            return specs
+        chosen = {seed: spec for seed, spec in specs.items() if seed in self.seeds}
+        if not chosen:
+            raise UserError(
+                f"{method} on {family.id} tunes runs of the zoo with seeds {', '.join(map(str, specs))}; found "
+                f"{', '.join(map(str, self.seeds))}. Name some of the former: --seeds."
+            )
+        return chosen
 
     def _of_seed(self, cell: Cell, seed: int, spec: str) -> Cell:
         """The cell of a training seed and its spec; a run of the zoo is trained first if it must be fresh."""

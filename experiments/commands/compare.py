@@ -135,9 +135,11 @@ class Compare:
         """Refuse flags about training if no method is trained on any of the families, which are given by name."""
         from experiments import agents, zoo
 
-        of_zoo = any(zoo.is_entry(agents.run_in(method)) for method in methods)
+        tuned = [
+            method for method in methods if registry.name_of(method) in registry.TEST_TIME_METHODS
+        ]
         given = {
-            "seeds": self.seeds and not of_zoo,
+            "seeds": self.seeds and not any(zoo.is_entry(agents.run_in(each)) for each in tuned),
             "budget": self.budget,
             "tuning": self.tuning,
         }
