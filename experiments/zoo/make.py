@@ -15,7 +15,6 @@ import json
 import shutil
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from bridge import config, files
 from bridge.errors import UserError
@@ -80,7 +79,7 @@ def make(out: Path, only: str = "*", seeds: tuple[int, ...] = SEEDS) -> int:
             _note_origin(cell)
         failed = cells.play(cells.missing(whole.values(), out), out)
         done = {e: cell for e, cell in whole.items() if not cells.missing([cell], out)}
-        half = {entry: _exported(entry, cell) for entry, cell in done.items()}
+        half = {entry: _exported(entry, cell, out) for entry, cell in done.items()}
         failed += cells.play(cells.missing(half.values(), out), out)
     read = Results(out)
     for entry, cell in done.items():
@@ -132,19 +131,20 @@ def _commit() -> str:
     return found.commit if found and not found.changed else ""
 
 
-def _exported(entry: zoo.Entry, cell: Cell) -> Cell:
-    """The trials of the half-precision copy in the zoo, which is written if it is missing."""
+def _exported(entry: zoo.Entry, cell: Cell, out: Path) -> Cell:
+    """The trials of the half-precision copy, which is written beside the runs if it is missing."""
     assert cell.training is not None
-    if not entry.folder.exists():
+    copy = out / "exports" / entry.method / entry.family / str(entry.seed)
+    if not copy.exists():
         origin = json.loads(cell.training.out.with_suffix(".json").read_text(encoding="utf-8"))
-        runs.export(str(cell.training.out), entry.folder, origin)
+        runs.export(str(cell.training.out), copy, origin)
     return dataclasses.replace(
-        cell, spec=str(entry.folder), method=f"{cell.method} (float16)", training=None
+        cell, spec=str(copy), method=f"{cell.method} (float16)", training=None
     )
 
 
 def _describe(entry: zoo.Entry, cell: Cell, half: Cell, read: Results) -> None:
-    """Write the model card.
+    """Put the half-precision copy and its model card into the zoo, unless it is there.
 
     Raises:
         UserError: half precision costs more than a standard error.
@@ -156,23 +156,27 @@ def _describe(entry: zoo.Entry, cell: Cell, half: Cell, read: Results) -> None:
     assert copy is not None
     error = (whole.high - whole.low) / 2 / 1.96
     if abs(copy.mean - whole.mean) > error:
-        shutil.rmtree(entry.folder)
         raise UserError(
             f"{entry.spec} earns {copy.mean:.4g} in half precision and {whole.mean:.4g} in full: more than the "
             f"standard error of {error:.2g} apart. It is left out of the zoo."
         )
-    about = runs.read(entry.folder).about
-    files.write_text(entry.folder / "README.md", _card(entry, cell, about, whole, copy))
+    if entry.folder.exists():
+        return
+    card = _card(entry, cell, half.spec, whole, copy)
+
+    def write(folder: Path) -> None:
+        shutil.copytree(half.spec, folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+    files.write_folder(entry.folder, write)
 
 
-def _card(
-    entry: zoo.Entry, cell: Cell, about: dict[str, Any], whole: Interval, copy: Interval
-) -> str:
-    """The text of a model card."""
+def _card(entry: zoo.Entry, cell: Cell, half: str, whole: Interval, copy: Interval) -> str:
+    """The text of the model card of the half-precision copy in folder ``half``."""
     assert cell.training is not None
     cost = read_cost(cell.training.out, lambda _text: None)
-    card = runs.load_agent(entry.spec, cell.family).card
-    origin = about["exported"]
+    card = runs.load_agent(half, cell.family).card
+    origin = runs.read(half).about["exported"]
     command = origin["command"].replace(" train ", " train \\\n      ")
     command = command.replace(" --family ", " \\\n      --family ")
     return f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
