@@ -112,7 +112,7 @@ from bridge.training import workers
 if __name__ == "__main__":
     try:
         with workers.helpers(2, print):
-            pass
+            time.sleep(60)  # on a slow machine the helper may have started before the interrupt
     except KeyboardInterrupt:
         sys.exit("interrupted")
 else:
