@@ -1,4 +1,4 @@
-"""What does combining tasks' gradients cost an update of multi-task RL?
+"""The cost of combining tasks' gradients in multi-task RL, as a ratio to a step on the mean loss.
 
     python benchmarks/combining.py [--tasks 10 50]
 

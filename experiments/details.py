@@ -74,7 +74,8 @@ def of_own_agent(place: str) -> Details:
     Raises:
         UserError: it cannot be loaded, or makes no agent.
     """
-    thing, meanings = user_code.load(place), _meanings(user_code.load(place))
+    thing = user_code.load(place)
+    meanings = _meanings(thing)
     return {
         "about": _text(thing),
         "parameters": [

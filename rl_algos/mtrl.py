@@ -87,8 +87,8 @@ class Config(Bounded):
     advantages: Literal["standardised", "raw"] = "standardised"
     """Standardised within each task, or in units of its reward."""
     combine: Combine = "mean"
-    """How tasks' gradients on shared weights become one: the mean (equal: with conflicts in the log), weights that are
-    given or learned, or surgery."""
+    """Rule by which tasks' gradients on shared weights become one: the mean (equal: with conflicts in the log), weights
+    that are given or learned, or surgery."""
     weights: str = ""
     """The weight of each known task, joined by +."""
     entropy: NonNegative = 0.01

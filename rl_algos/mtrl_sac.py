@@ -96,8 +96,8 @@ class Config(Bounded):
     max_grad_norm: Positive = 10.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
     combine: Combine = "mean"
-    """How tasks' gradients on the shared weights of actor and critics become one (each by itself): the mean (equal:
-    with conflicts in the log), weights that are given or learned, or surgery."""
+    """Rule by which tasks' gradients on the shared weights of actor and critics become one (each by itself): the mean
+    (equal: with conflicts in the log), weights that are given or learned, or surgery."""
     weights: str = ""
     """The weight of each known task, joined by +."""
 

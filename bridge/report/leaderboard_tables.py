@@ -122,7 +122,7 @@ def _on_tracks(texts: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _single_seeds(boards: list[Board]) -> str:
-    """How many learned methods have intervals over trials of a single run, on all families or on some."""
+    """The numbers of learned methods with intervals over trials of one run: on all families, and on some."""
     seeds = {row.method: row.seeds.values() for board in boards for row in board.learned}
     everywhere = sum(max(by_family) == 1 for by_family in seeds.values())
     somewhere = sum(min(by_family) == 1 for by_family in seeds.values()) - everywhere

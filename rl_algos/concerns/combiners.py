@@ -24,7 +24,7 @@ Combine = Literal[
     "dual_proj",
     "fair_grad",
 ]
-"""How tasks' gradients become one:
+"""Names of the rules by which tasks' gradients become one:
 
 * ``mean``: the gradient of the mean loss. ``equal`` is its equal from each task's gradient: the log has conflicts.
 * ``static``, ``grad_norm``: weights, given or learned (``imbalance.py``).

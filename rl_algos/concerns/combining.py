@@ -30,7 +30,7 @@ from rl_algos.task_table import TaskTable
 
 
 class Combiner(nn.Module):
-    """How tasks' gradients become one. Its state, if it has one, is saved with a training."""
+    """A rule for the weights of tasks' gradients. Its state, if it has one, is saved with a training."""
 
     def forward(
         self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
@@ -152,7 +152,7 @@ def _follow(
 
 
 def metrics(combined: Combined | None, prefix: str = "") -> dict[str, float]:
-    """What the log has of a combination: ``conflicts`` and ``cosine``, after a prefix."""
+    """The entries of a combination in the log: ``conflicts`` and ``cosine``, after a prefix."""
     if combined is None:
         return {}
     return {f"{prefix}conflicts": combined.conflicts, f"{prefix}cosine": combined.cosine}

@@ -32,10 +32,9 @@ class Static(Combiner):
         except ValueError:
             given = []
         if len(given) != known or not all(0 < weight < float("inf") for weight in given):
-            tasks = f"tasks 0 to {known - 1}" if known else "known tasks, of which there are none"
             raise UserError(
-                f"weights= has a positive number for each of the {tasks}, joined by +, as in "
-                f"{'+'.join(['1'] * min(known, 4)) or '1+2'}; found {weights!r}."
+                f"weights= needs a positive number for each of the tasks 0 to {known - 1}, joined by +, as in "
+                f"{'+'.join(['1'] * known)}; found {weights!r}."
             )
         self.weights = torch.tensor([*given, sum(given) / known], dtype=torch.float64)
 
