@@ -29,7 +29,7 @@ from bridge.report import learning
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
-from experiments import agents, pool, runs
+from experiments import agents, pool, runs, sources
 from experiments.claims import claim
 from experiments.progress import Progress
 
@@ -123,7 +123,7 @@ class Cell:
             parquet.write(path, table)
 
     def play(
-        self, source: agents.Source, advance: Callable[[int], None]
+        self, source: sources.Source, advance: Callable[[int], None]
     ) -> Iterator[tuple[Evaluation, Card, np.ndarray | None]]:
         """Play every plan by the agent of ``source``; yield each evaluation, the agent's card and its operations.
 

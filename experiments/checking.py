@@ -10,13 +10,13 @@ from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES, is_family
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import agents, registry, runs, zoo
+from experiments import agents, registry, runs, specs, zoo
 
 
 def check(target: str, family_spec: str) -> int:
     """Run every rule on ``target`` and print a line each; 0 when all hold."""
-    if agents.is_name(target) or zoo.is_entry(target) or not is_family(target):
-        family = make_family(family_spec or agents.own_family(target))
+    if specs.is_name(target) or zoo.is_entry(target) or not is_family(target):
+        family = make_family(family_spec or specs.own_family(target))
         found = list(verdicts(AGENT_CHECKS, _agent(target, family), family))
     elif family_spec:
         raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
@@ -39,7 +39,7 @@ def check(target: str, family_spec: str) -> int:
 
 def _agent(target: str, family: TaskFamily) -> Any:
     """The agent that ``target`` names."""
-    if not (agents.is_name(target) or agents.own_place(target) or runs.is_folder(target)):
+    if not (specs.is_name(target) or specs.own_place(target) or runs.is_folder(target)):
         raise unknown("family or method", target, [*FAMILIES, *REFERENCES, *registry.LEARNERS])
     source = agents.resolve(target, family)
     agent: Any = source.load("id")

@@ -13,7 +13,7 @@ from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
-from experiments import agents, runs
+from experiments import agents, runs, specs
 from experiments.progress import Progress
 from llm_adapt.data import Collection
 
@@ -59,7 +59,7 @@ def collect(
 
 def _own_family(sources: list[str]) -> str:
     """The family of the first run among the sources."""
-    return next(filter(None, map(agents.trained_on, sources)), agents.DEFAULT_FAMILY)
+    return next(filter(None, map(specs.trained_on, sources)), specs.DEFAULT_FAMILY)
 
 
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:

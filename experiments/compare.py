@@ -17,7 +17,7 @@ from bridge.references.registry import DoesNotPlayError
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.training.budget import Budget
-from experiments import agents, cells, registry, runs, search, zoo
+from experiments import agents, cells, registry, runs, search, sources, specs, zoo
 from experiments.cells import Cell, expand_splits
 from experiments.claims import claim
 from experiments.sizes import share
@@ -29,9 +29,9 @@ CONFIGURATIONS = "tuning configurations of learned methods"
 ZOO, AS_THEY_SHIP = "runs of the zoo", "as they ship"
 
 
-def distinct(specs: Iterable[str]) -> tuple[TaskFamily, ...]:
-    """Return the families that specs name, each once."""
-    return tuple({family.id: family for family in map(make_family, specs)}.values())
+def distinct(families: Iterable[str]) -> tuple[TaskFamily, ...]:
+    """Return the families that ``families`` name, each once."""
+    return tuple({family.id: family for family in map(make_family, families)}.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Grid:
                     files.check_name(cell.place(plan))
             ready, failed = self._searched(cells.missing(at_once, self.out))
             failed += cells.play(ready, self.out)
-            there = [cell for cell in later if runs.is_folder(agents.run_in(cell.spec))]
+            there = [cell for cell in later if runs.is_folder(specs.run_in(cell.spec))]
             return failed + cells.play(cells.missing(there, self.out), self.out)
 
     @property
@@ -102,7 +102,7 @@ class Grid:
             for cell in self._cells(family, method)
         ]
         trained = {str(cell.training.out) for cell in found if cell.training}
-        later = [c for c in found if not c.training and agents.run_in(c.spec) in trained]
+        later = [c for c in found if not c.training and specs.run_in(c.spec) in trained]
         return [cell for cell in found if cell not in later], later
 
     @cached_property
@@ -156,7 +156,7 @@ class Grid:
         cell = Cell(
             family,
             method,
-            agents.label(method),
+            specs.label(method),
             0,
             self._plans(family, method),
             self.out,
@@ -169,8 +169,8 @@ class Grid:
             assert budget is not None
             trainings = [self._training(family, method, seed, budget) for seed in self.seeds]
             return [replace(cell, seed=run.seed, training=run) for run in trainings]
-        specs = self._seeds(method, family)
-        return [self._of_seed(cell, seed, spec) for seed, spec in specs.items()]
+        by_seed = self._seeds(method, family)
+        return [self._of_seed(cell, seed, spec) for seed, spec in by_seed.items()]
 
     def _seeds(self, method: str, family: TaskFamily) -> dict[int, str]:
         """The spec of each training seed that plays: with steps in every trial, those of ``seeds`` that the zoo has.
@@ -178,20 +178,20 @@ class Grid:
         Raises:
             UserError: the zoo has none of them.
         """
-        specs = agents.seeds(method, family)
-        if len(specs) < 2 or registry.name_of(method) not in registry.TEST_TIME_METHODS:
-            return specs
-        chosen = {seed: spec for seed, spec in specs.items() if seed in self.seeds}
+        by_seed = specs.seeds(method, family)
+        if len(by_seed) < 2 or registry.name_of(method) not in registry.TEST_TIME_METHODS:
+            return by_seed
+        chosen = {seed: spec for seed, spec in by_seed.items() if seed in self.seeds}
         if not chosen:
             raise UserError(
-                f"{method} on {family.id} tunes runs of the zoo with seeds {', '.join(map(str, specs))}; found "
+                f"{method} on {family.id} tunes runs of the zoo with seeds {', '.join(map(str, by_seed))}; found "
                 f"{', '.join(map(str, self.seeds))}. Name some of the former: --seeds."
             )
         return chosen
 
     def _of_seed(self, cell: Cell, seed: int, spec: str) -> Cell:
         """The cell of a training seed and its spec; a run of the zoo is trained first if it must be fresh."""
-        run = agents.run_in(spec)
+        run = specs.run_in(spec)
         recipe = recipes.of(run) if self.fresh and zoo.is_entry(run) else None
         if recipe is None:
             return replace(cell, seed=seed, spec=spec)
@@ -216,15 +216,15 @@ class Grid:
         """Refuse unknown methods and keys, and, if methods are named, those that play nothing here."""
         labels: dict[str, str] = {}
         for method in self.methods:
-            other = labels.setdefault(agents.label(method), method)
+            other = labels.setdefault(specs.label(method), method)
             if other != method:
                 raise UserError(
-                    f"{other} and {method} are both {agents.label(method)} in results. Compare them in two folders."
+                    f"{other} and {method} are both {specs.label(method)} in results. Compare them in two folders."
                 )
             played = [family for family in self.families if agents.plays(method, family)]
             for family in played:
                 self._check_source(method, family)
-            run = agents.run_in(method)
+            run = specs.run_in(method)
             if self.fresh and zoo.is_entry(run) and run not in (method, *self.methods):
                 raise UserError(
                     f"--fresh trains the runs that --methods names. Add {run}, which {method} tunes."
@@ -235,7 +235,7 @@ class Grid:
     def _check_source(self, method: str, family: TaskFamily) -> None:
         """Refuse a tuning folder, and a run that was tuned on tasks that all methods would play."""
         source = agents.resolve(method, family)
-        if isinstance(source, agents.Search):
+        if isinstance(source, sources.Search):
             source.load("id")
         plans = list(self._plans(family, method))
         if any(plan.left_out for plan in source.new_tasks(plans)[0]):
@@ -341,7 +341,7 @@ class Grid:
         shared |= of_context(self.tracks, self.shots, self.behaviour)
         if self.size:
             shared["size"] = self.size
-        if any(zoo.is_entry(agents.run_in(method)) for method in self.methods):
+        if any(zoo.is_entry(specs.run_in(method)) for method in self.methods):
             shared[ZOO] = "trained here" if self.fresh else AS_THEY_SHIP
         for family in {f.name for f in self.families}:
             shared[f"trials a split on {family}"] = self.trials(family)

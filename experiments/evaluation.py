@@ -18,7 +18,7 @@ from bridge.report.summary import Key, Line, Results
 from bridge.report.tables import known_tasks, number, refusals
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
-from experiments import agents, zoo
+from experiments import agents, sources, specs, zoo
 from experiments.cells import Cell, expand_splits, keep
 from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
@@ -59,8 +59,8 @@ def play(
     cell = Cell(
         family,
         method,
-        agents.label(method) + (f" ({decode})" if decode else ""),
-        next(iter(agents.seeds(method, family))),
+        specs.label(method) + (f" ({decode})" if decode else ""),
+        next(iter(specs.seeds(method, family))),
         tuple(plans),
         out or Path(),
         behaviour=behaviour,
@@ -86,7 +86,7 @@ def play(
     return read, {Key(family.id, plan.split, cell.method, track): plan for plan in plans}
 
 
-def _rows(cell: Cell, source: agents.Source, progress: Progress) -> list[result_rows.Columns]:
+def _rows(cell: Cell, source: sources.Source, progress: Progress) -> list[result_rows.Columns]:
     """The rows of a cell that is played in this process."""
     progress.describe(cell.name)
     return [
@@ -119,13 +119,13 @@ def _kept(cells: list[Cell], out: Path) -> Results:
         f"trials a split on {family.name}": plan.trials,
         **of_context([plan.track], plan.shots, first.behaviour),
     }
-    if zoo.is_entry(agents.run_in(first.spec)):
+    if zoo.is_entry(specs.run_in(first.spec)):
         about[ZOO] = AS_THEY_SHIP
     keep(cells, out, MARKER, about, "comparison")
     return Results(out)
 
 
-def _check_flags(source: agents.Source, plan: Plan, behaviour: str, decode: str) -> None:
+def _check_flags(source: sources.Source, plan: Plan, behaviour: str, decode: str) -> None:
     """Refuse flags that the track does not read, and rules of decoding that the agent does not follow."""
     track = plan.track
     if decode and track == "C":
@@ -171,7 +171,7 @@ def _idle_flags(family: TaskFamily, plans: list[Plan], behaviour: str) -> list[s
     return said
 
 
-def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
+def _idle_steps(source: sources.Source, plans: list[Plan]) -> list[str]:
     """A sentence if an agent that takes gradient steps takes none on some splits, since its trials are too short.
 
     Raises:
@@ -187,7 +187,7 @@ def _idle_steps(source: agents.Source, plans: list[Plan]) -> list[str]:
     why = f"it takes one every {every[still[0]]:,} episodes but not after a trial's last, here number "
     why += f"{trials[still[0]].episodes:,}"
     what = f"{source.load(still[0]).card.method} takes no gradient step on"
-    return _idle(what, still, plans if isinstance(source, agents.TestTime) else [], why)
+    return _idle(what, still, plans if isinstance(source, sources.TestTime) else [], why)
 
 
 def _idle(what: str, splits: list[str], plans: list[Plan], why: str) -> list[str]:

@@ -29,7 +29,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
 from bridge.tasks.overlap import task_keys
 from bridge.training import checkpoint, run_folder, train_log
-from experiments import agents, runs
+from experiments import agents, runs, sources
 from experiments.progress import Progress
 from llm_adapt import base_policy, data, trainable
 from llm_adapt.base_policy import fingerprint
@@ -351,7 +351,7 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
             f"{run} is no run folder: it has no config.json. Give the folder of {wanted}"
         )
     source = agents.folder(run, family)
-    if not isinstance(source, agents.Run):
+    if not isinstance(source, sources.Run):
         raise UserError(
             f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}"
         )

@@ -23,7 +23,7 @@ from experiments.registry import TEST_TIME_METHODS
 from llm_adapt import lora
 
 if TYPE_CHECKING:
-    from experiments.agents import TestTime
+    from experiments.sources import TestTime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,11 +103,11 @@ class Compare:
 
     def _families(self, methods: tuple[str, ...]) -> tuple[str, ...]:
         """The families that are named, or those of the runs that ``methods`` name."""
-        from experiments import agents
+        from experiments import specs
 
         if self.families:
             return names_of("families", self.families, ())
-        return tuple(filter(None, map(agents.trained_on, methods)))
+        return tuple(filter(None, map(specs.trained_on, methods)))
 
     def _budget(self, method: str, family: str) -> Budget | None:
         """The training of a method on a family (its name); None if the size trains its methods on others alone."""
@@ -133,13 +133,13 @@ class Compare:
 
     def _check_training_flags(self, methods: tuple[str, ...], families: list[str]) -> None:
         """Refuse flags about training if no method is trained on any of the families, which are given by name."""
-        from experiments import agents, zoo
+        from experiments import specs, zoo
 
         tuned = [
             method for method in methods if registry.name_of(method) in registry.TEST_TIME_METHODS
         ]
         given = {
-            "seeds": self.seeds and not any(zoo.is_entry(agents.run_in(each)) for each in tuned),
+            "seeds": self.seeds and not any(zoo.is_entry(specs.run_in(each)) for each in tuned),
             "budget": self.budget,
             "tuning": self.tuning,
         }

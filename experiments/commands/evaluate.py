@@ -56,7 +56,7 @@ class Evaluate:
     def run(self) -> int:
         """Play and print."""
         from bridge.evaluation.footprint import parse_memory
-        from experiments import agents, evaluation
+        from experiments import evaluation, specs
 
         one_thread()
         plan = Plan(
@@ -68,7 +68,7 @@ class Evaluate:
         )
         splits = names_of("splits", self.splits, ("id",))
         memory = parse_memory(self.memory)
-        family = self.family or agents.own_family(self.method)
+        family = self.family or specs.own_family(self.method)
         read, asked = evaluation.play(
             self.method, family, splits, plan, self.behaviour, self.decode, memory, self.out
         )

@@ -45,7 +45,7 @@ class FewShot:
         """Play what is missing, then print and draw all of it."""
         from bridge.evaluation.footprint import parse_memory
         from bridge.tasks import family as make_family
-        from experiments import agents
+        from experiments import specs
         from experiments.cells import expand_splits
         from experiments.studies.few_shot import study
         from experiments.studies.few_shot.variants import Study
@@ -53,14 +53,14 @@ class FewShot:
         one_thread()
         if not self.runs:
             raise UserError("Name one or more trained runs: their folders, or zoo:icl_rl/bandit.")
-        family = make_family(self.family or agents.own_family(self.runs[0]))
+        family = make_family(self.family or specs.own_family(self.runs[0]))
         most = family.trial("id").episodes
         if not 0 <= self.shots <= most:
             raise UserError(
                 f"--shots is 1 to {most}, the episodes of a trial of {family.id}; found {self.shots}."
             )
         splits = names_of("splits", self.splits, ("id",))
-        seeds = [seed for run in self.runs for seed in agents.seeds(run, family).values()]
+        seeds = [seed for run in self.runs for seed in specs.seeds(run, family).values()]
         study.run(
             Study(
                 family=family,

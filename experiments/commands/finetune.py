@@ -62,14 +62,14 @@ class Finetune:
             raise UserError(
                 "--tasks is for play; --demos has tasks of its own. Leave one of them out."
             )
-        from experiments import agents, finetuned
+        from experiments import finetuned, specs
         from llm_adapt.finetuning import Config
 
         one_thread()
         config = Config(**{field.name: getattr(self, field.name) for field in fields(Config)})
         about = finetuned.finetune(
             self.base,
-            self.family or agents.own_family(self.base),
+            self.family or specs.own_family(self.base),
             config,
             self.out,
             split=self.split,

@@ -41,7 +41,7 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
     from bridge.report.findings import findings
     from bridge.report.leaderboard import boards, still_learning
     from bridge.report.summary import Results
-    from experiments import agents
+    from experiments import specs
 
     one_thread()
     if not folder.is_dir():
@@ -60,7 +60,7 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
         ("leaderboard.csv", leaderboard_tables.comma_separated(shown)),
     ):
         files.write_text(folder / "tables" / name, text)
-    drawn = figures.draw(read, folder / "figures", agents.names())
+    drawn = figures.draw(read, folder / "figures", specs.names())
     out = console()
     printed = [leaderboard_tables.terminal(board, out.width, notes) for board in shown]
     for block in (*printed[:1], *found, *printed[1:]):

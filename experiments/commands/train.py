@@ -48,11 +48,11 @@ class Train:
 
     def run(self) -> int:
         """Train until the budget is spent, or a signal stops it."""
-        from experiments import agents, runs, search
+        from experiments import runs, search, specs
 
         one_thread()
-        method, family, count = self.method, self.family or agents.DEFAULT_FAMILY, 1
-        if search.is_folder(method) and not agents.is_name(method):
+        method, family, count = self.method, self.family or specs.DEFAULT_FAMILY, 1
+        if search.is_folder(method) and not specs.is_name(method):
             family = self.family or search.own_family(method)
             method, count = search.chosen(method, family)
         run = runs.Run(

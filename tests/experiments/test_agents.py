@@ -3,12 +3,12 @@
 from bridge.references.registry import REFERENCES
 from bridge.report.figures.looks import looks
 from bridge.tasks import family as make_family
-from experiments import agents
+from experiments import agents, sources, specs
 from experiments.registry import LEARNERS
 
 
 def test_no_two_registered_methods_look_alike():
-    found = looks(agents.names())
+    found = looks(specs.names())
     known = {*REFERENCES, *LEARNERS, "full_reward_rl2", "icl_then_lora_icl_rl", "zoo:icl_rl"}
     assert known <= found.keys()
     assert len({str(look) for look in found.values()}) == len(found)
@@ -16,13 +16,13 @@ def test_no_two_registered_methods_look_alike():
 
 def test_learned_methods_differ_without_their_dash():
     """The study of shots and gradient steps uses dashes for the weights that are tuned."""
-    found = looks(agents.names())
+    found = looks(specs.names())
     others = {str(found[name] | {"linestyle": ""}) for name in LEARNERS}
     assert len(others) == len(LEARNERS)
 
 
 def test_a_run_of_the_zoo_and_one_with_gradient_steps_have_the_colour_of_their_method():
-    found = looks(agents.names())
+    found = looks(specs.names())
     for name in ("zoo:icl_rl", "lora_reward_icl_rl", "lora_demos_icl_rl", "full_reward_icl_rl"):
         assert found[name]["color"] == found["icl_rl"]["color"]
         assert found[name]["marker"] == found["icl_rl"]["marker"]
@@ -33,6 +33,6 @@ def test_registered_names_win_over_ones_own(write):
     for name in ("random", "zoo"):
         write(f"{name}.py", "made = 3\n")
     family = make_family("bandit")
-    assert isinstance(agents.resolve("random", family), agents.Reference)
-    assert agents.own_place("zoo:made") == agents.own_place("random:made") == ""
-    assert isinstance(agents.resolve("random.py:made", family), agents.Own)
+    assert isinstance(agents.resolve("random", family), sources.Reference)
+    assert specs.own_place("zoo:made") == specs.own_place("random:made") == ""
+    assert isinstance(agents.resolve("random.py:made", family), sources.Own)

@@ -17,6 +17,7 @@ import pytest
 from bridge import files
 from bridge.errors import UserError
 from bridge.evaluation import results
+from bridge.references.registry import REFERENCES
 from bridge.training.budget import Budget
 from experiments import agents, compare, pool
 from experiments.sizes import SIZES
@@ -177,9 +178,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys, mo
     def broken(family, split):
         raise RuntimeError("the machine is on fire")
 
-    monkeypatch.setitem(
-        agents.REFERENCES, "greedy", dict.fromkeys(agents.REFERENCES["greedy"], broken)
-    )
+    monkeypatch.setitem(REFERENCES, "greedy", dict.fromkeys(REFERENCES["greedy"], broken))
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--methods", "greedy,random", "--splits", "id", "--tracks", "O"]
     base += ["--out", str(out)]

@@ -17,6 +17,7 @@ from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.references.base import Reference
+from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
@@ -62,7 +63,7 @@ PLAYED = {
         "bandit:k=3,n=5,arms=gaussian",
         "bandit:k=2,n=5,arms=dependent_easy",
     )
-    for method in agents.REFERENCES
+    for method in REFERENCES
     if agents.plays(method, make_family(spec))
 }
 """The constructor of each reference on each family that it plays."""
@@ -233,7 +234,7 @@ def test_every_reference_can_be_had_by_name():
     made: set[type] = set()
     for spec in specs:
         family = make_family(spec)
-        for method in agents.REFERENCES:
+        for method in REFERENCES:
             if agents.plays(method, family):
                 for split in ("id", "shift/action_permutation/2", "shift/reward_sign/2"):
                     if split in family.splits:

@@ -11,7 +11,7 @@ from bridge.errors import UserError
 from bridge.evaluation.evaluator import Plan, evaluate
 from bridge.tasks import family
 from bridge.training import train_log
-from experiments import agents, runs, zoo
+from experiments import runs, specs, zoo
 from tests.experiments.commands import run
 from tests.experiments.conftest import TRAINED, TRAINED_ON
 
@@ -131,9 +131,9 @@ def test_nothing_is_exported_over_a_folder(entry, trained):
 def test_the_family_is_the_runs_own_unless_it_is_named(entry, trained):
     rl2 = str(trained["rl2"])
     for spec in (entry, rl2, f"full_reward:run={rl2}", f"lora_reward:run={entry}/4,inner_steps=2"):
-        assert agents.own_family(spec) == TRAINED_ON
+        assert specs.own_family(spec) == TRAINED_ON
     for spec in ("random", "ucb1:c=0.3", "rl2:hidden=8", "lora_reward", "mine.py:Agent"):
-        assert agents.own_family(spec) == "bandit:k=5,n=10"
+        assert specs.own_family(spec) == "bandit:k=5,n=10"
 
 
 def test_the_zoo_is_listed(entry, capsys):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from bridge.report import escape
 from bridge.report.figures.drawing import WIDTH, Drawn, band, legend, save, style
 from bridge.report.figures.looks import looks
-from experiments import agents
+from experiments import specs
 from experiments.studies.few_shot.curves import Curve, Curves, estimate
 from experiments.studies.few_shot.variants import Variant
 
@@ -50,7 +50,7 @@ def draw(curves: Curves, folder: Path) -> Path:
 def _cast(variants: Iterable[Variant]) -> Cast:
     """The look of each method with each of the weights that gradient steps change."""
     names = sorted({(variant.method, variant.way) for variant in variants})
-    look = looks(agents.names(), {method for method, _ in names})
+    look = looks(specs.names(), {method for method, _ in names})
     return {
         (method, way): Drawn(
             f"{method}, {way.replace('_', ' by ')}" if way else method,
