@@ -31,7 +31,7 @@ from bridge.test_time.objective import episodes_apart
 from bridge.test_time.trial_buffer import TrialBuffer
 from rl_algos import per_task
 from rl_algos.per_task import Episodes, Parameters
-from rl_algos.policies import MlpPolicy
+from rl_algos.policies import Feedforward
 
 _STEPS_AT_ONCE = 1 << 18
 """Environment steps that first-order gradients are computed on at once, to bound memory."""
@@ -73,7 +73,7 @@ class InnerConfig(Bounded):
 class InnerLoop(nn.Module):
     """A policy, a step size for each of its adapted parameters, and gradient steps of N tasks at once."""
 
-    def __init__(self, policy: MlpPolicy, config: InnerConfig) -> None:
+    def __init__(self, policy: Feedforward, config: InnerConfig) -> None:
         super().__init__()
         self.policy, self.config = policy, config
         prefix = "head." if config.adapted == "head" else ""

@@ -22,14 +22,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge import spaces
-from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, ReadIf, Share, Width
+from bridge.config import (
+    Bounded,
+    Count,
+    CountOrZero,
+    Depth,
+    Holds,
+    NonNegative,
+    Positive,
+    ReadIf,
+    Share,
+    Width,
+)
 from bridge.idle import Idle
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -45,10 +56,11 @@ from bridge.training.learner import (
 from bridge.training.rollouts import task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 from rl_algos import per_task
-from rl_algos.concerns import combiners, combining
+from rl_algos.concerns import capacity, combiners, combining
+from rl_algos.concerns.capacity import Network
 from rl_algos.concerns.combiners import Combine
 from rl_algos.per_task import Episodes
-from rl_algos.policies import MlpPolicy
+from rl_algos.policies import Feedforward
 from rl_algos.task_table import Shared, TaskTable
 
 
@@ -60,10 +72,17 @@ class Config(Bounded):
     read_if: ClassVar[ReadIf] = {
         "hidden_ids": ("shared", ("all", "trunk")),
         "weights": ("combine", ("static",)),
+        "experts": ("network", ("experts", "moore", "soft_modules")),
     }
 
+    network: Network = "mlp"
+    """Kind of network: a multilayer perceptron, or one that tasks use differently."""
     hidden: Width = 64
-    """Units of each of two hidden layers."""
+    """Units of each hidden layer; of each expert's."""
+    layers: Annotated[Depth, Holds("1 or more")] = 2
+    """Number of hidden layers."""
+    experts: Count = 4
+    """Experts, or modules of each layer."""
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: Share = 0.1
@@ -76,6 +95,8 @@ class Config(Bounded):
     """Steps on each batch."""
     lr: Positive = 3e-3
     """Learning rate of Adam at the start."""
+    weight_decay: NonNegative = 0.0
+    """Share of the weights that a step takes away, a unit of learning rate (AdamW)."""
     clip: Positive = 0.2
     """Largest change of a ratio of probabilities before its gradient stops."""
     gamma: Share = 0.99
@@ -141,13 +162,15 @@ class MtrlLearner(CheckpointedLearner):
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
         self.table = TaskTable(
             family,
-            lambda: MlpPolicy(family.observation, family.action, config.hidden),
+            self._network,
             config.shared,
-            ids=("body.0.bias",),
+            ids=capacity.KINDS[config.network].owned,
             heads=("head.",),
         ).to(self.workers.device)
         self.learned = list(self.table.parameters())
-        self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
+        self.optimizer = torch.optim.AdamW(
+            self.learned, lr=config.lr, eps=1e-5, weight_decay=config.weight_decay
+        )
 
         self.combiner: combining.Combiner | None = None
         if config.combine != "mean":
@@ -155,6 +178,18 @@ class MtrlLearner(CheckpointedLearner):
                 config.combine, config.weights, known=family.tasks, shared=config.shared
             )
             self.checkpointed = (*type(self).checkpointed, "combiner")
+
+    def _network(self) -> Feedforward:
+        """A new network."""
+        family, config = self.family, self.config
+        return capacity.network(
+            config.network,
+            family.observation,
+            family.action,
+            hidden=config.hidden,
+            layers=config.layers,
+            experts=config.experts,
+        )
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """Play a batch of tasks, then take ``epochs`` steps of clipped policy gradient on it."""

@@ -22,7 +22,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.test_time.trial_buffer import TrialBuffer
 from bridge.training.rollouts import play_side_by_side
-from rl_algos.policies import MlpPolicy, Policy
+from rl_algos.policies import Policy
 
 Parameters = dict[str, Tensor]
 """Parameters by name; every tensor leads with N."""
@@ -66,7 +66,7 @@ def out(policy: Policy, params: Parameters, obs: Tensor) -> Float[Tensor, "N *E 
 
 
 def log_prob_and_entropy(
-    policy: MlpPolicy, params: Parameters, episodes: Episodes
+    policy: Policy, params: Parameters, episodes: Episodes
 ) -> tuple[Float[Tensor, "N E H"], Float[Tensor, "N E H"]]:
     """Log-probabilities of the actions taken and entropies of each task's policy, in nats; 0 if not played."""
     log_prob, entropy = policy.actions.log_prob_and_entropy(
@@ -77,7 +77,7 @@ def log_prob_and_entropy(
 
 @torch.no_grad()
 def roll_out(
-    policy: MlpPolicy,
+    policy: Policy,
     params: Parameters,
     family: TaskFamily,
     tasks: Tasks,

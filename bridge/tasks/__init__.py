@@ -13,6 +13,7 @@ from bridge.errors import UserError, unknown
 from bridge.plugins import Registry
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
+from bridge.tasks.contextual_bandit import ContextualBandit
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
 from bridge.tasks.point_nav import PointNav
@@ -21,6 +22,7 @@ from bridge.tasks.tabular_mdp import TabularMdp
 
 _BUILTIN: dict[str, type[TaskFamily]] = {
     "bandit": Bandit,
+    "contextual_bandit": ContextualBandit,
     "gridnavi": GridNavi,
     "darkroom": Darkroom,
     "tabular_mdp": TabularMdp,

@@ -28,6 +28,7 @@ from rl_algos.inner_loop import GradientAgent
 
 SMALL = {
     "bandit": "bandit:k=3,n=6",
+    "contextual_bandit": "contextual_bandit",
     "tabular_mdp": "tabular_mdp:n=2",
     "darkroom": "darkroom:episodes=2",
     "gridnavi": "gridnavi",
@@ -39,6 +40,8 @@ VARIANTS = (
     "bandit:k=3,n=5,arms=gaussian",
     "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard",
+    "contextual_bandit",
+    "contextual_bandit:opposed=0.5,decades=2,tasks=6",
     "tabular_mdp:n=2",
     "gridnavi",
     "gridnavi:train=inner",

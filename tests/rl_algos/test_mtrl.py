@@ -17,6 +17,7 @@ from bridge.tasks import family as make_family
 from bridge.training.learner import backward
 from rl_algos.concerns.interference import SURGERY
 from rl_algos.mtrl import Config, MtrlLearner
+from rl_algos.policies import MlpPolicy
 from tests.bridge.toys import Corridor, Reach
 
 SMALL = {"hidden": 8, "tasks_per_update": 6, "episodes_per_task": 3, "epochs": 2}
@@ -100,6 +101,7 @@ def test_a_one_hot_id_is_a_bias_of_the_first_layer():
     )
     found = agent.act(memory, obs, Rows.of(0, obs), explore=True).logits
     policy, table = made.table.net, made.table.tables[0]
+    assert isinstance(policy, MlpPolicy)
     wide = torch.nn.Linear(10 + 4, 8, bias=False)
     wide.weight.data = torch.cat([policy.body[0].weight, table.T], 1)
     one_hot = torch.nn.functional.one_hot

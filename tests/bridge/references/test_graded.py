@@ -14,7 +14,13 @@ from bridge.references.registry import reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 
-SPECS = ("bandit:k=4,n=9", "gridnavi:episodes=2", "tabular_mdp:n=2", "sparse_point:episodes=2")
+SPECS = (
+    "bandit:k=4,n=9",
+    "contextual_bandit",
+    "gridnavi:episodes=2",
+    "tabular_mdp:n=2",
+    "sparse_point:episodes=2",
+)
 
 
 @pytest.mark.types_slow

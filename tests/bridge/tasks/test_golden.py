@@ -24,6 +24,7 @@ SPECS = (
     "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard",
     "bandit:k=3,n=5,tasks=2",
+    "contextual_bandit:opposed=0.5,decades=2",
     "tabular_mdp",
     "gridnavi",
     "gridnavi:train=inner",
