@@ -155,6 +155,9 @@ _METHODS: dict[str, Method] = {
         known_tasks=True,
         budget_share=0.04,
     ),
+    "mtrl_sequence": Method(
+        "rl_algos.mtrl_sequence", "MtrlSequenceLearner", reads="nothing", known_tasks=True
+    ),
     "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),
     "rl2": Method("rl_algos.rl2", "Rl2Learner"),
 }

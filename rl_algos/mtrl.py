@@ -86,7 +86,7 @@ class Config(Bounded):
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: Share = 0.1
-    """Share of slots that are played and learned from as an unknown task."""
+    """Share of slots that are played and learned from as an unknown task; 1: ids are never given, at test neither."""
     tasks_per_update: CountOrZero = 0
     """Slots of a batch (of each process); 0: 20, or more if episodes are short."""
     episodes_per_task: Count = 10
@@ -210,7 +210,7 @@ class MtrlLearner(CheckpointedLearner):
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
         noise = TrialNoise.of(f"train/mtrl/{self.seed}", slot)
-        tasks = family.sample("train", slot if family.tasks else task_numbers(noise))
+        tasks = family.sample("train", self._numbers(slot, noise))
         hidden_noise = Rows.of(f"learn/mtrl/{self.seed}", slot).at("hidden").uniform()
         task = self.table.with_hidden(tasks.index, hidden_noise, config.hidden_ids)
         episodes = per_task.roll_out(
@@ -232,6 +232,10 @@ class MtrlLearner(CheckpointedLearner):
         if config.advantages == "standardised":
             advantage = standardised(advantage, episodes.live, (1, 2))
         return task, episodes._replace(advantage=advantage)
+
+    def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
+        """The number of the task in each slot: known tasks in turn, or new ones all the time."""
+        return slot if self.family.tasks else task_numbers(noise)
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float
@@ -261,4 +265,5 @@ class MtrlLearner(CheckpointedLearner):
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        return Mtrl(self.table, trained_card("mtrl", self.table.named(), clue="id"))
+        clue = "id" if self.config.hidden_ids < 1 else "nothing"
+        return Mtrl(self.table, trained_card("mtrl", self.table.named(), clue=clue))
