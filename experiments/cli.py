@@ -23,6 +23,7 @@ from bridge.files import unreadable
 from experiments import failures
 from experiments.commands.check import Check
 from experiments.commands.compare import Compare
+from experiments.commands.concerns import Concerns
 from experiments.commands.data import Data
 from experiments.commands.describe import Describe
 from experiments.commands.evaluate import Evaluate
@@ -44,6 +45,7 @@ _COMMANDS = (
     Show,
     Finetune,
     FewShot,
+    Concerns,
     Data,
     Tune,
     Compare,

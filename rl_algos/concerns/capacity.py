@@ -56,12 +56,12 @@ class SideBySide(nn.Module):
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(count, 1, outputs))
+        self.bias = nn.Parameter(torch.zeros(count, outputs))
         for one in self.weight.detach():
             nn.init.orthogonal_(one, 5 / 3)  # the gain of tanh
 
     def forward(self, inputs: Float[Tensor, "*batch #k D"]) -> Float[Tensor, "*batch k H"]:
-        return torch.tanh(inputs[..., None, :] @ self.weight + self.bias)[..., 0, :]
+        return torch.tanh(torch.einsum("...kd,kdh->...kh", inputs, self.weight) + self.bias)
 
 
 class ExpertsPolicy(Feedforward):

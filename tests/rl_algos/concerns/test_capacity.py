@@ -64,7 +64,7 @@ def test_an_expert_alone_is_a_perceptron_of_its_own() -> None:
     plain = MlpPolicy(OBS, ACT, 6, 2)
     for layer, experts in zip((plain.body[0], plain.body[2]), made.bodies, strict=True):
         assert isinstance(experts, SideBySide)
-        layer.weight.data, layer.bias.data = experts.weight[1].T, experts.bias[1, 0]
+        layer.weight.data, layer.bias.data = experts.weight[1].T, experts.bias[1]
     plain.head.load_state_dict(made.head.state_dict())
 
     same(made(INPUT), plain.head(torch.tanh(2.0 * plain.body(INPUT))))

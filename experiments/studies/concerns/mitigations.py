@@ -1,0 +1,87 @@
+"""Mitigations: settings of multi-task RL, each for one concern, and what each is tuned by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from experiments.studies.concerns.testbeds import Testbed
+
+RATES = (0.01, 0.03, 0.1)
+"""Learning rates that are tried."""
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Weights of earlier tasks' losses that are tried instead, at the second of the learning rates."""
+
+
+class Mitigation(NamedTuple):
+    """Settings on top of a testbed's."""
+
+    name: str
+    concern: str = ""
+    """The one that it is for."""
+    settings: str = ""
+    widened: int = 1
+    """Factor on the number of hidden units."""
+    method: str = ""
+    """The method if it is not that of the testbed."""
+
+    @property
+    def configurations(self) -> tuple[float, ...]:
+        """The values of what it is tuned by: strengths of what keeps earlier tasks, or learning rates."""
+        return STRENGTHS if "keep=" in self.settings else RATES
+
+    def spec(self, testbed: Testbed, tuned: float) -> str:
+        """Return the method with its settings on a testbed, in one of the configurations."""
+        pairs = f"hidden=64,{testbed.settings},{self.settings}".split(",")
+        settings = dict(pair.split("=") for pair in pairs if pair)
+        settings["hidden"] = str(self.widened * int(settings["hidden"]))
+        if "keep" in settings:
+            settings |= {"lr": f"{RATES[1]:g}", "strength": f"{tuned:g}"}
+        else:
+            settings["lr"] = f"{tuned:g}"
+        given = ",".join(f"{key}={value}" for key, value in sorted(settings.items()))
+        return f"{self.method or testbed.method}:{given}"
+
+
+PLAIN = Mitigation("plain")
+"""The mean of the tasks' losses; in a sequence, fine-tuning."""
+SPECIALISTS = Mitigation("specialists", settings="shared=nothing", method="mtrl")
+"""The bound: a network of its own for each task, all trained at once."""
+
+_IMBALANCE, _INTERFERENCE = "task imbalance", "gradient interference"
+_CAPACITY, _FORGETTING = "capacity limits", "catastrophic interference"
+_SCALES = (Mitigation("standardised", _IMBALANCE, "advantages=standardised"),)
+_TOGETHER = (
+    Mitigation("grad_norm", _IMBALANCE, "combine=grad_norm"),
+    Mitigation("heads", _INTERFERENCE, "shared=trunk"),
+    *(
+        Mitigation(name, _INTERFERENCE, f"combine={name}")
+        for name in ("pcgrad", "upgrad", "mgda", "cagrad")
+    ),
+    Mitigation("wide", _CAPACITY, widened=4),
+    Mitigation("deep", _CAPACITY, "layers=4"),
+    *(
+        Mitigation(name, _CAPACITY, f"network={name}")
+        for name in ("film", "experts", "moore", "soft_modules")
+    ),
+)
+_MORE_SURGERY = tuple(
+    Mitigation(name, _INTERFERENCE, f"combine={name}")
+    for name in ("aligned_mtl", "dual_proj", "fair_grad", "nash_mtl")
+)
+_IN_SEQUENCE = (
+    *(Mitigation(name, _FORGETTING, f"keep={name}") for name in ("ewc", "replay", "distil")),
+    Mitigation("together", _FORGETTING, method="mtrl"),
+)
+
+
+def mitigations(testbed: Testbed, *, every: bool) -> tuple[Mitigation, ...]:
+    """Return the mitigations of a testbed.
+
+    Args:
+        testbed: where they are tried.
+        every: True for slow and rare ones, too.
+    """
+    if testbed.method == "mtrl_sequence":
+        return _IN_SEQUENCE
+    own = _SCALES if "advantages=raw" in testbed.settings else ()
+    return (*own, *_TOGETHER, *(_MORE_SURGERY if every else ()))

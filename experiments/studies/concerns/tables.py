@@ -1,0 +1,108 @@
+"""The tables of the study, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from bridge.evaluation.stats import Interval
+from bridge.files import write_text
+from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS
+from experiments.studies.concerns.scores import Entry, Results
+from experiments.studies.concerns.testbeds import Testbed
+from experiments.studies.markdown import table
+
+
+def text(results: Results) -> str:
+    """Return both tables with what they mean."""
+    return (
+        "\nScore of a trial, mean over tasks: 0 random, 1 oracle; ± half of a 95% interval over training seeds, for "
+        "these tasks.\n\n"
+        f"**Does each testbed show its concern?** Plain training less specialists; + is better\n\n{_dials(results)}\n\n"
+        f"**What relieves it?** What each adds to plain training at the top of the dial; + is better\n\n"
+        f"{_gains(results)}\n\nTime: of a gradient step, as a multiple of plain training's.\n"
+    )
+
+
+def _dials(results: Results) -> str:
+    heads = (
+        "testbed",
+        "concern",
+        "dial",
+        "value",
+        "plain",
+        "specialists",
+        "plain less specialists",
+    )
+    rows = []
+    for testbed in _testbeds(results):
+        for value in (testbed.bottom, testbed.top):
+            plain, bound = (Entry(testbed, value, row) for row in (PLAIN, SPECIALISTS))
+            numbers = (results.score(plain), results.score(bound), results.gain(plain, bound))
+            rows.append(
+                (testbed.name, testbed.concern, testbed.dial, value, *map(_number, numbers))
+            )
+    return table(heads, rows, texts=3)
+
+
+def _gains(results: Results) -> str:
+    testbeds = _testbeds(results)
+    rows = {entry.row.name: entry.row for entry in results.entries if entry.row is not PLAIN}
+    heads = ["mitigation", "for"]
+    for testbed in testbeds:
+        heads += [f"on {testbed.name}", "time"]
+    lines = []
+    for row in rows.values():
+        line = [row.name, row.concern]
+        for testbed in testbeds:
+            line += _gain(results, testbed, row.name)
+        lines.append(line)
+    return table(heads, lines, texts=2)
+
+
+def _gain(results: Results, testbed: Testbed, name: str) -> tuple[str, str]:
+    """What a mitigation adds on a testbed, and its time; dashes where it makes no sense."""
+    plain = Entry(testbed, testbed.top, PLAIN)
+    key = (testbed.name, testbed.top, name)
+    if key not in results.found:
+        return "-", "-"
+    entry = next(entry for entry in results.entries if entry.key == key)
+    seconds = results.found[key].seconds / results.found[plain.key].seconds
+    return _number(results.gain(entry, plain)), f"{seconds:.1f}"
+
+
+def _number(found: Interval) -> str:
+    return f"{found.mean:.3f} ±{found.half:.3f}"
+
+
+def _testbeds(results: Results) -> tuple[Testbed, ...]:
+    return tuple({entry.testbed.name: entry.testbed for entry in results.entries}.values())
+
+
+def write(results: Results, path: Path) -> None:
+    """Write a line for each entry, as CSV."""
+    with io.StringIO(newline="") as file:
+        out = csv.writer(file)
+        out.writerow(
+            (
+                "testbed",
+                "dial",
+                "mitigation",
+                "concern",
+                "configuration",
+                "seeds",
+                "score",
+                "low",
+                "high",
+                "seconds_a_step",
+            )
+        )
+        for entry in results.entries:
+            found, score = results.found[entry.key], results.score(entry)
+            about = (entry.testbed.name, entry.value, entry.row.name, entry.row.concern)
+            numbers = (score.mean, score.low, score.high, found.seconds)
+            out.writerow(
+                (*about, f"{found.tuned:g}", len(found.score), *(f"{x:.6g}" for x in numbers))
+            )
+        write_text(path, file.getvalue())
