@@ -3,7 +3,7 @@
 The policy and its training are those of ``mtrl``. Task 0 gets the first share of the budget, then task 1, and so on;
 the learning rate starts anew with each. With ``keep=`` earlier tasks add a loss of their own
 (``rl_algos/concerns/forgetting.py``). Without it this is plain fine-tuning, and ``mtrl`` on the same budget, all tasks
-at once, is what it is measured against.
+at once, is what it is measured against. Without known tasks all are one, and there is no sequence.
 """
 
 from __future__ import annotations
@@ -56,11 +56,6 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
     """The task that is trained on."""
 
     def _build(self) -> None:
-        if not self.family.tasks:
-            raise UserError(
-                f"A sequence needs known tasks. Name how many: --family {self.family.id}"
-                f"{',' if ':' in self.family.id else ':'}tasks=N"
-            )
         if self.workers.count > 1:
             raise UserError(
                 f"{self.config.display_name} trains in one process, which keeps its earlier tasks; found "
@@ -72,8 +67,9 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """End the task that has had its share, then play and learn from the present one as ``mtrl`` does."""
-        share = spent * self.family.tasks
-        while self.task < min(int(share), self.family.tasks - 1):
+        tasks = max(1, self.family.tasks)
+        share = spent * tasks
+        while self.task < min(int(share), tasks - 1):
             self._end_task()
         metrics = super().update(share - self.task)
         return {**metrics, "task": float(self.task)}
@@ -87,7 +83,9 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
         self.task += 1
 
     def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
-        return torch.full_like(slot, self.task)
+        return (
+            torch.full_like(slot, self.task) if self.family.tasks else super()._numbers(slot, noise)
+        )
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float

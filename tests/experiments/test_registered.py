@@ -128,6 +128,7 @@ LEARNED = {
     "tasks_per_update=2,meta_epochs=1,inner_stages=1,pretraining=0.5",
     "maml": "hidden=8,tasks_per_update=2,inner_steps=1,epochs=1,episodes_per_step=2",
     "mtrl": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
+    "mtrl_sequence": "hidden=8,tasks_per_update=2,episodes_per_task=2,epochs=1",
     "mtrl_sac": "hidden=8,tasks_per_update=2,episodes_per_task=2,meta_batch=2,batch=4,steps_per_grad=100,train_tasks=4",
     "icl_ad": "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,batch=512,passes=1",
     "icl_dpt": "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,batch=512,passes=1",
@@ -251,7 +252,7 @@ def test_training_is_continued_for_every_learned_method_but_those_that_are_told_
     family = make_family(SMALL["bandit"])
     settings = runs.settings(f"{method}:{LEARNED[method]}")
     agent = registry.LEARNERS[method].learner(family, settings, seed=0).agent()
-    if method in ("mtrl", "mtrl_sac"):
+    if method in ("mtrl", "mtrl_sac", "mtrl_sequence"):
         with pytest.raises(UserError, match="no network that could be trained on"):
             continue_training(agent, 2)
         return

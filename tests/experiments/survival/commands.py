@@ -23,6 +23,7 @@ LEARNERS = {
     "maml": f"{_POLICY_GRADIENT},inner_steps=1,episodes_per_step=2",
     "mtrl": f"{_POLICY_GRADIENT},episodes_per_task=20",
     "mtrl_finetune": f"{_POLICY_GRADIENT},episodes_per_task=20,episodes_per_step=2",
+    "mtrl_sequence": f"{_POLICY_GRADIENT},episodes_per_task=20,keep=replay",
     "mtrl_sac": "hidden=8,tasks_per_update=4,episodes_per_task=40,meta_batch=2,batch=4,steps_per_grad=100,"
     "train_tasks=4",
     "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=20,scout_episodes=1,"
