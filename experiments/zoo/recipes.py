@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
 _SMALL = "layers=2,hidden=32,heads=2"
 """A transformer of 26,000 weights, for short trials."""
 _IMITATOR = "layers=2,lr=2e-3,batch=8000,steps_per_update=50000"
-"""An imitating transformer of 101,000 weights, for long trials."""
+"""An imitating transformer of 99,000 weights, for long trials."""
 
 RECIPES = tuple(
     Recipe(family, method, steps)
