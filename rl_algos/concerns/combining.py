@@ -11,6 +11,7 @@ Whatever the combiner:
 2. Gradients are divided by their root mean square norm before. (The regularisation of torchjd's solvers is absolute:
    below a norm of 0.01, UPGrad is the mean, and CAGrad zero.)
 3. Weights are on the scale of a mean, so that combiners differ in direction and not in learning rate.
+4. A combiner that finds no weights (a solver that fails returns NaN or zeros) is replaced by the mean for that step.
 
 Shape letters: N slots of a batch, T tasks, t of them that are not left out, P numbers of the shared weights.
 """
@@ -66,6 +67,8 @@ class Combined(NamedTuple):
     """Share of the pairs of usable tasks whose gradients have a negative cosine; 0 without pairs."""
     cosine: float
     """Mean cosine of these pairs; 0 without pairs."""
+    failed: bool = False
+    """True if the combiner found no weights, so that the gradient is the mean."""
 
 
 @torch.no_grad()
@@ -88,9 +91,12 @@ def combine(
     rows = gradients[usable].double() / norm[usable].square().mean().sqrt()
     gramian = rows @ rows.T
     share = len(rows) / len(norm)
-    weights[usable] = share * combiner(gramian, task[usable], rng[usable]).to(norm)
+    found = combiner(gramian, task[usable], rng[usable]).to(norm)
+    if failed := not (found.isfinite().all() and found.any()):
+        found = Equal()(gramian, task[usable], rng[usable])
+    weights[usable] = share * found
     gradient = weights[usable].to(gradients) @ gradients[usable]
-    return Combined(gradient, weights.float(), usable, *_conflicts(gramian))
+    return Combined(gradient, weights.float(), usable, *_conflicts(gramian), failed)
 
 
 def _conflicts(gramian: Float[Tensor, "t t"]) -> tuple[float, float]:
@@ -152,7 +158,8 @@ def _follow(
 
 
 def metrics(combined: Combined | None, prefix: str = "") -> dict[str, float]:
-    """The entries of a combination in the log: ``conflicts`` and ``cosine``, after a prefix."""
+    """The entries of a combination in the log: ``conflicts``, ``cosine`` and ``failed`` (0 or 1), after a prefix."""
     if combined is None:
         return {}
-    return {f"{prefix}conflicts": combined.conflicts, f"{prefix}cosine": combined.cosine}
+    found = {"conflicts": combined.conflicts, "cosine": combined.cosine, "failed": combined.failed}
+    return {f"{prefix}{name}": float(value) for name, value in found.items()}

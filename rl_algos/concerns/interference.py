@@ -109,7 +109,7 @@ SURGERY: dict[str, Callable[[], Combiner]] = {
     "pcgrad": PcGrad,
     "upgrad": lambda: TorchJd("UPGrad"),
     "mgda": lambda: TorchJd("MGDA"),
-    "cagrad": lambda: TorchJd("CAGrad", unit=True, c=0.5),
+    "cagrad": lambda: TorchJd("CAGrad", unit=True, c=0.5, norm_eps=1e-12),
     "nash_mtl": NashMtl,
     "aligned_mtl": lambda: TorchJd("AlignedMTL"),
     "dual_proj": lambda: TorchJd("DualProj"),

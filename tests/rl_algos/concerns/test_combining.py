@@ -47,6 +47,33 @@ def test_a_task_without_a_usable_gradient_is_left_out(name, bad):
     assert torch.allclose(found.gradient * 5 / 4, combined(gradients, name).gradient, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(8))
+def test_tasks_whose_gradients_differ_in_length_by_thousands_have_a_direction(name, seed):
+    """torchjd's CAGrad is zero at some of these, at its own threshold."""
+    drawn = torch.randn(10, 200, generator=torch.Generator().manual_seed(seed))
+    drawn[::2] /= 1000
+    found = combined(drawn, name)
+    assert not found.failed
+    assert found.gradient.isfinite().all()
+    assert found.gradient.norm() > 1e-6 * drawn.norm()
+
+
+@pytest.mark.parametrize("weights", [[torch.nan, 1.0], [0.0, 0.0], [torch.inf, 1.0]])
+def test_a_combiner_that_finds_no_weights_is_replaced_by_the_mean(weights):
+    class Failing(combining.Combiner):
+        def forward(self, gramian, task, rng):
+            return torch.tensor(weights, dtype=gramian.dtype)
+
+    gradients, task = conflicting(2), torch.arange(2)
+    found = combine(gradients, task, Failing(), Rows.of(0, task))
+    assert found.failed
+    assert torch.allclose(found.gradient, gradients.mean(0), atol=1e-6)
+    assert combining.metrics(found)["failed"] == 1.0
+    assert not combined(gradients, "equal").failed
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_that_agree_have_their_mean_length(name):
     """Equal gradients are their own mean: combiners differ in direction and not in learning rate."""

@@ -95,8 +95,8 @@ def test_each_task_that_has_ended_counts_as_much(made, name) -> None:
         both.end(made.table, *batch)
         alone.end(made.table, *batch)
 
-    losses = [float(alone.loss(made.table)) for alone in single]
-    assert float(both.loss(made.table)) == pytest.approx(sum(losses), rel=1e-5)
+    losses = [alone.loss(made.table).detach().item() for alone in single]
+    assert both.loss(made.table).detach().item() == pytest.approx(sum(losses), rel=1e-5)
 
 
 def test_nothing_is_kept_without_a_keeper(made) -> None:
