@@ -50,14 +50,14 @@ def test_a_task_without_a_usable_gradient_is_left_out(name, bad):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(8))
-def test_tasks_whose_gradients_differ_in_length_by_thousands_have_a_direction(name, seed):
+def test_tasks_whose_gradients_differ_in_length_by_ten_thousand_have_a_direction(name, seed):
     """torchjd's CAGrad is zero at some of these, at its own threshold."""
     drawn = torch.randn(10, 200, generator=torch.Generator().manual_seed(seed))
-    drawn[::2] /= 1000
+    drawn[::2] /= 10_000
     found = combined(drawn, name)
     assert not found.failed
     assert found.gradient.isfinite().all()
-    assert found.gradient.norm() > 1e-6 * drawn.norm()
+    assert found.gradient.norm() > 1e-7 * drawn.norm()
 
 
 @pytest.mark.parametrize("weights", [[torch.nan, 1.0], [0.0, 0.0], [torch.inf, 1.0]])
