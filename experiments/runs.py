@@ -200,7 +200,7 @@ def check(spec: str, family: TaskFamily) -> None:
     LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
 
 
-def is_folder(place: str) -> bool:
+def is_folder(place: str | Path) -> bool:
     """Return True if ``place`` is the folder of a run, trained or fine-tuned.
 
     Raises:
@@ -221,6 +221,8 @@ def path_of(place: str | Path) -> Path:
 class Folder(NamedTuple):
     """A run folder, as its ``config.json`` describes it."""
 
+    place: str | Path
+    """Its name, as it was given: a path, or one of the zoo."""
     path: Path
     about: dict[str, Any]
     method: Method | None
@@ -235,15 +237,15 @@ class Folder(NamedTuple):
         """
         if self.method is None:
             raise UserError(
-                f"{self.path} is tuned already, for a whole family. Take the run that it came from."
+                f"{self.place} is tuned already, for a whole family. Take the run that it came from."
             )
         made = self.method.config
         values = made.legacy_defaults | self.about["config"]
         try:
-            return config.rebuild(made, f"{self.path}/config.json", values)
+            return config.rebuild(made, f"{self.place}/config.json", values)
         except UserError as error:
             raise UserError(
-                f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
+                f"{self.place} was written by another version of its method, or edited ({error}) Train it again."
             ) from None
 
     def learner(self, family: TaskFamily) -> Learner:
@@ -254,7 +256,7 @@ class Folder(NamedTuple):
         """
         configuration = self.configuration
         run_folder.check_config(self.path, self.about, _KEYS, "tuning_configs", "earlier_budgets")
-        refuse_other_family(self.path, self.about, family)
+        refuse_other_family(self.place, self.about, family)
         return LEARNERS[self.about["method"]].learner(
             family, configuration, seed=self.about["seed"]
         )
@@ -264,16 +266,21 @@ def read(place: str | Path) -> Folder:
     """Return the description of a run folder.
 
     Raises:
-        UserError: it cannot be read, or is of an unknown method.
+        UserError: it is no run folder, cannot be read, or is of an unknown method.
     """
     path = path_of(place)
+    if not is_folder(place):
+        raise UserError(
+            f"{place} is no run folder: it has no config.json. Give the folder of metabridge train or finetune, or a "
+            "run of metabridge list zoo."
+        )
     about = run_folder.read_config(path)
     if about.get("kind") == FINETUNED:
-        return Folder(path, about, None)
+        return Folder(place, path, about, None)
     run_folder.check_config(path, about, {"method": str, "config": dict, "seed": int})
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {place}:", about["method"], LEARNERS)
-    return Folder(path, about, LEARNERS[about["method"]])
+    return Folder(place, path, about, LEARNERS[about["method"]])
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
@@ -287,7 +294,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     learner = run.learner(family)
     if not run_folder.restore_agent(folder, learner, files.say):
         raise UserError(
-            f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
+            f"{place} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
         )
     agent = learner.agent()
     rule = "last checkpoint" + (
@@ -336,16 +343,16 @@ _KEYS = {
 """Keys of a run's ``config.json``, and their types."""
 
 
-def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
+def refuse_other_family(place: str | Path, about: Mapping[str, Any], family: TaskFamily) -> None:
     """Refuse a run of another family. A user's own is the same one wherever its file is: families are known by hash.
 
     Raises:
-        UserError: ``about``, the ``config.json`` of ``folder``, is of another family or version.
+        UserError: ``about``, the ``config.json`` at ``place``, is of another family or version.
     """
     if about["family_hash"] == family.hash:
         return
     if about["family"] == family.id:
-        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
+        raise UserError(f"{place} was trained on another version of {family.id}. Train it again.")
     raise UserError(
-        f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+        f"{place} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
     )

@@ -58,11 +58,6 @@ def summary(place: str) -> Summary:
         raise UserError(
             f"{place} is a tuning folder, and its run folders are in it: metabridge show {place}/000"
         )
-    if not runs.is_folder(place):
-        raise UserError(
-            f"{place} is no run folder: it has no config.json. Give the folder of metabridge train or finetune, or a "
-            "run of metabridge list zoo."
-        )
     run = runs.read(place)
     return _trained(place, run) if run.method else _tuned(place, run)
 

@@ -77,6 +77,10 @@ def test_list_of_one_variant(capsys):
     ("arguments", "message"),
     [
         (["evaluate", "tomson"], "Did you mean 'thompson'"),
+        (["evaluate", "icl_dp"], "Did you mean 'icl_dpt'"),
+        (["evaluate", "full_rewards:run=x"], "Did you mean 'full_reward'"),
+        (["evaluate", "lora_reward:run=nowhere"], "nowhere is no run folder"),
+        (["few-shot", "nowhere", "--out", "x"], "nowhere is no run folder"),
         (["evaluate", "random", "--family", "gridnavy"], "Did you mean 'gridnavi'"),
         (["evaluate", "random", "--splits", "shift/gapp/2"], "Did you mean 'gap'"),
         (["evaluate", "random", "--splits", "ids"], "Did you mean 'id'"),
@@ -94,7 +98,7 @@ def test_list_of_one_variant(capsys):
         (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
         (
             ["evaluate", "random", "--track", "C", "--behaviour", "nobody"],
-            "Unknown method 'nobody'",
+            "Unknown method or run 'nobody'",
         ),
         (["evaluate", "random", "--track", "F", "--shots", "99"], "shots=99 is more than"),
         (["compare", "--families", "bandits"], "Did you mean 'bandit'"),

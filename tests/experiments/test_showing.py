@@ -145,7 +145,7 @@ def test_a_run_on_a_family_that_is_not_here_is_shown(trained, tmp_path):
     [
         ("rl2", "rl2 is no run folder"),
         ("no/where", "no/where is no run folder"),
-        ("zoo:rl3/bandit", "Did you mean 'rl2/bandit'?"),
+        ("zoo:rl3/bandit", "Did you mean 'rl2'?"),
     ],
 )
 def test_what_is_no_run_is_refused(place, message, tmp_path, monkeypatch, capsys):
