@@ -11,6 +11,7 @@ from bridge.config import Seed, Trials, Within
 from bridge.errors import UserError
 from bridge.evaluation.plan import Track
 from bridge.training.budget import Budget
+from bridge.words import counted
 from experiments import registry
 from experiments.commands.common import SizeName, budget_of, names_of, one_thread, tracks_of
 from experiments.commands.report import report
@@ -96,7 +97,7 @@ class Compare:
         report(self.out, all_tables=self.tables)
         if failed:
             print(
-                f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",
+                f"{counted(failed, 'cell')} failed; see {self.out / 'errors.log'}. The same command tries them again.",
                 file=sys.stderr,
             )
         return 1 if failed else 0
