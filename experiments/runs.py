@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge import config, files
+from bridge import config, files, user_code
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent, Exportable, Learner
+from bridge.references.registry import REFERENCES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
 from experiments import registry, zoo
 from experiments.progress import Progress
-from experiments.registry import LEARNERS, TUNING_SEED, Method
+from experiments.registry import LEARNERS, TEST_TIME_METHODS, TUNING_SEED, Method
 
 FINETUNED = "finetuned"
 """The ``kind`` in the ``config.json`` of a folder of ``metabridge finetune``."""
@@ -189,10 +190,29 @@ def settings(spec: str) -> Any:
     Raises:
         UserError: an unknown method, key or value.
     """
-    name, _ = config.split_spec(spec)
+    name = registry.name_of(spec)
     if name not in LEARNERS:
-        raise unknown("learned method", name, LEARNERS)
+        raise _not_trained(spec, name)
     return registry.configure(spec, LEARNERS[name])
+
+
+def _not_trained(spec: str, name: str) -> UserError:
+    """The error for what is no learned method, which says what it is."""
+    played = f"Play it: metabridge evaluate {spec}"
+    if name in REFERENCES:
+        return UserError(f"{name} is a reference, which is not trained. {played}")
+    if name in TEST_TIME_METHODS:
+        return UserError(f"{name} takes gradient steps at test, and is not trained. {played}")
+    if zoo.is_entry(spec) or is_folder(spec):
+        return UserError(
+            f"{spec} is a run, and a method is asked for. For what comes next: metabridge show {spec}"
+        )
+    if ".py" in user_code.target_of(spec):
+        return UserError(
+            f"{spec} is code of your own. Agents are played as they are (metabridge evaluate); methods that learn are "
+            "added by entry points (docs/extending.md)."
+        )
+    return unknown("learned method", name, LEARNERS)
 
 
 def check(spec: str, family: TaskFamily) -> None:

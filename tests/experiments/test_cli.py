@@ -107,6 +107,18 @@ def test_list_of_one_variant(capsys):
         (["compare", "--trials", "0"], "--trials must be 1 or more"),
         (["evaluate", "rl2"], "is trained first"),
         (["train", "rl3", "--out", "x"], "Did you mean 'rl2'"),
+        (["train", "rl3:x", "--out", "x"], "Did you mean 'rl2'"),
+        (["train", "bayes", "--out", "x"], "bayes is a reference, which is not trained"),
+        (["tune", "bayes", "--out", "x"], "bayes is a reference, which is not trained"),
+        (
+            ["train", "lora_reward:run=zoo:icl_rl/bandit", "--out", "x"],
+            "lora_reward takes gradient steps at test, and is not trained",
+        ),
+        (
+            ["train", "zoo:icl_rl/bandit", "--out", "x"],
+            "zoo:icl_rl/bandit is a run, and a method is asked for",
+        ),
+        (["train", "mine.py:Mine", "--out", "x"], "mine.py:Mine is code of your own"),
         (["train", "rl2:hiden=3", "--out", "x"], "Did you mean 'hidden'"),
         (["train", "rl2", "--budget", "0", "--out", "x"], "A budget is a number above 0"),
         (["train", "rl2:gamma=1.5", "--out", "x"], "RL² needs gamma from 0 to 1; found 1.5"),

@@ -171,7 +171,7 @@ def test_what_is_ones_own(tmp_path, monkeypatch):
     agent = describing.describe("mine.py:pulls")
     assert (agent["kind"], agent["about"]) == ("agent of your own", "Pull.")
     assert agent["parameters"] == [
-        {"key": "c", "default": 0.5, "values": "", "meaning": "A number of mine."}
+        {"key": "c", "default": 0.5, "values": "a number", "meaning": "A number of mine."}
     ]
     for command in family["try"] + agent["try"]:
         cli.parse(shlex.split(command)[1:])
