@@ -236,6 +236,22 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
     assert "rows without a plan.json" in run(*base, str(tmp_path / "out"), code=2, capsys=capsys)[1]
 
 
+def test_a_runs_folder_takes_no_results(trained, capsys):
+    out = ["--out", str(trained["rl2"])]
+    compare = ["compare", *SMALL, "--methods", "random", "--splits", "id"]
+    for line in (compare, ["evaluate", "random", "--trials", "20"]):
+        assert "is a run's folder" in run(*line, *out, code=2, capsys=capsys)[1]
+    assert not (trained["rl2"] / "suite.json").exists()
+
+
+def test_if_every_cell_fails_there_is_no_report(tmp_path, capsys):
+    flags = ["--methods", TINY, "--splits", "id", "--tracks", "O", "--budget", "9"]
+    printed, error = run("compare", *SMALL, *flags, "--out", str(tmp_path), code=1, capsys=capsys)
+    assert "1 cell failed; see" in error
+    assert "holds no results" not in error
+    assert not printed
+
+
 def test_reporting_a_folder_writes_nothing_into_one_without_results(tmp_path, capsys):
     assert "holds no results" in run("report", str(tmp_path), code=2, capsys=capsys)[1]
     assert not list(tmp_path.iterdir())
@@ -250,8 +266,7 @@ def test_compare_trains_what_is_missing(tmp_path, capsys):
         "--budget",
         "900",
         "--seeds",
-        "0",
-        "1",
+        "0,1",
     ]
     base = ["compare", *SMALL, *flags, "--out", str(tmp_path)]
     printed, _ = run(*base, capsys=capsys)
