@@ -22,6 +22,11 @@ class ContractError(UserError):
     """An agent or a family broke the contract (a NaN, a wrong shape, a forbidden clue)."""
 
 
+def in_words(error: BaseException) -> str:
+    """An error as its traceback ends: ``KeyError: 'arms'``; its type alone if it has no message."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def unknown(kind: str, found: str, known: Iterable[str]) -> UserError:
     """The error for an unknown name, with the nearest known one."""
     names = sorted(known)

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bridge.errors import UserError, nearest, unknown
+from bridge.errors import UserError, in_words, nearest, unknown
 
 _TARGET = re.compile(
     r"(?:[^:]+\.py(?=:|$)|[^\W\d][\w.]*(?=:[^\W\d]\w*(?::|$)))(?::[^\W\d]\w*(?=:|$))?"
@@ -127,7 +127,7 @@ def described(error: BaseException) -> str:
     """Return an error in words: ``own.py, line 3: KeyError: 'arms'``, where the line is the user's last one, if any."""
     frames = [] if isinstance(error, SyntaxError) else _frames(error)  # which names its own line
     where = f"{portable(frames[-1].filename)}, line {frames[-1].lineno}: " if frames else ""
-    return f"{where}{type(error).__name__}: {error}"
+    return f"{where}{in_words(error)}"
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -68,7 +68,11 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
         return TestTime(spec, family, _base(name, settings.run, family), settings)
-    return _own(spec, family) if specs.own_place(spec) else folder(spec, family)
+    if specs.own_place(spec):
+        return _own(spec, family)
+    if not (zoo.is_entry(spec) or os.sep in spec or Path(spec).is_dir()):
+        raise unknown("method or run", name, [*REFERENCES, *LEARNERS, *TEST_TIME_METHODS])
+    return folder(spec, family)
 
 
 def plays(spec: str, family: TaskFamily) -> bool:
@@ -125,7 +129,7 @@ def folder(spec: str, family: TaskFamily) -> Source:
     """Return a description of what a folder holds, whatever its name.
 
     Raises:
-        UserError: it holds nothing to play, or there is no such folder.
+        UserError: it is neither a run folder nor one of a search.
     """
     from experiments import runs, search
 
@@ -133,16 +137,8 @@ def folder(spec: str, family: TaskFamily) -> Source:
         spec = specs.in_zoo(spec, family)
     if search.is_folder(spec):
         return Search(spec, family)
-    if runs.is_folder(spec):
-        run = runs.read(spec)
-        if run.method is None:
-            return Finetuned(spec, family)
-        return Run(spec, family, run.method)
-    if os.sep in spec or Path(spec).is_dir():
-        raise UserError(
-            f"{spec} is no run folder: it has no config.json. Make one: metabridge train ... --out RUN"
-        )
-    raise unknown("method", registry.name_of(spec), REFERENCES)
+    run = runs.read(spec)
+    return Finetuned(spec, family) if run.method is None else Run(spec, family, run.method)
 
 
 def _base(name: str, run: str, family: TaskFamily) -> Run:
@@ -155,5 +151,5 @@ def _base(name: str, run: str, family: TaskFamily) -> Run:
             f"{run} is tuned already, for a whole family. Tune the run that it came from."
         )
     if not isinstance(base, Run):
-        raise UserError(f"{run} is no run folder. Make one: metabridge train ... --out RUN")
+        raise UserError(f"{run} is a tuning folder. Take one of the run folders in it: {run}/000")
     return base

@@ -29,6 +29,7 @@ from bridge.report import learning
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
+from bridge.words import counted
 from experiments import agents, pool, runs, sources
 from experiments.claims import claim
 from experiments.progress import Progress
@@ -259,7 +260,7 @@ def keep(
         claim(out / marker, about, what)
         if failed := play(missing(wanted, out), out):
             raise UserError(
-                f"{failed} cell(s) failed; see {out / 'errors.log'}. The same command tries them again."
+                f"{counted(failed, 'cell')} failed; see {out / 'errors.log'}. The same command tries them again."
             )
 
 

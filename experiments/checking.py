@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, verdicts
+from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, Verdict, verdicts
 from bridge.errors import UserError, unknown
 from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES, is_family
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
+from bridge.words import counted
 from experiments import agents, registry, runs, specs, zoo
 
 
@@ -18,23 +19,29 @@ def check(target: str, family_spec: str) -> int:
     if specs.is_name(target) or zoo.is_entry(target) or not is_family(target):
         family = make_family(family_spec or specs.own_family(target))
         found = list(verdicts(AGENT_CHECKS, _agent(target, family), family))
+        where = f" on {family.id}"
     elif family_spec:
         raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
     else:
-        found = list(verdicts(FAMILY_CHECKS, make_family(target)))
+        found, where = list(verdicts(FAMILY_CHECKS, make_family(target))), ""
+    crashes: set[str] = set()
     for verdict in found:
-        print(
-            f"broken  {verdict.error}"
-            if verdict.error
-            else f"holds   {verdict.rule}: {verdict.sentence}"
-        )
+        print(_line(verdict, again=verdict.crash in crashes))
+        crashes |= {verdict.crash} - {""}
     broken = sum(verdict.error is not None for verdict in found)
     print(
-        f"{target}: {broken} rule(s) broken"
+        f"{target}{where}: {counted(broken, 'rule')} broken"
         if broken
-        else f"{target} keeps the contract ({len(found)} rules)"
+        else f"{target} keeps the contract{where} ({counted(len(found), 'rule')})"
     )
     return 1 if broken else 0
+
+
+def _line(verdict: Verdict, *, again: bool) -> str:
+    """What came of a rule. A crash that stopped a rule before (``again``) is not told again."""
+    if verdict.error is None:
+        return f"holds   {verdict.rule}: {verdict.sentence}"
+    return f"broken  {verdict.rule}: the same error." if again else f"broken  {verdict.error}"
 
 
 def _agent(target: str, family: TaskFamily) -> Any:

@@ -15,6 +15,7 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from experiments import agents, runs, specs
 from experiments.progress import Progress
+from experiments.sources import TestTime
 from llm_adapt.data import Collection
 
 _STEPS = 20_000
@@ -35,13 +36,15 @@ def collect(
     """Make the first ``shards`` shards that are missing; return the collection's folder.
 
     Raises:
-        UserError: a source that is unknown, given the task or of another family; an unknown split; a count that is too
-            small.
+        UserError: a source that is empty, unknown, given the task, of another family or takes gradient steps at test;
+            an unknown split; a count that is too small.
     """
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
             raise UserError(f"--{name} must be {least} or more, found {value}.")
-    players = sources.split("+")
+    players = [source.strip() for source in sources.split("+")]
+    if not all(players):
+        raise UserError(f"A source of {sources!r} is empty. Join names by +: thompson+q_learning.")
     played = make_family(family or _own_family(players))
     played.split_of_tasks(split)
     whole = played.trial(split)
@@ -65,6 +68,11 @@ def _own_family(sources: list[str]) -> str:
 def _named(source: str, family: TaskFamily, split: str) -> tuple[str, Agent]:
     """The name of a source and its agent. Names hold a digest of a run's weights, or of a user's own code."""
     resolved = agents.resolve(source, family)
+    if isinstance(resolved, TestTime):
+        raise UserError(
+            f"{source} takes gradient steps at test, and histories are kept of runs as they are. Name the run: "
+            f"{specs.run_in(source)}"
+        )
     agent: Any = resolved.load(split)
     if resolved.trained:
         return f"{runs.read(source).about['method']} {digest_of(agent)}", agent

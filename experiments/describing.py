@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bridge import user_code
@@ -28,11 +29,13 @@ def describe(name: str) -> Description:
     ``zoo:icl_rl/gridnavi`` or a user's own ``path.py:Name``.
 
     Raises:
-        UserError: nothing has this name (the nearest one is given), a method or an agent is named with parameters, or a
-            user's own code cannot be loaded.
+        UserError: nothing has this name (the nearest one is given), or the folder of a run has, a method or an agent is
+            named with parameters, or a user's own code cannot be loaded.
     """
     if zoo.is_entry(name):
         return _run(name)
+    if (Path(name) / "config.json").is_file():
+        raise UserError(f"{name} is the folder of a run. Show it: metabridge show {name}")
     if user_code.target_of(name):
         return _own(name)
     if name in SIZES:

@@ -79,7 +79,12 @@ def of_own_agent(place: str) -> Details:
     return {
         "about": _text(thing),
         "parameters": [
-            {"key": key, "default": default, "values": "", "meaning": meanings.get(key, "")}
+            {
+                "key": key,
+                "default": default,
+                "values": config.allowed(type(default)) or "a text",
+                "meaning": meanings.get(key, ""),
+            }
             for key, default in own_agents.parameters(place).items()
         ],
     }

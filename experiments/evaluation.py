@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import UserError
 from bridge.evaluation import result_rows, results
@@ -22,7 +22,10 @@ from experiments import agents, sources, specs, zoo
 from experiments.cells import Cell, expand_splits, keep
 from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
-from experiments.terminal import console
+from experiments.terminal import console, print_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ANCHORS = ("random", "oracle", "bayes")
 """References that define 0 and 1 of scores; they are played beside the method if the family has them."""
@@ -227,34 +230,35 @@ def _finite(value: float) -> float | None:
 
 
 def show(read: Results, asked: dict[Key, Plan]) -> None:
-    """Print the same numbers as a table, with the returns of the references below that of the method."""
+    """Print the same numbers, a table for each split, with the returns of the references below that of the method."""
+    first = next(iter(asked))
+    out = console()
+    print_line(out, f"{first.method} on {first.family}, track {first.track}", style="bold")
+    for key in asked:
+        out.print()
+        out.print(_table(read, key, beside=[name for name in ANCHORS if name != first.method]))
+        if known := known_tasks(read, key):
+            out.print(f"{key.split}: {known}.", soft_wrap=True)
+    for sentence in refusals(line for key in asked for line in read.lines_of(key)):
+        out.print(sentence, soft_wrap=True)
+
+
+def _table(read: Results, key: Key, beside: list[str]) -> Table:
+    """The numbers of one split, in 80 characters, with the returns of the methods ``beside``."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    first = next(iter(asked))
-    table = Table(
-        title=f"{first.method} on {first.family}, track {first.track}", title_justify="left"
-    )
-    for column in ("split", "metric", "mean ± 95%", "n", "interval"):
-        table.add_column(
-            column, justify="right" if column in ("mean ± 95%", "n") else "left", overflow="fold"
-        )
-    lines = [line for key in asked for line in read.lines_of(key)]
-    for line in lines:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in (key.split, "mean ± 95%", "n", "interval"):
+        side = "right" if column in ("mean ± 95%", "n") else "left"
+        table.add_column(column, justify=side, overflow="fold")
+    for line in read.lines_of(key):
         if line.metric == "refused_steps":
             continue
         shown: dict[str, Interval | None] = {line.metric: line.interval}
         if line.metric == "trial_return":
-            beside = (line.key._replace(method=name) for name in ANCHORS)
-            shown |= {f"  of {key.method}": read.mean(key) for key in beside if key not in asked}
+            shown |= {f"  of {name}": read.mean(key._replace(method=name)) for name in beside}
         for what, interval in shown.items():
             if interval:
-                table.add_row(
-                    line.key.split, what, number(interval), f"{interval.n:,}", interval.kind
-                )
-    out = console()
-    out.print(table)
-    for key in asked:
-        if known := known_tasks(read, key):
-            out.print(f"{key.split}: {known}.", soft_wrap=True)
-    for sentence in refusals(lines):
-        out.print(sentence, soft_wrap=True)
+                table.add_row(what, number(interval), f"{interval.n:,}", interval.kind)
+    return table

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from bridge.errors import in_words
 from experiments.streams import discard_output
 
 
@@ -25,7 +26,7 @@ def explain(error: Exception) -> tuple[int, str]:
     if _is_short_of_memory(error):
         return 2, f"this needs more memory than there is ({error}). Ask for less."
     theirs = user_code.is_at_fault(error)
-    fault = user_code.described(error) if theirs else f"{type(error).__name__}: {error}\n{_whose()}"
+    fault = user_code.described(error) if theirs else f"{in_words(error)}\n{_whose()}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="metabridge-", suffix=".log", delete=False, encoding="utf-8"

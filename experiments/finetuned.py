@@ -127,6 +127,7 @@ def _begun(
     Raises:
         UserError: the settings do not fit the policy, or ``run`` holds none.
     """
+    agent = _transformer(run, family)
     shown = data.stored(Path(demos), family) if demos else None
     if shown and split and split != shown.split:
         raise UserError(
@@ -140,7 +141,6 @@ def _begun(
             f"--tasks {config.tasks} are all of the {size} tasks of {split}, and none would be left to score. Tune on "
             f"{size // 2} or so."
         )
-    agent = _transformer(run, family)
     if config.tuner == "prompt" and agent.reads == "episode":
         raise UserError(
             f"A prompt is read where a trial begins, and {run} forgets with every episode. Take lora."
@@ -345,11 +345,7 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
     Raises:
         UserError: ``run`` is the folder of another kind of agent, or of none.
     """
-    wanted = f"a trained transformer: metabridge train icl_rl --family {family.id} --out RUN"
-    if not runs.is_folder(run):
-        raise UserError(
-            f"{run} is no run folder: it has no config.json. Give the folder of {wanted}"
-        )
+    name = runs.read(run).about["method"]
     source = agents.folder(run, family)
     if not isinstance(source, sources.Run):
         raise UserError(
@@ -357,9 +353,9 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
         )
     method, agent = source.method, source.agent
     if not method.transformer:
-        name = runs.read(run).about["method"]
         raise UserError(
-            f"{run} holds a run of {name}, which is no transformer. Give the folder of {wanted}"
+            f"{run} holds a run of {name}, which is no transformer. Give the folder of a trained transformer: "
+            f"metabridge train icl_rl --family {family.id} --out RUN"
         )
     if method.takes_steps and not method.base:
         raise UserError(

@@ -24,9 +24,11 @@ def parameters(place: str) -> dict[str, Any]:
     """Return the parameters of what is at ``place``, with their defaults.
 
     Raises:
-        UserError: it cannot be loaded, or needs other arguments.
+        UserError: it cannot be loaded, needs other arguments, or makes no agent. (What a function makes is not known.)
     """
     thing = user_code.load(place)
+    if isinstance(thing, type) or not _makes(thing):
+        _require(place, thing, _VERBS)
     with user_code.as_user_errors(f"{place} cannot be made"):
         return _signature(thing)[1] if _makes(thing) else {}
 
@@ -48,16 +50,21 @@ def make(place: str, family: TaskFamily, split: str, given: dict[str, Any]) -> A
         with user_code.as_user_errors(f"{place} cannot be made"):
             count, _ = _signature(agent)
             agent = agent(*(family, split)[:count], **given)
-    if lacks := [name for name in ("card", *_VERBS) if not hasattr(agent, name)]:
-        raise UserError(
-            f"{place} is neither a TaskFamily nor an agent, nor makes one: it has no {', '.join(lacks)}. See "
-            "bridge.protocol.Agent."
-        )
+    _require(place, agent, ("card", *_VERBS))
     if not isinstance(agent.card, Card):
         raise UserError(
             f'The card of {place} is {agent.card!r}. Give it one, of bridge.protocol: card = Card(method="...")'
         )
     return agent
+
+
+def _require(place: str, agent: Any, names: tuple[str, ...]) -> None:
+    """Refuse what is no agent, as it lacks attributes of one."""
+    if lacks := [name for name in names if not hasattr(agent, name)]:
+        raise UserError(
+            f"{place} is neither a TaskFamily nor an agent, nor makes one: it has no {', '.join(lacks)}. See "
+            "bridge.protocol.Agent."
+        )
 
 
 def _makes(thing: Any) -> bool:

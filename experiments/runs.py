@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge import config, files
+from bridge import config, files, user_code
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent, Exportable, Learner
+from bridge.references.registry import REFERENCES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import TaskFamily
 from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
 from experiments import registry, zoo
 from experiments.progress import Progress
-from experiments.registry import LEARNERS, TUNING_SEED, Method
+from experiments.registry import LEARNERS, TEST_TIME_METHODS, TUNING_SEED, Method
 
 FINETUNED = "finetuned"
 """The ``kind`` in the ``config.json`` of a folder of ``metabridge finetune``."""
@@ -189,10 +190,29 @@ def settings(spec: str) -> Any:
     Raises:
         UserError: an unknown method, key or value.
     """
-    name, _ = config.split_spec(spec)
+    name = registry.name_of(spec)
     if name not in LEARNERS:
-        raise unknown("learned method", name, LEARNERS)
+        raise _not_trained(spec, name)
     return registry.configure(spec, LEARNERS[name])
+
+
+def _not_trained(spec: str, name: str) -> UserError:
+    """The error for what is no learned method, which says what it is."""
+    played = f"Play it: metabridge evaluate {spec}"
+    if name in REFERENCES:
+        return UserError(f"{name} is a reference, which is not trained. {played}")
+    if name in TEST_TIME_METHODS:
+        return UserError(f"{name} takes gradient steps at test, and is not trained. {played}")
+    if zoo.is_entry(spec) or is_folder(spec):
+        return UserError(
+            f"{spec} is a run, and a method is asked for. For what comes next: metabridge show {spec}"
+        )
+    if ".py" in user_code.target_of(spec):
+        return UserError(
+            f"{spec} is code of your own. Agents are played as they are (metabridge evaluate); methods that learn are "
+            "added by entry points (docs/extending.md)."
+        )
+    return unknown("learned method", name, LEARNERS)
 
 
 def check(spec: str, family: TaskFamily) -> None:
@@ -200,7 +220,7 @@ def check(spec: str, family: TaskFamily) -> None:
     LEARNERS[config.split_spec(spec)[0]].learner(family, settings(spec), seed=0)
 
 
-def is_folder(place: str) -> bool:
+def is_folder(place: str | Path) -> bool:
     """Return True if ``place`` is the folder of a run, trained or fine-tuned.
 
     Raises:
@@ -221,6 +241,8 @@ def path_of(place: str | Path) -> Path:
 class Folder(NamedTuple):
     """A run folder, as its ``config.json`` describes it."""
 
+    place: str | Path
+    """Its name, as it was given: a path, or one of the zoo."""
     path: Path
     about: dict[str, Any]
     method: Method | None
@@ -235,15 +257,15 @@ class Folder(NamedTuple):
         """
         if self.method is None:
             raise UserError(
-                f"{self.path} is tuned already, for a whole family. Take the run that it came from."
+                f"{self.place} is tuned already, for a whole family. Take the run that it came from."
             )
         made = self.method.config
         values = made.legacy_defaults | self.about["config"]
         try:
-            return config.rebuild(made, f"{self.path}/config.json", values)
+            return config.rebuild(made, f"{self.place}/config.json", values)
         except UserError as error:
             raise UserError(
-                f"{self.path} was written by another version of its method, or edited ({error}) Train it again."
+                f"{self.place} was written by another version of its method, or edited ({error}) Train it again."
             ) from None
 
     def learner(self, family: TaskFamily) -> Learner:
@@ -254,7 +276,7 @@ class Folder(NamedTuple):
         """
         configuration = self.configuration
         run_folder.check_config(self.path, self.about, _KEYS, "tuning_configs", "earlier_budgets")
-        refuse_other_family(self.path, self.about, family)
+        refuse_other_family(self.place, self.about, family)
         return LEARNERS[self.about["method"]].learner(
             family, configuration, seed=self.about["seed"]
         )
@@ -264,16 +286,21 @@ def read(place: str | Path) -> Folder:
     """Return the description of a run folder.
 
     Raises:
-        UserError: it cannot be read, or is of an unknown method.
+        UserError: it is no run folder, cannot be read, or is of an unknown method.
     """
     path = path_of(place)
+    if not is_folder(place):
+        raise UserError(
+            f"{place} is no run folder: it has no config.json. Give the folder of metabridge train or finetune, or a "
+            "run of metabridge list zoo."
+        )
     about = run_folder.read_config(path)
     if about.get("kind") == FINETUNED:
-        return Folder(path, about, None)
+        return Folder(place, path, about, None)
     run_folder.check_config(path, about, {"method": str, "config": dict, "seed": int})
     if about["method"] not in LEARNERS:
         raise unknown(f"method in {place}:", about["method"], LEARNERS)
-    return Folder(path, about, LEARNERS[about["method"]])
+    return Folder(place, path, about, LEARNERS[about["method"]])
 
 
 def load_agent(place: str, family: TaskFamily) -> Agent:
@@ -287,7 +314,7 @@ def load_agent(place: str, family: TaskFamily) -> Agent:
     learner = run.learner(family)
     if not run_folder.restore_agent(folder, learner, files.say):
         raise UserError(
-            f"{folder} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
+            f"{place} has no checkpoint to play. Train it: metabridge train ... --out {folder} --resume"
         )
     agent = learner.agent()
     rule = "last checkpoint" + (
@@ -336,16 +363,16 @@ _KEYS = {
 """Keys of a run's ``config.json``, and their types."""
 
 
-def refuse_other_family(folder: Path, about: Mapping[str, Any], family: TaskFamily) -> None:
+def refuse_other_family(place: str | Path, about: Mapping[str, Any], family: TaskFamily) -> None:
     """Refuse a run of another family. A user's own is the same one wherever its file is: families are known by hash.
 
     Raises:
-        UserError: ``about``, the ``config.json`` of ``folder``, is of another family or version.
+        UserError: ``about``, the ``config.json`` at ``place``, is of another family or version.
     """
     if about["family_hash"] == family.hash:
         return
     if about["family"] == family.id:
-        raise UserError(f"{folder} was trained on another version of {family.id}. Train it again.")
+        raise UserError(f"{place} was trained on another version of {family.id}. Train it again.")
     raise UserError(
-        f"{folder} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
+        f"{place} was trained on {about['family']}, not on {family.id}. Give --family {about['family']}."
     )

@@ -13,7 +13,7 @@ from bridge.errors import UserError, unknown
 from bridge.tasks import family as make_family
 from bridge.training import run_folder, train_log
 from bridge.training.budget import Budget, Cost, Unit
-from experiments import listing, runs, search, zoo
+from experiments import listing, registry, runs, search, specs, zoo
 from experiments.commands.finetune import Finetune
 from llm_adapt.local_files import is_tuned
 
@@ -58,10 +58,9 @@ def summary(place: str) -> Summary:
         raise UserError(
             f"{place} is a tuning folder, and its run folders are in it: metabridge show {place}/000"
         )
-    if not runs.is_folder(place):
+    if specs.is_name(place) and not runs.is_folder(place):
         raise UserError(
-            f"{place} is no run folder: it has no config.json. Give the folder of metabridge train or finetune, or a "
-            "run of metabridge list zoo."
+            f"{place} is no run folder but a method. Describe it: metabridge describe {registry.name_of(place)}"
         )
     run = runs.read(place)
     return _trained(place, run) if run.method else _tuned(place, run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge import user_code
-from bridge.errors import unknown
 from bridge.references.registry import REFERENCES, DoesNotPlayError
 from experiments import registry, zoo
 from experiments.registry import LEARNERS, TEST_TIME_METHODS
@@ -110,11 +109,8 @@ def in_zoo(spec: str, family: TaskFamily) -> str:
     if not zoo.is_method(spec):
         return spec
     method = spec.removeprefix(zoo.PREFIX)
-    families = [entry.family for entry in zoo.entries() if entry.method == method]
-    if not families:
-        raise unknown("method of the zoo", method, {entry.method for entry in zoo.entries()})
-    if family.name not in families:
+    if family.name not in (known := zoo.families(method)):
         raise DoesNotPlayError(
-            f"{spec} has no run on {family.id}. The zoo has it on {', '.join(dict.fromkeys(families))}."
+            f"{spec} has no run on {family.id}. The zoo has it on {', '.join(known)}."
         )
     return f"{spec}/{family.name}"

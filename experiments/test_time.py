@@ -83,7 +83,7 @@ def agent(source: TestTime) -> Agent:
         return _with_more_steps(source)
     if not method.can_be_tuned:
         raise UserError(
-            f"{settings.run} is of {base.card.method}, which cannot be tuned so. Take rl2, pearl or icl_*."
+            f"{base.card.method} cannot be tuned so. Take a run of rl2, pearl or icl_*."
         )
     if isinstance(settings, Lora) and not method.transformer:
         raise UserError(

@@ -28,6 +28,8 @@ class Verdict(NamedTuple):
     rule: str
     sentence: str
     error: ContractError | None
+    crash: str
+    """The error that stopped the rule: the user's line and its type, or else the whole of it; empty if none did."""
 
 
 def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
@@ -135,17 +137,23 @@ def listed(*checks: Callable[..., None]) -> dict[str, Callable[..., None]]:
 def verdicts(checks: Mapping[str, Callable[..., None]], *subject: Any) -> Iterator[Verdict]:
     """Run all rules one by one and yield the result of each; a broken rule does not stop the others."""
     for name, check in checks.items():
-        found = None
+        found, crash = None, ""
         try:
             check(*subject)
         except ContractError as error:
             found = error
-        yield Verdict(name, sentence(check), found)
+            crash = _crash(error.__cause__) if error.__cause__ else ""
+        yield Verdict(name, sentence(check), found, crash)
+
+
+def _crash(error: BaseException) -> str:
+    said = user_code.described(error)
+    return said.removesuffix(str(error)) if user_code.is_at_fault(error) else said
 
 
 def sentence(check: Callable) -> str:
     """The rule in one sentence: its docstring, in one line."""
-    return " ".join((check.__doc__ or "").split())
+    return " ".join((check.__doc__ or "").replace("``", "").split())
 
 
 def rule_name(check: Callable) -> str:

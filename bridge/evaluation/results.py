@@ -55,10 +55,14 @@ def open_folder(folder: Path) -> None:
     """Make a results folder, or check that an existing one holds results of this suite version.
 
     Raises:
-        UserError: as ``check_folder``.
+        UserError: as ``check_folder``, or it is the folder of a run.
     """
     if (folder / _MARKER).exists():
         check_folder(folder)
+    elif (folder / "config.json").exists():
+        raise UserError(
+            f"{folder} is a run's folder, and results need one of their own. Choose another --out."
+        )
     else:
         write_text(folder / _MARKER, json.dumps({"suite_version": SUITE_VERSION}) + "\n")
 

@@ -15,6 +15,7 @@ from bridge.report.leaderboard import Board, Column, Row
 from bridge.report.reading import Key
 from bridge.report.summary import Results
 from bridge.report.tables import number
+from bridge.words import counted
 
 _BY_CHANCE = 0.025
 """The share of splits on which an interval lies above 0 if there is no difference."""
@@ -132,7 +133,7 @@ def _overtaking(results: Results, board: Board) -> list[str]:
     ahead, behind = _clear(pairs)
     gradient = f"Gradient steps alone ({_some(pair.method for pair in pairs)})"
     context = f"reading the context ({_some(pair.other for pair in pairs)})"
-    where = f"{len(pairs)} splits of {_families(board, dict.fromkeys(p.family for p in pairs))}"
+    where = f"{counted(len(pairs), 'split')} of {_families(board, dict.fromkeys(p.family for p in pairs))}"
     said = [
         f"{gradient} {'overtake' if ahead else 'nowhere overtake'} {context}, each the best of its kind on id of a "
         f"family: ahead on {len(ahead)} of {where}, behind on {len(behind)} (intervals clear of 0; "
@@ -154,8 +155,8 @@ def _adding(results: Results, board: Board) -> list[str]:
     whose = _some(f"{pair.method} less {pair.other}" for pair in pairs)
     most = f", most clearly {_clearest(board, ahead)}" if ahead else ""
     return [
-        f"Gradient steps on top of the context ({whose}) help on {len(ahead)} of {len(pairs)} splits and harm on "
-        f"{len(behind)}{most}."
+        f"Gradient steps on top of the context ({whose}) help on {len(ahead)} of {counted(len(pairs), 'split')} and "
+        f"harm on {len(behind)}{most}."
     ]
 
 

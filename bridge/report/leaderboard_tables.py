@@ -14,6 +14,7 @@ from bridge.report import escape
 from bridge.report.fold import fold
 from bridge.report.leaderboard import Board, Cell, Column, Row
 from bridge.report.tables import mark, number
+from bridge.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -37,7 +38,7 @@ _OF_WIDTH = 4
 MARKS = (
     "Mark: trained on r rewards (rt: with the task in the critic), h histories, a optimal actions; I given its task's "
     "index. Then what adapts it within a trial: c the context it reads, g gradient steps, - nothing. References: = "
-    "exact, p given the task distribution."
+    "exact, ≈ nearly exact, p given the task distribution."
 )
 """The meaning of the marks."""
 
@@ -126,14 +127,14 @@ def _single_seeds(boards: list[Board]) -> str:
     seeds = {row.method: row.seeds.values() for board in boards for row in board.learned}
     everywhere = sum(max(by_family) == 1 for by_family in seeds.values())
     somewhere = sum(min(by_family) == 1 for by_family in seeds.values()) - everywhere
-    said = []
-    if everywhere:
-        said.append(f"{everywhere} of {len(seeds)} learned methods have one training seed")
-    if somewhere:
-        said.append(f"{somewhere} of {len(seeds)} have one on some families")
-    if not said:
+    if not everywhere + somewhere:
         return ""
-    return f"{', '.join(said)}: their ± is for new trials of that run, not for new runs."
+    said = [str(everywhere)] if everywhere else []
+    said += [f"{somewhere} on some families"] if somewhere else []
+    return (
+        f"With one training seed: {' and '.join(said)}, of {counted(len(seeds), 'learned method')}. Their ± is for new "
+        "trials of that run, not for new runs."
+    )
 
 
 def _unscored(boards: list[Board]) -> str:

@@ -322,8 +322,9 @@ class Results:
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0
         seeds = int(self.about[key]["seeds"])
+        by_task = bool(self.about[key]["tasks"])
         return [
-            Line(key, metric, interval, seeds, trials)
+            Line(key, metric, interval if by_task else _over_blocks(interval), seeds, trials)
             for metric, interval in numbers.items()
             if interval
         ]
@@ -336,6 +337,12 @@ def _resampled(statistic: stats.Statistic, *tables: np.ndarray) -> Interval | No
         return stats.interval(statistic, *tables, reps=REPS)
     except UserError:
         return None
+
+
+def _over_blocks(interval: Interval) -> Interval:
+    """An interval of rows of blocks of tasks, whose ``n`` counts blocks."""
+    kind = interval.kind.replace("bootstrap over tasks", "bootstrap over blocks of tasks")
+    return interval._replace(kind=kind)
 
 
 def _over_parts(sums: Sums, values: np.ndarray) -> Interval:

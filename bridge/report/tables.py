@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.evaluation.stats import Interval
 from bridge.report import escape
 from bridge.report.summary import Key, Line, Results
+from bridge.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -212,7 +213,9 @@ def _by_method(lines: Iterable[Line], metric: str) -> dict[tuple[str, str], list
 def _some(splits: list[str], rest: str = "") -> str:
     """The first splits, separated by commas, and the number of the others after ``rest``."""
     more = len(splits) - _NAMED
-    return ", ".join(splits[:_NAMED] + ([f"{rest}{more} more splits"] if more > 0 else []))
+    return ", ".join(
+        splits[:_NAMED] + ([f"{rest}{counted(more, 'more split')}"] if more > 0 else [])
+    )
 
 
 def markdown(results: Results) -> str:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bridge import interrupts, user_code
 from bridge.errors import DivergenceError, UserError
+from bridge.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -114,7 +115,7 @@ def joined(
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "cuda" and torch.cuda.device_count() < processes:
         raise UserError(
-            f"--device cuda: {processes} process(es) need as many CUDA devices, torch finds "
+            f"--device cuda needs {counted(processes, 'CUDA device')}, one a process; torch finds "
             f"{torch.cuda.device_count()} here. Use --device cpu, or fewer --processes."
         )
     known = [str(getattr(name, "value", name)) for name in get_available_trackers()]

@@ -1,11 +1,12 @@
-"""Parts that several commands share: names of sizes, lists of names, budgets."""
+"""Parts that several commands share: names of sizes, lists of names and numbers, budgets."""
 
 from __future__ import annotations
 
 import gc
-from typing import Literal, cast, get_args
+import re
+from typing import Any, Literal, cast, get_args
 
-from bridge.config import split_list
+from bridge.config import refuse_beyond, split_list
 from bridge.errors import UserError, unknown
 from bridge.evaluation.plan import Track
 from bridge.training.budget import Budget
@@ -28,6 +29,23 @@ def names_of(flag: str, given: tuple[str, ...], default: tuple[str, ...]) -> tup
             f"--{flag} names nothing. Leave it out for the default, or name one or more."
         )
     return names
+
+
+def numbers_of(flag: str, given: tuple[str, ...], hint: Any) -> tuple[int, ...]:
+    """Return the whole numbers that a list flag gives; none if it is not given.
+
+    Raises:
+        UserError: the flag names nothing, or what is no whole number within the bounds of the type ``hint``.
+    """
+    numbers = []
+    for name in names_of(flag, given, ()):
+        if not re.fullmatch(r"[-+]?\d{1,30}", name):
+            raise UserError(
+                f"--{flag} are whole numbers, such as 0,1,2 (or 0 1 2); found {name!r}."
+            )
+        refuse_beyond(f"--{flag}", int(name), hint)
+        numbers.append(int(name))
+    return tuple(numbers)
 
 
 def tracks_of(names: tuple[str, ...]) -> tuple[Track, ...]:

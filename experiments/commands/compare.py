@@ -11,8 +11,16 @@ from bridge.config import Seed, Trials, Within
 from bridge.errors import UserError
 from bridge.evaluation.plan import Track
 from bridge.training.budget import Budget
+from bridge.words import counted
 from experiments import registry
-from experiments.commands.common import SizeName, budget_of, names_of, one_thread, tracks_of
+from experiments.commands.common import (
+    SizeName,
+    budget_of,
+    names_of,
+    numbers_of,
+    one_thread,
+    tracks_of,
+)
 from experiments.commands.report import report
 from experiments.sizes import SIZES
 
@@ -41,7 +49,7 @@ class Compare:
     """Tracks C and F: episodes of context or adaptation, instead of the size's (0: the whole trial)."""
     behaviour: str = ""
     """The agent that makes the context of track C, instead of the size's (default: random)."""
-    seeds: tuple[Seed, ...] = ()
+    seeds: tuple[str, ...] = ()
     """Training seeds of learned methods (references have none), and of the zoo's runs that take gradient steps in every
     trial, instead of the size's. Other runs of the zoo play with all seeds that they have."""
     trials: Trials | None = None
@@ -61,18 +69,20 @@ class Compare:
 
     def run(self) -> int:
         """Play, then report."""
+        from bridge.evaluation import results
         from bridge.evaluation.footprint import parse_memory
         from experiments import compare
 
         one_thread()
         size = SIZES[self.size]
         methods = names_of("methods", self.methods, size.methods)
-        seeds = self.seeds or size.seeds
+        seeds = numbers_of("seeds", self.seeds, Seed) or size.seeds
         tuning = size.tuning_configs if self.tuning is None else self.tuning
         tracks = tracks_of(names_of("tracks", self.tracks, size.tracks))
         families = compare.distinct(self._families(methods) or size.families)
         self._check_training_flags(methods, [family.name for family in families])
         self._check_seeds(seeds, tuning)
+        self._check_fresh(methods)
         self._check_track_flags(tracks)
         grid = compare.Grid(
             families=families,
@@ -93,10 +103,11 @@ class Compare:
             named_splits=bool(self.splits),
         )
         failed = grid.play()
-        report(self.out, all_tables=self.tables)
+        if not failed or results.files(self.out):
+            report(self.out, all_tables=self.tables)
         if failed:
             print(
-                f"{failed} cell(s) failed; see {self.out / 'errors.log'}. The same command tries them again.",
+                f"{counted(failed, 'cell')} failed; see {self.out / 'errors.log'}. The same command tries them again.",
                 file=sys.stderr,
             )
         return 1 if failed else 0
@@ -143,7 +154,7 @@ class Compare:
             "budget": self.budget,
             "tuning": self.tuning,
         }
-        flags = ", ".join(f"--{flag}" for flag, value in given.items() if value)
+        flags = " and ".join(f"--{flag}" for flag, value in given.items() if value)
         learned = [method for method in methods if registry.name_of(method) in registry.LEARNERS]
         if not flags or any(
             self._budget(method, family) for method in learned for family in families
@@ -151,13 +162,23 @@ class Compare:
             return
         idle = f"size {self.size} trains none on {', '.join(families)}"
         if not learned:
-            idle = f"none of {', '.join(methods)} is"
-        raise UserError(f"{flags}: for methods that are trained, and {idle}.")
+            idle = f"here is none of these, but {', '.join(methods)}"
+        raise UserError(
+            f"Only methods that are trained first read {flags}, and {idle}. Leave it out."
+        )
+
+    def _check_fresh(self, methods: tuple[str, ...]) -> None:
+        """Refuse to train runs of the zoo again if none is named."""
+        from experiments import specs, zoo
+
+        if self.fresh and not any(zoo.is_entry(specs.run_in(method)) for method in methods):
+            raise UserError(
+                f"--fresh trains runs of the zoo again (zoo:METHOD), and here is none of these, but "
+                f"{', '.join(methods)}. Leave it out."
+            )
 
     def _check_seeds(self, seeds: tuple[int, ...], tuning: int) -> None:
-        """Refuse seeds that stand twice, or that tuning has."""
-        if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
-            raise UserError(f"--seeds names {twice[0]} twice. A seed has one run; name each once.")
+        """Refuse the seed that tuning trains with."""
         if tuning > 1 and registry.TUNING_SEED in seeds:
             raise UserError(
                 f"Training seed {registry.TUNING_SEED} is the one that tuning trains with. Choose another."

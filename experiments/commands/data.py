@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from bridge.config import Seed
+from bridge.words import counted
 from experiments.commands.common import one_thread
 
 
@@ -43,5 +44,5 @@ class Data:
 
         one_thread()
         folder = collecting.collect(**asdict(self))
-        print(f"{self.shards} shard(s) of histories: {folder}")
+        print(f"{counted(self.shards, 'shard')} of histories: {folder}")
         return 0

@@ -51,10 +51,11 @@ def show(described: Description) -> None:
     named = {key.replace("_", " "): value for key, value in rest.items() if key not in tables}
     out = console()
     print_line(out, title, style="bold")
-    out.print()
-    out.print(
-        Markdown(about, code_theme="ansi_light") if about else card.strip(), soft_wrap=not about
-    )
+    if about or card:
+        out.print()
+        out.print(
+            Markdown(about, code_theme="ansi_light") if about else card.strip(), soft_wrap=not about
+        )
     if named:
         out.print()
         out.print(facts(named.items()))
@@ -79,7 +80,7 @@ def _parameters(parameters: list[Entry]) -> Table:
         limits = [each["values"]]
         limits += [f"only with {each['only_with']}"] if "only_with" in each else []
         limits += [f"on {', '.join(each['families'])}"] if "families" in each else []
-        about = f"{each['meaning']} [{'; '.join(filter(None, limits))}]".removesuffix(" []")
+        about = f"{each['meaning']} [{'; '.join(filter(None, limits))}]".removesuffix(" []").strip()
         rows.append((config.joined({each["key"]: each["default"]}), about.replace("``", "")))
     return facts(rows)
 

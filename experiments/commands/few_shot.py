@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from bridge.config import Within
-from bridge.errors import UserError
-from experiments.commands.common import names_of, one_thread
+from bridge.errors import UserError, unknown
+from experiments.commands.common import names_of, numbers_of, one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class FewShot:
     """Split names or patterns."""
     signal: Literal["reward", "demos"] = "reward"
     """reward: episodes of one's own play, and policy gradients; demos: the oracle's episodes, read and cloned."""
-    tuned: tuple[Literal["lora", "head", "full"], ...] = ("lora", "full")
-    """Weights of transformers that gradient steps move; other methods move all of theirs."""
-    budgets: tuple[Annotated[int, Within(0, 100_000)], ...] = (0, 1, 5, 20, 100)
+    tuned: tuple[str, ...] = ("lora", "full")
+    """Weights of transformers that gradient steps move: lora, head, full; other methods move all of theirs."""
+    budgets: tuple[str, ...] = ("0", "1", "5", "20", "100")
     """Gradient steps before each scored episode."""
     shots: int = 0
     """Episodes that are played or shown first (0: as many as a trial has, 16 at most)."""
@@ -48,7 +48,7 @@ class FewShot:
         from experiments import specs
         from experiments.cells import expand_splits
         from experiments.studies.few_shot import study
-        from experiments.studies.few_shot.variants import Study
+        from experiments.studies.few_shot.variants import RATES, Study
 
         one_thread()
         if not self.runs:
@@ -60,6 +60,9 @@ class FewShot:
                 f"--shots is 1 to {most}, the episodes of a trial of {family.id}; found {self.shots}."
             )
         splits = names_of("splits", self.splits, ("id",))
+        tuned = names_of("tuned", self.tuned, ())
+        if other := [weights for weights in tuned if weights not in RATES]:
+            raise unknown("weights", other[0], RATES)
         seeds = [seed for run in self.runs for seed in specs.seeds(run, family).values()]
         study.run(
             Study(
@@ -67,8 +70,8 @@ class FewShot:
                 runs=[Path(seed) for seed in seeds],
                 splits=expand_splits(family, splits, with_context=self.signal == "demos"),
                 signal=self.signal,
-                tuned=self.tuned,
-                budgets=self.budgets,
+                tuned=tuned,
+                budgets=numbers_of("budgets", self.budgets, Annotated[int, Within(0, 100_000)]),
                 shots=self.shots or min(16, most),
                 trials=self.trials,
                 out=self.out,

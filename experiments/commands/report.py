@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from bridge.errors import UserError
+from bridge.words import counted
 from experiments.commands.common import one_thread
 from experiments.terminal import console
 
@@ -78,7 +79,7 @@ def report(folder: Path, *, all_tables: bool = False) -> None:
             out.print(tables.terminal(read, *table, wide=out.width >= 110))
         out.print(f"{tables.LEGEND}{' Shown: id and level 4 of each axis.' if some else ''}")
     out.print(
-        f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {len(lines):,} numbers. "
-        f"{folder}/figures/: {len(drawn)} figures (PNG, SVG, PDF).",
+        f"{folder}/tables/: leaderboard.csv; results.md and .csv with all {counted(len(lines), 'number')}. "
+        f"{folder}/figures/: {counted(len(drawn), 'figure')} (PNG, SVG, PDF).",
         soft_wrap=True,
     )

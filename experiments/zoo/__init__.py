@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.errors import UserError, unknown
+from bridge.errors import UserError, nearest, unknown
 
 RUNS = Path(__file__).parent / "runs"
 """METHOD/FAMILY/SEED below it is a run folder."""
@@ -78,13 +78,28 @@ def seeds(method: str, family: str) -> list[int]:
     """Return the training seeds of a method on a family, by its name.
 
     Raises:
-        UserError: the zoo has no such run; the nearest names are given.
+        UserError: the zoo has no such run; the families on which it has the method are given.
     """
-    found = [entry.seed for entry in entries() if entry[:2] == (method, family)]
+    known = families(method)
+    if family not in known:
+        spec = f"{PREFIX}{method}"
+        raise UserError(
+            f"{f'{spec}/{family}'.rstrip('/')} is no run of the zoo, which has {method} on {', '.join(known)}. "
+            f"{nearest(family, known)}Write {spec}/FAMILY."
+        )
+    return [entry.seed for entry in entries() if entry[:2] == (method, family)]
+
+
+def families(method: str) -> list[str]:
+    """Return the names of the families on which the zoo has a method.
+
+    Raises:
+        UserError: it has none of that name; the nearest name is given.
+    """
+    found = [entry.family for entry in entries() if entry.method == method]
     if not found:
-        pairs = {f"{entry.method}/{entry.family}": None for entry in entries()}
-        raise unknown("run of the zoo", f"{method}/{family}".rstrip("/"), pairs)
-    return found
+        raise unknown("method of the zoo", method, {entry.method for entry in entries()})
+    return list(dict.fromkeys(found))
 
 
 def listing() -> list[dict[str, Any]]:

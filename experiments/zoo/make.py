@@ -25,6 +25,7 @@ from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
+from bridge.words import counted
 from experiments import cells, runs, zoo
 from experiments.cells import Cell
 from experiments.studies.arguments import run
@@ -54,7 +55,7 @@ def _make(asked: argparse.Namespace) -> None:
     """
     if failed := make(asked.out, asked.only, tuple(asked.seeds)):
         raise UserError(
-            f"{failed} cell(s) failed; see {asked.out / 'errors.log'}. The same command tries them again."
+            f"{counted(failed, 'cell')} failed; see {asked.out / 'errors.log'}. The same command tries them again."
         )
 
 

@@ -151,3 +151,4 @@ def test_the_line_of_an_error_is_the_users_last_one(write):
         raise ZeroDivisionError("ours")
     assert not user_code.is_at_fault(ours.value)
     assert user_code.described(ours.value) == "ZeroDivisionError: ours"
+    assert user_code.described(AssertionError()) == "AssertionError"

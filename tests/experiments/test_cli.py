@@ -78,6 +78,10 @@ def test_list_of_one_variant(capsys):
     ("arguments", "message"),
     [
         (["evaluate", "tomson"], "Did you mean 'thompson'"),
+        (["evaluate", "icl_dp"], "Did you mean 'icl_dpt'"),
+        (["evaluate", "full_rewards:run=x"], "Did you mean 'full_reward'"),
+        (["evaluate", "lora_reward:run=nowhere"], "nowhere is no run folder"),
+        (["few-shot", "nowhere", "--out", "x"], "nowhere is no run folder"),
         (["evaluate", "random", "--family", "gridnavy"], "Did you mean 'gridnavi'"),
         (["evaluate", "random", "--splits", "shift/gapp/2"], "Did you mean 'gap'"),
         (["evaluate", "random", "--splits", "ids"], "Did you mean 'id'"),
@@ -95,7 +99,7 @@ def test_list_of_one_variant(capsys):
         (["evaluate", "random", "--trials", "0"], "trials must be 1 or more"),
         (
             ["evaluate", "random", "--track", "C", "--behaviour", "nobody"],
-            "Unknown method 'nobody'",
+            "Unknown method or run 'nobody'",
         ),
         (["evaluate", "random", "--track", "F", "--shots", "99"], "shots=99 is more than"),
         (["compare", "--families", "bandits"], "Did you mean 'bandit'"),
@@ -104,6 +108,18 @@ def test_list_of_one_variant(capsys):
         (["compare", "--trials", "0"], "--trials must be 1 or more"),
         (["evaluate", "rl2"], "is trained first"),
         (["train", "rl3", "--out", "x"], "Did you mean 'rl2'"),
+        (["train", "rl3:x", "--out", "x"], "Did you mean 'rl2'"),
+        (["train", "bayes", "--out", "x"], "bayes is a reference, which is not trained"),
+        (["tune", "bayes", "--out", "x"], "bayes is a reference, which is not trained"),
+        (
+            ["train", "lora_reward:run=zoo:icl_rl/bandit", "--out", "x"],
+            "lora_reward takes gradient steps at test, and is not trained",
+        ),
+        (
+            ["train", "zoo:icl_rl/bandit", "--out", "x"],
+            "zoo:icl_rl/bandit is a run, and a method is asked for",
+        ),
+        (["train", "mine.py:Mine", "--out", "x"], "mine.py:Mine is code of your own"),
         (["train", "rl2:hiden=3", "--out", "x"], "Did you mean 'hidden'"),
         (["train", "rl2", "--budget", "0", "--out", "x"], "A budget is a number above 0"),
         (["train", "rl2:gamma=1.5", "--out", "x"], "RL² needs gamma from 0 to 1; found 1.5"),
@@ -219,6 +235,22 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path, capsys):
     assert "rows without a plan.json" in run(*base, str(tmp_path / "out"), code=2, capsys=capsys)[1]
 
 
+def test_a_runs_folder_takes_no_results(trained, capsys):
+    out = ["--out", str(trained["rl2"])]
+    compare = ["compare", *SMALL, "--methods", "random", "--splits", "id"]
+    for line in (compare, ["evaluate", "random", "--trials", "20"]):
+        assert "is a run's folder" in run(*line, *out, code=2, capsys=capsys)[1]
+    assert not (trained["rl2"] / "suite.json").exists()
+
+
+def test_if_every_cell_fails_there_is_no_report(tmp_path, capsys):
+    flags = ["--methods", TINY, "--splits", "id", "--tracks", "O", "--budget", "9"]
+    printed, error = run("compare", *SMALL, *flags, "--out", str(tmp_path), code=1, capsys=capsys)
+    assert "1 cell failed; see" in error
+    assert "holds no results" not in error
+    assert not printed
+
+
 def test_reporting_a_folder_writes_nothing_into_one_without_results(tmp_path, capsys):
     assert "holds no results" in run("report", str(tmp_path), code=2, capsys=capsys)[1]
     assert not list(tmp_path.iterdir())
@@ -233,8 +265,7 @@ def test_compare_trains_what_is_missing(tmp_path, capsys):
         "--budget",
         "900",
         "--seeds",
-        "0",
-        "1",
+        "0,1",
     ]
     base = ["compare", *SMALL, *flags, "--out", str(tmp_path)]
     printed, _ = run(*base, capsys=capsys)

@@ -57,7 +57,9 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
     [
         (["psrl", "--rows", "-1"], "--rows must be 0 or more, found -1"),
         (["psrl", "--shards", "0"], "--shards must be 1 or more, found 0"),
-        (["nobody"], "Unknown method 'nobody'"),
+        (["nobody"], "Unknown method or run 'nobody'"),
+        (["random+"], "A source of 'random+' is empty"),
+        ([""], "A source of '' is empty"),
         (["ucb1"], "does not play gridnavi"),
         (["oracle"], "is given the task"),
         (

@@ -123,7 +123,7 @@ def test_a_run_that_ships_has_its_model_card(capsys):
         ("slipp", "Did you mean 'slip'?"),
         ("quik", "Did you mean 'quick'?"),
         ("gridnavi/slipp", "Unknown axis of gridnavi: 'slipp'. Did you mean 'slip'?"),
-        ("zoo:icl_rm/bandit", "Did you mean 'icl_rl/bandit'?"),
+        ("zoo:icl_rm/bandit", "Did you mean 'icl_rl'?"),
         ("bandit:q=3", "Unknown key in 'bandit:q=3'"),
         ("bandit:q=3/gap", "Unknown key in 'bandit:q=3'"),
         ("ucb1:c=3", "describe the method alone: metabridge describe ucb1"),
@@ -171,7 +171,7 @@ def test_what_is_ones_own(tmp_path, monkeypatch):
     agent = describing.describe("mine.py:pulls")
     assert (agent["kind"], agent["about"]) == ("agent of your own", "Pull.")
     assert agent["parameters"] == [
-        {"key": "c", "default": 0.5, "values": "", "meaning": "A number of mine."}
+        {"key": "c", "default": 0.5, "values": "a number", "meaning": "A number of mine."}
     ]
     for command in family["try"] + agent["try"]:
         cli.parse(shlex.split(command)[1:])

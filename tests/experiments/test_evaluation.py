@@ -143,12 +143,34 @@ def test_evaluate_as_a_table(capsys):
     assert "random on bandit:k=5,n=10" in out
 
 
+def test_a_table_for_each_split_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    split = "shift/action_permutation/4"
+    flags = ["--family", "gridnavi", "--trials", "42", "--splits", f"id,{split}"]
+    out, _ = run("evaluate", "search", *flags, capsys=capsys)
+    lines = out.splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    assert [line.split()[0] for line in lines if "mean ± 95%" in line] == ["id", split]
+    metrics = [line.split()[0] for line in lines if "trials" in line and "tasks are" not in line]
+    assert metrics.count("trial_return") == 2
+    assert "over" not in metrics  # the rest of a kind of interval that did not fit
+
+
+def test_n_counts_what_the_interval_is_over(capsys):
+    """500 trials of tasks of their own are kept in 64 blocks."""
+    out, _ = run("evaluate", "ucb1", "--trials", "500", "--json", capsys=capsys)
+    lines = {line["metric"]: line for line in map(json.loads, out.splitlines())}
+    assert (lines["trial_return"]["n"], lines["trial_return"]["interval"]) == (500, "trials")
+    score = lines["score_oracle"]
+    assert (score["n"], score["interval"]) == (64, "bootstrap over blocks of tasks")
+
+
 def test_the_references_stand_below_the_method_and_not_in_json(capsys):
     """Each has the return that it has by itself."""
     flags = ["--trials", "100", "--splits", "id,shift/gap/4"]
     table, _ = run("evaluate", "ucb1", *flags, capsys=capsys)
     returns = {
-        name: [line.split("│")[3] for line in run_table if f" {name} " in line]
+        name: [line.partition(name)[2].split() for line in run_table if f"{name} " in line]
         for name, run_table in (
             ("of oracle", table.splitlines()),
             ("trial_return", run("evaluate", "oracle", *flags, capsys=capsys)[0].splitlines()),

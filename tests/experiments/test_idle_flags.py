@@ -98,7 +98,7 @@ def test_what_has_no_effect_on_some_splits_is_said(capsys):
     [
         (
             [*COMPARE, "--methods", "random", "--budget", "nan"],
-            "--budget: for methods that are trained",
+            "Only methods that are trained first read --budget, and here is none of these, but random",
         ),
         (
             [*COMPARE, "--methods", f"random,{TINY}", "--budget", "nan"],
@@ -118,17 +118,18 @@ def test_what_has_no_effect_on_some_splits_is_said(capsys):
         ),
         (
             [*COMPARE, "--methods", "random", "--seeds", "1"],
-            "--seeds: for methods that are trained",
+            "Only methods that are trained first read --seeds, and here is none of these, but random",
         ),
         (
             [*COMPARE, "--methods", "random", "--tuning", "2"],
-            "--tuning: for methods that are trained",
+            "Only methods that are trained first read --tuning, and here is none of these, but random",
         ),
         (
             [*COMPARE, "--methods", f"random,{TINY}", "--seeds", "-7"],
             "--seeds must be 0 or more; found -7",
         ),
-        ([*COMPARE, "--methods", f"random,{TINY}", "--seeds", "1", "1"], "--seeds names 1 twice"),
+        ([*COMPARE, "--methods", f"random,{TINY}", "--seeds", "1,x"], "found 'x'"),
+        ([*COMPARE, "--methods", "random", "--fresh"], "--fresh trains runs of the zoo again"),
         ([*COMPARE, "--methods", TINY, "--seeds", "1000", "--tuning", "2"], "Training seed 1000"),
         ([*COMPARE, "--methods", "random,psrl"], "psrl plays none of bandit:k=2,n=3"),
         (

@@ -185,6 +185,23 @@ def test_both_are_checked_listed_and_made_into_data(own, capsys):
     assert len(os.listdir("data")) == 2  # an agent that was changed is another source
 
 
+def test_an_error_that_stops_many_rules_is_told_once(own, capsys):
+    printed, _ = run("check", "own.py:Breaks", "--family", FAMILY, code=1, capsys=capsys)
+    assert printed.count(IN_AGENT) == 1
+    again = [line for line in printed.splitlines() if line.endswith(": the same error.")]
+    assert len(again) > 5
+    assert f"own.py:Breaks on {make_family(FAMILY).id}: {len(again) + 1} rules broken" in printed
+
+
+def test_an_agent_of_ones_own_is_described_with_its_parameters(own, capsys):
+    """Also if nothing is said of them."""
+    printed, _ = run("describe", "own.py:Told", capsys=capsys)
+    for parameter in ("c=0.5", "greedy=false", "name=x"):
+        assert f"\n{parameter}" in printed
+    _, error = run("describe", "own.py:Half", capsys=capsys, code=2)
+    assert "own.py:Half is neither a TaskFamily nor an agent" in error
+
+
 def test_methods_are_trained_on_a_family_of_ones_own(own, write, capsys, monkeypatch):
     """The run's own family is found by its file; from another folder, where the file is named anew."""
     run("train", RL2, "--family", FAMILY, "--budget", "2000", "--out", "run", capsys=capsys)

@@ -143,14 +143,20 @@ def test_a_run_on_a_family_that_is_not_here_is_shown(trained, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("rl2", "rl2 is no run folder"),
+        ("rl2", "rl2 is no run folder but a method. Describe it: metabridge describe rl2"),
         ("no/where", "no/where is no run folder"),
-        ("zoo:rl3/bandit", "Did you mean 'rl2/bandit'?"),
+        ("zoo:rl3/bandit", "Did you mean 'rl2'?"),
     ],
 )
 def test_what_is_no_run_is_refused(place, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert message in run("show", place, capsys=capsys, code=2)[1]
+
+
+def test_describe_of_a_run_folder_leads_here(trained, capsys):
+    place = str(trained["rl2"])
+    _, error = run("describe", place, capsys=capsys, code=2)
+    assert f"{place} is the folder of a run. Show it: metabridge show {place}" in error
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_check_and_compare_know_what_a_way_is(runs, capsys):
             "is no transformer, and adapters are for these. Take full_reward",
         ),
         ("head_reward:run={rl2}", "no module 'actor' to tune"),
-        ("full_reward:run={mtrl}", "cannot be tuned so. Take rl2, pearl or icl_"),
+        ("full_reward:run={mtrl}", "cannot be tuned so. Take a run of rl2, pearl or icl_"),
         (
             "lora_reward:run={icl_rl},targets=query",
             "no module 'query' to adapt in this backbone. There are: down_proj",

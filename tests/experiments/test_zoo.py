@@ -90,11 +90,19 @@ def test_a_spec_of_the_zoo_plays_and_is_tuned(entry, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("zoo:icl_rm/bandit", "Did you mean 'icl_rl/bandit'?"),
+        ("zoo:icl_rm/bandit", "Unknown method of the zoo 'icl_rm'. Did you mean 'icl_rl'?"),
+        (
+            "zoo:icl_rl/bandits",
+            "zoo:icl_rl/bandits is no run of the zoo, which has icl_rl on bandit. ",
+        ),
+        ("zoo:icl_rl/bandits", "Did you mean 'bandit'? Write zoo:icl_rl/FAMILY."),
         ("zoo:icl_rm", "Unknown method of the zoo 'icl_rm'. Did you mean 'icl_rl'?"),
         ("zoo:icl_rl/bandit/7", "icl_rl/bandit has the training seeds 4"),
         ("zoo:icl_rl/bandit/4/x", "icl_rl/bandit has the training seeds 4"),
-        ("lora_reward:run=zoo:icl/bandit", "Unknown run of the zoo 'icl/bandit'"),
+        (
+            "lora_reward:run=zoo:icl/bandit",
+            "Unknown method of the zoo 'icl'. Did you mean 'icl_rl'?",
+        ),
     ],
 )
 def test_an_unknown_entry_is_refused_with_the_nearest(spec, message, entry, capsys):
@@ -104,7 +112,32 @@ def test_an_unknown_entry_is_refused_with_the_nearest(spec, message, entry, caps
 
 def test_an_entry_of_another_family_is_refused(entry, capsys):
     _, error = run("evaluate", entry, "--family", "bandit:k=4,n=8", capsys=capsys, code=2)
-    assert f"was trained on {TRAINED_ON}" in error
+    assert f"{entry} was trained on {TRAINED_ON}, not on bandit:k=4,n=8." in error
+
+
+def test_a_run_of_the_zoo_is_named_by_its_spec_in_errors(trained, shelf, tmp_path, capsys):
+    """And not by the folder of this package that it is."""
+    runs.export(str(trained["mtrl"]), shelf / "mtrl" / "bandit" / "4", {})
+    flags = ["--family", TRAINED_ON, "--out", str(tmp_path / "x")]
+    _, error = run("few-shot", "zoo:mtrl/bandit", *flags, capsys=capsys, code=2)
+    assert "mtrl (zoo:mtrl/bandit/4) cannot be tuned so" in error
+
+
+def test_histories_are_of_runs_as_they_are(entry, tmp_path, capsys):
+    source = f"lora_reward:run={entry}"
+    _, error = run("data", source, "--out", str(tmp_path / "x"), capsys=capsys, code=2)
+    assert f"Name the run: {entry}" in error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("describe",), ("check",), ("finetune", "--split", "shift/gap/1", "--out", "x")],
+)
+def test_a_method_of_the_zoo_needs_a_family_here(command, entry, capsys):
+    """Whatever else is named, its families are what one is told."""
+    name, *flags = command
+    _, error = run(name, "zoo:icl_rl", *flags, capsys=capsys, code=2)
+    assert "zoo:icl_rl is no run of the zoo, which has icl_rl on bandit." in error
 
 
 def test_an_exported_run_cannot_be_trained_on(entry, trained, capsys):

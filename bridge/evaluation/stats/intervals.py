@@ -31,9 +31,9 @@ class Interval(NamedTuple):
     """An estimate with its two-sided interval of 95% nominal coverage, in the units of the data.
 
     `kind` decides what `n` counts. "trials", "trials within tasks" and "wilson": trials. "t over seeds" and "crossed
-    bootstrap": training seeds of the method with fewest. "bootstrap over tasks": tasks. "mean of estimates": these
-    estimates. A kind that begins with "none" is a mean without an interval: nothing was repeated, so the spread is
-    unknown and both ends are NaN.
+    bootstrap": training seeds of the method with fewest. "bootstrap over tasks": tasks, and "bootstrap over blocks of
+    tasks": blocks. "mean of estimates": these estimates. A kind that begins with "none" is a mean without an interval:
+    nothing was repeated, so the spread is unknown and both ends are NaN.
     """
 
     mean: float

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from bridge.errors import UserError
 from bridge.evaluation.plan import Plan
 from bridge.tasks.base import TaskFamily
-from experiments import agents, runs
+from experiments import agents, runs, zoo
 from experiments.cells import Cell
 
 RATES = {"lora": 1e-2, "head": 1e-2, "full": 1e-3}
@@ -41,11 +41,11 @@ class Variant(NamedTuple):
         A run is always named as a folder, even if it has the name of a method. Without gradient steps, a method that
         takes them takes none either.
         """
-        place = run.path
+        place = str(run.place)
         if run.method is not None and run.method.takes_steps:
             return f"full_reward:run={place},inner_steps={self.steps}"
         if not self.steps:
-            return str(place) if place.is_absolute() else f"./{place}"
+            return place if zoo.is_entry(place) or Path(place).is_absolute() else f"./{place}"
         rate = RATES[self.way.split("_")[0]]
         once = f",inner_every={_NEVER}" if self.way.endswith("_reward") else ""
         return f"{self.way}:run={place},inner_steps={self.steps}{once},inner_lr={rate:g}"

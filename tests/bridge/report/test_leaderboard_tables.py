@@ -125,7 +125,7 @@ def test_rows_show_ranks_marks_and_what_is_missing():
         [made], {"rl2": "undertrained on gridnavi"}
     )
     assert "* is over fewer of them" in tables.legend([made])[0]
-    assert tables.legend([made])[-1].startswith("2 of 2 learned methods have one training seed")
+    assert tables.legend([made])[-1].startswith("With one training seed: 2, of 2 learned methods.")
 
 
 def test_the_title_names_track_level_and_bounds():
@@ -182,8 +182,8 @@ def test_training_seeds_are_those_of_every_board():
     some = row("lora", cell(0.5))._replace(seeds=two | {next(iter(two)): 1})
     said = tables.legend([own, board([some], track="C")])
     assert (
-        "1 of 3 learned methods have one training seed, 1 of 3 have one on some families: their ± is for new trials of "
-        "that run, not for new runs."
+        "With one training seed: 1 and 1 on some families, of 3 learned methods. Their ± is for new trials of that "
+        "run, not for new runs."
     ) in said
     lines = list(csv.DictReader(tables.comma_separated([board([some], ("id",))]).splitlines()))
     assert [line["seeds"] for line in lines] == ["1", "1", "2", "2", "2"]
@@ -227,3 +227,8 @@ def test_the_csv_has_means_and_families():
     assert {(line["mean"], line["rank"], line["adapts"]) for line in families} == {
         ("0.5", "12", "context")
     }
+
+
+@pytest.mark.parametrize("mark", ["=", "≈", "rt:", " r ", " h ", " a ", " I ", " p ", " c ", " g "])
+def test_the_legend_explains_every_mark(mark):
+    assert mark in f"{tables.MARKS} "

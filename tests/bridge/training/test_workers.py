@@ -177,7 +177,7 @@ def alive(pid: int) -> bool:
 def test_what_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with (
-            pytest.raises(UserError, match="need as many CUDA devices"),
+            pytest.raises(UserError, match=r"--device cuda needs \d CUDA devices?, one a process"),
             workers.joined(device="cuda"),
         ):
             pass

@@ -196,7 +196,16 @@ def test_without_gradient_steps_maml_takes_none(runs, tmp_path):
 
 
 def test_the_tables_show_every_cell_and_the_difference_that_tuning_makes(runs, tmp_path, capsys):
-    given = ["few-shot", *map(str, runs), "--budgets", "2", "--shots", "4", "--out", str(tmp_path)]
+    given = [
+        "few-shot",
+        *map(str, runs),
+        "--budgets",
+        "0,2",
+        "--shots",
+        "4",
+        "--out",
+        str(tmp_path),
+    ]
     out, _ = run(*given, "--trials", "32", capsys=capsys)
     out, claim = out.split(
         "**id** · in context, less gradient steps alone (open: the interval holds 0)"
@@ -281,6 +290,11 @@ def test_a_side_is_taken_where_the_interval_leaves_no_other(shift, side):
         (("--shots", "9"), "--shots is 1 to 8"),
         (("--trials", "1"), "--trials must be 2 or more"),
         (("--budgets", "-1"), "--budgets must be 0 or more"),
+        (
+            ("--budgets", "1,2.5"),
+            "--budgets are whole numbers, such as 0,1,2 (or 0 1 2); found '2.5'",
+        ),
+        (("--tuned", "lora,heads"), "Unknown weights 'heads'. Did you mean 'head'?"),
         (("--family", "bandit:k=4,n=8"), "was trained on bandit:k=3,n=8"),
     ],
 )
