@@ -17,7 +17,6 @@ from bridge.tasks import family as make_family
 SPECS = ("bandit:k=4,n=9", "gridnavi:episodes=2", "tabular_mdp:n=2", "sparse_point:episodes=2")
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_keeps_the_contract(spec):
     family = make_family(spec)
