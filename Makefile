@@ -26,8 +26,8 @@ compare: $(INSTALLED) ## compare all methods (SIZE=quick) and write the report t
 test: $(INSTALLED) ## run the fast tests (ARGS=... goes to pytest)
 	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-test-slow: $(INSTALLED) ## run the slow tests, and check types in the others (ARGS=... goes to pytest)
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 -m '(slow or types_slow) and not gpu' $(ARGS)
+test-slow: $(INSTALLED) ## run the slow tests (ARGS=... goes to pytest)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'slow and not gpu' $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	@$(BIN)/ruff check

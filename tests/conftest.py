@@ -10,10 +10,12 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import hypothesis
-import jaxtyping
 import pytest
 import torch
 
+from tests import first_calls  # before the packages whose types it checks
+
+# isort: split
 from bridge import user_code
 
 torch.set_num_threads(1)
@@ -30,10 +32,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run-time type checks take half of the time: tests marked ``types_slow`` have them in the slow suite alone."""
-    fast = "not slow" in item.config.getoption("markexpr")
-    unchecked = fast and item.get_closest_marker("types_slow") is not None
-    jaxtyping.config.update("jaxtyping_disable", unchecked)
+    first_calls.begin()
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
 

@@ -74,8 +74,8 @@ def absorb_is_observe(probe: AgentProbe) -> None:
     some_dead = [[half for step in steps for half in halves(step)] for steps in probe.context]
     for episodes in (probe.context, some_dead):
         longest = max(map(len, episodes))
+        one_by_one = follow(Sitting(probe), episodes)
         for cut in sorted({1, longest // 2 or 1, longest}):
-            one_by_one = follow(Sitting(probe), episodes)
             decided = [moment for moment in one_by_one if moment.step == 0 or moment.step >= cut]
             remedy = f"absorb of {cut} steps must write the same as {cut} calls of observe."
             alike(probe, follow(Sitting(probe), episodes, cut=cut), decided, remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random  # noqa: TID251 (nothing is drawn)
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
@@ -74,12 +75,10 @@ def _attributes(value: Any) -> dict[str, Any]:
     return (in_slots or {}) | (in_dictionary or {})
 
 
-def global_noise() -> dict[str, str]:
+def global_noise() -> dict[str, bytes]:
     """The state of the global generators of torch and numpy."""
-    return {
-        "torch": str(torch.get_rng_state().tolist()),
-        "numpy": str(np.random.get_state(legacy=False)),  # noqa: NPY002 (nothing is drawn)
-    }
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 (nothing is drawn)
+    return {"torch": raw_bytes(torch.get_rng_state()), "numpy": pickle.dumps(numpy)}
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""Runs that several files tune and study, trained once; and where the types of commands are checked."""
+"""Runs that several files tune and study, trained once."""
 
 from pathlib import Path
 
 import pytest
 
+from bridge.report import figures
 from bridge.report.figures import drawing
 from bridge.training.budget import Budget
 from experiments import runs
@@ -48,14 +49,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("trained"))
 
 
+@pytest.fixture
+def rendered() -> None:
+    """Asks for the files of figures."""
+
+
 @pytest.fixture(autouse=True)
-def _figures_in_one_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports of commands draw SVG alone: fonts of PDF files take long, and figures have tests of their own."""
+def _figures_as_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of commands make their figures, but render none unless a test asks, and then SVG alone: rendering takes
+    long, PDF files with their fonts longest, and figures have tests of their own."""
     monkeypatch.setattr(drawing, "FORMATS", {"svg": drawing.FORMATS["svg"]})
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fast suite checks types where the other packages are tested, and not in commands."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.types_slow)
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(figures, "save", lambda _figure, stem: stem)

@@ -158,6 +158,7 @@ def test_wrong_flags_exit_with_2(arguments, capsys):
     run(*arguments, code=2, capsys=capsys)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_compare_writes_rows_tables_and_figures_and_goes_on(tmp_path, capsys):
     out = tmp_path / "out"
     base = ["compare", *SMALL, "--tracks", "O", "--splits", "id,shift/prior", "--out", str(out)]

@@ -65,6 +65,7 @@ def test_frozen_tracks_with_few_trials(track, trials, capsys):
         assert found["informed_return"]["mean"] == pytest.approx(found["episode_return"]["mean"])
 
 
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize("trials", [1, 20])
 def test_compare_reports_few_trials_on_every_kind_of_split(trials, tmp_path, capsys):
     flags = [

@@ -497,7 +497,7 @@ def ended(*line: str) -> tuple[object, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("place", "rendered")
 def test_whatever_is_typed_ends_well_or_with_one_clear_line(first):
     wrong = []
     for number in range(first, first + BATCH):

@@ -34,7 +34,6 @@ def weights(made: IclRlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.learned])
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", ["bandit:k=3,n=6", "corridor"])
 def test_keeps_the_contract(spec):
     made = learner(spec)

@@ -38,7 +38,6 @@ def agent(family, *, window=None, backbone="llama") -> InContext:
     return InContext(policy.eval(), Card(method="in_context"))
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("family", "options"),
     [

@@ -177,7 +177,6 @@ def test_a_step_at_test_is_the_step_that_training_looked_at(family):
     assert moved > 1e-6
 
 
-@pytest.mark.types_slow
 def test_its_agent_keeps_the_contract_and_does_not_touch_the_start():
     made = learner(Corridor(), inner_steps=1)
     made.base.policy.double()

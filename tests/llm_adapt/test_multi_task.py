@@ -22,7 +22,6 @@ TINY = {
 }
 
 
-@pytest.mark.types_slow
 def test_it_trains_on_single_episodes_and_keeps_the_contract():
     made = MtLearner(GRID, Config(**TINY), seed=0)
     made.update()

@@ -244,7 +244,6 @@ def agent(family, **settings) -> GradientAgent:
     return GradientAgent(inner, Card(method="toy", supervision="reward"))
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family",
     [

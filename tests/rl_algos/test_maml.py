@@ -29,7 +29,6 @@ def weights(made: MamlLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.inner.policy.parameters()])
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family",
     [
@@ -48,7 +47,6 @@ def test_keeps_the_contract(family):
         check(made.agent(), made.family, tolerance=1e-9)
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "settings",
     [

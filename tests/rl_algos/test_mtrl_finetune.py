@@ -18,7 +18,6 @@ def learner(family="gridnavi:tasks=3", **settings) -> MtrlFinetuneLearner:
     return MtrlFinetuneLearner(make_family(family), Config(**(SMALL | settings)), seed=0)
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("family", ["bandit:k=3,n=6", "gridnavi:tasks=3"])
 def test_keeps_the_contract(family):
     made = learner(family)

@@ -36,7 +36,6 @@ def weights(made: MtrlSacLearner) -> torch.Tensor:
     return torch.cat([p.detach().flatten().clone() for p in made.table.parameters()])
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("split", ["train", "id"])
 @pytest.mark.parametrize(
     "family",

@@ -129,7 +129,6 @@ FAMILIES = [
 ]
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "spec",
     [

@@ -45,7 +45,6 @@ def watched(made: Rl2Learner, verb: str, what) -> tuple[Batch, list]:
         return made._play(), seen
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("spec", "core"),
     [
@@ -313,7 +312,6 @@ def test_a_critic_that_knows_the_task_judges_by_mean_rewards():
     assert abs(noise.std().item() - 1) < 0.2
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("core", CORES)
 def test_continuous_actions_keep_the_contract(core):
     family = Reach()

@@ -27,7 +27,6 @@ REFERENCE = {"reference": True, "exact_reference": "heuristic", "decode_rule": "
 # --- what keeps the rules passes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("rule", AGENT_CHECKS)
 @pytest.mark.parametrize("card", [{}, REFERENCE], ids=["learned", "reference"])
 @pytest.mark.parametrize("family", [Corridor(), BANDIT], ids=lambda family: family.name)
@@ -50,7 +49,6 @@ def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
     check_agent(Double(Corridor()), Corridor())
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
     family = FAMILIES[name]()

@@ -19,7 +19,6 @@ AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
 # --- what keeps the rules passes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("rule", FAMILY_CHECKS)
 @pytest.mark.parametrize(
     "family",

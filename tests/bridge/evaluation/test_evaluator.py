@@ -171,7 +171,6 @@ def test_the_verbs_of_track_o_come_in_order() -> None:
 # --- chunks, and the detail of the first trials -----------------------------------------------------------------------
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "plan", [Plan(trials=20), Plan(trials=20, track="F"), Plan(trials=20, track="C", shots=2)]
 )

@@ -23,7 +23,6 @@ SPECS = (
 )
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("spec", SPECS)
 def test_keeps_the_contract(spec):
     family = make_family(spec)

@@ -14,7 +14,6 @@ from bridge.tasks import family as make_family
 from tests.bridge.toys import Corridor, Reach
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("family", ["gridnavi", "tabular_mdp:n=2", Corridor()])
 def test_keeps_the_contract(family):
     made = make_family(family) if isinstance(family, str) else family

@@ -56,7 +56,6 @@ def arrive(grid: Grid, cell: tuple[int, int], move: int) -> tuple[int, int]:
     return max(0, min(grid.size - 1, x)), max(0, min(grid.size - 1, y))
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "split", ["id", *(f"shift/{axis}/{level}" for axis in AXES for level in (1, 4))]
 )

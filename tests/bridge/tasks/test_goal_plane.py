@@ -120,7 +120,6 @@ def test_walls_stop_and_nothing_but_walls(family: GoalPlane) -> None:
     assert torch.allclose(state, torch.tensor([[2.0, -2.0], [-2.0, 0.0]]))
 
 
-@pytest.mark.types_slow
 def test_a_row_alone_is_the_row_in_a_batch(family: GoalPlane) -> None:
     """Batches of odd sizes, so that rows lie at the tail of a vector."""
     for split in family.splits:
@@ -197,7 +196,6 @@ def test_shells_are_uniform_and_paired() -> None:
 # --- how best to walk -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "split", ["id", "shift/reward_scale/1", *(f"shift/{a}/4" for a in (*AXES, "ring"))]
 )

@@ -71,7 +71,6 @@ def fits(wrapper: str, action: Any, observation: Any) -> bool:
     )
 
 
-@pytest.mark.types_slow
 @every_kind
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapped_environment_plays_through_episodes(name: str, wrapper: str) -> None:
@@ -172,7 +171,6 @@ def without_times(infos: Any) -> Any:
     return infos
 
 
-@pytest.mark.types_slow
 @every_kind
 @pytest.mark.parametrize("wrapper", VECTOR_WRAPPERS)
 def test_a_wrapped_batch_is_a_wrapped_loop(name: str, wrapper: str) -> None:

@@ -201,7 +201,6 @@ def same(a: Any, b: Any) -> None:
     assert data_equivalence(a, b, exact=True), f"{a} is not {b}"
 
 
-@pytest.mark.types_slow
 @every_family
 @pytest.mark.parametrize(("split", "seed"), [("train", 0), ("shift/reward_scale/2", 12345)])
 def test_rows_are_single_environments_step_for_step(spec: str, split: str, seed: int) -> None:

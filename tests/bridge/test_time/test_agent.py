@@ -112,7 +112,6 @@ MAKERS = {
 }
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     "family", [make_family("gridnavi"), Corridor(half=1)], ids=lambda f: f.name
 )
@@ -144,7 +143,6 @@ def test_recomputed_outputs_are_those_that_played(name, family):
     )
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_gradient_steps_it_plays_as_the_agent(name):
     family = make_family("gridnavi:episodes=3")
@@ -159,7 +157,6 @@ def test_without_gradient_steps_it_plays_as_the_agent(name):
     assert played.cost["grad_steps"].max() == 0
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("signal", ["reward", pytest.param("demos", marks=pytest.mark.slow)])
 def test_keeps_the_contract(signal):
     family = Corridor()
@@ -334,7 +331,6 @@ def test_two_budgets_of_one_agent_do_not_share_how_they_decode():
     ]
 
 
-@pytest.mark.types_slow
 def test_training_is_continued_for_who_remembers_or_takes_steps_and_no_other():
     family = make_family("bandit:k=3,n=12")
     tuned = FineTuned(

@@ -23,8 +23,6 @@ from bridge.training import checkpoint, loop, run_folder
 from bridge.training.budget import Budget
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.types_slow  # thousands of updates
-
 FAMILY = make_family("bandit:k=2,n=3")
 SCHEDULE = loop.Schedule(
     budget=Budget(1000.0), checkpoint_seconds=0.0, evaluations=4, evaluation_trials=10

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from bridge.training import loop
 
@@ -16,9 +17,12 @@ FAMILY = "bandit:k=3,n=6"
 _TRANSFORMER = "hidden=8,layers=1,heads=2,window=32,steps_per_update=240"
 _POLICY_GRADIENT = "hidden=8,tasks_per_update=10,epochs=1"
 _PPO, _IMITATION = f"{_TRANSFORMER},minibatches=1,epochs=1", f"{_TRANSFORMER},batch=512,passes=1"
-_BASES = {"icl_rl": _PPO, "icl_ad": _IMITATION, "icl_dpt": _IMITATION, "mt": _PPO}
 LEARNERS = {
-    **_BASES,
+    "icl_rl": _PPO,
+    "icl_ad": _IMITATION,
+    "icl_dpt": _IMITATION,
+    "mt": _PPO,
+    "lora_reward_icl_rl": f"{_PPO},rank=2,inner_steps=2,inner_every=2",
     "lora_maml": f"{_PPO},rank=2,inner_every=2,tasks_per_update=20,meta_epochs=1,inner_stages=1,pretraining=0.5",
     "maml": f"{_POLICY_GRADIENT},inner_steps=1,episodes_per_step=2",
     "mtrl": f"{_POLICY_GRADIENT},episodes_per_task=20",
@@ -29,13 +33,9 @@ LEARNERS = {
     "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=20,scout_episodes=1,"
     "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
     "rl2": "hidden=8,steps_per_update=240,minibatches=1,epochs=1",
-    **{
-        f"lora_{signal}_{base}": f"{settings},rank=2,inner_steps=2{pace}"
-        for signal, pace in (("reward", ",inner_every=2"), ("demos", ""))
-        for base, settings in _BASES.items()
-    },
 }
-"""Every learned method, so small that what it is trained for is ten updates or more."""
+"""Every learner, so small that what it is trained for is ten updates or more. One method stands for those that train a
+base and add adapters at test: all of these hold the state of the base alone."""
 _RL2 = f"rl2:{LEARNERS['rl2']}"
 BASE = ("train", f"icl_rl:{_PPO}", "--family", FAMILY, "--budget", "480")
 """What ``finetune`` is given."""
@@ -99,6 +99,16 @@ COMMANDS = (
         ("data", "random+ucb1", "--family", FAMILY, "--rows", "8", "--shards", "3"),
         locks=False,
     ),
+)
+KINDS = tuple(
+    command
+    for command in COMMANDS
+    if command.first[0] != "train" or command.name in ("train rl2", "train icl_dpt")
+)
+"""One of each kind by the files that it writes: learners differ in the state that they keep in the same files, but for
+those that keep the histories that they imitate."""
+one_of_each_kind = pytest.mark.parametrize(
+    "command", KINDS, ids=lambda command: command.name, indirect=True, scope="session"
 )
 
 _CLOCKS = {*loop.CLOCKS, "test_seconds", "train_seconds"}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.experiments.survival.commands import differing, products
+from tests.experiments.survival.commands import differing, one_of_each_kind, products
 from tests.experiments.survival.processes import Ended, Fault, last_word, run, run_on_own_disk
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, one_of_each_kind]
 PAGE = 4096
 
 

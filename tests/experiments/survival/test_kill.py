@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.experiments.survival.commands import differing, products
+from tests.experiments.survival.commands import differing, one_of_each_kind, products
 from tests.experiments.survival.processes import Fault, last_word, run
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,7 @@ def test_killed_it_ends_as_if_it_never_was(command, context, base, whole, tmp_pa
     assert differing(products(out), whole.products) == []
 
 
+@one_of_each_kind
 def test_asked_to_stop_it_says_so_and_ends_as_if_it_never_was(
     command, context, base, whole, tmp_path
 ):

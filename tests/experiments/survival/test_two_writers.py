@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.experiments.survival.commands import differing, products
+from tests.experiments.survival.commands import differing, one_of_each_kind, products
 from tests.experiments.survival.processes import (
     Ended,
     Fault,
@@ -14,7 +14,7 @@ from tests.experiments.survival.processes import (
     run_on_own_disk,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, one_of_each_kind]
 
 
 def check_refused(ended: Ended, why: str) -> None:

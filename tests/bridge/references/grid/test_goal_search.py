@@ -58,7 +58,6 @@ def curve(result: Evaluation) -> list[float]:
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(
     ("name", "split"),
     [(name, "id") for name in AGENTS]

@@ -16,7 +16,6 @@ from bridge.tasks.gridnavi import GridNavi
 FAMILIES = [GridNavi(train="inner", episodes=1), Darkroom(variant="ad", train="hole", episodes=1)]
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
 def test_it_never_regrets(family: GoalGrid) -> None:
     for split in family.splits:

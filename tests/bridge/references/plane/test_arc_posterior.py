@@ -81,7 +81,6 @@ def mean_of_all_goals(episodes: int, per_goal: int) -> tuple[float, float]:
     return total / n, math.sqrt((square / n - (total / n) ** 2) / n)
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize(("episode", "share"), [(6, 0.69), (10, 0.97)])
 def test_its_share_of_the_oracle(episode: int, share: float) -> None:
     """Known to two digits from a simulation apart from this code, in which the oracle earns 13.36."""

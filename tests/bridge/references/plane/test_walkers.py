@@ -25,7 +25,6 @@ def earned(agent, family: GoalPlane, split: str = "id", trials: int = 3000) -> t
     return total / n, math.sqrt(max(square / n - (total / n) ** 2, 0) / n)
 
 
-@pytest.mark.types_slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_the_oracle_never_regrets(family: GoalPlane) -> None:
     for split in family.splits:
@@ -71,7 +70,6 @@ def test_where_rewards_are_mostly_negated_it_waits_in_a_corner() -> None:
     assert Blind(family, "shift/reward_sign/2").place.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.types_slow
 def test_no_other_place_is_better_on_the_half_circle() -> None:
     """By playing: twelve directions, three distances, all 72 training goals."""
     family = SparsePoint(episodes=1)
