@@ -24,7 +24,7 @@ class Table:
     @property
     @checked
     def width(self) -> int:
-        return "wide"  # type: ignore[return-value]
+        return "wide"  # ty: ignore[invalid-explicit-return]
 
     @classmethod
     @checked
