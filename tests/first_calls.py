@@ -37,8 +37,13 @@ def checked(signature: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _let(place: Place) -> None:
-    """Have jaxtyping call a function as it is, if it can be found by its name."""
+    """Have jaxtyping call a function as it is, if it can be found by its name.
+
+    Constructors stay as they are: a mark on them would hide their annotations from those that read them.
+    """
     module, names = place
+    if names.endswith("__init__"):
+        return
     found: Any = sys.modules[module]
     for name in names.split("."):
         found = inspect.getattr_static(found, name, None)

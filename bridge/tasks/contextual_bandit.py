@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bridge.config import NonNegative, Share
+from bridge.config import Count, NonNegative, Share
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
@@ -32,7 +32,8 @@ from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, Tasks, row_entries
 from bridge.tasks.episodic import EpisodicFamily
 
-EPISODES, HORIZON = 4, 10
+HORIZON = 10
+"""Steps of an episode."""
 BEST, OTHER = 0.9, 0.1
 """Probabilities of a reward."""
 MOST, MOST_DECADES = 1_000, 6
@@ -40,7 +41,7 @@ MOST, MOST_DECADES = 1_000, 6
 
 @dataclass(frozen=True, kw_only=True)
 class ContextualBandit(EpisodicFamily):
-    """Contextual bandits of 4 episodes of 10 steps."""
+    """Contextual bandits in episodes of 10 steps."""
 
     contexts: int = 8
     """Number of contexts."""
@@ -52,6 +53,9 @@ class ContextualBandit(EpisodicFamily):
     """Share of tasks whose best arm is the opposite one in every context."""
     decades: NonNegative = 0.0
     """The rewards of every other task are 10 to this power times as large."""
+
+    episodes: Count = 4
+    """Episodes in a trial."""
 
     name: ClassVar[str] = "contextual_bandit"
 
@@ -69,7 +73,7 @@ class ContextualBandit(EpisodicFamily):
 
     @property
     def trained_trial(self) -> Trial:
-        return Trial(EPISODES, HORIZON)
+        return Trial(self.episodes, HORIZON)
 
     @property
     def own_axes(self) -> Mapping[str, Axis]:

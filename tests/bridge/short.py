@@ -2,6 +2,7 @@
 
 SHORT = {
     "bandit": "bandit:k=3,n=4",
+    "contextual_bandit": "contextual_bandit:episodes=2",
     "gridnavi": "gridnavi:episodes=2",
     "darkroom": "darkroom:variant=ad,episodes=2",
     "tabular_mdp": "tabular_mdp:n=2",
@@ -10,6 +11,7 @@ SHORT = {
 }
 LENGTHS = {
     "bandit": 1,
+    "contextual_bandit": 10,
     "gridnavi": 15,
     "darkroom": 20,
     "tabular_mdp": 10,

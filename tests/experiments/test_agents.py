@@ -31,7 +31,7 @@ def test_a_run_of_the_zoo_and_one_with_gradient_steps_have_the_colour_of_their_m
 def test_registered_names_win_over_ones_own(write):
     """Also over a module of that name, and over the prefix of the zoo."""
     for name in ("random", "zoo"):
-        write(f"{name}.py", "made = 3\n")
+        write(f"{name}.py", "from bridge.references.random import Random as made\n")
     family = make_family("bandit")
     assert isinstance(agents.resolve("random", family), sources.Reference)
     assert specs.own_place("zoo:made") == specs.own_place("random:made") == ""

@@ -191,7 +191,7 @@ def test_the_command_tunes_on_reward_and_on_demonstrations(base, demos, tmp_path
         "--out",
         str(tmp_path / "d"),
     ]
-    assert "1 shard(s)" in run(*histories, capsys=capsys)[0]
+    assert "1 shard of" in run(*histories, capsys=capsys)[0]
 
 
 def test_tasks_that_were_tuned_on_are_not_scored(grid, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """Tables and figures derive from rows: checked on synthetic rows with known answers."""
 
 import csv
-import functools
 import io
 import re
 import shutil
@@ -30,7 +29,6 @@ FAMILY = "tabular_mdp"
 MEANS = {"random": 1.0, "bayes": 3.0, "bayes_train": 2.0, "oracle": 5.0, "learner": 4.0}
 
 
-@functools.cache
 def synthetic(
     method: str,
     split: str,
