@@ -179,7 +179,7 @@ def refusals(lines: Iterable[Line]) -> list[str]:
             counts.append(f"{round(share * due):,} of {due:,} on {line.key.split}")
         sentences.append(
             f"{method} on {family}: gradient steps refused at test, as no number or too long: "
-            f"{_some(counts, 'some on ')}."
+            f"{_some(counts, 'more split', 'some on ')}."
         )
     return sentences
 
@@ -187,17 +187,19 @@ def refusals(lines: Iterable[Line]) -> list[str]:
 def skewed(lines: Iterable[Line]) -> list[str]:
     """A sentence on the methods whose returns are skewed over seeds, so that intervals may be too short; none if none.
 
-    For example ``Returns of few seeds are skewed: rl2 on gridnavi (5 seeds; id). Their 95% intervals may ...``
+    For example ``Returns of few seeds are skewed: rl2 on gridnavi (5 seeds; id). Their 95% intervals may ...``. The
+    first few are named, the others counted.
     """
     found = [
-        f"{method} on {family} ({of_method[0].interval.n} seeds; {_some([line.key.split for line in of_method])})"
+        f"{method} on {family} ({of_method[0].interval.n} seeds; "
+        f"{_some([line.key.split for line in of_method], 'more split')})"
         for (method, family), of_method in _by_method(lines, "seed_skewness").items()
     ]
     if not found:
         return []
     return [
-        f"Returns of few seeds are skewed: {', '.join(found)}. Their 95% intervals may hold the truth much less often "
-        "(docs/statistics.md). Train more."
+        f"Returns of few seeds are skewed: {_some(found, 'more method')}. Their 95% intervals may hold the truth much "
+        "less often (docs/statistics.md). Train more."
     ]
 
 
@@ -210,12 +212,10 @@ def _by_method(lines: Iterable[Line], metric: str) -> dict[tuple[str, str], list
     return found
 
 
-def _some(splits: list[str], rest: str = "") -> str:
-    """The first splits, separated by commas, and the number of the others after ``rest``."""
-    more = len(splits) - _NAMED
-    return ", ".join(
-        splits[:_NAMED] + ([f"{rest}{counted(more, 'more split')}"] if more > 0 else [])
-    )
+def _some(names: list[str], more: str, before: str = "") -> str:
+    """The first names, separated by commas, and the number of the others as ``more``, after ``before``."""
+    others = len(names) - _NAMED
+    return ", ".join(names[:_NAMED] + ([f"{before}{counted(others, more)}"] if others > 0 else []))
 
 
 def markdown(results: Results) -> str:

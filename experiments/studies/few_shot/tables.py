@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,14 +25,14 @@ _COSTS = ("taken", "refused", "trained", "seconds", "flops")
 
 
 def show(curves: Curves) -> None:
-    """Print a table for each split, as Markdown."""
+    """Print a table for each split, as Markdown of at most 80 columns: the first shot, the last, and the gain."""
     for split, variants in curves.items():
         points = next(iter(variants.values())).points
         print(
             f"\n**{split}** · return of the scored episode after so many shots (0 steps: as it is)\n"
         )
-        heads = ("method", "tuned", "steps", "taken", "refused", "weights")
-        heads = (*heads, *points, "minus 0 steps", "s", "Mflop")
+        shots = (f"{shots} shots" for shots in _ends(points))
+        heads = ("method", "tuned", "steps", *shots, "minus 0 steps")
         rows = (_row(variant, curve, variants) for variant, curve in variants.items())
         print(table(heads, rows, texts=2))
 
@@ -38,18 +40,13 @@ def show(curves: Curves) -> None:
 def _row(variant: Variant, curve: Curve, variants: dict[Variant, Curve]) -> tuple[object, ...]:
     untouched = variants[variant._replace(way="", steps=0)]
     gain = text((curve.score - untouched.score)[:, -1]) if variant.steps else ""
-    return (
-        escape.markdown(variant.method),
-        variant.way,
-        variant.steps,
-        f"{curve.taken[-1]:g}",
-        f"{curve.refused[-1]:g}",
-        f"{curve.trained:,.0f}",
-        *map(text, curve.score.T),
-        gain,
-        f"{curve.seconds[-1]:.3f}",
-        f"{curve.flops[-1] / 1e6:,.0f}",
-    )
+    name = escape.markdown(variant.method)
+    return name, variant.way, variant.steps, *map(text, _ends([*curve.score.T])), gain
+
+
+def _ends(values: Sequence[Any]) -> list[Any]:
+    """The first and the last value, or the only one."""
+    return [values[i] for i in sorted({0, len(values) - 1})]
 
 
 def write(curves: Curves, path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -258,6 +259,21 @@ def test_few_seeds_with_a_skewed_spread_are_warned_of(folder):
     )
     assert sentence in tables.markdown(read)
     assert "brittle,O,seed_skewness,-1.4" in tables.comma_separated(warned)
+
+
+def test_of_many_methods_with_a_skewed_spread_the_first_are_named(folder):
+    (line,) = (
+        line
+        for line in Results(folder).lines(FAMILY, "id")
+        if line.key.method == "learner" and line.metric == "trial_return"
+    )
+    many = [
+        replace(line, key=line.key._replace(method=f"m{i}"), metric="seed_skewness")
+        for i in range(9)
+    ]
+    (sentence,) = tables.skewed(many)
+    assert "m3 on tabular_mdp (5 seeds; id), 5 more methods. Their" in sentence
+    assert "m4" not in sentence
 
 
 def test_iqm_only_for_several_seeds(folder):
