@@ -61,7 +61,7 @@ from rl_algos.concerns.capacity import Network
 from rl_algos.concerns.combiners import Combine
 from rl_algos.per_task import Episodes
 from rl_algos.policies import Feedforward
-from rl_algos.task_table import Shared, TaskTable
+from rl_algos.task_table import Shared, TaskTable, chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,8 @@ class Config(Bounded):
     """Experts, or modules of each layer."""
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
+    only: str = ""
+    """Numbers of the known tasks that are trained on, joined by +, one after another in a sequence; empty: all."""
     hidden_ids: Share = 0.1
     """Share of slots that are played and learned from as an unknown task; 1: ids are never given, at test neither."""
     tasks_per_update: CountOrZero = 0
@@ -167,6 +169,7 @@ class MtrlLearner(CheckpointedLearner):
             ids=capacity.KINDS[config.network].owned,
             heads=("head.",),
         ).to(self.workers.device)
+        self.tasks = chosen(config.only, family.tasks).to(self.workers.device)
         self.learned = list(self.table.parameters())
         self.optimizer = torch.optim.AdamW(
             self.learned, lr=config.lr, eps=1e-5, weight_decay=config.weight_decay
@@ -235,7 +238,7 @@ class MtrlLearner(CheckpointedLearner):
 
     def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
         """The number of the task in each slot: known tasks in turn, or new ones all the time."""
-        return slot if self.family.tasks else task_numbers(noise)
+        return self.tasks[slot % len(self.tasks)] if self.family.tasks else task_numbers(noise)
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float

@@ -1,9 +1,9 @@
 """Multi-task RL with known tasks one after another: what is forgotten, and what keeps it.
 
-The policy and its training are those of ``mtrl``. Task 0 gets the first share of the budget, then task 1, and so on;
-the learning rate starts anew with each. With ``keep=`` earlier tasks add a loss of their own
-(``rl_algos/concerns/forgetting.py``). Without it this is plain fine-tuning, and ``mtrl`` on the same budget, all tasks
-at once, is what it is measured against. Without known tasks all are one, and there is no sequence.
+The policy and its training are those of ``mtrl``. Task 0 gets the first share of the budget, then task 1, and so on
+(or the tasks of ``only=``, in its order); the learning rate starts anew with each. With ``keep=`` earlier tasks add a
+loss of their own (``rl_algos/concerns/forgetting.py``). Without it this is plain fine-tuning, and ``mtrl`` on the same
+budget, all tasks at once, is what it is measured against. Without known tasks all are one, and there is no sequence.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
 
     config: Config
     task = 0
-    """The task that is trained on."""
+    """The place in the sequence of the task that is trained on."""
 
     def _build(self) -> None:
         if self.workers.count > 1:
@@ -67,7 +67,7 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
 
     def update(self, spent: float = 0.0) -> Mapping[str, float]:
         """End the task that has had its share, then play and learn from the present one as ``mtrl`` does."""
-        tasks = max(1, self.family.tasks)
+        tasks = max(1, len(self.tasks))
         share = spent * tasks
         while self.task < min(int(share), tasks - 1):
             self._end_task()
@@ -83,9 +83,9 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
         self.task += 1
 
     def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
-        return (
-            torch.full_like(slot, self.task) if self.family.tasks else super()._numbers(slot, noise)
-        )
+        if not self.family.tasks:
+            return super()._numbers(slot, noise)
+        return self.tasks[self.task].expand(len(slot))
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float

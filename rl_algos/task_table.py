@@ -11,6 +11,7 @@ Shape letters: N rows, a task each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
@@ -27,6 +28,28 @@ Shared = Literal["all", "trunk", "nothing"]
 """Weights that tasks share; see above."""
 
 Net = TypeVar("Net", bound=nn.Module)
+
+
+def chosen(only: str, known: int) -> Int[Tensor, " n"]:
+    """Return the tasks that ``only`` names, in its order, or all known tasks if it is empty.
+
+    Args:
+        only: numbers of known tasks, joined by ``+``.
+        known: number of known tasks.
+
+    Raises:
+        UserError: they are not different numbers of known tasks.
+    """
+    if not only:
+        return torch.arange(known)
+    names = only.split("+")
+    numbers = [int(name) for name in names if re.fullmatch(r"\d{1,9}", name)]
+    if len(set(numbers)) < len(names) or max(numbers, default=0) >= known:
+        tasks = f"known tasks, 0 to {known - 1}" if known else "known tasks (--family F:tasks=N)"
+        raise UserError(
+            f"only= needs different numbers of {tasks}, joined by +; found {only!r}. Leave it out for all of them."
+        )
+    return torch.tensor(numbers)
 
 
 class TaskTable(nn.Module, Generic[Net]):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bridge.evaluation.stats import Interval
+
 
 def table(heads: Sequence[object], rows: Iterable[Sequence[object]], *, texts: int) -> str:
     """Return a table whose first ``texts`` columns are left-aligned, and the others right-aligned as numbers."""
     rule = "|---|" + "---|" * (texts - 1) + "--:|" * (len(heads) - texts)
     lines = [_line(heads), rule, *(_line(row) for row in rows)]
     return "\n".join(lines)
+
+
+def number(found: Interval) -> str:
+    """Return a mean with half of its interval."""
+    return f"{found.mean:.3f} ±{found.half:.3f}"
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -349,3 +349,13 @@ def test_raw_advantages_are_in_units_of_the_tasks_rewards():
     usual = learner()._play()[1]
     assert torch.equal(standardised(raw.advantage, raw.live, (1, 2)), usual.advantage)
     assert not torch.allclose(raw.advantage, usual.advantage)
+
+
+def test_only_the_chosen_tasks_are_played_and_learned():
+    """Biases that a task owns stay as they were unless it is chosen."""
+    made = learner("gridnavi:tasks=4", only="3+1", hidden_ids=0.0)
+    (owned,) = (made.table.parameter(name) for name in made.table.names)
+    before = owned.detach().clone()
+    made.update()
+    moved = (owned != before).flatten(1).any(1)
+    assert moved.tolist() == [False, True, False, True, False]

@@ -49,6 +49,28 @@ def test_the_learning_rate_starts_anew_with_each_task() -> None:
     assert rates == pytest.approx([1.0, 0.1, 0.98, 0.03], abs=1e-6)
 
 
+def test_tasks_come_in_the_order_of_only() -> None:
+    made, played = small(only="2+0"), []
+    play = made._play
+    made._play = lambda: played.append(play()) or played[-1]
+    for spent in (0.0, 0.49, 0.5, 1.0):
+        made.update(spent)
+
+    known = [set(task.tolist()) - {made.table.known} for task, _ in played]
+    assert [sorted(tasks) for tasks in known if tasks] == [[2], [2], [2], [0], [0]]
+
+
+@pytest.mark.parametrize("keep", ["nothing", "ewc", "replay", "distil"])
+def test_the_first_tasks_alone_are_the_beginning_of_the_sequence(keep) -> None:
+    whole, part = small(keep=keep), small(keep=keep, only="0+1")
+    for spent in (0.0, 0.2, 0.4, 0.6):
+        whole.update(spent)
+        part.update(spent * 3 / 2)
+
+    for mine, other in zip(whole.table.parameters(), part.table.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 @pytest.mark.parametrize("keep", ["nothing", "ewc", "replay", "distil"])
 def test_a_restart_goes_on_bitwise(keep) -> None:
     through, first = small(keep=keep), small(keep=keep)

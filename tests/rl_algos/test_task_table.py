@@ -7,7 +7,7 @@ from bridge.errors import UserError
 from bridge.tasks import family as make_family
 from rl_algos import per_task
 from rl_algos.policies import MlpPolicy
-from rl_algos.task_table import TaskTable
+from rl_algos.task_table import TaskTable, chosen
 
 
 def table(family="gridnavi:tasks=3", *, shared="all", always=()) -> TaskTable[MlpPolicy]:
@@ -146,3 +146,20 @@ def test_specialists_need_known_tasks():
         table("gridnavi", shared="nothing")
     with pytest.raises(UserError, match="--family gridnavi:train=inner,tasks=N"):
         table("gridnavi:train=inner", shared="nothing")
+
+
+@pytest.mark.parametrize(("only", "tasks"), [("", [0, 1, 2, 3]), ("2", [2]), ("3+0", [3, 0])])
+def test_the_chosen_tasks_are_those_named_in_their_order(only, tasks):
+    assert chosen(only, 4).tolist() == tasks
+
+
+@pytest.mark.parametrize("only", ["4", "0+0", "1+", "-1", "a", "1,2", "+", "99999999999999999999"])
+def test_tasks_that_are_not_known_are_refused_by_their_numbers(only):
+    with pytest.raises(UserError, match=r"different numbers of known tasks, 0 to 3, joined by \+"):
+        chosen(only, 4)
+
+
+def test_without_known_tasks_none_can_be_chosen():
+    assert chosen("", 0).tolist() == []
+    with pytest.raises(UserError, match="--family F:tasks=N"):
+        chosen("0", 0)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from experiments.studies.concerns.testbeds import Testbed
 
 RATES = (0.01, 0.03, 0.1)
-"""Learning rates that are tried."""
-STRENGTHS = (1.0, 10.0, 100.0)
+"""Learning rates that are tried, divided by what widens a network (Adam's best rate falls as the width grows)."""
+STRENGTHS = (0.1, 1.0, 10.0)
 """Weights of earlier tasks' losses that are tried instead, at the second of the learning rates."""
 
 
@@ -27,7 +27,13 @@ class Mitigation(NamedTuple):
     @property
     def configurations(self) -> tuple[float, ...]:
         """The values of what it is tuned by: strengths of what keeps earlier tasks, or learning rates."""
-        return STRENGTHS if "keep=" in self.settings else RATES
+        if "keep=" in self.settings:
+            return STRENGTHS
+        return tuple(rate / self.widened for rate in RATES)
+
+    def also(self, settings: str) -> Mitigation:
+        """Return it with more settings."""
+        return self._replace(settings=",".join(filter(None, (self.settings, settings))))
 
     def spec(self, testbed: Testbed, tuned: float) -> str:
         """Return the method with its settings on a testbed, in one of the configurations."""
@@ -50,6 +56,8 @@ SPECIALISTS = Mitigation("specialists", settings="shared=nothing", method="mtrl"
 _IMBALANCE, _INTERFERENCE = "task imbalance", "gradient interference"
 _CAPACITY, _FORGETTING = "capacity limits", "catastrophic interference"
 _SCALES = (Mitigation("standardised", _IMBALANCE, "advantages=standardised"),)
+_OPPOSED = (Mitigation("ids hidden", "(control)", "hidden_ids=1"),)
+"""No mitigation: a policy that is not given the task cannot tell opposite ones apart, whatever its gradients do."""
 _TOGETHER = (
     Mitigation("grad_norm", _IMBALANCE, "combine=grad_norm"),
     Mitigation("heads", _INTERFERENCE, "shared=trunk"),
@@ -83,5 +91,5 @@ def mitigations(testbed: Testbed, *, every: bool) -> tuple[Mitigation, ...]:
     """
     if testbed.method == "mtrl_sequence":
         return _IN_SEQUENCE
-    own = _SCALES if "advantages=raw" in testbed.settings else ()
+    own = {"scales": _SCALES, "opposed": _OPPOSED}.get(testbed.name, ())
     return (*own, *_TOGETHER, *(_MORE_SURGERY if every else ()))

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from bridge.evaluation import results
 from bridge.evaluation.stats import Interval, Resampled, difference, interval
 from experiments.cells import Cell
+from experiments.studies.concerns.making import REFERENCES, Score
 from experiments.studies.concerns.mitigations import Mitigation
 from experiments.studies.concerns.testbeds import Testbed
 
@@ -66,15 +67,12 @@ class Results:
         return interval(difference(Resampled.mean), *pair)
 
 
-def best(
-    tuning: Mapping[tuple[Entry, float], Cell], references: Iterable[Cell]
-) -> dict[tuple[str, str], float]:
+def best(tuning: Mapping[tuple[Entry, float], Cell], score: Score) -> dict[tuple[str, str], float]:
     """Return the configuration with the highest mean score, by names of testbed and mitigation; ties: the first."""
-    scale = _scale(references)
     chosen: dict[tuple[str, str], tuple[float, float]] = {}
     for (entry, tuned), cell in tuning.items():
         key = entry.testbed.name, entry.row.name
-        mean = float(_score(cell, scale).mean())
+        mean = float(score(cell).mean())
         if key not in chosen or mean > chosen[key][0]:
             chosen[key] = mean, tuned
     return {key: tuned for key, (_, tuned) in chosen.items()}
@@ -82,18 +80,17 @@ def best(
 
 def read(
     final: Mapping[tuple[Entry, int], Cell],
-    references: Iterable[Cell],
+    score: Score,
     tuned: Mapping[tuple[str, str], float],
 ) -> Results:
     """Return the scores of the cells, which have been played."""
-    scale = _scale(references)
     by_entry: dict[tuple[str, str, str], list[Cell]] = {}
     entries = {entry.key: entry for entry, _ in final}
     for (entry, _), cell in final.items():
         by_entry.setdefault(entry.key, []).append(cell)
     found = {
         key: Found(
-            np.stack([_score(cell, scale) for cell in cells]),
+            np.stack([score(cell) for cell in cells]),
             float(np.mean([_seconds(cell) for cell in cells])),
             tuned[key[0], key[2]],
         )
@@ -102,22 +99,15 @@ def read(
     return Results(found, tuple(entries.values()))
 
 
-Scale = dict[str, tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]]
-"""Mean trial returns of random play and of the oracle, by family."""
-
-
-def _scale(references: Iterable[Cell]) -> Scale:
+def scorer(references: Iterable[Cell]) -> Score:
+    """Return the score of cells on the families of ``references``: random play and the oracle, which are played."""
     returns = {(cell.family.id, cell.method): _returns(cell) for cell in references}
-    return {
-        family: (low, returns[family, "oracle"])
-        for (family, method), low in returns.items()
-        if method == "random"
-    }
 
+    def score(cell: Cell) -> Float[np.ndarray, " T"]:
+        low, high = (returns[cell.family.id, method] for method in REFERENCES)
+        return (_returns(cell) - low) / (high - low)
 
-def _score(cell: Cell, scale: Scale) -> Float[np.ndarray, " T"]:
-    low, high = scale[cell.family.id]
-    return (_returns(cell) - low) / (high - low)
+    return score
 
 
 def _returns(cell: Cell) -> Float[np.ndarray, " T"]:

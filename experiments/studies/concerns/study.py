@@ -1,25 +1,25 @@
-"""The study: tune, train and play what is missing, then print its tables."""
+"""The study: tune, train and play what is missing, then show its tables and figures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bridge import files
-from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
-from bridge.training.budget import Budget
-from experiments import runs
 from experiments.cells import Cell
 from experiments.registry import TUNING_SEED
 from experiments.studies.arguments import play
 from experiments.studies.concerns import scores, tables
+from experiments.studies.concerns.conflicts import Conflicts
+from experiments.studies.concerns.front import Front
+from experiments.studies.concerns.making import Maker, Measure, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Results
+from experiments.studies.concerns.sequence import Sequence
 from experiments.studies.concerns.testbeds import TESTBEDS, Testbed
-
-REFERENCES = ("random", "oracle")
-"""The 0 and the 1 of every score."""
+from experiments.studies.concerns.transfer import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,17 @@ class Size:
     testbeds: tuple[Testbed, ...] = TESTBEDS
     every: bool = False
     """True for slow and rare mitigations, too."""
+    measures: bool = True
+    """True for conflicts, transfer, the Pareto front and what is forgotten, too."""
     share: float = 1.0
     """Share of the testbeds' budgets."""
     trials: int = 400
     """Trials of an evaluation."""
-    version: int = 1
+    version: int = 2
 
 
 SIZES = {
-    "smoke": Size(seeds=(0, 1), testbeds=TESTBEDS[1:2], share=0.5, trials=100),
+    "smoke": Size(seeds=(0, 1), testbeds=TESTBEDS[1:2], measures=False, share=0.5, trials=100),
     "quick": Size(seeds=tuple(range(5))),
     "small": Size(seeds=tuple(range(10)), every=True, trials=2000),
 }
@@ -52,87 +54,100 @@ class Study:
     size: Size
     out: Path
 
-    def run(self) -> Results:
-        """Tune, train and play what is missing; return the scores.
+    def run(self) -> tuple[Results, tuple[str, ...]]:
+        """Tune, train and play what is missing, and draw the figures; return the scores, and the tables of measures.
 
         Raises:
             UserError: the folder holds another study, or a cell failed.
         """
+        tuning = self.tuning()
+        best = scores.best(tuning, self._played(self._tuner, tuning.values()))
+        final = self.final(best)
+        measures = self.measures(best, final) if self.size.measures else ()
+        wanted = [*final.values(), *(cell for x in measures for cell in x.cells().values())]
+        score = self._played(self._maker, wanted)
+        results = scores.read(final, score, best)
+        return results, tuple(measure.show(score, self.out / "figures") for measure in measures)
+
+    def _played(self, make: Maker, wanted: Iterable[Cell]) -> Score:
+        """Play the cells and the references of their families, as far as they are missing; return their scores."""
+        cells = list({cell.place(cell.plans[0]): cell for cell in wanted}.values())
+        references = make.references(cell.family.id for cell in cells)
         about = {
             "version": self.size.version,
             "seeds": [*self.size.seeds],
             "share": self.size.share,
         }
-        tuning = self._tuning()
-        play([*tuning.values(), *self._references(1)], self.out, about)
-        best = scores.best(tuning, self._references(1))
-        final = self._final(best)
-        play([*final.values(), *self._references(0)], self.out, about)
-        return scores.read(final, self._references(0), best)
+        play([*cells, *references], self.out, about)
+        return scores.scorer(references)
+
+    @property
+    def _maker(self) -> Maker:
+        return Maker(self.out, self.size.trials, self.size.share)
+
+    @property
+    def _tuner(self) -> Maker:
+        return Maker(self.out, self.size.trials, self.size.share, eval_seed=1)
 
     def _rows(self, testbed: Testbed) -> tuple[Mitigation, ...]:
         return (PLAIN, SPECIALISTS, *mitigations(testbed, every=self.size.every))
 
-    def _tuning(self) -> dict[tuple[Entry, float], Cell]:
-        """The cells of every configuration at the top of every dial."""
+    def tuning(self) -> dict[tuple[Entry, float], Cell]:
+        """Return the cells of every configuration at the top of every dial."""
         return {
             (Entry(testbed, testbed.top, row), tuned): self._cell(
-                Entry(testbed, testbed.top, row), tuned, TUNING_SEED, eval_seed=1
+                self._tuner, Entry(testbed, testbed.top, row), tuned, TUNING_SEED
             )
             for testbed in self.size.testbeds
             for row in self._rows(testbed)
             for tuned in row.configurations
         }
 
-    def _final(self, best: dict[tuple[str, str], float]) -> dict[tuple[Entry, int], Cell]:
-        """The cells of the best configurations: every row at the top, plain training and specialists at the bottom."""
+    def final(self, best: dict[tuple[str, str], float]) -> dict[tuple[Entry, int], Cell]:
+        """Return the cells of the best configurations: every row at the top, plain training and specialists at the
+        bottom."""
+        beds = self.size.testbeds
         entries = [
-            *(
-                Entry(bed, bed.bottom, row)
-                for bed in self.size.testbeds
-                for row in (PLAIN, SPECIALISTS)
-            ),
-            *(Entry(bed, bed.top, row) for bed in self.size.testbeds for row in self._rows(bed)),
+            *(Entry(bed, bed.bottom, row) for bed in beds for row in (PLAIN, SPECIALISTS)),
+            *(Entry(bed, bed.top, row) for bed in beds for row in self._rows(bed)),
         ]
         return {
             (entry, seed): self._cell(
-                entry, best[entry.testbed.name, entry.row.name], seed, eval_seed=0
+                self._maker, entry, best[entry.testbed.name, entry.row.name], seed
             )
             for entry in entries
             for seed in self.size.seeds
         }
 
-    def _cell(self, entry: Entry, tuned: float, seed: int, *, eval_seed: int) -> Cell:
-        method = entry.row.spec(entry.testbed, tuned)
-        family = make_family(entry.family)
-        folder = files.name_of(family.id, method)
-        training = runs.Run(
-            method=method,
-            family=family.id,
-            seed=seed,
-            budget=Budget(float(round(self.size.share * entry.testbed.steps)), "steps"),
-            out=self.out / "runs" / f"{folder}--s{seed}",
-        )
-        name = f"{entry.row.name}:{tuned:g}"
-        plans = (self._plan(eval_seed),)
-        return Cell(family, method, name, seed, plans, self.out, training=training)
+    def _cell(self, make: Maker, entry: Entry, tuned: float, seed: int) -> Cell:
+        method, name = entry.row.spec(entry.testbed, tuned), f"{entry.row.name}:{tuned:g}"
+        return make.trained(method, entry.family, name, seed, entry.testbed.steps)
 
-    def _references(self, eval_seed: int) -> list[Cell]:
-        families = dict.fromkeys(
-            testbed.at(value)
-            for testbed in self.size.testbeds
-            for value in (testbed.bottom, testbed.top)
+    def measures(
+        self, best: dict[tuple[str, str], float], final: dict[tuple[Entry, int], Cell]
+    ) -> tuple[Measure, ...]:
+        """Return the measures, with the learning rates of plain training."""
+        make, seeds = self._maker, self.size.seeds
+        together = tuple(bed for bed in self.size.testbeds if bed.method == "mtrl")
+        (in_sequence,) = (bed for bed in self.size.testbeds if bed.method != "mtrl")
+        rates = {bed.name: best[bed.name, PLAIN.name] for bed in self.size.testbeds}
+        kept = {
+            row: best[in_sequence.name, row.name]
+            for row in self._rows(in_sequence)
+            if not row.method
+        }
+        tasks = make_family(in_sequence.at(in_sequence.top)).tasks
+        whole = {
+            ((entry.row.name, tasks), seed): cell
+            for (entry, seed), cell in final.items()
+            if entry.row in kept and entry.family == in_sequence.at(in_sequence.top)
+        }
+        return (
+            Conflicts(make, together, seeds, rates),
+            Transfer(make, seeds, rates["opposed"]),
+            Front(make, seeds, rates["opposed"]),
+            Sequence(make, in_sequence, seeds, kept, rates[in_sequence.name], whole),
         )
-        plans = (self._plan(eval_seed),)
-        return [
-            Cell(make_family(family), name, name, 0, plans, self.out)
-            for family in families
-            for name in REFERENCES
-        ]
-
-    def _plan(self, eval_seed: int) -> Plan:
-        """The known tasks."""
-        return Plan(split="train", trials=self.size.trials, eval_seed=eval_seed)
 
 
 def run(size: Size, out: Path) -> None:
@@ -141,9 +156,9 @@ def run(size: Size, out: Path) -> None:
     Raises:
         UserError: as ``Study.run``.
     """
-    found = Study(size, out).run()
-    text = tables.text(found)
+    results, measures = Study(size, out).run()
+    text = "\n\n".join((tables.text(results), *measures))
     files.write_text(out / "concerns.md", text)
-    tables.write(found, out / "concerns.csv")
+    tables.write(results, out / "concerns.csv")
     print(text)
-    print(f"Written: {out / 'concerns.md'}, {out / 'concerns.csv'}")
+    print(f"\nWritten: {out / 'concerns.md'}, {out / 'concerns.csv'}")

@@ -6,12 +6,11 @@ import csv
 import io
 from pathlib import Path
 
-from bridge.evaluation.stats import Interval
 from bridge.files import write_text
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS
 from experiments.studies.concerns.scores import Entry, Results
 from experiments.studies.concerns.testbeds import Testbed
-from experiments.studies.markdown import table
+from experiments.studies.markdown import number, table
 
 
 def text(results: Results) -> str:
@@ -40,9 +39,7 @@ def _dials(results: Results) -> str:
         for value in (testbed.bottom, testbed.top):
             plain, bound = (Entry(testbed, value, row) for row in (PLAIN, SPECIALISTS))
             numbers = (results.score(plain), results.score(bound), results.gain(plain, bound))
-            rows.append(
-                (testbed.name, testbed.concern, testbed.dial, value, *map(_number, numbers))
-            )
+            rows.append((testbed.name, testbed.concern, testbed.dial, value, *map(number, numbers)))
     return table(heads, rows, texts=3)
 
 
@@ -69,11 +66,7 @@ def _gain(results: Results, testbed: Testbed, name: str) -> tuple[str, str]:
         return "-", "-"
     entry = next(entry for entry in results.entries if entry.key == key)
     seconds = results.found[key].seconds / results.found[plain.key].seconds
-    return _number(results.gain(entry, plain)), f"{seconds:.1f}"
-
-
-def _number(found: Interval) -> str:
-    return f"{found.mean:.3f} ±{found.half:.3f}"
+    return number(results.gain(entry, plain)), f"{seconds:.1f}"
 
 
 def _testbeds(results: Results) -> tuple[Testbed, ...]:

@@ -10,6 +10,7 @@ from bridge.tasks import family as make_family
 from experiments import registry
 from experiments.registry import LEARNERS
 from experiments.studies.concerns import scores, tables
+from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Found, Results
 from experiments.studies.concerns.study import SIZES, Study
@@ -61,20 +62,29 @@ def returns(monkeypatch) -> dict:
     return known
 
 
+def score_of(cells, out) -> Score:
+    return scores.scorer(Maker(out, 100).references(cell.family.id for cell in cells))
+
+
+def best_of(study: Study) -> dict:
+    return {(entry.testbed.name, entry.row.name): 0.03 for entry, _ in study.tuning()}
+
+
 def test_scores_are_by_task_whatever_the_unit_of_its_rewards(returns, tmp_path) -> None:
     study = Study(dataclasses.replace(SIZES["smoke"], seeds=(0, 1)), tmp_path)
     entry = Entry(OPPOSED, OPPOSED.top, PLAIN)
-    cells = {(entry, seed): study._cell(entry, 0.03, seed, eval_seed=0) for seed in (0, 1)}
+    cells = {key: cell for key, cell in study.final(best_of(study)).items() if key[0] == entry}
     returns |= {("plain:0.03", 0): [3.0, 40.0], ("plain:0.03", 1): [2.0, 30.0]}
 
-    found = scores.read(cells, study._references(0), {("opposed", "plain"): 0.03}).found[entry.key]
+    score = score_of(cells.values(), tmp_path)
+    found = scores.read(cells, score, best_of(study)).found[entry.key]
     assert found.score.tolist() == [[0.5, 1.0], [0.0, 0.5]]
     assert found.seconds == 1.5
 
 
 def test_the_configuration_with_the_highest_mean_score_is_chosen(returns, tmp_path) -> None:
     study = Study(SIZES["smoke"], tmp_path)
-    tuning = {key: cell for key, cell in study._tuning().items() if key[0].row is PLAIN}
+    tuning = {key: cell for key, cell in study.tuning().items() if key[0].row is PLAIN}
     seed = registry.TUNING_SEED
     # the sum of returns is highest at the last, the mean score at the second
     returns |= {
@@ -83,18 +93,34 @@ def test_the_configuration_with_the_highest_mean_score_is_chosen(returns, tmp_pa
         ("plain:0.1", seed): [2.0, 38.0],
     }
 
-    assert scores.best(tuning, study._references(1)) == {("opposed", "plain"): 0.03}
+    score = score_of(tuning.values(), tmp_path)
+    assert scores.best(tuning, score) == {("opposed", "plain"): 0.03}
 
 
 def test_tuning_has_noise_and_a_seed_of_its_own(tmp_path) -> None:
     study = Study(SIZES["quick"], tmp_path)
-    tuning = study._tuning().values()
-    final = study._final({(e.testbed.name, e.row.name): 0.03 for e, _ in study._tuning()}).values()
+    tuning, final = study.tuning().values(), study.final(best_of(study)).values()
 
     assert {cell.seed for cell in tuning} == {registry.TUNING_SEED}
     assert {cell.seed for cell in final} == set(range(5))
     assert {cell.plans[0].eval_seed for cell in tuning} == {1}
     assert {cell.plans[0].eval_seed for cell in final} == {0}
+
+
+def test_every_training_of_the_study_has_a_place_of_its_own(tmp_path) -> None:
+    """No two trainings that differ share rows or a run folder; those that are equal are one cell."""
+    study = Study(SIZES["quick"], tmp_path)
+    final = study.final(best_of(study))
+    measures = study.measures(best_of(study), final)
+    cells = [*final.values(), *(cell for x in measures for cell in x.cells().values())]
+
+    by_place, by_run = {}, {}
+    for cell in cells:
+        assert by_place.setdefault(cell.place(cell.plans[0]), cell) == cell
+        assert by_run.setdefault(cell.training.out, cell.training) == cell.training
+    assert len(by_place) == len(by_run)
+    for cell in by_place.values():
+        registry.configure(cell.spec, LEARNERS[registry.name_of(cell.spec)])
 
 
 def test_a_gain_is_the_difference_of_means_over_seeds() -> None:
@@ -133,9 +159,9 @@ def test_the_table_has_gains_times_and_dashes() -> None:
 def test_a_study_is_done_once(tmp_path, capsys) -> None:
     bed = OPPOSED._replace(steps=4_000)
     size = dataclasses.replace(SIZES["smoke"], testbeds=(bed,), share=1.0, trials=40)
-    found = Study(size, tmp_path).run()
+    found, _ = Study(size, tmp_path).run()
     written = {path: path.stat().st_mtime for path in (tmp_path / "rows").iterdir()}
-    again = Study(size, tmp_path).run()
+    again, _ = Study(size, tmp_path).run()
 
     assert {path: path.stat().st_mtime for path in (tmp_path / "rows").iterdir()} == written
     assert all((again.found[key].score == one.score).all() for key, one in found.found.items())
