@@ -192,7 +192,7 @@ def skewed(lines: Iterable[Line]) -> list[str]:
     """
     found = [
         f"{method} on {family} ({of_method[0].interval.n} seeds; "
-        f"{_some([line.key.split for line in of_method], 'more split')})"
+        f"{_some([*dict.fromkeys(line.key.split for line in of_method)], 'more split')})"
         for (method, family), of_method in _by_method(lines, "seed_skewness").items()
     ]
     if not found:

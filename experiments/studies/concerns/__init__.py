@@ -10,5 +10,6 @@ on the known tasks under noise of their own, and the best is trained with each o
 Scores are of a trial, by task: 0 is random play and 1 the oracle, whatever the unit of its rewards; then means over
 tasks. Tables (``tables.py``): whether each testbed shows its concern (plain training less specialists, at both ends of
 the dial), and what each mitigation adds to plain training at the top. Positive is better. Intervals are over training
-seeds, for these very tasks.
+seeds, for these very tasks. Four measures follow, each a list of cells and a reader of them (``making.Measure``):
+``conflicts.py``, ``transfer.py``, ``front.py``, ``sequence.py``.
 """

@@ -276,6 +276,17 @@ def test_of_many_methods_with_a_skewed_spread_the_first_are_named(folder):
     assert "m4" not in sentence
 
 
+def test_a_split_of_two_tracks_is_named_once(folder):
+    (line,) = (
+        line
+        for line in Results(folder).lines(FAMILY, "id")
+        if line.key.method == "learner" and line.metric == "trial_return"
+    )
+    shown = replace(line, key=line.key._replace(track="C"))
+    (sentence,) = tables.skewed(replace(x, metric="seed_skewness") for x in (line, shown))
+    assert "learner on tabular_mdp (5 seeds; id). Their" in sentence
+
+
 def test_iqm_only_for_several_seeds(folder):
     read = Results(folder)
     assert read.iqm(Key(FAMILY, "id", "random")) is None
