@@ -39,6 +39,8 @@ class Run:
     budget: Budget
     out: Path
     """The run folder."""
+    evaluations: int = loop.Schedule.evaluations
+    """Evaluations on id_val while it is trained."""
     tuning_configs: int = 1
     """Configurations of which this one was the best on id_val; 1 without a search."""
     processes: int = 1
@@ -156,9 +158,11 @@ def _work(
         "device": run.device,
         "precision": run.precision,
     }
-    schedule = loop.Schedule(budget=run.budget, checkpoint_seconds=run.checkpoint_seconds)
-    schedule = dataclasses.replace(
-        schedule, evaluation_trials=_evaluation_trials(run, family, schedule.evaluations)
+    schedule = loop.Schedule(
+        budget=run.budget,
+        checkpoint_seconds=run.checkpoint_seconds,
+        evaluations=run.evaluations,
+        evaluation_trials=_evaluation_trials(run, family),
     )
     with workers.joined(
         device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)
@@ -177,10 +181,10 @@ def _work(
         )
 
 
-def _evaluation_trials(run: Run, family: TaskFamily, evaluations: int) -> int:
+def _evaluation_trials(run: Run, family: TaskFamily) -> int:
     """Trials of each evaluation during training: all of them together play a tenth of its steps; from 20 to 1,000."""
     trial = family.trial("id_val")
-    steps = _EVALUATION_SHARE * run.env_steps / evaluations
+    steps = _EVALUATION_SHARE * run.env_steps / max(1, run.evaluations)
     return max(20, min(1000, int(steps / (trial.episodes * trial.horizon))))
 
 

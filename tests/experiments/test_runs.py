@@ -210,6 +210,16 @@ def test_a_folder_that_may_not_be_entered_is_told_so(shared_path, capsys):  # no
     assert "cannot be read: Permission denied. Ask its owner" in err
 
 
+@pytest.mark.parametrize("evaluations", [0, 2])
+def test_evaluations_while_training_change_nothing_but_the_log(evaluations, tmp_path):
+    usual = run(tmp_path / "usual")
+    other = run(tmp_path / "other", evaluations=evaluations)
+
+    assert sum("id_val_trial_return" in line for line in lines(tmp_path / "other")) == evaluations
+    for name, weight in usual["network"].items():
+        assert torch.equal(weight, other["network"][name])
+
+
 def test_a_budget_that_one_update_leaves_far_behind_is_refused(tmp_path, capsys):
     _, err = command(
         "train", "mtrl", "--budget", "100", "--out", str(tmp_path / "run"), code=2, capsys=capsys

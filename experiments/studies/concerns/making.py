@@ -68,6 +68,7 @@ class Maker:
             family=made.id,
             seed=seed,
             budget=Budget(float(round(self.share * steps)), "steps"),
+            evaluations=0,  # of tasks that are not known, which this study does not ask about
             out=self.out / "runs" / f"{files.name_of(made.id, method)}--s{seed}",
         )
         return Cell(made, method, name, seed, (self._plan,), self.out, training=training)
