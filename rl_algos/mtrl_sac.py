@@ -97,7 +97,8 @@ class Config(Bounded):
     """Gradients are scaled down to this norm, those of each specialist separately."""
     combine: Combine = "mean"
     """Rule by which tasks' gradients on the shared weights of actor and critics become one (each by itself): the mean
-    (equal: with conflicts in the log), weights that are given or learned, or surgery."""
+    (equal: with conflicts in the log), weights that are given or learned (uncertainty, dwa: the critics' only), or
+    surgery."""
     weights: str = ""
     """The weight of each known task, joined by +."""
 
@@ -173,9 +174,15 @@ class MtrlSacLearner(OffPolicyLearner):
         self._follow(1.0)
         self.combiners: dict[str, combining.Combiner] = {}
         if config.combine != "mean":
-            for name in ("critic", "actor", "log_temperature"):
+            others = "equal" if config.combine in combiners.OF_ERRORS else config.combine
+            rules = {"critic": config.combine, "actor": others, "log_temperature": others}
+            for name, rule in rules.items():
                 self.combiners[name] = combiners.make(
-                    config.combine, config.weights, known=family.tasks, shared=config.shared
+                    rule,
+                    config.weights,
+                    known=family.tasks,
+                    shared=config.shared,
+                    errors=name == "critic",
                 )
             self.combining = nn.ModuleDict(self.combiners)
             self.checkpointed = (*type(self).checkpointed, "combining")

@@ -8,6 +8,7 @@ from bridge.errors import UserError
 from rl_algos.concerns.combining import Combiner, Equal
 from rl_algos.concerns.imbalance import GradNorm, Static
 from rl_algos.concerns.interference import SURGERY
+from rl_algos.concerns.loss_weights import DynamicAverage, Uncertainty
 from rl_algos.task_table import Shared
 
 Combine = Literal[
@@ -15,6 +16,8 @@ Combine = Literal[
     "equal",
     "static",
     "grad_norm",
+    "uncertainty",
+    "dwa",
     "pcgrad",
     "upgrad",
     "mgda",
@@ -28,11 +31,17 @@ Combine = Literal[
 
 * ``mean``: the gradient of the mean loss. ``equal`` is its equal from each task's gradient: the log has conflicts.
 * ``static``, ``grad_norm``: weights, given or learned (``imbalance.py``).
+* ``uncertainty``, ``dwa``: weights from losses that are errors (``loss_weights.py``).
 * the others: gradient surgery (``interference.py``).
 """
 
+OF_ERRORS = {"uncertainty": Uncertainty, "dwa": DynamicAverage}
+"""Rules that weigh tasks by their losses, which must be errors."""
 
-def make(combine: Combine, weights: str, *, known: int, shared: Shared) -> Combiner:
+
+def make(
+    combine: Combine, weights: str, *, known: int, shared: Shared, errors: bool = False
+) -> Combiner:
     """Return the combiner; ``mean`` needs none.
 
     Args:
@@ -40,10 +49,17 @@ def make(combine: Combine, weights: str, *, known: int, shared: Shared) -> Combi
         weights: those of ``static``.
         known: number of known tasks.
         shared: weights that tasks share.
+        errors: True if losses are errors, as those of critics are; those of policies are not.
 
     Raises:
-        UserError: there is nothing to combine, the weights do not fit, or a library is missing.
+        UserError: there is nothing to combine, the weights do not fit, losses are no errors, or a library is missing.
     """
+    if combine in OF_ERRORS and not errors:
+        raise UserError(
+            f"combine={combine} weighs tasks by the size of their errors, and a policy's loss is no error: its size "
+            "and sign do not say how well a task is learned. Use combine=grad_norm, or "
+            f"mtrl_sac:combine={combine}, which weighs its critics' errors."
+        )
     if not known or shared == "nothing":
         lack = "specialists share no weights" if known else "no task is known, so that all are one"
         raise UserError(
@@ -56,4 +72,6 @@ def make(combine: Combine, weights: str, *, known: int, shared: Shared) -> Combi
         return Static(weights, known)
     if combine == "grad_norm":
         return GradNorm(known + 1)
+    if combine in OF_ERRORS:
+        return OF_ERRORS[combine](known + 1)
     return SURGERY[combine]()

@@ -311,6 +311,12 @@ def test_every_combiner_trains_and_goes_on_bit_for_bit(combine):
     assert torch.equal(weights(one), weights(three))
 
 
+@pytest.mark.parametrize("combine", ["uncertainty", "dwa"])
+def test_weights_from_errors_are_refused_since_a_policy_has_none(combine):
+    with pytest.raises(UserError, match=f"no error: .* or mtrl_sac:combine={combine}"):
+        learner(combine=combine)
+
+
 def test_equal_weights_learn_as_the_mean_does():
     one, two = learner(), learner(combine="equal")
     for _ in range(3):

@@ -11,6 +11,8 @@ from bridge.evaluation.plan import Plan
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.workers import Workers
+from rl_algos.concerns import combiners
+from rl_algos.concerns.combining import Equal
 from rl_algos.mtrl_sac import Config, MtrlSacLearner
 from rl_algos.transitions import Transitions
 from tests.bridge.toys import Corridor, Reach
@@ -270,7 +272,9 @@ def test_one_policy_learns_tasks_that_contradict_each_other_if_told_which():
 # --- how tasks' gradients become one ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("combine", ["equal", "grad_norm", "pcgrad", "upgrad"])
+@pytest.mark.parametrize(
+    "combine", ["equal", "grad_norm", "uncertainty", "dwa", "pcgrad", "upgrad"]
+)
 def test_every_kind_of_combiner_trains_and_goes_on_bit_for_bit(combine):
     one, two = learner(combine=combine), learner(combine=combine)
     lines = [one.update() for _ in range(3)]
@@ -296,3 +300,13 @@ def test_actor_and_critics_have_weights_of_their_own():
     for _ in range(3):
         made.update()
     assert not torch.equal(made.combiners["actor"].weights, made.combiners["critic"].weights)
+
+
+@pytest.mark.parametrize("combine", ["uncertainty", "dwa"])
+def test_weights_from_errors_are_the_critics_alone(combine):
+    made = learner(combine=combine)
+    assert isinstance(made.combiners["critic"], combiners.OF_ERRORS[combine])
+    assert isinstance(made.combiners["actor"], Equal)
+    made.update()
+    state = made.combiners["critic"].state_dict()
+    assert any(part.any() for part in state.values())
