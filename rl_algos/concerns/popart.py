@@ -15,6 +15,7 @@ output layer, O outputs, Q networks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -98,7 +99,8 @@ class PopArt(Unscaled):
 
         before = self.statistics(tasks)
         self.count[tasks] += 1
-        step = self.step / (1 - (1 - self.step) ** self.count[tasks])
+        counted = -torch.expm1(self.count[tasks] * math.log1p(-self.step))
+        step = (self.step / counted).clamp(max=1.0)
         moved = step * (by_task(targets) - self.mean[tasks])
         self.mean[tasks] += moved
         spread = by_task((targets - self.mean[task][:, None]).square())

@@ -107,6 +107,7 @@ def test_targets_that_differ_by_rounding_at_most_have_no_scale_and_are_0(reward)
     unit, layers = PopArt(1), [layer(1)]
     for step in range(3):
         unit.update(torch.full((1, 7), reward * (1 + step * 1e-7)), FIRST, layers)
+    assert unit.variance >= 0
     assert unit.statistics(FIRST)[1] == 0
     assert not unit.normalised(torch.full((1, 7), reward), FIRST).any()
     assert torch.equal(layers[0][0], layer(1)[0])
