@@ -206,7 +206,9 @@ class MtrlSacLearner(OffPolicyLearner):
                     config.weights,
                     known=family.tasks,
                     shared=config.shared,
+                    gamma=config.gamma,
                     errors=name == "critic",
+                    to_raw="" if config.rewards == "raw" else "rewards=raw",
                 )
             self.combining = nn.ModuleDict(self.combiners)
             self.checkpointed = (*self.checkpointed, "combining")
@@ -242,6 +244,8 @@ class MtrlSacLearner(OffPolicyLearner):
         count = config.episodes_per_task
         agent = per_task.PerTask(self.table.net, own)
         steps = play_side_by_side(agent, family, tasks, noise, count)
+        for combiner in self.combiners.values():
+            combiner.watch(ring, steps.reward, steps.live)
         steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
         self.replay.add(ring, Transitions.of(steps), steps.live)
         self.env_steps += int(steps.live.sum())

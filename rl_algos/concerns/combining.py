@@ -14,7 +14,8 @@ Whatever the combiner:
 3. Weights are on the scale of a mean, so that combiners differ in direction and not in learning rate.
 4. A combiner that finds no weights (a solver that fails returns NaN or zeros) is replaced by the mean for that step.
 
-Shape letters: N slots of a batch, T tasks, t of them that are not left out, P numbers of the shared weights.
+Shape letters: N slots of a batch, T tasks, t of them that are not left out, P numbers of the shared weights; n slots of
+what was played, E episodes of each, H steps.
 """
 
 from __future__ import annotations
@@ -33,6 +34,17 @@ from rl_algos.task_table import TaskTable
 
 class Combiner(nn.Module):
     """A rule for the weights of tasks' gradients. Its state, if it has one, is saved with a training."""
+
+    def watch(
+        self, task: Int[Tensor, " n"], reward: Float[Tensor, "n E H"], live: Bool[Tensor, "n E H"]
+    ) -> None:
+        """See the episodes that were played; most rules do not look.
+
+        Args:
+            task: the task of each slot.
+            reward: of each step.
+            live: True at steps that were played.
+        """
 
     def forward(
         self,

@@ -16,6 +16,7 @@ from bridge.tasks import family as make_family
 from bridge.training.workers import Workers
 from rl_algos.concerns import combiners
 from rl_algos.concerns.combining import Equal
+from rl_algos.concerns.return_weights import ReturnScaled
 from rl_algos.mtrl_sac import Config, MtrlSacLearner
 from rl_algos.transitions import Transitions
 from tests.bridge.toys import Corridor, Reach
@@ -401,3 +402,24 @@ def test_weights_from_errors_are_the_critics_alone(combine):
     made.update()
     state = made.combiners["critic"].state_dict()
     assert any(part.any() for part in state.values())
+
+
+def test_return_scaled_weighs_actor_and_critics_by_the_returns_of_known_tasks():
+    one, two = (learner(combine="return_scaled", rewards="raw") for _ in range(2))
+    lines = [one.update() for _ in range(2)]
+    actor, critic = one.combiners["actor"], one.combiners["critic"]
+    assert isinstance(actor, ReturnScaled)
+    assert isinstance(critic, ReturnScaled)
+    assert (actor.power, critic.power) == (1, 2)
+    assert actor.count.tolist() == [2, 1, 1, 0]
+    assert torch.equal(actor.moments, critic.moments)
+    two.update()
+    three = learner(combine="return_scaled", rewards="raw")
+    three.load_state_dict(two.state_dict())
+    assert three.update() == lines[1]
+
+
+@pytest.mark.parametrize("rewards", ["scaled", "popart"])
+def test_return_scaled_needs_raw_rewards(rewards):
+    with pytest.raises(UserError, match="Add rewards=raw"):
+        learner(combine="return_scaled", rewards=rewards)

@@ -9,12 +9,16 @@ from rl_algos.concerns import combiners, combining
 from rl_algos.concerns.combining import Equal, combine
 from rl_algos.mtrl import Config, MtrlLearner
 
-NAMES = ["equal", "static", "grad_norm", *combiners.OF_ERRORS, *combiners.SURGERY]
+NAMES = [
+    *("equal", "static", "grad_norm", "return_scaled"),
+    *combiners.OF_ERRORS,
+    *combiners.SURGERY,
+]
 
 
 def combiner(name: str, tasks: int = 4) -> combining.Combiner:
     weights = "+".join(["1"] * (tasks - 1))
-    return combiners.make(name, weights, known=tasks - 1, shared="all", errors=True)
+    return combiners.make(name, weights, known=tasks - 1, shared="all", gamma=0.9, errors=True)
 
 
 def conflicting(tasks: int = 4, size: int = 10) -> torch.Tensor:
