@@ -178,7 +178,12 @@ class MtrlLearner(CheckpointedLearner):
         self.combiner: combining.Combiner | None = None
         if config.combine != "mean":
             self.combiner = combiners.make(
-                config.combine, config.weights, known=family.tasks, shared=config.shared
+                config.combine,
+                config.weights,
+                known=family.tasks,
+                shared=config.shared,
+                gamma=config.gamma,
+                to_raw="" if config.advantages == "raw" else "advantages=raw",
             )
             self.checkpointed = (*type(self).checkpointed, "combiner")
 
@@ -232,6 +237,8 @@ class MtrlLearner(CheckpointedLearner):
             lam=config.lam,
             baseline=config.baseline,
         )
+        if self.combiner:
+            self.combiner.watch(task, episodes.reward, episodes.live)
         if config.advantages == "standardised":
             advantage = standardised(advantage, episodes.live, (1, 2))
         return task, episodes._replace(advantage=advantage)

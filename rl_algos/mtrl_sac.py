@@ -8,7 +8,7 @@ Deviations from the paper:
  1. An id selects the first layer's biases; the paper's one-hot vector beside the observation is the same function.
  2. A share of what is learned from is treated as an unknown task's (``hidden_ids``).
  3. Rewards are divided by the largest size of a reward seen on their task, so that no task dominates the others (the
-    paper: unscaled).
+    paper: unscaled, ``rewards=raw``), or critics predict standard scores (``rewards=popart``, ``concerns/popart.py``).
  4. A gradient step draws equally from each of several tasks and follows several environment steps.
  5. The learning rate falls linearly to zero over the second half of the budget.
  6. Without known tasks there are no ids: one policy for the whole distribution, trained on new tasks all the time.
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +41,7 @@ from bridge.training.search_space import Choice, LogUniform, Space
 from rl_algos import per_task
 from rl_algos.concerns import combiners, combining
 from rl_algos.concerns.combiners import Combine
+from rl_algos.concerns.popart import PopArt, Unscaled
 from rl_algos.mtrl import Mtrl
 from rl_algos.off_policy import OffPolicyLearner
 from rl_algos.per_task import Parameters
@@ -88,16 +89,20 @@ class Config(Bounded):
     target_share: PositiveShare = 0.01
     """Share of the way to the critics that the target critics move at each gradient step."""
     temperature: Positive = 0.1
-    """Weight of the entropy at the start, beside scaled rewards."""
+    """Weight of the entropy at the start, in the unit of what critics predict."""
     entropy_share: Share = 0.1
     """Discrete actions: target of the entropy, as a share of the entropy of random play."""
     entropy_per_side: float = -1.0
     """Continuous actions: target of the entropy, in nats a dimension, for an action space scaled to [-1, 1]."""
     max_grad_norm: Positive = 10.0
     """Gradients are scaled down to this norm, those of each specialist separately."""
+    rewards: Literal["scaled", "raw", "popart"] = "scaled"
+    """Unit of values: the largest reward of a task, that of its rewards, or the running mean and scale of its values,
+    with critics that have an output layer of each task's own."""
     combine: Combine = "mean"
     """Rule by which tasks' gradients on the shared weights of actor and critics become one (each by itself): the mean
-    (equal: with conflicts in the log), weights that are given or learned, or surgery."""
+    (equal: with conflicts in the log), weights that are given or learned (uncertainty, dwa: the critics' only), or
+    surgery."""
     weights: str = ""
     """The weight of each known task, joined by +."""
 
@@ -113,7 +118,9 @@ SPACE: Space = {
 """Search space."""
 
 
-_NETS = ("actor", "critic", "target")
+def _head(net: str) -> tuple[str, str]:
+    """The names of the weights and the biases of a network's last layer."""
+    return f"{net}.weights.2", f"{net}.biases.2"
 
 
 class TaskSac(SoftActorCritic, Policy):
@@ -130,19 +137,36 @@ class TaskSac(SoftActorCritic, Policy):
         return self.policy(features, features[..., :0])
 
 
+class Targets(nn.Module):
+    """The targets of one task's critics on its transitions, as a module for ``functional_call``."""
+
+    def __init__(self, soft: TaskSac, gamma: float) -> None:
+        super().__init__()
+        self.soft, self.gamma = soft, gamma
+
+    def forward(
+        self,
+        batch: Transitions,
+        noise: Float[Tensor, "b D"],
+        mean: Float[Tensor, ""],
+        scale: Float[Tensor, ""],
+    ) -> Float[Tensor, " b"]:
+        """The targets, in units of reward; ``mean`` and ``scale`` are those of the values."""
+        return self.soft.targets(batch, batch.obs[..., :0], noise, self.gamma, mean, scale)
+
+
 class Losses(nn.Module):
     """The losses of one task's actor and critics on its transitions, as a module for ``functional_call``."""
 
-    def __init__(self, soft: TaskSac, gamma: float, entropy_target: float) -> None:
+    def __init__(self, soft: TaskSac, entropy_target: float) -> None:
         super().__init__()
-        self.soft, self.gamma, self.entropy_target = soft, gamma, entropy_target
+        self.soft, self.entropy_target = soft, entropy_target
 
     def forward(
-        self, batch: Transitions, next_noise: Float[Tensor, "b D"], noise: Float[Tensor, "b D"]
+        self, batch: Transitions, target: Float[Tensor, " b"], noise: Float[Tensor, "b D"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
         """The losses of critics, actor and temperature, and the entropy: means over the transitions."""
         soft, no_condition = self.soft, batch.obs[..., :0]
-        target = soft.targets(batch, no_condition, next_noise, self.gamma)
         critic = soft.critic_loss(batch, no_condition, target).mean()
         value, entropy = soft.soft_value(soft.critic, batch.obs, no_condition, noise)
         temperature = soft.temperature_loss(entropy, self.entropy_target).mean()
@@ -162,24 +186,39 @@ class MtrlSacLearner(OffPolicyLearner):
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
+        popart, values = config.rewards == "popart", (*_head("critic"), *_head("target"))
         self.table = TaskTable(
             family,
             lambda: TaskSac(family, config),
             config.shared,
             ids=("actor.biases.0", "critic.biases.0"),
-            always=("target.biases.0", "log_temperature"),
-            heads=tuple(f"{net}.{part}.2" for net in _NETS for part in ("weights", "biases")),
+            heads=(*_head("actor"), *values),
+            always=("target.biases.0", "log_temperature", *(values if popart else ())),
         ).to(device)
         self._follow(1.0)
         self.combiners: dict[str, combining.Combiner] = {}
         if config.combine != "mean":
-            for name in ("critic", "actor", "log_temperature"):
+            others = "equal" if config.combine in combiners.OF_ERRORS else config.combine
+            rules = {"critic": config.combine, "actor": others, "log_temperature": others}
+            for name, rule in rules.items():
                 self.combiners[name] = combiners.make(
-                    config.combine, config.weights, known=family.tasks, shared=config.shared
+                    rule,
+                    config.weights,
+                    known=family.tasks,
+                    shared=config.shared,
+                    gamma=config.gamma,
+                    errors=name == "critic",
+                    to_raw="" if config.rewards == "raw" else "rewards=raw",
                 )
             self.combining = nn.ModuleDict(self.combiners)
-            self.checkpointed = (*type(self).checkpointed, "combining")
-        self.losses = Losses(self.table.net, config.gamma, self.entropy_target)
+            self.checkpointed = (*self.checkpointed, "combining")
+        self.unit = Unscaled()
+        """What the critics' outputs are in units of."""
+        if popart:
+            self.unit = PopArt(family.tasks + 1).to(device)
+            self.checkpointed = (*self.checkpointed, "unit")
+        self.targets = Targets(self.table.net, config.gamma)
+        self.losses = Losses(self.table.net, self.entropy_target)
         learned = [p for p in self.table.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=config.lr)
         self.optimizers = [self.optimizer]
@@ -205,6 +244,8 @@ class MtrlSacLearner(OffPolicyLearner):
         count = config.episodes_per_task
         agent = per_task.PerTask(self.table.net, own)
         steps = play_side_by_side(agent, family, tasks, noise, count)
+        for combiner in self.combiners.values():
+            combiner.watch(ring, steps.reward, steps.live)
         steps = TrialBuffer(*(part.flatten(1, 2) for part in steps))
         self.replay.add(ring, Transitions.of(steps), steps.live)
         self.env_steps += int(steps.live.sum())
@@ -222,10 +263,11 @@ class MtrlSacLearner(OffPolicyLearner):
         noise = noise[: len(ring)].at(self.grad_steps)
         batch = self._transitions(ring, noise.at("batch"))
         task = table.with_hidden(ring, noise.at("hidden").uniform(), config.hidden_ids)
-        own = table.rows(task) | (table.copies(task) if self.combiners else {})
         draws = [table.net.action_noise(noise.at(name), config.batch) for name in ("next", "now")]
         with self.workers.autocast():
-            critic, actor, temperature, entropy = self._losses_of(own, batch, *draws)
+            target = self._targets_of(task, batch, draws[0])
+            own = table.rows(task) | (table.copies(task) if self.combiners else {})
+            critic, actor, temperature, entropy = self._losses_of(own, batch, target, draws[1])
         self.optimizer.zero_grad()
         found: dict[str, float] = {}
         for name, losses in (
@@ -256,23 +298,36 @@ class MtrlSacLearner(OffPolicyLearner):
         combined = combining.backward(losses, copies, table, task, combiner, noise)
         return combining.metrics(combined, f"{name}_")
 
+    def _targets_of(
+        self, task: Int[Tensor, " n"], batch: Transitions, noise: Float[Tensor, "n b D"]
+    ) -> Float[Tensor, "n b"]:
+        """``Targets`` of each task in the unit of its critics, which move the unit first, all in one call."""
+        mean, scale = (part.float() for part in self.unit.statistics(task))
+        named = {f"soft.{name}": rows for name, rows in self.table.rows(task).items()}
+        call = vmap(partial(functional_call, self.targets))
+        targets = call(named, (batch, noise, mean, scale))
+        heads = (_head("critic"), _head("target"))
+        layers = [(self.table.parameter(w), self.table.parameter(b)) for w, b in heads]
+        self.unit.update(targets, task, layers)
+        return self.unit.normalised(targets, task)
+
     def _losses_of(
         self,
         own: Parameters,
         batch: Transitions,
-        next_noise: Float[Tensor, "n b D"],
+        target: Float[Tensor, "n b"],
         noise: Float[Tensor, "n b D"],
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """``Losses`` of each task under its own parameters, all in one call."""
         named = {f"soft.{name}": rows for name, rows in own.items()}
-        return vmap(partial(functional_call, self.losses))(named, (batch, next_noise, noise))
+        return vmap(partial(functional_call, self.losses))(named, (batch, target, noise))
 
     def _transitions(self, ring: Int[Tensor, " n"], noise: Rows) -> Transitions:
-        """Transitions ``[n, b, ...]`` as features, with rewards divided by the largest of their task."""
+        """Transitions ``[n, b, ...]`` as features; if rewards are scaled, divided by the largest of their task."""
         rows = self.replay.draw(ring, self.config.batch, noise)
-        return rows.features(
-            self.family.observation, self.family.action, self.largest[ring][:, None]
-        )
+        scaled = self.config.rewards == "scaled"
+        largest = self.largest[ring] if scaled else torch.ones_like(self.largest[ring])
+        return rows.features(self.family.observation, self.family.action, largest[:, None])
 
     @torch.no_grad()
     def _follow(self, share: float) -> None:

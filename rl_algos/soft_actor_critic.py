@@ -154,9 +154,15 @@ class SoftActorCritic(nn.Module):
         condition: Float[Tensor, "*batch C"],
         noise: Float[Tensor, "*batch D"],
         gamma: float,
+        mean: float | Float[Tensor, ""] = 0.0,
+        scale: float | Float[Tensor, ""] = 1.0,
     ) -> Float[Tensor, "*batch"]:
-        """y, the critics' targets."""
+        """y, the critics' targets, in units of ``batch.critic_reward``.
+
+        Values are ``mean`` plus ``scale`` times what networks and temperature say.
+        """
         value, _ = self.soft_value(self.target, batch.next_obs, condition, noise)
+        value = mean + scale * value
         return batch.critic_reward + gamma * (1 - batch.terminated) * value
 
     def critic_loss(

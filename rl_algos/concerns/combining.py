@@ -1,19 +1,21 @@
 """One gradient for the weights that tasks share, from the gradient of each task.
 
 A combiner returns a weight for each task, and the gradient is the weighted sum of the tasks' gradients. This covers
-weighted losses and gradient surgery alike: what PCGrad or CAGrad return is such a sum, too, and its weights depend on
-the inner products of gradients alone. Weights that a task owns follow its own gradient, which nothing is combined with.
+weighted losses, whose weights may depend on the losses, and gradient surgery: what PCGrad or CAGrad return is such a
+sum, too, and its weights depend on the inner products of gradients alone. Weights that a task owns follow its own
+gradient, which nothing is combined with.
 
 Whatever the combiner:
 
-1. A task whose gradient is zero or not finite is left out: the others are combined as if it were not there. (MGDA and
-   CAGrad return zero if one gradient is zero, and every combiner NaN if one is NaN.)
+1. A task whose gradient is zero, or whose gradient or loss is not finite, is left out: the others are combined as if it
+   were not there. (MGDA and CAGrad return zero if one gradient is zero, and every combiner NaN if one is NaN.)
 2. Gradients are divided by their root mean square norm before. (The regularisation of torchjd's solvers is absolute:
    below a norm of 0.01, UPGrad is the mean, and CAGrad zero.)
 3. Weights are on the scale of a mean, so that combiners differ in direction and not in learning rate.
 4. A combiner that finds no weights (a solver that fails returns NaN or zeros) is replaced by the mean for that step.
 
-Shape letters: N slots of a batch, T tasks, t of them that are not left out, P numbers of the shared weights.
+Shape letters: N slots of a batch, T tasks, t of them that are not left out, P numbers of the shared weights; n slots of
+what was played, E episodes of each, H steps.
 """
 
 from __future__ import annotations
@@ -33,13 +35,29 @@ from rl_algos.task_table import TaskTable
 class Combiner(nn.Module):
     """A rule for the weights of tasks' gradients. Its state, if it has one, is saved with a training."""
 
+    def watch(
+        self, task: Int[Tensor, " n"], reward: Float[Tensor, "n E H"], live: Bool[Tensor, "n E H"]
+    ) -> None:
+        """See the episodes that were played; most rules do not look.
+
+        Args:
+            task: the task of each slot.
+            reward: of each step.
+            live: True at steps that were played.
+        """
+
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         """Return the weights of tasks.
 
         Args:
             gramian: inner products of gradients, in float64; its diagonal has a mean of 1.
+            losses: the tasks' losses, in float64, as they are.
             task: the tasks' numbers.
             rng: noise of each of these tasks.
         """
@@ -50,7 +68,11 @@ class Equal(Combiner):
     """The mean of the gradients."""
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         return gramian.new_full((len(gramian),), 1 / len(gramian))
 
@@ -73,27 +95,33 @@ class Combined(NamedTuple):
 
 @torch.no_grad()
 def combine(
-    gradients: Float[Tensor, "T P"], task: Int[Tensor, " T"], combiner: Combiner, rng: Rows
+    gradients: Float[Tensor, "T P"],
+    losses: Float[Tensor, " T"],
+    task: Int[Tensor, " T"],
+    combiner: Combiner,
+    rng: Rows,
 ) -> Combined:
     """Combine the gradients of T tasks.
 
     Args:
         gradients: a row a task.
+        losses: whose gradients they are.
         task: the tasks' numbers.
         combiner: the weights.
         rng: noise of each task.
     """
     norm = gradients.double().norm(dim=1)
-    usable = norm.isfinite() & (norm > 0)
+    usable = norm.isfinite() & (norm > 0) & losses.isfinite()
     weights = torch.zeros_like(norm)
     if not usable.any():
         return Combined(torch.zeros_like(gradients[0]), weights.float(), usable, 0.0, 0.0)
     rows = gradients[usable].double() / norm[usable].square().mean().sqrt()
     gramian = rows @ rows.T
     share = len(rows) / len(norm)
-    found = combiner(gramian, task[usable], rng[usable]).to(norm)
+    given = gramian, losses[usable].double(), task[usable], rng[usable]
+    found = combiner(*given).to(norm)
     if failed := not (found.isfinite().all() and found.any()):
-        found = Equal()(gramian, task[usable], rng[usable])
+        found = Equal()(*given)
     weights[usable] = share * found
     gradient = weights[usable].to(gradients) @ gradients[usable]
     return Combined(gradient, weights.float(), usable, *_conflicts(gramian), failed)
@@ -139,10 +167,11 @@ def backward(
     if not shared:
         return None
     rows = torch.cat([gradients[name].flatten(1) for name in shared], 1)
-    tasks, place = task.unique(return_inverse=True)
+    tasks, place, slots = task.unique(return_inverse=True, return_counts=True)
     by_task = rows.new_zeros(len(tasks), rows.shape[1])
     by_task.index_add_(0, place, rows * (len(tasks) / len(task)))
-    combined = combine(by_task, tasks, combiner, rng[tasks])
+    task_losses = losses.new_zeros(len(tasks)).index_add_(0, place, losses.detach()) / slots
+    combined = combine(by_task, task_losses, tasks, combiner, rng[tasks])
     sizes = [gradients[name][0].numel() for name in shared]
     for name, part in zip(shared, combined.gradient.split(sizes), strict=True):
         table.parameter(name).grad = part.view_as(table.parameter(name)).clone()

@@ -39,7 +39,11 @@ class Static(Combiner):
         self.weights = torch.tensor([*given, sum(given) / known], dtype=torch.float64)
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         weights = self.weights.to(task.device)[task]
         return weights / weights.sum()
@@ -64,7 +68,11 @@ class GradNorm(Combiner):
         self.register_buffer("weights", torch.ones(tasks, dtype=torch.float64))
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         """Return the weights, then take a step of equation 2 on them, renormalised so that they sum to T."""
         weights, norm = self.weights[task], gramian.diagonal().sqrt()

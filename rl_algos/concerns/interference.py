@@ -28,7 +28,11 @@ class PcGrad(Combiner):
     """
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         order = rng.at("order").uniform(len(gramian)).argsort(1)
         row, weights = torch.arange(len(gramian)), torch.eye(len(gramian), dtype=gramian.dtype)
@@ -62,7 +66,11 @@ class TorchJd(Combiner):
             raise _missing(name, error) from error
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         weights = self.weigh(gramian)
         return weights / weights.sum() if self.unit else weights
@@ -88,7 +96,11 @@ class NashMtl(Combiner):
         self.make = NashMTL
 
     def forward(
-        self, gramian: Float[Tensor, "t t"], task: Int[Tensor, " t"], rng: Rows
+        self,
+        gramian: Float[Tensor, "t t"],
+        losses: Float[Tensor, " t"],
+        task: Int[Tensor, " t"],
+        rng: Rows,
     ) -> Float[Tensor, " t"]:
         values, vectors = torch.linalg.eigh(gramian)
         rows = vectors * values.clamp(min=0).sqrt()  # they have this Gramian

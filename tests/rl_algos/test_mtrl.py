@@ -16,6 +16,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.learner import backward
 from rl_algos.concerns.interference import SURGERY
+from rl_algos.concerns.return_weights import ReturnScaled
 from rl_algos.mtrl import Config, MtrlLearner
 from rl_algos.policies import MlpPolicy
 from tests.bridge.toys import Corridor, Reach
@@ -294,12 +295,12 @@ def test_the_card_counts_what_plays(shared, count):
 
 # --- how tasks' gradients become one ----------------------------------------------------------------------------------
 
-WEIGHTS = {"static": {"weights": "1+2+3"}}
+NEEDED = {"static": {"weights": "1+2+3"}, "return_scaled": {"advantages": "raw"}}
 
 
-@pytest.mark.parametrize("combine", ["equal", "static", "grad_norm", *SURGERY])
+@pytest.mark.parametrize("combine", ["equal", *NEEDED, "grad_norm", *SURGERY])
 def test_every_combiner_trains_and_goes_on_bit_for_bit(combine):
-    settings = {"combine": combine, **WEIGHTS.get(combine, {})}
+    settings = {"combine": combine, **NEEDED.get(combine, {})}
     one, two = learner(**settings), learner(**settings)
     lines = [one.update() for _ in range(2)]
     assert 0 <= lines[0]["conflicts"] <= 1
@@ -309,6 +310,24 @@ def test_every_combiner_trains_and_goes_on_bit_for_bit(combine):
     three.load_state_dict(two.state_dict())
     assert three.update() == lines[1]
     assert torch.equal(weights(one), weights(three))
+
+
+@pytest.mark.parametrize("combine", ["uncertainty", "dwa"])
+def test_weights_from_errors_are_refused_since_a_policy_has_none(combine):
+    with pytest.raises(UserError, match=f"no error: .* or mtrl_sac:combine={combine}"):
+        learner(combine=combine)
+
+
+def test_return_scaled_needs_advantages_in_units_of_reward():
+    with pytest.raises(UserError, match="Add advantages=raw"):
+        learner(combine="return_scaled")
+
+
+def test_return_scaled_has_seen_what_was_played():
+    made = learner(combine="return_scaled", advantages="raw")
+    made.update()
+    assert isinstance(made.combiner, ReturnScaled)
+    assert made.combiner.count.any()
 
 
 def test_equal_weights_learn_as_the_mean_does():

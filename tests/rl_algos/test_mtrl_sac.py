@@ -1,8 +1,11 @@
 """Multi-task soft actor-critic: losses task by task, who is told what, what is counted, and that it learns."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call, vmap
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
@@ -11,6 +14,9 @@ from bridge.evaluation.plan import Plan
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.workers import Workers
+from rl_algos.concerns import combiners
+from rl_algos.concerns.combining import Equal
+from rl_algos.concerns.return_weights import ReturnScaled
 from rl_algos.mtrl_sac import Config, MtrlSacLearner
 from rl_algos.transitions import Transitions
 from tests.bridge.toys import Corridor, Reach
@@ -126,7 +132,8 @@ def test_losses_are_those_of_each_task_alone(shared):
     made = learner(Reach(tasks=3), shared=shared)
     task = torch.tensor([2, 0, 3])
     batch, noise = _random_batch(made, 3, 5)
-    together = made._losses_of(made.table.rows(task), batch, noise, noise.flip(0))
+    targets = made._targets_of(task, batch, noise)
+    together = made._losses_of(made.table.rows(task), batch, targets, noise.flip(0))
     for row, number in enumerate(task.tolist()):
         alone = learner(Reach(tasks=3), shared=shared)
         for name, parameter in alone.table.net.named_parameters():
@@ -134,9 +141,10 @@ def test_losses_are_those_of_each_task_alone(shared):
             parameter.data = (
                 (source[number] if name in made.table.names else source).detach().clone()
             )
-        one = alone.losses(
-            Transitions(*(part[row] for part in batch)), noise[row], noise.flip(0)[row]
-        )
+        of_task = Transitions(*(part[row] for part in batch))
+        target = alone.targets(of_task, noise[row], torch.tensor(0.0), torch.tensor(1.0))
+        torch.testing.assert_close(targets[row], target)
+        one = alone.losses(of_task, target, noise.flip(0)[row])
         for mine, theirs in zip(together, one, strict=True):
             torch.testing.assert_close(mine[row], theirs)
 
@@ -148,7 +156,7 @@ def test_critics_actors_and_temperatures_learn_from_their_own_loss_alone():
     made._learn()
     batch, noise = _random_batch(made, 3, 5)
     critic, actor, temperature, _ = made._losses_of(
-        made.table.rows(torch.arange(3)), batch, noise, noise
+        made.table.rows(torch.arange(3)), batch, batch.reward, noise
     )
     for name, loss in (("critic.", critic), ("actor.", actor), ("log_temperature", temperature)):
         found = torch.autograd.grad(loss.sum(), made.table.named(name), retain_graph=True)
@@ -267,10 +275,98 @@ def test_one_policy_learns_tasks_that_contradict_each_other_if_told_which():
     assert untold < 0.7 * best
 
 
+# --- the unit of values -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rewards", ["raw", "popart"])
+@pytest.mark.parametrize(
+    ("family", "shared"),
+    [
+        ("gridnavi:tasks=3", "all"),
+        (Reach(tasks=3), "trunk"),
+        (Reach(tasks=3), "nothing"),
+        (Reach(), "all"),
+    ],
+)
+def test_every_unit_trains_and_goes_on_bit_for_bit(family, rewards, shared):
+    one, two = (learner(family, rewards=rewards, shared=shared) for _ in range(2))
+    lines = [one.update() for _ in range(3)]
+    assert all(np.isfinite(list(lines[-1].values())))
+    assert two.update() == lines[0]
+    three = learner(family, rewards=rewards, shared=shared)
+    three.load_state_dict(two.state_dict())
+    assert [three.update() for _ in range(2)] == lines[1:]
+    assert torch.equal(weights(one), weights(three))
+
+
+def test_raw_rewards_are_as_they_are():
+    made = learner(rewards="raw")
+    made._play()
+    noise = Rows.of("x", torch.arange(2))
+    found = made._transitions(torch.tensor([0, 1]), noise)
+    assert torch.equal(found.critic_reward, made.replay.draw(torch.tensor([0, 1]), 4, noise).reward)
+
+
+def _trained_on(factor: float, rewards: str) -> MtrlSacLearner:
+    """A learner whose critics are given rewards that are ``factor`` times as large."""
+    made = learner(Reach(tasks=3), rewards=rewards)
+    usual = made._transitions
+
+    def multiplied(ring, noise):
+        batch = usual(ring, noise)
+        return batch._replace(critic_reward=factor * batch.critic_reward)
+
+    made._transitions = multiplied
+    for _ in range(3):
+        made.update()
+    return made
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**20])
+def test_popart_learns_the_same_whatever_the_unit_of_rewards(factor):
+    """Bit for bit, since the factor is a power of two."""
+    assert torch.equal(weights(_trained_on(1.0, "popart")), weights(_trained_on(factor, "popart")))
+    assert not torch.equal(weights(_trained_on(1.0, "raw")), weights(_trained_on(factor, "raw")))
+
+
+def _values(made: MtrlSacLearner, net: str, task: torch.Tensor, batch: Transitions) -> torch.Tensor:
+    """The values ``[n, 2, b]`` of some tasks' critics or their targets, in units of reward."""
+    own = {
+        name.removeprefix(f"{net}."): rows
+        for name, rows in made.table.rows(task).items()
+        if name.startswith(f"{net}.")
+    }
+    call = vmap(partial(functional_call, made.table.net.get_submodule(net)))
+    outputs = call(own, (torch.cat([batch.obs, batch.action], -1),)).squeeze(-1)
+    mean, scale = (part[:, None, None] for part in made.unit.statistics(task))
+    return mean + scale * outputs.double()
+
+
+@pytest.mark.parametrize("net", ["critic", "target"])
+def test_a_step_of_popart_moves_statistics_and_no_value(net):
+    made, task = learner(Reach(tasks=3), rewards="popart"), torch.tensor([0, 1, 3])
+    batch, noise = _random_batch(made, 3, 5)
+    made._targets_of(task, batch, noise)
+    before, statistics = _values(made, net, task, batch), made.unit.statistics(task)
+    larger = batch._replace(critic_reward=100 * batch.critic_reward + 3)
+    targets = made._targets_of(task, larger, noise)
+    assert targets.abs().max() < 10
+    assert (made.unit.statistics(task)[1] > 2 * statistics[1]).all()
+    torch.testing.assert_close(_values(made, net, task, batch), before, rtol=1e-4, atol=1e-3)
+
+
+def test_critics_of_popart_have_output_layers_of_each_tasks_own():
+    assert "critic.weights.2" in learner(rewards="popart").table.names
+    assert "actor.weights.2" not in learner(rewards="popart").table.names
+    assert "critic.weights.2" not in learner().table.names
+
+
 # --- how tasks' gradients become one ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("combine", ["equal", "grad_norm", "pcgrad", "upgrad"])
+@pytest.mark.parametrize(
+    "combine", ["equal", "grad_norm", "uncertainty", "dwa", "pcgrad", "upgrad"]
+)
 def test_every_kind_of_combiner_trains_and_goes_on_bit_for_bit(combine):
     one, two = learner(combine=combine), learner(combine=combine)
     lines = [one.update() for _ in range(3)]
@@ -296,3 +392,34 @@ def test_actor_and_critics_have_weights_of_their_own():
     for _ in range(3):
         made.update()
     assert not torch.equal(made.combiners["actor"].weights, made.combiners["critic"].weights)
+
+
+@pytest.mark.parametrize("combine", ["uncertainty", "dwa"])
+def test_weights_from_errors_are_the_critics_alone(combine):
+    made = learner(combine=combine)
+    assert isinstance(made.combiners["critic"], combiners.OF_ERRORS[combine])
+    assert isinstance(made.combiners["actor"], Equal)
+    made.update()
+    state = made.combiners["critic"].state_dict()
+    assert any(part.any() for part in state.values())
+
+
+def test_return_scaled_weighs_actor_and_critics_by_the_returns_of_known_tasks():
+    one, two = (learner(combine="return_scaled", rewards="raw") for _ in range(2))
+    lines = [one.update() for _ in range(2)]
+    actor, critic = one.combiners["actor"], one.combiners["critic"]
+    assert isinstance(actor, ReturnScaled)
+    assert isinstance(critic, ReturnScaled)
+    assert (actor.power, critic.power) == (1, 2)
+    assert actor.count.tolist() == [2, 1, 1, 0]
+    assert torch.equal(actor.moments, critic.moments)
+    two.update()
+    three = learner(combine="return_scaled", rewards="raw")
+    three.load_state_dict(two.state_dict())
+    assert three.update() == lines[1]
+
+
+@pytest.mark.parametrize("rewards", ["scaled", "popart"])
+def test_return_scaled_needs_raw_rewards(rewards):
+    with pytest.raises(UserError, match="Add rewards=raw"):
+        learner(combine="return_scaled", rewards=rewards)

@@ -9,11 +9,16 @@ from rl_algos.concerns import combiners, combining
 from rl_algos.concerns.combining import Equal, combine
 from rl_algos.mtrl import Config, MtrlLearner
 
-NAMES = ["equal", "static", "grad_norm", *combiners.SURGERY]
+NAMES = [
+    *("equal", "static", "grad_norm", "return_scaled"),
+    *combiners.OF_ERRORS,
+    *combiners.SURGERY,
+]
 
 
 def combiner(name: str, tasks: int = 4) -> combining.Combiner:
-    return combiners.make(name, "+".join(["1"] * (tasks - 1)), known=tasks - 1, shared="all")
+    weights = "+".join(["1"] * (tasks - 1))
+    return combiners.make(name, weights, known=tasks - 1, shared="all", gamma=0.9, errors=True)
 
 
 def conflicting(tasks: int = 4, size: int = 10) -> torch.Tensor:
@@ -23,9 +28,10 @@ def conflicting(tasks: int = 4, size: int = 10) -> torch.Tensor:
     return drawn
 
 
-def combined(gradients: torch.Tensor, name: str, **options) -> combining.Combined:
+def combined(gradients: torch.Tensor, name: str) -> combining.Combined:
     task = torch.arange(len(gradients))
-    return combine(gradients, task, combiner(name, len(gradients)), Rows.of(0, task, **options))
+    losses = torch.ones(len(gradients))
+    return combine(gradients, losses, task, combiner(name, len(gradients)), Rows.of(0, task))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,6 +53,18 @@ def test_a_task_without_a_usable_gradient_is_left_out(name, bad):
     assert torch.allclose(found.gradient * 5 / 4, combined(gradients, name).gradient, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_task_whose_loss_is_no_number_is_left_out_and_not_remembered(name, bad):
+    gradients, task, rule = conflicting(3), torch.arange(3), combiner(name)
+    losses = torch.tensor([1.0, bad, 1.0])
+    for _ in range(2):
+        found = combine(gradients, losses, task, rule, Rows.of(0, task))
+    assert found.usable.tolist() == [True, False, True]
+    assert not found.failed
+    assert all(part.isfinite().all() for part in rule.state_dict().values())
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(8))
@@ -63,11 +81,11 @@ def test_tasks_whose_gradients_differ_in_length_by_ten_thousand_have_a_direction
 @pytest.mark.parametrize("weights", [[torch.nan, 1.0], [0.0, 0.0], [torch.inf, 1.0]])
 def test_a_combiner_that_finds_no_weights_is_replaced_by_the_mean(weights):
     class Failing(combining.Combiner):
-        def forward(self, gramian, task, rng):
+        def forward(self, gramian, losses, task, rng):
             return torch.tensor(weights, dtype=gramian.dtype)
 
     gradients, task = conflicting(2), torch.arange(2)
-    found = combine(gradients, task, Failing(), Rows.of(0, task))
+    found = combine(gradients, torch.ones(2), task, Failing(), Rows.of(0, task))
     assert found.failed
     assert torch.allclose(found.gradient, gradients.mean(0), atol=1e-6)
     assert combining.metrics(found)["failed"] == 1.0
@@ -149,3 +167,20 @@ def test_a_slot_with_a_bad_loss_moves_only_what_is_shared_less():
     assert torch.allclose(table.grad[0], 2 * table[0].detach() / 3)
     weight = made.table.parameter("head.weight")
     assert torch.allclose(weight.grad, 2 * weight.detach() * 2 / 3)
+
+
+def test_combiners_are_given_the_mean_loss_of_each_tasks_slots():
+    class Seen(Equal):
+        def forward(self, gramian, losses, task, rng):
+            self.seen = losses, task
+            return super().forward(gramian, losses, task, rng)
+
+    made, rule = learner(), Seen()
+    task = torch.tensor([2, 0, 2])
+    copies = made.table.copies(task)
+    losses = torch.stack([p.flatten(1).square().sum(1) for p in copies.values()]).sum(0)
+    losses = losses * torch.tensor([1.0, 2.0, 3.0])
+    combining.backward(losses, copies, made.table, task, rule, Rows.of(0, torch.arange(4)))
+    expected = torch.stack([losses[1], losses[[0, 2]].mean()]).double()
+    assert torch.allclose(rule.seen[0], expected)
+    assert rule.seen[1].tolist() == [0, 2]

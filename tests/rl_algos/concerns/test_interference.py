@@ -53,7 +53,7 @@ def test_pcgrad_projects_one_after_another_in_an_order_of_each_task(tasks):
     gradients, task = conflicting(tasks, 5), torch.arange(tasks)
     rng = Rows.of(7, task)
     order = rng.at("order").uniform(tasks).argsort(1)
-    found = combine(gradients, task, SURGERY["pcgrad"](), rng)
+    found = combine(gradients, torch.ones(len(task)), task, SURGERY["pcgrad"](), rng)
     assert torch.allclose(found.gradient, written_out(gradients, order), atol=1e-6)
 
 
@@ -64,7 +64,9 @@ def test_pcgrad_is_that_of_torchjd_in_its_order(monkeypatch):
     monkeypatch.setattr(torch, "randperm", lambda _: next(orders))
     theirs = aggregation.PCGrad()(gradients) / 6
     assert torch.allclose(
-        combine(gradients, task, SURGERY["pcgrad"](), rng).gradient, theirs, atol=1e-6
+        combine(gradients, torch.ones(len(task)), task, SURGERY["pcgrad"](), rng).gradient,
+        theirs,
+        atol=1e-6,
     )
 
 
