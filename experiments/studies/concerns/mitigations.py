@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from experiments.studies.concerns.testbeds import Testbed
 
-RATES = (0.01, 0.03, 0.1)
-"""Learning rates that are tried, divided by what widens a network (Adam's best rate falls as the width grows)."""
 STRENGTHS = (0.1, 1.0, 10.0)
-"""Weights of earlier tasks' losses that are tried instead, at the second of the learning rates."""
+"""Weights of earlier tasks' losses that are tried instead of learning rates, at the second one."""
 
 
 class Mitigation(NamedTuple):
@@ -21,15 +19,17 @@ class Mitigation(NamedTuple):
     settings: str = ""
     widened: int = 1
     """Factor on the number of hidden units."""
-    method: str = ""
-    """The method if it is not that of the testbed."""
+    together: bool = False
+    """True if it trains on all tasks at once in a testbed that has them in sequence."""
 
-    @property
-    def configurations(self) -> tuple[float, ...]:
-        """The values of what it is tuned by: strengths of what keeps earlier tasks, or learning rates."""
+    def configurations(self, testbed: Testbed) -> tuple[float, ...]:
+        """Return the values of what it is tuned by: strengths of what keeps earlier tasks, or learning rates.
+
+        Wider networks have lower rates: Adam's best one falls as the width grows.
+        """
         if "keep=" in self.settings:
             return STRENGTHS
-        return tuple(rate / self.widened for rate in RATES)
+        return tuple(rate / self.widened for rate in testbed.rates)
 
     def also(self, settings: str) -> Mitigation:
         """Return it with more settings."""
@@ -41,21 +41,22 @@ class Mitigation(NamedTuple):
         settings = dict(pair.split("=") for pair in pairs if pair)
         settings["hidden"] = str(self.widened * int(settings["hidden"]))
         if "keep" in settings:
-            settings |= {"lr": f"{RATES[1]:g}", "strength": f"{tuned:g}"}
+            settings |= {"lr": f"{testbed.rates[1]:g}", "strength": f"{tuned:g}"}
         else:
             settings["lr"] = f"{tuned:g}"
         given = ",".join(f"{key}={value}" for key, value in sorted(settings.items()))
-        return f"{self.method or testbed.method}:{given}"
+        return f"{testbed.together if self.together else testbed.method}:{given}"
 
 
 PLAIN = Mitigation("plain")
 """The mean of the tasks' losses; in a sequence, fine-tuning."""
-SPECIALISTS = Mitigation("specialists", settings="shared=nothing", method="mtrl")
+SPECIALISTS = Mitigation("specialists", settings="shared=nothing", together=True)
 """The bound: a network of its own for each task, all trained at once."""
 
 _IMBALANCE, _INTERFERENCE = "task imbalance", "gradient interference"
 _CAPACITY, _FORGETTING = "capacity limits", "catastrophic interference"
-_SCALES = (Mitigation("standardised", _IMBALANCE, "advantages=standardised"),)
+_RETURN_SCALED = Mitigation("return_scaled", _IMBALANCE, "combine=return_scaled")
+_SCALES = (Mitigation("standardised", _IMBALANCE, "advantages=standardised"), _RETURN_SCALED)
 _OPPOSED = (Mitigation("ids hidden", "(control)", "hidden_ids=1"),)
 """No mitigation: a policy that is not given the task cannot tell opposite ones apart, whatever its gradients do."""
 _TOGETHER = (
@@ -78,7 +79,20 @@ _MORE_SURGERY = tuple(
 )
 _IN_SEQUENCE = (
     *(Mitigation(name, _FORGETTING, f"keep={name}") for name in ("ewc", "replay", "distil")),
-    Mitigation("together", _FORGETTING, method="mtrl"),
+    Mitigation("together", _FORGETTING, together=True),
+)
+
+
+_SAC = (
+    Mitigation("scaled", _IMBALANCE, "rewards=scaled"),
+    Mitigation("popart", _IMBALANCE, "rewards=popart"),
+    _RETURN_SCALED,
+    *(
+        Mitigation(name, _IMBALANCE, f"combine={name}")
+        for name in ("uncertainty", "dwa", "grad_norm")
+    ),
+    Mitigation("heads", _INTERFERENCE, "shared=trunk"),
+    Mitigation("pcgrad", _INTERFERENCE, "combine=pcgrad"),
 )
 
 
@@ -91,5 +105,7 @@ def mitigations(testbed: Testbed, *, every: bool) -> tuple[Mitigation, ...]:
     """
     if testbed.method == "mtrl_sequence":
         return _IN_SEQUENCE
+    if testbed.method == "mtrl_sac":
+        return _SAC
     own = {"scales": _SCALES, "opposed": _OPPOSED}.get(testbed.name, ())
     return (*own, *_TOGETHER, *(_MORE_SURGERY if every else ()))

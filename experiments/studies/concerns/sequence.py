@@ -63,7 +63,7 @@ class Sequence:
                         first, family, name, seed, steps
                     )
             for task in range(1, tasks):
-                alone = Mitigation(ALONE, settings=f"only={task}", method="mtrl")
+                alone = Mitigation(ALONE, settings=f"only={task}", together=True)
                 spec, name, steps = alone.spec(bed, self.rate), f"{ALONE} {task}", bed.steps / tasks
                 made[(ALONE, task), seed] = self.make.trained(spec, family, name, seed, steps)
         return made

@@ -18,7 +18,7 @@ from experiments.studies.concerns.making import Maker, Measure, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Results
 from experiments.studies.concerns.sequence import Sequence
-from experiments.studies.concerns.testbeds import TESTBEDS, Testbed
+from experiments.studies.concerns.testbeds import SAC, TESTBEDS, Testbed
 from experiments.studies.concerns.transfer import Transfer
 
 
@@ -42,7 +42,7 @@ class Size:
 SIZES = {
     "smoke": Size(seeds=(0, 1), testbeds=TESTBEDS[1:2], measures=False, share=0.5, trials=100),
     "quick": Size(seeds=tuple(range(5))),
-    "small": Size(seeds=tuple(range(10)), every=True, trials=2000),
+    "small": Size(seeds=tuple(range(10)), testbeds=TESTBEDS + SAC, every=True, trials=2000),
 }
 """By name."""
 
@@ -100,7 +100,7 @@ class Study:
             )
             for testbed in self.size.testbeds
             for row in self._rows(testbed)
-            for tuned in row.configurations
+            for tuned in row.configurations(testbed)
         }
 
     def final(self, best: dict[tuple[str, str], float]) -> dict[tuple[Entry, int], Cell]:
@@ -129,12 +129,12 @@ class Study:
         """Return the measures, with the learning rates of plain training."""
         make, seeds = self._maker, self.size.seeds
         together = tuple(bed for bed in self.size.testbeds if bed.method == "mtrl")
-        (in_sequence,) = (bed for bed in self.size.testbeds if bed.method != "mtrl")
+        (in_sequence,) = (bed for bed in self.size.testbeds if bed.method == "mtrl_sequence")
         rates = {bed.name: best[bed.name, PLAIN.name] for bed in self.size.testbeds}
         kept = {
             row: best[in_sequence.name, row.name]
             for row in self._rows(in_sequence)
-            if not row.method
+            if not row.together
         }
         tasks = make_family(in_sequence.at(in_sequence.top)).tasks
         whole = {

@@ -24,10 +24,17 @@ class Testbed(NamedTuple):
     """Of plain training and its mitigations."""
     settings: str = ""
     """Of everything that is trained here: ``key=value``, joined by commas."""
+    rates: tuple[float, float, float] = (0.01, 0.03, 0.1)
+    """Learning rates that are tried."""
 
     def at(self, value: str) -> str:
         """Return the family at a value of the dial."""
         return self.family.format(value)
+
+    @property
+    def together(self) -> str:
+        """The method that trains on all tasks at once."""
+        return "mtrl" if self.method == "mtrl_sequence" else self.method
 
 
 TESTBEDS = (
@@ -71,4 +78,20 @@ TESTBEDS = (
         method="mtrl_sequence",
     ),
 )
-"""Every testbed."""
+"""Every testbed of PPO."""
+
+SAC = (
+    Testbed(
+        "scales_sac",
+        "task imbalance",
+        "decades between the rewards of tasks",
+        "contextual_bandit:decades={},tasks=10",
+        "0",
+        "2",
+        30_000,
+        method="mtrl_sac",
+        settings="rewards=raw,steps_per_grad=10,batch=32",
+        rates=(0.001, 0.003, 0.01),
+    ),
+)
+"""The testbed of SAC, which takes about ten times as long."""

@@ -14,7 +14,7 @@ from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Found, Results
 from experiments.studies.concerns.study import SIZES, Study
-from experiments.studies.concerns.testbeds import TESTBEDS
+from experiments.studies.concerns.testbeds import SAC, TESTBEDS
 
 OPPOSED = TESTBEDS[1]
 
@@ -22,7 +22,7 @@ OPPOSED = TESTBEDS[1]
 def entries() -> list[Entry]:
     return [
         Entry(testbed, value, row)
-        for testbed in TESTBEDS
+        for testbed in TESTBEDS + SAC
         for value in (testbed.bottom, testbed.top)
         for row in (PLAIN, SPECIALISTS, *mitigations(testbed, every=True))
     ]
@@ -31,14 +31,16 @@ def entries() -> list[Entry]:
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: "-".join(entry.key))
 def test_every_configuration_is_one_of_a_method_on_a_family_with_known_tasks(entry) -> None:
     assert make_family(entry.family).tasks > 1
-    assert len(entry.row.configurations) == len(PLAIN.configurations)
-    for tuned in entry.row.configurations:
+    configurations = entry.row.configurations(entry.testbed)
+    assert len(configurations) == len(PLAIN.configurations(entry.testbed))
+    for tuned in configurations:
         spec = entry.row.spec(entry.testbed, tuned)
-        registry.configure(spec, LEARNERS[registry.name_of(spec)])
+        learner = LEARNERS[registry.name_of(spec)]
+        learner.learner(make_family(entry.family), registry.configure(spec, learner), seed=0)
 
 
 def test_names_of_mitigations_are_distinct() -> None:
-    for testbed in TESTBEDS:
+    for testbed in TESTBEDS + SAC:
         names = [row.name for row in (PLAIN, SPECIALISTS, *mitigations(testbed, every=True))]
         assert len(set(names)) == len(names)
 
