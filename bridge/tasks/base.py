@@ -117,7 +117,7 @@ class Outcome(NamedTuple):
     def ends(
         self, out_of_time: bool | Bool[Tensor, " B"] = False
     ) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
-        """Return ``terminated`` and ``truncated`` of each row, never both True.
+        """Return ``terminated`` and ``truncated`` of each row, never both: what ends in the last step has terminated.
 
         Args:
             out_of_time: True if this step is the last one of the horizon.

@@ -160,14 +160,10 @@ class Simulator:
             self.step(action)
 
     def step(self, action: Any) -> float:
-        """Take a step and return its reward; if the episode is over, nothing happens and the reward is 0.
-
-        An environment may report both ends at once, if the last step in time succeeds: then it has terminated.
-        """
+        """Take a step and return its reward; if the episode is over, nothing happens and the reward is 0."""
         if self.over:
             return 0.0
         self.obs, reward, terminated, truncated, _ = self.env.step(action)
-        self.terminated = bool(terminated)
-        self.truncated = bool(truncated) and not self.terminated
+        self.terminated, self.truncated = bool(terminated), bool(truncated)
         self._actions += action.tobytes()
         return float(reward)
