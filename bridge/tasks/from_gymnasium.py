@@ -81,10 +81,10 @@ class FromGymnasium(TaskFamily):
         return {"environment": index}
 
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[History, Tensor]:
-        horizon, action = self.trial("id").horizon, self.action
+        action = self.action
         history = History(
             noise.at("seed").bits() & (_SEEDS - 1),
-            device_zeros(tasks, horizon, *action.shape, dtype=action.dtype),
+            device_zeros(tasks, self._longest, *action.shape, dtype=action.dtype),
             device_zeros(tasks),
         )
         return history, self._observed(self._simulators_at(tasks, history), tasks.index.device)
@@ -123,6 +123,11 @@ class FromGymnasium(TaskFamily):
             simulator.stand_at(seed[row], actions[row, : taken[row]])
             simulators.append(simulator)
         return simulators
+
+    @cached_property
+    def _longest(self) -> int:
+        """H: the most steps of an episode of any split."""
+        return max(self.trial(split).horizon for split in self.splits)
 
     @cached_property
     def _simulators(self) -> dict[tuple[int, int], Simulator]:

@@ -182,8 +182,8 @@ CHEAPEST = [
 ]
 """Every learner on a bandit, and every other family once."""
 
-LONG = ("gridnavi", "point_nav:episodes=3")
-"""Long trials, on which each agent is checked where its method is tested."""
+LONG = ("gridnavi", "point_nav:episodes=3", "minigrid:steps=20")
+"""Trials that take long, on which each agent is checked where its method is tested."""
 
 
 def test_every_learned_method_and_family_is_tried_here():

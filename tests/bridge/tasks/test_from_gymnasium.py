@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bridge.conformance import FAMILY_CHECKS
+from bridge.errors import ContractError
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Decision, Step, Trial
@@ -84,6 +85,18 @@ class EndsOnTime(Drifts):
     def make(self, environment: int) -> gymnasium.Env:
         env = Drift(0.0)
         env.step = lambda action: (np.zeros(1), 0.0, True, True, {})
+        return env
+
+
+class Unseeded(Drifts):
+    """Its environments read the seed at the first reset alone, as Meta-World's do."""
+
+    def make(self, environment: int) -> gymnasium.Env:
+        env = Drift(1.0)
+        seeded = env.reset
+        env.reset = lambda *, seed=None, options=None: seeded(
+            seed=None if hasattr(env, "place") else seed
+        )
         return env
 
 
@@ -204,6 +217,12 @@ def test_every_episode_has_a_seed_of_its_own():
     family, tasks, noise = begun()
     seeds = [family.reset(tasks, noise.at(k))[0].seed for k in range(2)]
     assert len(set(torch.cat(seeds).tolist())) == 12
+
+
+@pytest.mark.parametrize("rule", ["step_is_a_function", "rows_are_independent"])
+def test_the_kit_finds_an_environment_that_its_seed_does_not_fix(rule):
+    with pytest.raises(ContractError, match=rule):
+        FAMILY_CHECKS[rule](Unseeded())
 
 
 def test_another_process_makes_its_own_simulators():

@@ -63,6 +63,20 @@ def test_layouts_are_drawn_anew_for_every_episode():
     assert not torch.equal(family.reset(tasks, noise.at("next"))[1], first)
 
 
+def test_nothing_is_drawn_after_the_start():
+    """So all methods meet the same episodes, whatever they do."""
+    family = MiniGrid(suite="mt7")
+    for i in range(len(family.environments)):
+        env = family.make(i)
+        env.reset(seed=4)
+        drawn, over = env.unwrapped.np_random.bit_generator.state, False
+        for t in range(100):
+            if not over:
+                *_, terminated, truncated, _ = env.step(t * t % 7)
+                over = terminated or truncated
+        assert env.unwrapped.np_random.bit_generator.state == drawn
+
+
 def test_a_goal_pays_the_more_the_sooner_and_lava_nothing():
     """Through a gap in the first row, the goal is four steps ahead, a turn and four more steps away."""
     family = MiniGrid(tasks=1)
