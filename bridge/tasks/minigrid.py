@@ -56,6 +56,8 @@ SUITES = {
     ),
 }
 """Environments of a suite."""
+MOST = 10_000
+"""Most steps of an episode that can be asked for: a state holds an action for each."""
 ACTIONS = 7
 VIEW = 7
 """Cells of the view, each way."""
@@ -75,6 +77,14 @@ class MiniGrid(FromGymnasium):
     """Most steps of an episode, T; 0: those of each environment, 40 to 720."""
 
     name: ClassVar[str] = "minigrid"
+
+    def __post_init__(self) -> None:
+        if self.steps > MOST:
+            raise UserError(
+                f"A MiniGrid episode has at most {MOST:,} steps; found steps={self.steps:,}. Lower it; 0 "
+                "stands for each environment's own."
+            )
+        super().__post_init__()
 
     @property
     def environments(self) -> Sequence[str]:

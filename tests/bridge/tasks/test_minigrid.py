@@ -93,6 +93,11 @@ def test_a_goal_pays_the_more_the_sooner_and_lava_nothing():
     assert (family.optimal_return(tasks, family.trial("train")) >= total).all()
 
 
+def test_more_steps_than_a_state_holds_are_refused():
+    with pytest.raises(UserError, match=r"at most 10,000 steps; found steps=10,001. Lower it"):
+        make_family("minigrid:steps=10001")
+
+
 def test_without_minigrid_it_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "minigrid", None)
     family = make_family("minigrid:steps=5")
