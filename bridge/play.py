@@ -126,10 +126,7 @@ def transition(
     terminate are truncated.
     """
     outcome = family.step(tasks, state, action, noise)
-    never = torch.zeros(len(action), dtype=torch.bool, device=action.device)
-    terminated = never if outcome.terminated is None else outcome.terminated
-    truncated = ~terminated if out_of_time else never
-    step = Step(obs, action, outcome.reward, outcome.obs, terminated, truncated)
+    step = Step(obs, action, outcome.reward, outcome.obs, *outcome.ends(out_of_time))
     if live is None:
         return outcome.state, step
     return tree.where(live, outcome.state, state), only(live, step, obs)

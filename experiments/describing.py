@@ -86,6 +86,7 @@ def _family(spec: str) -> Description:
     (entry,) = listing.entries_of("families", spec)
     known = listing.details("families", entry["id"])
     tasks = {split["name"]: split["tasks"] for split in listing.entries_of("splits", spec)}
+    splits = "id,shift" if entry["axes"] else "id"
     return {
         "name": entry["id"],
         "kind": "task family",
@@ -96,7 +97,7 @@ def _family(spec: str) -> Description:
         **_without("about", known),
         "axes": [_without("family", axis) for axis in listing.entries_of("axes", spec)],
         "try": [
-            f"metabridge evaluate random --family {entry['id']} --splits id,shift --trials 1000",
+            f"metabridge evaluate random --family {entry['id']} --splits {splits} --trials 1000",
             f"metabridge train rl2 --family {entry['id']} --budget 1e6 --out runs/rl2",
         ],
     }

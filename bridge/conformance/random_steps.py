@@ -35,10 +35,9 @@ class Moment(NamedTuple):
     outcome: Outcome
 
     def step(self) -> Step:
-        """The transition in the contract's form, without a time-out."""
-        _, obs, reward, ended = self.outcome
-        never = torch.zeros_like(reward, dtype=torch.bool)
-        return Step(self.obs, self.action, reward, obs, never if ended is None else ended, never)
+        """The transition in the contract's form; the horizon does not end it."""
+        outcome = self.outcome
+        return Step(self.obs, self.action, outcome.reward, outcome.obs, *outcome.ends())
 
 
 def noise_of(rows: Int[Tensor, " B"]) -> Rows:

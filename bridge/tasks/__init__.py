@@ -16,6 +16,7 @@ from bridge.tasks.base import TaskFamily
 from bridge.tasks.contextual_bandit import ContextualBandit
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
+from bridge.tasks.minigrid import MiniGrid
 from bridge.tasks.point_nav import PointNav
 from bridge.tasks.sparse_point import SparsePoint
 from bridge.tasks.tabular_mdp import TabularMdp
@@ -28,6 +29,7 @@ _BUILTIN: dict[str, type[TaskFamily]] = {
     "tabular_mdp": TabularMdp,
     "point_nav": PointNav,
     "sparse_point": SparsePoint,
+    "minigrid": MiniGrid,
 }
 FAMILIES: Registry[type[TaskFamily]] = Registry(
     _BUILTIN, "metabridge.families", TaskFamily, subclasses=True

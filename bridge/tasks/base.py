@@ -104,12 +104,28 @@ class Tasks(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of one step of the simulator. ``terminated`` is None if the family never ends an episode early."""
+    """The result of one step of the simulator. The evaluator, not the family, ends an episode at its horizon."""
 
     state: Any
     obs: Tensor
     reward: Float[Tensor, " B"]
     terminated: Bool[Tensor, " B"] | None = None
+    """None if the family never ends an episode early."""
+    truncated: Bool[Tensor, " B"] | None = None
+    """True if time ran out before the horizon, in a family whose tasks have time limits of their own; else None."""
+
+    def ends(
+        self, out_of_time: bool | Bool[Tensor, " B"] = False
+    ) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Return ``terminated`` and ``truncated`` of each row, never both: what ends in the last step has terminated.
+
+        Args:
+            out_of_time: True if this step is the last one of the horizon.
+        """
+        never = torch.zeros(len(self.obs), dtype=torch.bool, device=self.obs.device)
+        terminated = never if self.terminated is None else self.terminated
+        truncated = never if self.truncated is None else self.truncated
+        return terminated, (truncated | out_of_time) & ~terminated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,8 +175,8 @@ class GoalPlane(EpisodicFamily):
         total = torch.zeros_like(position[:, 0])
         for _ in range(trial.horizon):
             action = self.towards(target, position, tasks.params)
-            position, _, reward, _ = self.step(tasks, position, action, no_draws)
-            total += reward
+            outcome = self.step(tasks, position, action, no_draws)
+            position, total = outcome.state, total + outcome.reward
         return total
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"]:

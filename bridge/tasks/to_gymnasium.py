@@ -204,15 +204,11 @@ class _Trials:
                 'alone through options={"reset_mask": terminated | truncated}.'
             )
         noise = self.noise.at("env", self.episode, "step", self.steps)
-        self.state, self.obs, reward, terminated = self.family.step(
-            self.tasks, self.state, action, noise
-        )
-        self.steps = self.steps + 1
-        if terminated is None:
-            terminated = torch.zeros_like(self.over)
-        truncated = (self.steps == self.bounds.horizon) & ~terminated
+        outcome = self.family.step(self.tasks, self.state, action, noise)
+        self.state, self.obs, self.steps = outcome.state, outcome.obs, self.steps + 1
+        terminated, truncated = outcome.ends(self.steps == self.bounds.horizon)
         self.over = terminated | truncated
-        return reward, terminated, truncated
+        return outcome.reward, terminated, truncated
 
 
 def _space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:

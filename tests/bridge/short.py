@@ -8,6 +8,7 @@ SHORT = {
     "tabular_mdp": "tabular_mdp:n=2",
     "point_nav": "point_nav:episodes=2",
     "sparse_point": "sparse_point:episodes=2",
+    "minigrid": "minigrid:steps=4",
 }
 LENGTHS = {
     "bandit": 1,
@@ -17,5 +18,6 @@ LENGTHS = {
     "tabular_mdp": 10,
     "point_nav": 100,
     "sparse_point": 20,
+    "minigrid": 4,
 }
-"""Steps of an episode; on point_nav, of one that does not end at the goal."""
+"""Steps of an episode; on point_nav and minigrid, of one that does not end early."""

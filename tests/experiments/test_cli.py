@@ -64,6 +64,7 @@ def test_list_knows_every_name_that_stays(capsys):
         "darkroom",
         "point_nav",
         "sparse_point",
+        "minigrid",
     }
 
 

@@ -73,6 +73,14 @@ def test_a_learned_method(capsys):
         ("bandit:k=3", "action", "one of 3"),
         ("bandit:k=3", "name", "bandit:k=3,n=10"),
         ("quick", "seeds", (0,)),
+        (
+            "minigrid",
+            "try",
+            [
+                "metabridge evaluate random --family minigrid --splits id --trials 1000",
+                "metabridge train rl2 --family minigrid --budget 1e6 --out runs/rl2",
+            ],
+        ),
     ],
 )
 def test_a_fact(name, key, expected):

@@ -17,6 +17,8 @@ from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.spaces import ClippedGaussian, ScaledBeta, SquashedGaussian
 from bridge.tasks import FAMILIES
+from bridge.tasks import family as make_family
+from tests.bridge.short import SHORT
 from tests.bridge.toys import Corridor, Notes, Reach, Tally
 
 BANDIT = FAMILIES["bandit"]()
@@ -49,9 +51,12 @@ def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
     check_agent(Double(Corridor()), Corridor())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "minigrid" else ()) for name in FAMILIES],
+)
 def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
-    family = FAMILIES[name]()
+    family = make_family(SHORT["minigrid"] if name == "minigrid" else name)
     check_agent(partial(Random, family), family)
 
 

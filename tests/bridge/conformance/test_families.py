@@ -10,10 +10,14 @@ from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, check_family, verdic
 from bridge.errors import ContractError
 from bridge.rng import Rows
 from bridge.tasks import FAMILIES
+from bridge.tasks import family as make_family
 from bridge.tasks.base import Axis, Box, Discrete, Outcome
+from tests.bridge.short import SHORT
 from tests.bridge.toys import Corridor, Reach, Tally
 
 AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
+PLAYED = {name: cls() for name, cls in FAMILIES.items()}
+PLAYED["minigrid"] = make_family(SHORT["minigrid"])  # by default its episodes take long
 
 
 # --- what keeps the rules passes --------------------------------------------------------------------------------------
@@ -22,7 +26,7 @@ AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
 @pytest.mark.parametrize("rule", FAMILY_CHECKS)
 @pytest.mark.parametrize(
     "family",
-    [Corridor(), Reach(), *(cls() for cls in FAMILIES.values())],
+    [Corridor(), Reach(), *PLAYED.values()],
     ids=lambda family: family.name,
 )
 def test_every_family_keeps_every_rule(rule: str, family: Any) -> None:
@@ -129,6 +133,14 @@ class OneSuccessForAll(AnyCorridor):
 
 class EndsUnannounced(AnyCorridor):
     ends_early = False
+
+
+class TimesOutUnannounced(AnyCorridor):
+    ends_early = False
+
+    def step(self, *args: Any) -> Outcome:
+        outcome = super().step(*args)
+        return outcome._replace(terminated=None, truncated=outcome.terminated)
 
 
 class EndsInFloats(AnyCorridor):
@@ -302,6 +314,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("rewards_fit", NanOnOneSplit),
     ("rewards_fit", OneSuccessForAll),
     ("endings_are_separate", EndsUnannounced),
+    ("endings_are_separate", TimesOutUnannounced),
     ("endings_are_separate", EndsInFloats),
     ("step_is_a_function", InPlace),
     ("step_is_a_function", MovesTheAction),

@@ -41,6 +41,8 @@ SPECS = (
     "sparse_point",
     "sparse_point:variant=dense",
     "sparse_point:tasks=3",
+    "minigrid:steps=20",
+    "minigrid:suite=mt5,steps=20,tasks=4",
 )
 
 

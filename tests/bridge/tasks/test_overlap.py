@@ -36,6 +36,7 @@ OVERLAPS = {
     "gridnavi": (21, 21),
     "gridnavi:train=inner": (11, 11),
     "gridnavi:tasks=8": (8, 21),
+    "minigrid": (3, 3),
     "bandit:k=2,arms=dependent_easy": (2, 2),
     "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
 }
