@@ -184,7 +184,7 @@ class MtrlLearner(CheckpointedLearner):
                 shared=config.shared,
                 gamma=config.gamma,
                 to_raw="" if config.advantages == "raw" else "advantages=raw",
-            )
+            ).to(self.workers.device)
             self.checkpointed = (*type(self).checkpointed, "combiner")
 
     def _network(self) -> Feedforward:

@@ -196,21 +196,9 @@ class MtrlSacLearner(OffPolicyLearner):
             always=("target.biases.0", "log_temperature", *(values if popart else ())),
         ).to(device)
         self._follow(1.0)
-        self.combiners: dict[str, combining.Combiner] = {}
-        if config.combine != "mean":
-            others = "equal" if config.combine in combiners.OF_ERRORS else config.combine
-            rules = {"critic": config.combine, "actor": others, "log_temperature": others}
-            for name, rule in rules.items():
-                self.combiners[name] = combiners.make(
-                    rule,
-                    config.weights,
-                    known=family.tasks,
-                    shared=config.shared,
-                    gamma=config.gamma,
-                    errors=name == "critic",
-                    to_raw="" if config.rewards == "raw" else "rewards=raw",
-                )
-            self.combining = nn.ModuleDict(self.combiners)
+        self.combiners = self._combiners()
+        if self.combiners:
+            self.combining = nn.ModuleDict(self.combiners).to(device)
             self.checkpointed = (*self.checkpointed, "combining")
         self.unit = Unscaled()
         """What the critics' outputs are in units of."""
@@ -231,6 +219,26 @@ class MtrlSacLearner(OffPolicyLearner):
         )
         self.largest = torch.zeros(self.rings, device=device)
         """Size of the largest reward seen on each task."""
+
+    def _combiners(self) -> dict[str, combining.Combiner]:
+        """The rule for critics, actor and temperature; none if their gradients are those of mean losses."""
+        config = self.config
+        if config.combine == "mean":
+            return {}
+        others = "equal" if config.combine in combiners.OF_ERRORS else config.combine
+        rules = {"critic": config.combine, "actor": others, "log_temperature": others}
+        return {
+            name: combiners.make(
+                rule,
+                config.weights,
+                known=self.family.tasks,
+                shared=config.shared,
+                gamma=config.gamma,
+                errors=name == "critic",
+                to_raw="" if config.rewards == "raw" else "rewards=raw",
+            )
+            for name, rule in rules.items()
+        }
 
     def _play(self) -> dict[str, float]:
         """Play and store some episodes of each of the next tasks; returns their mean return."""

@@ -17,7 +17,7 @@ class Concerns:
     """
 
     size: Literal["smoke", "quick", "small"] = "quick"
-    """quick: five seeds; small: ten, with slow mitigations and a testbed of SAC."""
+    """quick: five seeds; small: ten, with slow mitigations, SAC and MiniGrid."""
     out: Path
     """The folder of rows, runs, tables (concerns.md, concerns.csv) and figures. What is done already is not done
     again."""

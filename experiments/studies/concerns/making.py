@@ -17,11 +17,11 @@ from bridge import files
 from bridge.evaluation.plan import Plan
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
-from experiments import runs
+from experiments import agents, runs
 from experiments.cells import Cell
 
 REFERENCES = ("random", "oracle")
-"""The 0 and the 1 of every score."""
+"""The 0 and the 1 of scores, on families that have them."""
 
 
 Score = Callable[[Cell], Float[np.ndarray, " T"]]
@@ -74,11 +74,13 @@ class Maker:
         return Cell(made, method, name, seed, (self._plan,), self.out, training=training)
 
     def references(self, families: Iterable[str]) -> list[Cell]:
-        """Return the cells of random play and of the oracle on each family."""
+        """Return the cells of random play and of the oracle, if there is one, on each family."""
+        made = [make_family(family) for family in dict.fromkeys(families)]
         return [
-            Cell(make_family(family), name, name, 0, (self._plan,), self.out)
-            for family in dict.fromkeys(families)
+            Cell(family, name, name, 0, (self._plan,), self.out)
+            for family in made
             for name in REFERENCES
+            if agents.plays(name, family)
         ]
 
     @property

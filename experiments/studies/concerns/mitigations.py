@@ -84,8 +84,8 @@ _IN_SEQUENCE = (
 
 
 _SAC = (
-    Mitigation("scaled", _IMBALANCE, "rewards=scaled"),
-    Mitigation("popart", _IMBALANCE, "rewards=popart"),
+    Mitigation("scaled", _IMBALANCE, "rewards=scaled,temperature=0.1"),
+    Mitigation("popart", _IMBALANCE, "rewards=popart,temperature=0.1"),
     _RETURN_SCALED,
     *(
         Mitigation(name, _IMBALANCE, f"combine={name}")
@@ -94,6 +94,9 @@ _SAC = (
     Mitigation("heads", _INTERFERENCE, "shared=trunk"),
     Mitigation("pcgrad", _INTERFERENCE, "combine=pcgrad"),
 )
+
+
+_MINIGRID = tuple(row for row in _TOGETHER if row.name in ("heads", "pcgrad", "moore"))
 
 
 def mitigations(testbed: Testbed, *, every: bool) -> tuple[Mitigation, ...]:
@@ -107,5 +110,7 @@ def mitigations(testbed: Testbed, *, every: bool) -> tuple[Mitigation, ...]:
         return _IN_SEQUENCE
     if testbed.method == "mtrl_sac":
         return _SAC
+    if testbed.name == "minigrid":
+        return _MINIGRID
     own = {"scales": _SCALES, "opposed": _OPPOSED}.get(testbed.name, ())
     return (*own, *_TOGETHER, *(_MORE_SURGERY if every else ()))

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from bridge.evaluation import results
 from bridge.evaluation.stats import Interval, Resampled, difference, interval
+from bridge.tasks.base import TaskFamily
 from experiments.cells import Cell
-from experiments.studies.concerns.making import REFERENCES, Score
+from experiments.studies.concerns.making import Score
 from experiments.studies.concerns.mitigations import Mitigation
 from experiments.studies.concerns.testbeds import Testbed
 
@@ -100,14 +102,26 @@ def read(
 
 
 def scorer(references: Iterable[Cell]) -> Score:
-    """Return the score of cells on the families of ``references``: random play and the oracle, which are played."""
+    """Return the score of cells on the families of ``references``: random play and the oracle, which are played.
+
+    On a family without an oracle, 1 is the largest possible return.
+    """
     returns = {(cell.family.id, cell.method): _returns(cell) for cell in references}
 
     def score(cell: Cell) -> Float[np.ndarray, " T"]:
-        low, high = (returns[cell.family.id, method] for method in REFERENCES)
+        low = returns[cell.family.id, "random"]
+        high = returns.get((cell.family.id, "oracle"))
+        if high is None:
+            high = _bound(cell.family)
         return (_returns(cell) - low) / (high - low)
 
     return score
+
+
+def _bound(family: TaskFamily) -> Float[np.ndarray, " T"]:
+    """The largest possible return of a trial of each known task."""
+    tasks, trial = family.sample("train", torch.arange(family.tasks)), family.trial("train")
+    return family.optimal_return(tasks, trial).double().numpy() * trial.episodes
 
 
 def _returns(cell: Cell) -> Float[np.ndarray, " T"]:

@@ -18,7 +18,7 @@ from experiments.studies.concerns.making import Maker, Measure, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Results
 from experiments.studies.concerns.sequence import Sequence
-from experiments.studies.concerns.testbeds import SAC, TESTBEDS, Testbed
+from experiments.studies.concerns.testbeds import SLOW, TESTBEDS, Testbed
 from experiments.studies.concerns.transfer import Transfer
 
 
@@ -42,7 +42,7 @@ class Size:
 SIZES = {
     "smoke": Size(seeds=(0, 1), testbeds=TESTBEDS[1:2], measures=False, share=0.5, trials=100),
     "quick": Size(seeds=tuple(range(5))),
-    "small": Size(seeds=tuple(range(10)), testbeds=TESTBEDS + SAC, every=True, trials=2000),
+    "small": Size(seeds=tuple(range(10)), testbeds=TESTBEDS + SLOW, every=True, trials=2000),
 }
 """By name."""
 

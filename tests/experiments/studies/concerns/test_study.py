@@ -14,7 +14,7 @@ from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS, Mitigation, mitigations
 from experiments.studies.concerns.scores import Entry, Found, Results
 from experiments.studies.concerns.study import SIZES, Study
-from experiments.studies.concerns.testbeds import SAC, TESTBEDS
+from experiments.studies.concerns.testbeds import SLOW, TESTBEDS
 
 OPPOSED = TESTBEDS[1]
 
@@ -22,7 +22,7 @@ OPPOSED = TESTBEDS[1]
 def entries() -> list[Entry]:
     return [
         Entry(testbed, value, row)
-        for testbed in TESTBEDS + SAC
+        for testbed in TESTBEDS + SLOW
         for value in (testbed.bottom, testbed.top)
         for row in (PLAIN, SPECIALISTS, *mitigations(testbed, every=True))
     ]
@@ -30,7 +30,7 @@ def entries() -> list[Entry]:
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: "-".join(entry.key))
 def test_every_configuration_is_one_of_a_method_on_a_family_with_known_tasks(entry) -> None:
-    assert make_family(entry.family).tasks > 1
+    assert make_family(entry.family).tasks > 0
     configurations = entry.row.configurations(entry.testbed)
     assert len(configurations) == len(PLAIN.configurations(entry.testbed))
     for tuned in configurations:
@@ -40,7 +40,7 @@ def test_every_configuration_is_one_of_a_method_on_a_family_with_known_tasks(ent
 
 
 def test_names_of_mitigations_are_distinct() -> None:
-    for testbed in TESTBEDS + SAC:
+    for testbed in TESTBEDS + SLOW:
         names = [row.name for row in (PLAIN, SPECIALISTS, *mitigations(testbed, every=True))]
         assert len(set(names)) == len(names)
 
@@ -82,6 +82,17 @@ def test_scores_are_by_task_whatever_the_unit_of_its_rewards(returns, tmp_path) 
     found = scores.read(cells, score, best_of(study)).found[entry.key]
     assert found.score.tolist() == [[0.5, 1.0], [0.0, 0.5]]
     assert found.seconds == 1.5
+
+
+def test_without_an_oracle_the_largest_return_is_1(returns, tmp_path) -> None:
+    """Two episodes of at most 1 each: a trial that earns 1 is halfway from random play, which earns 0."""
+    make = Maker(tmp_path, 100)
+    cell = make.trained("mtrl", "minigrid:steps=100,tasks=2", "plain", 0, 1e4)
+    returns |= {("random", 0): [0.0, 0.0], ("plain", 0): [1.0, 0.5]}
+    references = make.references([cell.family.id])
+
+    assert [cell.method for cell in references] == ["random"]
+    assert scores.scorer(references)(cell).tolist() == [0.5, 0.25]
 
 
 def test_the_configuration_with_the_highest_mean_score_is_chosen(returns, tmp_path) -> None:
