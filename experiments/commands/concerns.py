@@ -19,8 +19,8 @@ class Concerns:
     size: Literal["smoke", "quick", "small"] = "quick"
     """quick: five seeds; small: ten, with slow mitigations, SAC and MiniGrid."""
     out: Path
-    """The folder of rows, runs, tables (concerns.md, concerns.csv) and figures. What is done already is not done
-    again."""
+    """The folder of rows, runs, tables (concerns.md, concerns.csv, tasks.csv) and figures. What is done already is not
+    done again."""
 
     def run(self) -> int:
         """Do what is missing, then print the tables."""

@@ -63,6 +63,10 @@ class Results:
         """Return the mean score of an entry."""
         return interval(Resampled.mean, self.found[entry.key].score)
 
+    def by_task(self, entry: Entry) -> list[Interval]:
+        """Return the mean score of an entry on each task."""
+        return [interval(Resampled.mean, task[:, None]) for task in self.found[entry.key].score.T]
+
     def gain(self, entry: Entry, other: Entry) -> Interval:
         """Return the mean score of an entry less that of another on the same tasks."""
         pair = (self.found[which.key].score for which in (entry, other))

@@ -159,6 +159,7 @@ def run(size: Size, out: Path) -> None:
     results, measures = Study(size, out).run()
     text = "\n\n".join((tables.text(results), *measures))
     files.write_text(out / "concerns.md", text)
-    tables.write(results, out / "concerns.csv")
+    tables.write(results, out)
     print(text)
-    print(f"\nWritten: {out / 'concerns.md'}, {out / 'concerns.csv'}")
+    drawn = ", figures/ (conflicts, transfer, front)" if measures else ""
+    print(f"\nWritten into {out}: concerns.md, concerns.csv, tasks.csv (scores by task){drawn}")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bridge.evaluation.stats import Interval
 from bridge.files import write_text
 from experiments.studies.concerns.mitigations import PLAIN, SPECIALISTS
 from experiments.studies.concerns.scores import Entry, Results
 from experiments.studies.concerns.testbeds import Testbed
 from experiments.studies.markdown import number, table
+
+_ABOUT = ("testbed", "dial", "mitigation", "concern", "configuration", "seeds")
+_SCORE = ("score", "low", "high")
 
 
 def text(results: Results) -> str:
@@ -73,29 +78,28 @@ def _testbeds(results: Results) -> tuple[Testbed, ...]:
     return tuple({entry.testbed.name: entry.testbed for entry in results.entries}.values())
 
 
-def write(results: Results, path: Path) -> None:
-    """Write a line for each entry, as CSV."""
+def write(results: Results, folder: Path) -> None:
+    """Write ``concerns.csv``, a line for each entry, and ``tasks.csv``, a line for each entry and task."""
+    lines, by_task = [], []
+    for entry in results.entries:
+        found = results.found[entry.key]
+        about = (entry.testbed.name, entry.value, entry.row.name, entry.row.concern)
+        trained = (f"{found.tuned:g}", len(found.score))
+        score = _numbers(results.score(entry))
+        lines.append((*about, *trained, *score, f"{found.seconds:.6g}"))
+        by_task += [
+            (*about, *trained, task, *_numbers(score))
+            for task, score in enumerate(results.by_task(entry))
+        ]
+    _write(folder / "concerns.csv", (*_ABOUT, *_SCORE, "seconds_a_step"), lines)
+    _write(folder / "tasks.csv", (*_ABOUT, "task", *_SCORE), by_task)
+
+
+def _numbers(found: Interval) -> tuple[str, ...]:
+    return tuple(f"{x:.6g}" for x in (found.mean, found.low, found.high))
+
+
+def _write(path: Path, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with io.StringIO(newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
-            (
-                "testbed",
-                "dial",
-                "mitigation",
-                "concern",
-                "configuration",
-                "seeds",
-                "score",
-                "low",
-                "high",
-                "seconds_a_step",
-            )
-        )
-        for entry in results.entries:
-            found, score = results.found[entry.key], results.score(entry)
-            about = (entry.testbed.name, entry.value, entry.row.name, entry.row.concern)
-            numbers = (score.mean, score.low, score.high, found.seconds)
-            out.writerow(
-                (*about, f"{found.tuned:g}", len(found.score), *(f"{x:.6g}" for x in numbers))
-            )
+        csv.writer(file).writerows([heads, *rows])
         write_text(path, file.getvalue())

@@ -1,5 +1,6 @@
 """The study of concerns: its specs are real, the best configuration is chosen, scores are by task."""
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -166,6 +167,26 @@ def test_the_table_has_gains_times_and_dashes() -> None:
         "| opposed | gradient interference | share of tasks with opposite best actions | 0 | 0.500"
         in text
     )
+
+
+def test_the_files_have_scores_by_seed_means_and_by_task(tmp_path) -> None:
+    entry = Entry(OPPOSED, OPPOSED.top, PLAIN)
+    score = np.array([[0.5, 0.1], [0.7, 0.3]])
+    tables.write(Results({entry.key: Found(score, 1.5, 0.03)}, (entry,)), tmp_path)
+    whole, tasks = (
+        list(csv.DictReader((tmp_path / name).read_text().splitlines()))
+        for name in ("concerns.csv", "tasks.csv")
+    )
+
+    (line,) = whole
+    assert (line["mitigation"], line["configuration"], line["seeds"]) == ("plain", "0.03", "2")
+    assert (float(line["score"]), float(line["seconds_a_step"])) == pytest.approx((0.4, 1.5))
+    assert [(x["task"], float(x["score"])) for x in tasks] == [
+        ("0", pytest.approx(0.6)),
+        ("1", pytest.approx(0.2)),
+    ]
+    half = stats.t.ppf(0.975, 1) * 0.1
+    assert float(tasks[1]["high"]) == pytest.approx(0.2 + half, rel=1e-4)
 
 
 @pytest.mark.slow
