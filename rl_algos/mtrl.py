@@ -41,6 +41,7 @@ from bridge.config import (
     Share,
     Width,
 )
+from bridge.errors import UserError
 from bridge.idle import Idle
 from bridge.maths.baselines import Baseline, episode_advantages, standardised
 from bridge.maths.surrogates import clipped_surrogate
@@ -156,6 +157,12 @@ class MtrlLearner(CheckpointedLearner):
 
     checkpointed = ("table", "optimizer")
     playing = ("table",)
+    method = "mtrl"
+
+    @property
+    def together(self) -> int:
+        """The number of known tasks that are trained on at once."""
+        return len(self.tasks)
 
     def _build(self) -> None:
         family = self.family
@@ -181,11 +188,17 @@ class MtrlLearner(CheckpointedLearner):
                 config.combine,
                 config.weights,
                 known=family.tasks,
+                together=self.together if config.hidden_ids < 1 else 0,
                 shared=config.shared,
                 gamma=config.gamma,
                 to_raw="" if config.advantages == "raw" else "advantages=raw",
             ).to(self.workers.device)
             self.checkpointed = (*type(self).checkpointed, "combiner")
+            if self.workers.count > 1 and any(True for _ in self.combiner.buffers()):
+                raise UserError(
+                    f"combine={config.combine} learns weights from all slots of a batch, and trains in one process; "
+                    f"found {self.workers.count}. Use --processes 1, or another combine."
+                )
 
     def _network(self) -> Feedforward:
         """A new network."""
@@ -276,4 +289,4 @@ class MtrlLearner(CheckpointedLearner):
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         clue = "id" if self.config.hidden_ids < 1 else "nothing"
-        return Mtrl(self.table, trained_card("mtrl", self.table.named(), clue=clue))
+        return Mtrl(self.table, trained_card(self.method, self.table.named(), clue=clue))

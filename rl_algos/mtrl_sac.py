@@ -67,7 +67,8 @@ class Config(Bounded):
     shared: Shared = "all"
     """Weights that tasks share: all but the first layer's biases, the trunk but not the heads, or nothing."""
     hidden_ids: Share = 0.1
-    """Share of a gradient step's tasks whose transitions are learned from as an unknown task's."""
+    """Share of a gradient step's tasks whose transitions are learned from as an unknown task's; 1: ids are never given,
+    at test neither."""
     tasks_per_update: Count = 10
     """Tasks played between updates, in turn."""
     episodes_per_task: Count = 5
@@ -186,6 +187,8 @@ class MtrlSacLearner(OffPolicyLearner):
         self.rings = family.tasks or config.train_tasks
         self.together = min(config.tasks_per_update, self.rings)
         """Tasks played between updates."""
+        self.given = family.tasks > 0 and config.hidden_ids < 1
+        """True if the ids of known tasks are given."""
         popart, values = config.rewards == "popart", (*_head("critic"), *_head("target"))
         self.table = TaskTable(
             family,
@@ -232,6 +235,7 @@ class MtrlSacLearner(OffPolicyLearner):
                 rule,
                 config.weights,
                 known=self.family.tasks,
+                together=self.family.tasks if self.given else 0,
                 shared=config.shared,
                 gamma=config.gamma,
                 errors=name == "critic",
@@ -248,7 +252,7 @@ class MtrlSacLearner(OffPolicyLearner):
         ring = number % self.rings
         noise = TrialNoise.of(f"train/mtrl_sac/{self.seed}", ring).at(self.updates)
         tasks = family.sample("train", ring if family.tasks else task_numbers(noise))
-        own = self.table.rows(ring if family.tasks else torch.zeros_like(ring))
+        own = self.table.rows(ring if self.given else torch.full_like(ring, self.table.known))
         count = config.episodes_per_task
         agent = per_task.PerTask(self.table.net, own)
         steps = play_side_by_side(agent, family, tasks, noise, count)
@@ -347,7 +351,8 @@ class MtrlSacLearner(OffPolicyLearner):
 
     def agent(self) -> Agent:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        return Mtrl(self.table, trained_card("mtrl_sac", self.table.named("actor."), clue="id"))
+        clue = "id" if self.config.hidden_ids < 1 else "nothing"
+        return Mtrl(self.table, trained_card("mtrl_sac", self.table.named("actor."), clue=clue))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a restart needs, the replay buffer included."""

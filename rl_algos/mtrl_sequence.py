@@ -18,8 +18,6 @@ from torch import Tensor
 from bridge.config import NonNegative, ReadIf
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
-from bridge.protocol import Agent
-from bridge.training.learner import trained_card
 from bridge.training.search_space import LogUniform, Space
 from rl_algos import mtrl
 from rl_algos.concerns import forgetting
@@ -51,6 +49,8 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
     """PPO on one known task after another."""
 
     config: Config
+    method = "mtrl_sequence"
+    together = 1
     task = 0
     """The place in the sequence of the task that is trained on."""
 
@@ -96,10 +96,6 @@ class MtrlSequenceLearner(mtrl.MtrlLearner):
             return metrics
         (self.config.strength * loss).backward()
         return {**metrics, "kept_loss": loss.item()}
-
-    def agent(self) -> Agent:
-        """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
-        return mtrl.Mtrl(self.table, trained_card("mtrl_sequence", self.table.named(), clue="id"))
 
     def state_dict(self) -> dict:
         """Everything that a restart needs, the number of the task included."""

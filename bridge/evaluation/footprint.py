@@ -127,7 +127,7 @@ def fit(
         return play
 
     try:
-        row = row_bytes(step) + held[-1] + _BOOKKEEPING
+        row = row_bytes(step) + held[-1] + _BOOKKEEPING + family.bytes_a_row
     except (ContractError, DivergenceError):  # the evaluation fails alike, and names its own row
         return Fit(min(trials, _MOST_ROWS), trials)
     adapting = agent.adapt_bytes(trial) if isinstance(agent, Heavy) else 0

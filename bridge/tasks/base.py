@@ -142,6 +142,8 @@ class TaskFamily(ABC):
     """Fields that the canonical name always contains."""
     ends_early: ClassVar[bool] = False
     """True if an episode can end before its horizon."""
+    bytes_a_row: ClassVar[int] = 0
+    """Bytes that a row of a batch needs outside of tensors, for environments of other packages."""
     place: ClassVar[str] = ""
     """The place of a family that is not registered (``path/to/maze.py:Maze``), which its id has in place of a name."""
 

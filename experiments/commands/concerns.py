@@ -17,7 +17,8 @@ class Concerns:
     """
 
     size: Literal["smoke", "quick", "small"] = "quick"
-    """quick: five seeds; small: ten, with slow mitigations, SAC and MiniGrid."""
+    """quick: five seeds; small: ten, with slow mitigations, SAC and MiniGrid. Surgery and MiniGrid need
+    pip install 'metabridge[concerns,minigrid]'."""
     out: Path
     """The folder of rows, runs, tables (concerns.md, concerns.csv, tasks.csv) and figures. What is done already is not
     done again."""

@@ -47,6 +47,7 @@ def make(
     weights: str,
     *,
     known: int,
+    together: int,
     shared: Shared,
     gamma: float,
     errors: bool = False,
@@ -58,6 +59,7 @@ def make(
         combine: its name.
         weights: those of ``static``.
         known: number of known tasks.
+        together: number of known tasks that are trained on at once, given their ids.
         shared: weights that tasks share.
         gamma: discount a step.
         errors: True if losses are errors, as those of critics are; those of policies are not.
@@ -78,8 +80,14 @@ def make(
             "combine=return_scaled divides by the scale of each task's returns, which is divided out already. Add "
             f"{to_raw}, or leave combine=return_scaled out."
         )
-    if not known or shared == "nothing":
-        lack = "specialists share no weights" if known else "no task is known, so that all are one"
+    if together < 2 or shared == "nothing":
+        lack = (
+            f"it is trained on {together} known task{'s' * (together != 1)} at once, given the ids"
+        )
+        if known and shared == "nothing":
+            lack = "specialists share no weights"
+        elif not known:
+            lack = "no task is known, so that all are one"
         raise UserError(
             f"combine={combine} has nothing to combine: {lack}. Leave it out, or use known tasks (--family F:tasks=N) "
             "with shared=all or shared=trunk."

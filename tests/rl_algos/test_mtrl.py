@@ -15,6 +15,7 @@ from bridge.protocol import Clues
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.training.learner import backward
+from bridge.training.workers import Workers
 from rl_algos.concerns.interference import SURGERY
 from rl_algos.concerns.return_weights import ReturnScaled
 from rl_algos.mtrl import Config, MtrlLearner
@@ -355,6 +356,9 @@ def test_given_weights_weigh_the_tasks_gradients():
         ("gridnavi", {"combine": "pcgrad"}, "no task is known.*tasks=N"),
         ("gridnavi:tasks=3", {"combine": "mgda", "shared": "nothing"}, "specialists share no"),
         ("gridnavi:tasks=3", {"combine": "static"}, "each of the tasks 0 to 2"),
+        ("gridnavi:tasks=1", {"combine": "pcgrad"}, "on 1 known task at once"),
+        ("gridnavi:tasks=3", {"combine": "pcgrad", "only": "2"}, "on 1 known task at once"),
+        ("gridnavi:tasks=3", {"combine": "equal", "hidden_ids": 1.0}, "on 0 known tasks at once"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(family, settings, said):
@@ -378,3 +382,13 @@ def test_only_the_chosen_tasks_are_played_and_learned():
     made.update()
     moved = (owned != before).flatten(1).any(1)
     assert moved.tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("combine", ["grad_norm", "return_scaled"])
+def test_weights_that_are_learned_are_refused_in_several_processes(combine):
+    """Each process would learn its own, and a restart would have those of the first."""
+    two = Workers()
+    two.count = 2
+    config = Config(**SMALL, combine=combine, advantages="raw")
+    with pytest.raises(UserError, match="--processes 1"):
+        MtrlLearner(make_family("gridnavi:tasks=3"), config, seed=0, workers=two)

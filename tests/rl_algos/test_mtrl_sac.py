@@ -423,3 +423,19 @@ def test_return_scaled_weighs_actor_and_critics_by_the_returns_of_known_tasks():
 def test_return_scaled_needs_raw_rewards(rewards):
     with pytest.raises(UserError, match="Add rewards=raw"):
         learner(combine="return_scaled", rewards=rewards)
+
+
+@pytest.mark.parametrize(("hidden_ids", "clue"), [(0.1, "id"), (1.0, "nothing")])
+def test_ids_that_are_always_hidden_are_neither_played_with_nor_given_at_test(hidden_ids, clue):
+    """Rows of known tasks are then the same for every one: play does not depend on them."""
+    one, two = (
+        learner("contextual_bandit:tasks=3", shared="trunk", hidden_ids=hidden_ids)
+        for _ in range(2)
+    )
+    assert one.agent().card.clue == clue
+    with torch.no_grad():
+        for name in two.table.names:
+            owned = two.table.parameter(name)[:-1]
+            owned += 5 * torch.linspace(-1, 1, owned.numel()).view_as(owned)
+    found = [made._play()["episode_return"] for made in (one, two)]
+    assert (found[0] == found[1]) == (clue == "nothing")

@@ -117,3 +117,14 @@ def test_replay_keeps_the_first_task_which_plain_fine_tuning_forgets() -> None:
         earned[keep] = episodes.reward.mean().item()
 
     assert earned["replay"] > earned["nothing"] + 0.1
+
+
+@pytest.mark.parametrize(("hidden_ids", "clue"), [(0.1, "id"), (1.0, "nothing")])
+def test_ids_that_are_always_hidden_are_not_given_at_test(hidden_ids, clue) -> None:
+    card = small(hidden_ids=hidden_ids).agent().card
+    assert (card.method, card.clue) == ("mtrl_sequence", clue)
+
+
+def test_there_is_nothing_to_combine_of_one_task_at_a_time() -> None:
+    with pytest.raises(UserError, match="on 1 known task at once"):
+        small(combine="pcgrad")

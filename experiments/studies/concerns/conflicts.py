@@ -1,6 +1,7 @@
 """How often the tasks' gradients conflict over training, at both ends of each dial.
 
-The training is plain: the gradients are averaged, and their inner products logged (``combine=equal``).
+The training is plain: the gradients are averaged, and their inner products logged (``combine=equal``). No id is hidden,
+so that pairs are pairs of known tasks.
 
 Shape letters: S training seeds, U updates.
 """
@@ -15,20 +16,21 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bridge.evaluation.stats import Interval, Resampled, interval
 from bridge.report.figures.drawing import WIDTH, Drawn, band, legend, save, style
 from bridge.training import train_log
 from experiments.cells import Cell
+from experiments.studies.concerns import over_seeds
 from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.concerns.mitigations import Mitigation
 from experiments.studies.concerns.testbeds import Testbed
 from experiments.studies.markdown import number, table
 
-_OBSERVED = Mitigation("observed", settings="combine=equal")
+_OBSERVED = Mitigation("ids shown", settings="combine=equal,hidden_ids=0")
 
 
 class Conflict(NamedTuple):
-    """What the log of a training says, by seed and update."""
+    """What the log of a training says, by seed and update: as many updates as the shortest training has, evenly spread
+    over each."""
 
     share: Float[np.ndarray, "S U"]
     """Share of the pairs of tasks whose gradients have a negative cosine."""
@@ -46,7 +48,7 @@ class Conflicts:
 
     make: Maker
     testbeds: tuple[Testbed, ...]
-    """Those whose tasks are trained together."""
+    """Those that train on two tasks or more at once, at both ends."""
     seeds: tuple[int, ...]
     rates: Mapping[str, float]
     """Learning rates, by the testbed's name."""
@@ -79,7 +81,15 @@ def read(made: Mapping[tuple[End, int], Cell]) -> dict[End, Conflict]:
     for (end, _), cell in made.items():
         lines = train_log.read(cell.training.out)[0] if cell.training else []
         by_end.setdefault(end, []).append([(x["conflicts"], x["cosine"]) for x in lines])
-    return {end: Conflict(*np.moveaxis(np.array(runs), 2, 0)) for end, runs in by_end.items()}
+    return {end: Conflict(*np.moveaxis(_aligned(runs), 2, 0)) for end, runs in by_end.items()}
+
+
+def _aligned(runs: list[list[tuple[float, float]]]) -> Float[np.ndarray, "S U 2"]:
+    """Trainings with as many updates each."""
+    updates = min(map(len, runs))
+    return np.stack(
+        [np.array(run)[np.linspace(0, len(run) - 1, updates).round().astype(int)] for run in runs]
+    )
 
 
 def text(found: Mapping[End, Conflict]) -> str:
@@ -88,7 +98,7 @@ def text(found: Mapping[End, Conflict]) -> str:
     for (testbed, value), conflict in found.items():
         half = conflict.share.shape[1] // 2
         parts = (conflict.share[:, :half], conflict.share[:, half:], conflict.cosine)
-        rows.append((testbed.name, value, *(number(_mean(part)) for part in parts)))
+        rows.append((testbed.name, value, *(number(over_seeds.mean(part)) for part in parts)))
     heads = ("testbed", "dial", "first half", "second half", "mean cosine")
     return (
         "**How often do gradients conflict?** Share of the pairs of tasks whose gradients have a negative cosine, by "
@@ -113,14 +123,10 @@ def draw(found: Mapping[End, Conflict], folder: Path) -> Path:
             for value, drawn in zip((testbed.bottom, testbed.top), cast, strict=True):
                 share = found[testbed, value].share
                 done = np.linspace(0, 1, share.shape[1]).tolist()
-                band(panel, done, [_mean(column[:, None]) for column in share.T], drawn)
+                band(panel, done, [over_seeds.mean(column[:, None]) for column in share.T], drawn)
             panel.set_title(f"{testbed.name} (dial: {testbed.bottom} or {testbed.top})")
             panel.set_xlabel("share of training")
         panels[0].set_ylim(0, 1)
         panels[0].set_ylabel("share of pairs in conflict")
         legend(figure, cast)
         return save(figure, folder / "conflicts")
-
-
-def _mean(values: Float[np.ndarray, "S any"]) -> Interval:
-    return interval(Resampled.mean, values)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bridge.evaluation.stats import Interval, Resampled, interval
+from bridge.evaluation.stats import Interval
 from bridge.report.figures.drawing import WIDTH, Drawn, legend, save, style
 from experiments.cells import Cell
+from experiments.studies.concerns import over_seeds
 from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.markdown import number, table
 
@@ -42,7 +43,7 @@ class Front:
     make: Maker
     seeds: tuple[int, ...]
     rate: float
-    """Learning rate."""
+    """Learning rate of every training: nothing is tuned here."""
 
     def cells(self) -> dict[tuple[str, int], Cell]:
         """Return the trainings with each of the weights and mitigations, by seed."""
@@ -69,13 +70,9 @@ def read(scores: Mapping[tuple[str, int], Float[np.ndarray, " 2"]]) -> tuple[Poi
     for (name, _), score in scores.items():
         by_name.setdefault(name, []).append(score)
     return tuple(
-        Point(name, (_mean(found[:, [0]]), _mean(found[:, [1]])))
+        Point(name, (over_seeds.mean(found[:, [0]]), over_seeds.mean(found[:, [1]])))
         for name, found in ((name, np.stack(found)) for name, found in by_name.items())
     )
-
-
-def _mean(values: Float[np.ndarray, "S 1"]) -> Interval:
-    return interval(Resampled.mean, values)
 
 
 def text(points: Sequence[Point]) -> str:

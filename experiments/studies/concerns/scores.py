@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 
 from bridge.evaluation import results
-from bridge.evaluation.stats import Interval, Resampled, difference, interval
+from bridge.evaluation.stats import Interval
 from bridge.tasks.base import TaskFamily
 from experiments.cells import Cell
+from experiments.studies.concerns import over_seeds
 from experiments.studies.concerns.making import Score
 from experiments.studies.concerns.mitigations import Mitigation
 from experiments.studies.concerns.testbeds import Testbed
@@ -61,16 +62,15 @@ class Results:
 
     def score(self, entry: Entry) -> Interval:
         """Return the mean score of an entry."""
-        return interval(Resampled.mean, self.found[entry.key].score)
+        return over_seeds.mean(self.found[entry.key].score)
 
     def by_task(self, entry: Entry) -> list[Interval]:
         """Return the mean score of an entry on each task."""
-        return [interval(Resampled.mean, task[:, None]) for task in self.found[entry.key].score.T]
+        return [over_seeds.mean(task[:, None]) for task in self.found[entry.key].score.T]
 
     def gain(self, entry: Entry, other: Entry) -> Interval:
         """Return the mean score of an entry less that of another on the same tasks."""
-        pair = (self.found[which.key].score for which in (entry, other))
-        return interval(difference(Resampled.mean), *pair)
+        return over_seeds.gain(*(self.found[which.key].score for which in (entry, other)))
 
 
 def best(tuning: Mapping[tuple[Entry, float], Cell], score: Score) -> dict[tuple[str, str], float]:

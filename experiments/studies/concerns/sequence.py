@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bridge.evaluation.stats import Interval, Resampled, difference, interval
+from bridge.evaluation.stats import Interval
 from bridge.tasks import family as make_family
 from experiments.cells import Cell
+from experiments.studies.concerns import over_seeds
 from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.concerns.mitigations import Mitigation
 from experiments.studies.concerns.testbeds import Testbed
@@ -100,10 +101,10 @@ def _kept(name: str, stacked: Mapping[Key, Float[np.ndarray, "S T"]]) -> Kept:
     before = np.stack([after[task - 1][:, task] for task in tasks[1:]], 1)
     alone = np.stack([stacked[ALONE, task][:, task] for task in tasks[1:]], 1)
     return Kept(
-        interval(Resampled.mean, after[-1]),
-        interval(Resampled.mean, (learned - after[-1])[:, :-1]),
-        interval(Resampled.mean, before),
-        interval(difference(Resampled.mean), learned[:, 1:], alone),
+        over_seeds.mean(after[-1]),
+        over_seeds.mean((learned - after[-1])[:, :-1]),
+        over_seeds.mean(before),
+        over_seeds.gain(learned[:, 1:], alone),
     )
 
 

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bridge import files
+from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from experiments import registry
 from experiments.cells import Cell
-from experiments.registry import TUNING_SEED
+from experiments.registry import LEARNERS, TUNING_SEED
 from experiments.studies.arguments import play
 from experiments.studies.concerns import scores, tables
 from experiments.studies.concerns.conflicts import Conflicts
@@ -60,6 +64,7 @@ class Study:
         Raises:
             UserError: the folder holds another study, or a cell failed.
         """
+        self._check()
         tuning = self.tuning()
         best = scores.best(tuning, self._played(self._tuner, tuning.values()))
         final = self.final(best)
@@ -68,6 +73,20 @@ class Study:
         score = self._played(self._maker, wanted)
         results = scores.read(final, score, best)
         return results, tuple(measure.show(score, self.out / "figures") for measure in measures)
+
+    def _check(self) -> None:
+        """Refuse a study for which a package is missing, before hours of training: make what each testbed needs.
+
+        Raises:
+            UserError: a package is missing.
+        """
+        for testbed in self.size.testbeds:
+            family, first = make_family(testbed.at(testbed.top)), torch.zeros(1, dtype=torch.int64)
+            family.reset(family.sample("train", first), Rows.of("check", first))
+            for row in self._rows(testbed):
+                spec = row.spec(testbed, row.configurations(testbed)[0])
+                learner = LEARNERS[registry.name_of(spec)]
+                learner.learner(family, registry.configure(spec, learner), seed=0)
 
     def _played(self, make: Maker, wanted: Iterable[Cell]) -> Score:
         """Play the cells and the references of their families, as far as they are missing; return their scores."""
@@ -128,7 +147,11 @@ class Study:
     ) -> tuple[Measure, ...]:
         """Return the measures, with the learning rates of plain training."""
         make, seeds = self._maker, self.size.seeds
-        together = tuple(bed for bed in self.size.testbeds if bed.method == "mtrl")
+        together = tuple(
+            bed
+            for bed in self.size.testbeds
+            if bed.method == "mtrl" and make_family(bed.at(bed.bottom)).tasks > 1
+        )
         (in_sequence,) = (bed for bed in self.size.testbeds if bed.method == "mtrl_sequence")
         rates = {bed.name: best[bed.name, PLAIN.name] for bed in self.size.testbeds}
         kept = {

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from bridge.evaluation.stats import Interval, Resampled, difference, interval
+from bridge.evaluation.stats import Interval
 from bridge.report.figures.drawing import WIDTH, save, style
 from experiments.cells import Cell
+from experiments.studies.concerns import over_seeds
 from experiments.studies.concerns.making import Maker, Score
 from experiments.studies.markdown import number, table
 
@@ -50,7 +51,7 @@ class Transfer:
     make: Maker
     seeds: tuple[int, ...]
     rate: float
-    """Learning rate."""
+    """Learning rate of every training: nothing is tuned here."""
 
     def cells(self) -> dict[tuple[Key, int], Cell]:
         """Return the trainings of every task alone and of every pair, by seed."""
@@ -86,7 +87,7 @@ def read(scores: Mapping[tuple[Key, int], Float[np.ndarray, " T"]]) -> Gains:
             together = stacked["the same size", pair][:, [task]]
             for size, gains in gain.items():
                 alone = stacked[size, (task,)][:, [task]]
-                gains[other, task] = interval(difference(Resampled.mean), together, alone)
+                gains[other, task] = over_seeds.gain(together, alone)
     return gain
 
 

@@ -43,6 +43,16 @@ def test_what_lives_at_the_same_time_is_counted_once() -> None:
     assert row_bytes(prepare) == 3 * KB  # b (1 KB) beside c (2 KB)
 
 
+def test_what_a_row_needs_outside_of_tensors_is_counted(monkeypatch) -> None:
+    """Environments of another package, a megabyte each: 64 MB have room for fewer than 64."""
+    family = Corridor()
+    trial = family.trial("id")
+    agent = Random(family, "id")
+    whole = fit(agent, family, "id", trial, 1000, limit=64_000 * KB).rows
+    monkeypatch.setattr(Corridor, "bytes_a_row", 1_000 * KB)
+    assert 16 <= fit(agent, family, "id", trial, 1000, limit=64_000 * KB).rows < 64 < whole
+
+
 def test_what_gradients_keep_is_counted() -> None:
     weight = torch.ones(250, requires_grad=True)
 

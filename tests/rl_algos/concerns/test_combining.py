@@ -18,7 +18,9 @@ NAMES = [
 
 def combiner(name: str, tasks: int = 4) -> combining.Combiner:
     weights = "+".join(["1"] * (tasks - 1))
-    return combiners.make(name, weights, known=tasks - 1, shared="all", gamma=0.9, errors=True)
+    return combiners.make(
+        name, weights, known=tasks - 1, together=tasks, shared="all", gamma=0.9, errors=True
+    )
 
 
 def conflicting(tasks: int = 4, size: int = 10) -> torch.Tensor:

@@ -35,6 +35,20 @@ def test_the_log_is_read_by_seed_and_update(measure) -> None:
     assert (found[OPPOSED, OPPOSED.bottom].share == 0.25).all()
 
 
+def test_trainings_of_unequal_length_are_laid_beside_one_another(measure, monkeypatch) -> None:
+    """Episodes that end early: seed 1 has seven updates, of which four are taken, the first and the last included."""
+    monkeypatch.setattr(
+        train_log,
+        "read",
+        lambda run: (
+            [{"conflicts": i, "cosine": 0} for i in range(7 if "s1" in run.name else 4)],
+            True,
+        ),
+    )
+    top = conflicts.read(measure.cells())[OPPOSED, OPPOSED.top]
+    assert top.share.tolist() == [[0, 1, 2, 3], [0, 2, 4, 6]]
+
+
 def test_the_table_has_the_halves_of_training(measure, tmp_path) -> None:
     table = measure.show(lambda cell: pytest.fail("no score is needed"), tmp_path)
 
@@ -49,13 +63,17 @@ def test_gradients_are_averaged_while_they_are_observed(tmp_path) -> None:
 
     assert [value for (_, value), _ in cells] == ["0", "2"]
     assert {cell.spec for cell in cells.values()} == {
-        "mtrl:advantages=raw,combine=equal,hidden=64,lr=0.1"
+        "mtrl:advantages=raw,combine=equal,hidden=64,hidden_ids=0,lr=0.1"
     }
 
 
-def test_both_ends_are_drawn(measure, tmp_path) -> None:
+def test_both_ends_are_drawn(measure, tmp_path, drawn) -> None:
     wide = dataclasses.replace(
         measure, testbeds=(OPPOSED, SCALES), rates={"opposed": 0.03, "scales": 0.1}
     )
     wide.show(lambda cell: pytest.fail("no score is needed"), tmp_path)
-    assert (tmp_path / "conflicts.svg").stat().st_size > 10_000
+    (figure,) = drawn
+    bottom, top = figure.axes[0].get_lines()
+    assert bottom.get_ydata().tolist() == [0.25] * 4
+    assert top.get_ydata() == pytest.approx([0.0, 0.2, 0.45, 0.8])
+    assert top.get_xdata() == pytest.approx([0, 1 / 3, 2 / 3, 1])

@@ -34,7 +34,12 @@ def test_weights_are_those_of_task_0_and_1(measure) -> None:
     assert "combine=static,weights=9+1" in measure.cells()["9+1", 0].spec
 
 
-def test_the_front_is_drawn(measure, tmp_path) -> None:
+def test_the_front_is_drawn(measure, tmp_path, drawn) -> None:
     table = measure.show(score, tmp_path)
     assert "| 1+3 | 0.250 ±0.025 | 0.750 ±0.025 |" in table
-    assert (tmp_path / "front.svg").stat().st_size > 10_000
+    (figure,) = drawn
+    static, *others = figure.axes[0].containers
+    assert static.lines[0].get_xydata()[1] == pytest.approx([0.25, 0.75])
+    assert [tuple(point.lines[0].get_xydata()[0]) for point in others] == [
+        pytest.approx((0.25, 0.25))
+    ] * len(MITIGATIONS)

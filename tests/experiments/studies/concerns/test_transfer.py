@@ -59,6 +59,9 @@ def test_the_matrix_has_rows_of_the_other_task(measure, tmp_path) -> None:
     assert row[-1].strip(" |") == ""
 
 
-def test_both_matrices_are_drawn(measure, tmp_path) -> None:
+def test_both_matrices_are_drawn(measure, tmp_path, drawn) -> None:
     measure.show(score, tmp_path)
-    assert (tmp_path / "transfer.svg").stat().st_size > 10_000
+    (figure,) = drawn
+    same, half = (panel.images[0].get_array() for panel in figure.axes[:2])
+    assert (same[2, 0], half[3, 0]) == pytest.approx((0.25, -0.375))
+    assert [text.get_text() for text in figure.axes[0].texts].count("+0.25") == 1
