@@ -106,10 +106,11 @@ def test_an_interrupt_while_a_helper_starts_shows_no_traceback(tmp_path):
     """As from a terminal, it goes to both."""
     script, importing = tmp_path / "script.py", tmp_path / "importing"
     script.write_text(f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from bridge.training import workers
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         with workers.helpers(2, print):
             time.sleep(60)  # on a slow machine the helper may have started before the interrupt
