@@ -99,7 +99,7 @@ def text(found: Mapping[End, Conflict]) -> str:
         half = conflict.share.shape[1] // 2
         parts = (conflict.share[:, :half], conflict.share[:, half:], conflict.cosine)
         rows.append((testbed.name, value, *(number(over_seeds.mean(part)) for part in parts)))
-    heads = ("testbed", "dial", "first half", "second half", "mean cosine")
+    heads = ("testbed", "dial", "first half (-)", "second half (-)", "mean cosine (+)")
     return (
         "**How often do gradients conflict?** Share of the pairs of tasks whose gradients have a negative cosine, by "
         f"half of training; less is better. Mean cosine: more is better\n\n{table(heads, rows, texts=2)}"

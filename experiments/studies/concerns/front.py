@@ -80,7 +80,7 @@ def text(points: Sequence[Point]) -> str:
     rows = [(point.name, *map(number, point.score)) for point in points]
     return (
         f"**What do weights trade?** Scores of two opposite tasks by their weights, and with mitigations, on {FAMILY}; "
-        f"+ is better\n\n{table(('weights', 'task 0', 'task 1'), rows, texts=1)}"
+        f"+ is better\n\n{table(('weights', 'task 0 (+)', 'task 1 (+)'), rows, texts=1)}"
     )
 
 

@@ -37,7 +37,7 @@ def _dials(results: Results) -> str:
         "value",
         "plain",
         "specialists",
-        "plain less specialists",
+        "plain less specialists (+)",
     )
     rows = []
     for testbed in _testbeds(results):
@@ -53,7 +53,7 @@ def _gains(results: Results) -> str:
     rows = {entry.row.name: entry.row for entry in results.entries if entry.row is not PLAIN}
     heads = ["mitigation", "for"]
     for testbed in testbeds:
-        heads += [f"on {testbed.name}", "time"]
+        heads += [f"on {testbed.name} (+)", "time"]
     lines = []
     for row in rows.values():
         line = [row.name, row.concern]

@@ -99,7 +99,7 @@ def text(found: Gains) -> str:
             (f"task {other}", *(_entry(gains, other, task) for task in range(TASKS)))
             for other in range(TASKS)
         ]
-        heads = ("trained with", *(f"task {task}" for task in range(TASKS)))
+        heads = ("trained with", *(f"task {task} (+)" for task in range(TASKS)))
         parts.append(
             f"Less networks of {size}, one for each task:\n\n{table(heads, rows, texts=1)}"
         )

@@ -166,6 +166,8 @@ def test_the_table_has_gains_times_and_dashes() -> None:
     text = tables.text(Results(found, (*both, heads)))
 
     assert "| heads | gradient interference | 0.250 ±0.000 | 2.5 | - | - |" in text
+    assert "| on opposed (+) | time |" in text
+    assert "| plain less specialists (+) |" in text
     assert (
         "| opposed | gradient interference | share of tasks with opposite best actions | 0 | 0.500"
         in text
