@@ -204,7 +204,7 @@ class MtrlSacLearner(OffPolicyLearner):
             self.combining = nn.ModuleDict(self.combiners).to(device)
             self.checkpointed = (*self.checkpointed, "combining")
         self.unit = Unscaled()
-        """What the critics' outputs are in units of."""
+        """The unit of the critics' outputs."""
         if popart:
             self.unit = PopArt(family.tasks + 1).to(device)
             self.checkpointed = (*self.checkpointed, "unit")

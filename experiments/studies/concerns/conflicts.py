@@ -1,4 +1,4 @@
-"""How often the tasks' gradients conflict over training, at both ends of each dial.
+"""Conflicts of the tasks' gradients over training, at both ends of each dial.
 
 The training is plain: the gradients are averaged, and their inner products logged (``combine=equal``). No id is hidden,
 so that pairs are pairs of known tasks.
@@ -29,7 +29,7 @@ _OBSERVED = Mitigation("ids shown", settings="combine=equal,hidden_ids=0")
 
 
 class Conflict(NamedTuple):
-    """What the log of a training says, by seed and update: as many updates as the shortest training has, evenly spread
+    """The log of a training, by seed and update: as many updates as the shortest training has, evenly spread
     over each."""
 
     share: Float[np.ndarray, "S U"]

@@ -75,7 +75,7 @@ class Sequence:
 
 
 class Kept(NamedTuple):
-    """What a mitigation keeps."""
+    """The measures of a mitigation."""
 
     last: Interval
     """Mean score of all tasks at the end."""

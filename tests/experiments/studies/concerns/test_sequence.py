@@ -1,4 +1,4 @@
-"""What is kept of a sequence, against matrices of scores that are known."""
+"""Measures of a sequence, against matrices of scores that are known."""
 
 import numpy as np
 import pytest
