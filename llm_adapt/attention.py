@@ -2,7 +2,7 @@
 
 A decoder's own layers do not change, so that adapters fit them; they pass ``past=`` on to the function that
 ``AttentionInterface`` knows as ``ATTENTION``. The caches of transformers have one length for all rows, and copy or
-write before they attend. Here one new token attends to a cache in place, and nothing is written.
+write before they attend. Here a few new tokens attend to a cache in place, and nothing is written.
 
 Shape letters: B trials, T new tokens, C cached tokens attended to, S = C + T, H heads, G key-value heads, E size of a
 head; b is B, or 1 if all rows are alike.
@@ -24,6 +24,8 @@ from llm_adapt.cache import Cache, Entry, held
 ATTENTION = "metabridge"
 """The name of ``attend`` in the configs of decoders."""
 
+_FEW = 64
+"""New tokens up to which scores are computed for all at once; more attend by transformers' own function."""
 Cached = Float[Tensor, "B G C E"]
 """Keys or values of cached tokens."""
 
@@ -99,31 +101,33 @@ def attend(
     """Attention where the mask is True; without a mask to all of ``past``, and to new tokens up to the token itself."""
     keys, values = past.swap(key, value) if past else (key[:, :, :0], value[:, :, :0])
     if keys.shape[2]:
-        if query.shape[2] == 1:
-            return _attend_from_one(query, key, value, keys, values, attention_mask, scaling), None
+        if query.shape[2] <= _FEW:
+            return _attend_from_few(query, key, value, keys, values, attention_mask, scaling), None
         key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )
 
 
-def _attend_from_one(
-    query: Float[Tensor, "B H 1 E"],
-    key: Float[Tensor, "B G 1 E"],
-    value: Float[Tensor, "B G 1 E"],
+def _attend_from_few(
+    query: Float[Tensor, "B H T E"],
+    key: Float[Tensor, "B G T E"],
+    value: Float[Tensor, "B G T E"],
     keys: Cached,
     values: Cached,
-    mask: Bool[Tensor, "b 1 1 S"] | None,
+    mask: Bool[Tensor, "b 1 T S"] | None,
     scaling: float,
-) -> Float[Tensor, "B 1 H E"]:
-    """One softmax over the cached tokens and the new one, without concatenation, which would copy the cache."""
-    rows, heads, _, size = query.shape
-    query = query.reshape(rows, key.shape[1], -1, size) * scaling
+) -> Float[Tensor, "B T H E"]:
+    """One softmax over the cached tokens and the new ones, without concatenation, which would copy the cache."""
+    rows, heads, tokens, size = query.shape
+    cached, group = keys.shape[2], heads // key.shape[1]
+    query = query.reshape(rows, -1, group * tokens, size) * scaling
     score = torch.cat([query @ keys.transpose(2, 3), query @ key.transpose(2, 3)], -1)
     if mask is not None:
-        score = score.masked_fill(~mask, -torch.inf)
-    weight = score.softmax(-1)
-    return (weight[..., :-1] @ values + weight[..., -1:] * value).reshape(rows, 1, heads, size)
+        score = score.masked_fill(~mask.repeat(1, 1, group, 1), -torch.inf)
+    weight = score.softmax(-1, dtype=torch.float32).to(score.dtype)
+    out = weight[..., :cached] @ values + weight[..., cached:] @ value
+    return out.view(rows, heads, tokens, size).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from bridge import files, json_files, parquet
+from bridge.cache_folder import cache_folder
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Trial
@@ -43,9 +43,6 @@ from llm_adapt.tokens import Transition
 
 VERSION = 3
 """Increases when the content of shards changes."""
-
-CACHE = "METABRIDGE_CACHE"
-"""Environment variable with another folder than ~/.cache/metabridge."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,6 @@ class Definition:
     def hash(self) -> str:
         """Sixteen hex digits of a hash of all fields."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """The default folder of everything that is cached."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "metabridge")
 
 
 class SavedHistories(NamedTuple):

@@ -38,6 +38,7 @@ from bridge.tasks.base import (
     device_zeros,
     row_entries,
 )
+from bridge.tasks.description import Description
 
 GAUSSIAN_SD = 0.3
 MOST_ARMS, MOST_PULLS = 10_000, 100_000
@@ -141,6 +142,14 @@ class Bandit(TaskFamily):
         if self.arms == "gaussian":
             axes |= _GAUSSIAN_AXES
         return dict(sorted(axes.items()))
+
+    def describe(self) -> Description:
+        pays = "a number" if self.arms == "gaussian" else "0 or 1"
+        return Description(
+            setting=f"There are {self.k} arms. Each pull of an arm pays {pays}. Some arms pay more than others.",
+            action="arm",
+            step="pull",
+        )
 
     def prior(self, split: str) -> ArmPrior:
         """The distribution of the arms of ``split``, the prior of its Bayes-optimal agent."""

@@ -25,6 +25,7 @@ from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks.description import Description
 
 SUITE_VERSION = 2
 """Increased if a split, noise, a normaliser or a counting rule changes; results of two versions are never mixed."""
@@ -170,6 +171,10 @@ class TaskFamily(ABC):
 
     def signature(self) -> Any:
         """All else that defines the tasks (finite supports, constants), as JSON; part of the hash."""
+        return None
+
+    def describe(self) -> Description | None:
+        """The family in words, for agents that read text; None if nobody has written them."""
         return None
 
     # --- splits ------------------------------------------------------------------------------------------------------

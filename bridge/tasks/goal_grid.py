@@ -30,10 +30,13 @@ from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, Tasks, row_entries
+from bridge.tasks.description import Description
 from bridge.tasks.episodic import EpisodicFamily
 
 Cell = tuple[int, int]
 Goals = tuple[Cell, ...]
+
+_MOVE_NAMES = {(0, 0): "stay", (0, 1): "up", (1, 0): "right", (0, -1): "down", (-1, 0): "left"}
 
 _SHARED_AXES = {
     "action_permutation": Axis(
@@ -191,6 +194,19 @@ class GoalGrid(EpisodicFamily):
             "streams": dict(self.streams),
             "moved": {n: m.levels for n, m in self.goal_axes.items()},
         }
+
+    def describe(self) -> Description:
+        grid = self.grid
+        return Description(
+            setting=f"There is a room of {grid.size} x {grid.size} cells, from (0, 0) at the lower left to "
+            f"({grid.size - 1}, {grid.size - 1}) at the upper right. Each episode starts in cell {grid.start}. One "
+            "cell is the goal, the same in every episode, and nothing marks it. A step that arrives there pays "
+            f"{grid.at_goal:g}, any other pays {grid.elsewhere:g}.",
+            action="move",
+            step="step",
+            names=tuple(_MOVE_NAMES[move] for move in grid.moves),
+            place="cell",
+        )
 
     def _support(self, split: Split) -> int | None:
         if split.level and split.axis in ("action_permutation", "reward_sign"):

@@ -27,6 +27,7 @@ from bridge.protocol import Step, Trial
 from bridge.rng import Rows
 from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Discrete, Outcome, Split, Tasks, device_zeros, row_entries
+from bridge.tasks.description import Description
 from bridge.tasks.episodic import EpisodicFamily
 
 STATES, ACTIONS, HORIZON = 10, 5, 10
@@ -63,6 +64,15 @@ class TabularMdp(EpisodicFamily):
     @property
     def own_axes(self) -> Mapping[str, Axis]:
         return _SHARED_AXES
+
+    def describe(self) -> Description:
+        return Description(
+            setting=f"There are {STATES} states and {ACTIONS} actions. Each episode starts in state 0. An action pays a "
+            "number and leads to another state, both by chance, and the chances depend on the state and the action.",
+            action="action",
+            step="step",
+            place="state",
+        )
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         concentration = torch.full(

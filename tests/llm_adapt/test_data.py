@@ -15,7 +15,8 @@ from bridge.noise import TrialNoise
 from bridge.references.q_learning import QLearning
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
-from llm_adapt.data import Collection, cache_folder, read, stored
+from bridge.cache_folder import cache_folder
+from llm_adapt.data import Collection, read, stored
 from llm_adapt.histories import play
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture
 

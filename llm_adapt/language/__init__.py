@@ -1,0 +1,1 @@
+"""A pretrained causal language model: its weights, trees of tokens, and the scores of labels after prompts."""

@@ -1,0 +1,144 @@
+"""The prompted agent: a pretrained language model reads its trial as text and scores the names of the actions.
+
+It is the text twin of ``llm_adapt/in_context.py``: no weight moves, and what adapts is the prompt. An action's logit is
+the log-probability of its whole label after the prompt, so that drawing from the softmax of the logits is sampling from
+the model among the labels.
+
+Prompts are written anew in each step, and the cache keeps the tokens that a row's prompt shares with its last one: all
+of them if the format appends, the longest common prefix if it rewrites (``llm_adapt/prompts/formats.py``).
+
+With ``answer="generate"`` the model writes its answer token by token instead, and the answer is parsed. An answer that
+names no action counts as a failure (``tally``), and a uniformly drawn action is played in its place.
+
+Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bridge import memory as tree
+from bridge.errors import UserError
+from bridge.idle import Idle
+from bridge.protocol import Card, Clues, Decision, Step, Trial
+from bridge.rng import Rows
+from bridge.spaces import Categorical
+from bridge.tasks.base import TaskFamily
+from bridge.test_time.trial_buffer import TrialBuffer
+from llm_adapt.cache import Cache, Entry, extend
+from llm_adapt.language.models import LanguageModel
+from llm_adapt.language.prompter import Prompter
+from llm_adapt.language.reading import new_cache, read, score
+from llm_adapt.language.token_tree import Ids, Question, common_prefix, grow
+from llm_adapt.prompts.renderer import Renderer
+
+
+class Memory(NamedTuple):
+    """The trial so far, and the keys and values of the tokens of the last prompt."""
+
+    buffer: TrialBuffer
+    episode: Int[Tensor, " B"]
+    cache: Cache
+    tokens: Int[Tensor, "B L"]
+    """The tokens in the cache."""
+
+
+class Read(NamedTuple):
+    """What ``act`` has read, for the cache."""
+
+    known: Int[Tensor, " B"]
+    """Number of tokens of the prompt that were cached before."""
+    count: Int[Tensor, " B"]
+    """Number of tokens after these."""
+    entry: Entry
+    tokens: Int[Tensor, "B T"]
+
+
+class Prompted(Idle, nn.Module):
+    """The agent of a language model and a prompt format.
+
+    Args:
+        language: the model.
+        renderer: the format, for the family that is played.
+        card: the card.
+    """
+
+    policy_modules: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[Literal["trial"]] = "trial"
+
+    def __init__(self, language: LanguageModel, renderer: Renderer, card: Card) -> None:
+        super().__init__()
+        self.network, self.card = language.model, card
+        self.prompter = Prompter(language, renderer)
+        family = renderer.family
+        self.observation, self.action = family.observation, family.action
+        self.actions = Categorical(family.action)
+
+    def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
+        longest = self.prompter.longest(trial)
+        zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)
+        return Memory(
+            buffer=TrialBuffer.empty(self.observation, self.action, trial, zeros),
+            episode=zeros,
+            cache=new_cache(self.network, len(rng), longest),
+            tokens=torch.zeros(len(rng), longest, dtype=torch.int64, device=rng.device),
+        )
+
+    def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
+        return memory._replace(episode=torch.full_like(memory.episode, episode))
+
+    @torch.no_grad()
+    def act(self, memory: Memory, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
+        prompts = self.prompter.prompts(memory.buffer, memory.episode, obs)
+        known = [
+            min(common_prefix(prompt, cached[:length]), len(prompt) - 1)
+            for prompt, cached, length in zip(
+                prompts, memory.tokens.tolist(), memory.cache.length.tolist(), strict=True
+            )
+        ]
+        questions = [[Question(prompt, self.prompter.labels)] for prompt in prompts]
+        trees = grow(questions, known).to(obs.device)
+        start = torch.tensor(known, device=obs.device)
+        reading = read(self.network, trees, memory.cache._replace(length=start))
+        noise = rng if explore else None
+        decision = self.actions.decide(reading.scores[:, 0], noise, self.card.temperature)
+        count = torch.tensor([len(prompt) for prompt in prompts], device=obs.device) - start
+        return decision._replace(carry=Read(start, count, reading.entry, trees.token))
+
+    def observe(self, memory: Memory, step: Step, carry: Read | None = None) -> Memory:
+        """Record the step. The next ``act`` reads its text; what the last ``act`` has read is kept."""
+        memory.buffer.record(step, memory.episode)
+        if carry is None:
+            return memory
+        count = torch.where(step.acted, carry.count, 0)
+        known = torch.where(step.acted, carry.known, memory.cache.length)
+        memory = _with_room(memory, int((known + count).max()))
+        cache = extend(memory.cache._replace(length=known), carry.entry, count)
+        row, t = (torch.arange(carry.tokens.shape[1], device=count.device) < count[:, None]).nonzero().T
+        memory.tokens[row, known[row] + t] = carry.tokens[row, t]
+        return memory._replace(cache=cache)
+
+    def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
+        """The scores of all labels at every step of a trial, read in one pass; differentiable."""
+        trees = self.prompter.trees(buffer).to(buffer.live.device)
+        return buffer.unpacked(score(self.network, trees))
+
+
+def _with_room(memory: Memory, tokens: int) -> Memory:
+    """The memory with places for ``tokens`` tokens of each row, and a quarter more if it has to grow."""
+    lacking = tokens - memory.cache.capacity
+    if lacking <= 0:
+        return memory
+    lacking += tokens // 4
+    keys, values = (
+        tuple(nn.functional.pad(layer, (0, 0, 0, lacking)) for layer in layers)
+        for layers in memory.cache[:2]
+    )
+    return memory._replace(
+        cache=Cache(keys, values, memory.cache.length),
+        tokens=nn.functional.pad(memory.tokens, (0, lacking)),
+    )
