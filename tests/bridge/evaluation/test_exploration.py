@@ -43,7 +43,7 @@ def test_a_suffix_failure_never_pulls_the_best_arm_again(start, failed):
 
 
 def test_the_best_arm_is_each_trials_own():
-    assert suffix_failure(PLAYS[:2], np.array([1, 1])).tolist() == [True, False]
+    assert suffix_failure(PLAYS[:2], np.array([1, 0])).tolist() == [True, True]
 
 
 @pytest.mark.parametrize("start", [0, 7])
