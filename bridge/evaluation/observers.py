@@ -15,7 +15,7 @@ from torch import Tensor
 from bridge.protocol import Step
 
 DETAILED_TRIALS = 256
-"""Number of the first trials of a split whose steps are kept; all trials are kept as sums."""
+"""Number of the first trials of a split whose steps are kept by default; all trials are kept as sums."""
 
 
 @runtime_checkable
@@ -32,15 +32,20 @@ class Observer(Protocol):
 
 
 class StepDetail:
-    """The steps of the first trials. Rows that idle after the end of their episode make none."""
+    """The steps of the first trials. Rows that idle after the end of their episode make none.
 
-    def __init__(self) -> None:
+    Args:
+        trials: the number of trials whose steps are kept.
+    """
+
+    def __init__(self, trials: int = DETAILED_TRIALS) -> None:
+        self.trials = trials
         self._steps: list[tuple[Tensor, int, int, Tensor, Tensor]] = []
 
     def on_step(self, trials: Int[Tensor, " B"], episode: int, t: int, step: Step) -> None:
         """Keep the step of those of ``trials``, whose numbers ascend, that are among the first."""
-        first = slice(DETAILED_TRIALS)  # no later row can be among them: large chunks stay cheap
-        kept = trials[first] < DETAILED_TRIALS
+        first = slice(self.trials)  # no later row can be among them: large chunks stay cheap
+        kept = trials[first] < self.trials
         if step.live is not None:
             kept &= step.live[first]
         if bool(kept.any()):

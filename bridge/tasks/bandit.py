@@ -7,9 +7,13 @@ Arms (``arms=``), each a published distribution of its own:
   Reinforcement Learning"; the published code uses its ``var 0.3`` as a standard deviation).
 * ``dependent_{uniform,easy,medium,hard}``: two Bernoulli arms with means p and 1-p; p is U[0, 1], or one of {.1, .9},
   {.25, .75}, {.4, .6} (Wang et al. 2016, "Learning to reinforcement learn", section 3.1).
+* ``one_best_{easy,hard}``: one Bernoulli arm of mean 1/2 + D/2 and all others of 1/2 - D/2, with D = .5 (published with
+  k=4) or .2 (k=5), n=100 (Krishnamurthy et al. 2024, "Can large language models explore in-context?",
+  arXiv 2403.15371). The tasks are a list of k: arm i is best in task i.
 
 ``reward_noise`` exists for Gaussian arms alone: flipping Bernoulli rewards with some probability only moves the means
-towards 1/2, as the axis ``gap`` does.
+towards 1/2, as the axis ``gap`` does. ``prior`` and ``reward_sign`` exist for independent arms alone: neither has a
+meaning on a short list of tasks, of which no share of a quarter can be negated.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
@@ -44,6 +49,8 @@ GAUSSIAN_SD = 0.3
 MOST_ARMS, MOST_PULLS = 10_000, 100_000
 """Larger trials do not fit into the memory that the evaluator plans for."""
 _TWO_POINT = {"dependent_easy": 0.9, "dependent_medium": 0.75, "dependent_hard": 0.6}
+_DISTANCE = {"one_best_hard": 0.2, "one_best_easy": 0.5}
+"""D, the mean of the best arm less that of the others."""
 
 PerArm = Float[Tensor, "B k"]
 """A number for each arm."""
@@ -85,7 +92,8 @@ class ArmPrior(NamedTuple):
     """The distribution of a split's arms, for exact references.
 
     A mean is ``1/2 + offset + gap * (m - 1/2)`` with ``m ~ Beta(1, 1 + tilt)``; a reward is ``scale`` times the arm's
-    draw, and negated in a share ``flipped`` of the tasks.
+    draw, and negated in a share ``flipped`` of the tasks. If arms depend on one another, only the first formula holds:
+    m is as ``Bandit.arms`` defines it.
     """
 
     tilt: float
@@ -111,6 +119,8 @@ class Bandit(TaskFamily):
         "dependent_easy",
         "dependent_medium",
         "dependent_hard",
+        "one_best_easy",
+        "one_best_hard",
     ] = "bernoulli"
     """The distribution of the arms."""
 
@@ -134,10 +144,20 @@ class Bandit(TaskFamily):
         """True if the second arm's mean is one minus the first's."""
         return self.arms.startswith("dependent")
 
+    @property
+    def one_best(self) -> bool:
+        """True if one arm has a higher mean than the others, which share theirs."""
+        return self.arms in _DISTANCE
+
+    @property
+    def independent(self) -> bool:
+        """True if the arms' means are drawn independently of one another."""
+        return not (self.dependent or self.one_best)
+
     @cached_property
     def axes(self) -> Mapping[str, Axis]:
         axes = _SHARED_AXES | {"horizon": shifts.horizon(self.n, "pulls")}
-        if not self.dependent:
+        if self.independent:
             axes |= _INDEPENDENT_AXES
         if self.arms == "gaussian":
             axes |= _GAUSSIAN_AXES
@@ -172,6 +192,8 @@ class Bandit(TaskFamily):
         return math.sqrt((1 - share) * noise**2 + share / 6)
 
     def _support(self, split: Split) -> int | None:
+        if self.one_best:
+            return self.k
         return 2 if self.arms in _TWO_POINT else None
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
@@ -190,6 +212,9 @@ class Bandit(TaskFamily):
         return params
 
     def _means(self, prior: ArmPrior, index: Int[Tensor, " B"], noise: Rows) -> PerArm:
+        if self.one_best:
+            best = one_hot(index % self.k, self.k).to(torch.float32)
+            return 0.5 + _DISTANCE[self.arms] * (best - 0.5)
         if not self.dependent:
             u = noise.uniform(self.k)
             # the inverse CDF of Beta(1, 1+b); b = 0 is exactly the uniform

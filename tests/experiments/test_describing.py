@@ -67,7 +67,11 @@ def test_a_learned_method(capsys):
         ("mtrl", "given_at_test", "the id of a known task"),
         ("greedy", "supervision", "none on bandit; prior on tabular_mdp"),
         ("gittins", "exactness", "near"),
-        ("ucb1", "papers", ["Auer, Cesa-Bianchi & Fischer 2002", "Lee et al. 2023"]),
+        (
+            "ucb1",
+            "papers",
+            ["Auer, Cesa-Bianchi & Fischer 2002", "Lee et al. 2023", "Krishnamurthy et al. 2024"],
+        ),
         ("tabular_mdp", "tasks", {"train": "endless", "id_val": "endless", "id": "endless"}),
         ("darkroom", "tasks", {"train": 72, "id_val": 8, "id": 20}),
         ("bandit:k=3", "action", "one of 3"),

@@ -131,6 +131,7 @@ BANDITS = (
     "bandit:k=2,n=3",
     "bandit:k=3,n=4,arms=gaussian",
     "bandit:k=2,n=4,arms=dependent_easy",
+    "bandit:k=3,n=4,arms=one_best_hard",
     "bandit:k=2,n=3,tasks=4",
 )
 GRIDS = ("gridnavi:episodes=2", "gridnavi:train=inner,episodes=2", "darkroom:variant=ad,episodes=1")

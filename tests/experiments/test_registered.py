@@ -41,6 +41,7 @@ VARIANTS = (
     "bandit:k=3,n=5,arms=gaussian",
     "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard",
+    "bandit:k=3,n=5,arms=one_best_easy",
     "contextual_bandit",
     "contextual_bandit:opposed=0.5,decades=2,tasks=6",
     "tabular_mdp:n=2",
@@ -68,6 +69,7 @@ PLAYED = {
         *SMALL,
         "bandit:k=3,n=5,arms=gaussian",
         "bandit:k=2,n=5,arms=dependent_easy",
+        "bandit:k=3,n=5,arms=one_best_hard",
     )
     for method in REFERENCES
     if agents.plays(method, make_family(spec))

@@ -8,7 +8,10 @@ If tasks may have negated rewards (axis ``reward_sign``), the sign is unknown un
 tables (known +, unknown, known -) keep the solution exact.
 
 For dependent arms (means p and 1-p) every pull is equally informative, so that planning one pull ahead is optimal: pull
-the arm that the evidence favours (Wang et al. 2016, section 3.1.2).
+the arm that the evidence favours (Wang et al. 2016, section 3.1.2). If one arm has mean 1/2 + D/2 and all others have
+1/2 - D/2, "arm i is best" has a posterior in proportion to r^(wins_i - losses_i), r = (1 + D)/(1 - D). Pulling the
+likeliest arm is again optimal, at every horizon and for every D > 0 (Rodman 1978, "On the many-armed bandit problem",
+after Feldman 1962, "Contributions to the two-armed bandit problem", for k = 2; tested against a dynamic programme).
 
 Shape letters: B trials, k arms, M states, m = min(k, n) arms that can be touched.
 """
@@ -152,12 +155,14 @@ class ExactBandit(CountingReference):
         return self.sign(memory)[:, None] * self.chance.to(wins.device)[wins, losses]
 
 
-class DependentPair(CountingReference):
-    """Two arms with means p and 1-p: pull the one that the evidence favours; exact for every symmetric prior of p."""
+class LikeliestArm(CountingReference):
+    """The arm with the largest surplus of wins over losses: the likeliest to be best.
+
+    Exact for one best arm, and for two arms with means p and 1-p under every symmetric prior of p.
+    """
 
     def act(self, memory: Counts, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
-        lead = memory.wins - memory.losses
-        return Decision(argmax_random_ties(lead - lead.flip(-1), rng))
+        return Decision(argmax_random_ties(memory.wins - memory.losses, rng))
 
 
 def bayes(family: Bandit, split: str) -> Reference:
@@ -166,14 +171,17 @@ def bayes(family: Bandit, split: str) -> Reference:
 
 
 def bayes_train(family: Bandit, split: str) -> Reference:
-    """Bayes-optimal for the training distribution; past the trained number of pulls it plays greedily."""
+    """Bayes-optimal for the training distribution; past the trained number of pulls it plays greedily.
+
+    Where arms depend on one another (pairs, one best arm), greedy play is optimal at every number of pulls.
+    """
     return _bayes(family, family.prior("train"), family.n, "bayes_train")
 
 
 def _bayes(family: Bandit, prior: ArmPrior, n: int, method: str) -> Reference:
     exact = reference_card(method, "exact")
-    if family.dependent:
-        return DependentPair(2, prior, exact)
+    if family.dependent or family.one_best:
+        return LikeliestArm(family.k, prior, exact)
     if family.arms == "gaussian" or count_states(family.k, n) > MOST_STATES:
         return gittins(family, prior, n, method)
     return ExactBandit(family, prior, n, exact)

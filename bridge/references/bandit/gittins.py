@@ -5,6 +5,9 @@ pulling the arm for any number of pulls (Gittins 1979; the finite horizon as in 
 policies for sequential resource allocation", section 3). Playing the highest index is optimal for discounted infinite
 play only; at finite horizons 100,000 trials cannot distinguish it from dynamic programming (tested).
 
+Arms that depend on one another (pairs, one best arm) are treated as independent with the prior Beta(1, 1), as in the
+baselines of Wang et al. 2016. There the index is a heuristic, and its card says so.
+
 The baselines of Duan et al. 2016 look ahead a fixed number of pulls; these look ahead exactly to the end of the trial.
 
 Shape letters: B trials, k arms, T pulls to go, L candidate payments.
@@ -186,14 +189,15 @@ MOST_PULLS: dict[type, int] = {BernoulliGittins: 600, GaussianGittins: 2_000}
 
 
 def gittins(family: Bandit, prior: ArmPrior, horizon: int, method: str) -> Reference:
-    """The highest-index agent for this kind of arms, planning ``horizon`` pulls; near, not exact."""
+    """The highest-index agent for these arms, planning ``horizon`` pulls: near on independent arms, not exact."""
     agent = GaussianGittins if family.arms == "gaussian" else BernoulliGittins
     if horizon > MOST_PULLS[agent]:
         raise UserError(
             f"{method} plans at most {MOST_PULLS[agent]:,} pulls of {family.arms} arms (tables grow with their cube), "
             f"found {horizon:,}. Shorten the trial, or use ucb1 or thompson."
         )
-    return agent(family, prior, horizon, reference_card(method, "near"))
+    exactness = "near" if family.independent else "heuristic"
+    return agent(family, prior, horizon, reference_card(method, exactness))
 
 
 def gittins_train(family: Bandit, split: str) -> Reference:

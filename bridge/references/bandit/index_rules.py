@@ -1,8 +1,8 @@
 """Prior-free bandit rules: pull the arm of the highest index, computed from each arm's pulls and mean reward.
 
-On Bernoulli arms a mean starts from one success in two pulls, as in the baselines of Duan et al. 2016; on Gaussian arms
-every arm is pulled once first, as in the baselines of Lee et al. 2023. The rules see raw rewards and know nothing about
-the task distribution.
+On Bernoulli arms a mean starts from one success in two pulls, as in the baselines of Duan et al. 2016. On Gaussian arms
+and on those of one best arm, every arm is pulled once first, as in the baselines of Lee et al. 2023 and of
+Krishnamurthy et al. 2024 (arXiv 2403.15371). The rules see raw rewards and know nothing about the task distribution.
 
 Deviations: (1) ties are broken at random, not towards the first arm; (2) constants are fixed in advance, not chosen on
 the reported trials as for the published rows.
@@ -33,7 +33,7 @@ class Greedy(MomentsReference):
 
     def __init__(self, family: Bandit, split: str = "id") -> None:
         super().__init__(family.k, reference_card(self.name, "heuristic", supervision="none"))
-        self.gaussian = family.arms == "gaussian"
+        self.each_arm_first = family.arms == "gaussian" or family.one_best
 
     def act(self, memory: Moments, obs: Tensor, rng: Rows, *, explore: bool) -> Decision:
         index = self.mean(memory)
@@ -43,7 +43,7 @@ class Greedy(MomentsReference):
 
     def mean(self, memory: Moments) -> PerArm:
         """Each arm's mean reward, with the start for its kind of arms."""
-        if self.gaussian:
+        if self.each_arm_first:
             untried = memory.pulls == 0
             return torch.where(untried, _FIRST, memory.total / memory.pulls.clamp(min=1))
         return (memory.total + 1) / (memory.pulls + 2)
@@ -79,12 +79,13 @@ class EpsilonGreedy(Greedy):
 class UCB1(Greedy):
     """Optimism: mean + c * sqrt(2 ln t / pulls) (Auer, Cesa-Bianchi & Fischer 2002) on Bernoulli arms.
 
-    t counts pulls and pseudo-pulls. On Gaussian arms the bonus is 1 / sqrt(pulls), the rule of Lee et al. 2023.
+    t counts pulls and pseudo-pulls. On arms that are each pulled once first (Gaussian ones, and those of one best arm)
+    the bonus is 1 / sqrt(pulls), the rule of Lee et al. 2023 and of Krishnamurthy et al. 2024.
 
     Args:
         family: the family.
         split: ignored.
-        c: factor on the bonus of Bernoulli arms; the published rule has 1.
+        c: factor on the bonus of Bernoulli arms; the published rule has 1. Without effect on arms pulled once first.
     """
 
     name = "ucb1"
@@ -95,7 +96,7 @@ class UCB1(Greedy):
         self.c = c
 
     def bonus(self, memory: Moments) -> PerArm:
-        if self.gaussian:
+        if self.each_arm_first:
             return memory.pulls.clamp(min=1).rsqrt()
         pulls = memory.pulls + 2
         return self.c * torch.sqrt(2 * torch.log(pulls.sum(-1, keepdim=True)) / pulls)

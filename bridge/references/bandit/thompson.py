@@ -1,8 +1,9 @@
 """Thompson sampling on bandits: pull the arm that is best in one draw from the posterior (Thompson 1933).
 
-The posterior is that of the training prior: Beta(1, 1) with 0/1 outcomes on Bernoulli arms (dependent arms are treated
-as independent, as in the baselines of Wang et al. 2016), and N(1/2, 1/12) with rewards of standard deviation 0.3 on
-Gaussian arms (Lee et al. 2023), whatever the noise of the split.
+The posterior is that of the training prior: Beta(1, 1) with 0/1 outcomes on Bernoulli arms, and N(1/2, 1/12) with
+rewards of standard deviation 0.3 on Gaussian arms (Lee et al. 2023), whatever the noise of the split. Arms that depend
+on one another are treated as independent with the prior Beta(1, 1): dependent pairs as in the baselines of Wang et al.
+2016, those of one best arm as in Krishnamurthy et al. 2024 (arXiv 2403.15371).
 """
 
 from __future__ import annotations

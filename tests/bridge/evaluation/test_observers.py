@@ -63,6 +63,18 @@ def test_an_observer_changes_no_number_and_sees_what_the_detail_holds(track: Any
     assert bool(seen.detail) == (track == "O")
 
 
+def test_steps_of_as_many_trials_are_kept_as_one_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fit", lambda *_args, **_kwargs: Fit(100, 100))
+    family, few, every = Corridor(), StepDetail(130), StepDetail(400)
+    detail = evaluate(Random(family), family, Plan(trials=400), observers=[few, every]).detail
+    assert set(detail["trial"]) == set(range(256))
+    assert set(few.rows()["trial"]) == set(range(130))
+    assert set(every.rows()["trial"]) == set(range(400))
+    for name, values in every.rows().items():
+        for fewer, kept in ((few.rows(), 130), (detail, 256)):
+            np.testing.assert_array_equal(values[every.rows()["trial"] < kept], fewer[name])
+
+
 def test_no_step_makes_no_column() -> None:
     detail = StepDetail()
     assert detail.rows() == {}

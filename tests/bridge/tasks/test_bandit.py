@@ -58,6 +58,25 @@ def test_dependent_arms(kind, values):
     assert (made[:, 0] > 0.5).mean() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize(("kind", "distance"), [("hard", 0.2), ("easy", 0.5)])
+def test_one_best_arms(kind, distance):
+    """Task i of each stream: arm i % k is best, and the others are alike. No draw is made."""
+    made = Bandit(k=4, arms=f"one_best_{kind}")
+    by_hand = 0.5 + distance * (np.eye(4) - 0.5)
+    for split in ("train", "id_val", "id"):
+        assert made.support(split) == 4
+        np.testing.assert_allclose(means(made, split)[:9], by_hand[np.arange(9) % 4], atol=1e-6)
+    squeezed = means(made, "shift/gap/4")[:4]
+    np.testing.assert_allclose(squeezed, 0.5 + 0.2 * (by_hand - 0.5), atol=1e-6)
+
+
+def test_axes_are_those_that_have_a_meaning():
+    """A list of k tasks has no prior to tilt, and no quarter of its tasks to negate."""
+    assert set(Bandit(arms="one_best_hard").axes) == {"gap", "horizon", "reward_scale"}
+    assert set(Bandit(k=2, arms="dependent_hard").axes) == {"gap", "horizon", "reward_scale"}
+    assert set(Bandit().axes) == {"gap", "horizon", "prior", "reward_scale", "reward_sign"}
+
+
 def test_bernoulli_rewards_have_their_arms_mean():
     made = Bandit(k=3)
     got, mean = rewards(made, arm=1), means(made)[:, 1]
@@ -159,6 +178,7 @@ def test_a_pull_is_an_episode_that_terminates():
         ("bandit:k=1", "k from 2 to"),
         ("bandit:n=0", "n from 1 to"),
         ("bandit:k=5,arms=dependent_easy", "come in pairs"),
+        ("bandit:k=4,arms=one_best_hard,tasks=5", "has 4 training tasks; found tasks=5"),
         ("bandit:arms=bernouli", "Did you mean 'bernoulli'"),
         ("bandit:kk=3", "Did you mean 'k'"),
         ("bandit:k=five", "a whole number, found 'five'"),
@@ -190,6 +210,8 @@ def test_name_and_hash_tell_variants_apart():
         "bandit:n=100",
         "bandit:arms=gaussian",
         "bandit:k=2,arms=dependent_easy",
+        "bandit:arms=one_best_easy",
+        "bandit:arms=one_best_hard",
         "bandit:tasks=8",
     ]
     made = [family(s) for s in specs]

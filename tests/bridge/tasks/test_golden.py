@@ -23,6 +23,7 @@ SPECS = (
     "bandit:k=3,n=5,arms=gaussian",
     "bandit:k=2,n=5,arms=dependent_uniform",
     "bandit:k=2,n=5,arms=dependent_hard",
+    "bandit:k=3,n=5,arms=one_best_hard",
     "bandit:k=3,n=5,tasks=2",
     "contextual_bandit:opposed=0.5,decades=2",
     "tabular_mdp",

@@ -29,6 +29,8 @@ VARIANTS = (
     "point_nav:train=hole",
     "bandit:k=2,arms=dependent_easy",
     "bandit:k=2,arms=dependent_easy,tasks=1",
+    "bandit:arms=one_best_hard",
+    "bandit:arms=one_best_hard,tasks=3",
     "bandit:tasks=8",
     "tabular_mdp:tasks=2",
 )
@@ -39,6 +41,8 @@ OVERLAPS = {
     "minigrid": (3, 3),
     "bandit:k=2,arms=dependent_easy": (2, 2),
     "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
+    "bandit:arms=one_best_hard": (5, 5),
+    "bandit:arms=one_best_hard,tasks=3": (3, 5),
 }
 """Of the tasks of ``id`` and ``id_val``, those that are training tasks; none in all other variants."""
 
