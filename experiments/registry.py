@@ -54,6 +54,10 @@ class Method:
     """Signal of its gradient steps at test."""
     base: str = ""
     """The method that pretrains its policy, if its adapters start from zero in every trial."""
+    config_name: str = "Config"
+    """The dataclass of its parameters, in ``module``."""
+    any_family: bool = False
+    """True if its agents also play families other than the one that they were trained on."""
 
     @cached_property
     def _module(self) -> Any:
@@ -62,7 +66,7 @@ class Method:
     @property
     def config(self) -> type[Any]:
         """The dataclass of its parameters."""
-        return self._module.Config
+        return getattr(self._module, self.config_name)
 
     @property
     def space(self) -> Space:
@@ -159,6 +163,16 @@ _METHODS: dict[str, Method] = {
         "rl_algos.mtrl_sequence", "MtrlSequenceLearner", reads="nothing", known_tasks=True
     ),
     "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),
+    "prompted_lora_ad": _transformer(
+        "prompted_ad", "PromptedAdLearner", any_family=True, budget_share=0.01
+    ),
+    "prompted_smollm2_lora_ad": _transformer(
+        "prompted_ad",
+        "PromptedAdLearner",
+        config_name="SmolLm2",
+        any_family=True,
+        budget_share=0.01,
+    ),
     "rl2": Method("rl_algos.rl2", "Rl2Learner"),
 }
 _LORA = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import peft
+from torch import nn
 from transformers.utils import logging
 
 from bridge.digest import raw_bytes
@@ -19,7 +20,7 @@ from llm_adapt.local_files import check_model
 from llm_adapt.policy import TransformerPolicy
 
 
-def fingerprint(policy: TransformerPolicy) -> str:
+def fingerprint(policy: nn.Module) -> str:
     """A name with sixteen hex digits of a hash of all weights."""
     digest = hashlib.sha256()
     for name, weights in sorted(policy.state_dict().items()):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import datasets
 import torch
@@ -25,8 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bridge import spaces
-from bridge.config import Count, CountOrZero, NonNegative, Positive, Share
+from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, Share
 from bridge.errors import UserError
+from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.training.learner import (
     CheckpointedLearner,
@@ -48,13 +49,9 @@ Means = tuple[Float[Tensor, ""], Float[Tensor, ""]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Decoder):
-    """Policy, histories and training."""
+class Imitating(Bounded):
+    """Histories, and gradient steps on them."""
 
-    display_name: ClassVar[str] = "Imitation"
-
-    distribution: spaces.Distribution = "clipped_gaussian"
-    """Of actions in a box. A Beta cannot be fitted to actions that often lie on the bounds of the box."""
     data: str = ""
     """The folder of a collection (``metabridge data``), which fixes sources, episodes and number of histories."""
     sources: str = ""
@@ -84,6 +81,16 @@ class Config(Decoder):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(Imitating, Decoder):
+    """Policy, histories and training."""
+
+    display_name: ClassVar[str] = "Imitation"
+
+    distribution: spaces.Distribution = "clipped_gaussian"
+    """Of actions in a box. A Beta cannot be fitted to actions that often lie on the bounds of the box."""
+
+
 SPACE: Space = {
     "lr": LogUniform(3e-4, 3e-3),
     "passes": Choice((2.0, 4.0, 8.0)),
@@ -100,15 +107,18 @@ class ImitationLearner(CheckpointedLearner):
     playing = ("policy",)
     method: ClassVar[str]
     supervision: ClassVar[str]
-    config: Config
+    config: Any
 
     def _build(self) -> None:
-        config = self.config
         self.pool: list[datasets.Dataset] = []
-        self.policy = config.policy(self.family).to(self.workers.device)
+        self.policy = self._new_policy()
         self.optimizer = torch.optim.AdamW(
-            self.policy.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            self.policy.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
         )
+
+    def _new_policy(self) -> Any:
+        """What is trained: a module, or the trained part of one."""
+        return self.config.policy(self.family).to(self.workers.device)
 
     @cached_property
     def collection(self) -> data.Collection:
@@ -127,16 +137,24 @@ class ImitationLearner(CheckpointedLearner):
                 )
             return made
         whole = family.trial("train")
-        episodes = config.episodes or min(whole.episodes, -(-2 * config.window // whole.horizon))
+        episodes = config.episodes or self._episodes(whole)
         sources = tuple(config.sources.split("+")) if config.sources else ()
         rows = max(1, config.steps_per_update // (episodes * whole.horizon))
         return data.Collection(
             family,
-            sources or default_sources(self.method, family),
+            sources or self._sources(),
             seed=self.seed,
             episodes=episodes,
             rows=rows,
         )
+
+    def _sources(self) -> tuple[str, ...]:
+        """Sources of the histories if none are named."""
+        return default_sources(self.method, self.family)
+
+    def _episodes(self, trial: Trial) -> int:
+        """Episodes of a history: those of a trial, or as many as fill two windows if these are fewer."""
+        return min(trial.episodes, -(-2 * self.config.window // trial.horizon))
 
     @property
     def width(self) -> int:
@@ -159,7 +177,7 @@ class ImitationLearner(CheckpointedLearner):
         for _ in range(steps):
             rows = self.workers.rows(self.grad_steps, count).cpu()  # data are on the CPU
             noise = Rows.of(f"learn/{self.method}/{self.seed}", rows)
-            loss, accuracy = self._loss(*self._windows(pool, noise))
+            loss, accuracy = self._loss(pool, noise)
             parameters = list(self.policy.parameters())
             descend(loss, self.optimizer, parameters, config.max_grad_norm, self.workers)
             self.grad_steps += 1
@@ -192,12 +210,13 @@ class ImitationLearner(CheckpointedLearner):
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         return Windows(*(part.to(self.workers.device) for part in windows))
 
-    def _loss(self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]) -> Means:
-        """``nll_and_accuracy`` of the policy."""
+    def _loss(self, pool: datasets.Dataset, noise: Rows) -> Means:
+        """``nll_and_accuracy`` of the policy in windows of some histories, drawn by ``noise``."""
+        windows = self._windows(pool, noise)
         with self.workers.autocast():
-            return nll_and_accuracy(self.policy, tokens, label, weight)
+            return nll_and_accuracy(self.policy, *windows)
 
-    def agent(self) -> InContext:
+    def agent(self) -> Any:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""
         card = trained_card(self.method, self.policy.parameters(), supervision=self.supervision)
         return InContext(self.policy, card)

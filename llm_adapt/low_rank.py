@@ -26,6 +26,7 @@ from jaxtyping import Float
 from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bridge.errors import UserError
@@ -60,7 +61,7 @@ class BatchedLora:
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of linear modules of the decoder, or their ends: ``v_proj``, or ``mlp.c_proj`` if an end is ambiguous."""
 
-    def modules(self, policy: TransformerPolicy) -> dict[str, Linear]:
+    def modules(self, policy: PreTrainedModel) -> dict[str, Linear]:
         """The adapted modules by name.
 
         Raises:
@@ -87,7 +88,7 @@ class BatchedLora:
                 )
         return adapted
 
-    def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
+    def new(self, policy: PreTrainedModel, rng: Rows) -> Adapters:
         """An adapter for each row of ``rng`` that changes nothing yet; ``down`` has peft's initial distribution."""
         down, up = {}, {}
         for name, module in self.modules(policy).items():
@@ -100,7 +101,7 @@ class BatchedLora:
         return Adapters(down, up)
 
     @contextmanager
-    def on(self, policy: TransformerPolicy, adapters: Adapters) -> Generator[TransformerPolicy]:
+    def on(self, policy: PreTrainedModel, adapters: Adapters) -> Generator[PreTrainedModel]:
         """A context in which the policy has an adapter for each task.
 
         A call is on N k rows, of which the first k are the first task's. Gradients flow to the adapters, and to those
@@ -119,7 +120,7 @@ class BatchedLora:
             for hook in hooks:
                 hook.remove()
 
-    def save(self, policy: TransformerPolicy, adapters: Adapters, row: int, folder: Path) -> None:
+    def save(self, policy: PreTrainedModel, adapters: Adapters, row: int, folder: Path) -> None:
         """Write one task's adapter in peft's files, for ``peft.PeftModel.from_pretrained(policy, folder)``."""
         wrapped = peft.get_peft_model(copy.deepcopy(policy), self.in_peft(policy))
         weights = {
@@ -132,7 +133,7 @@ class BatchedLora:
         # save_embedding_layers="auto" would look the base up on the hub
         wrapped.save_pretrained(str(folder), save_embedding_layers=False)
 
-    def in_peft(self, policy: TransformerPolicy) -> peft.LoraConfig:
+    def in_peft(self, policy: PreTrainedModel) -> peft.LoraConfig:
         """The same settings as peft's config."""
         transposed = any(isinstance(module, Conv1D) for module in self.modules(policy).values())
         return peft.LoraConfig(
@@ -144,7 +145,7 @@ class BatchedLora:
         )
 
 
-def load(policy: TransformerPolicy, folder: Path) -> tuple[BatchedLora, Adapters]:
+def load(policy: PreTrainedModel, folder: Path) -> tuple[BatchedLora, Adapters]:
     """A plain LoRA adapter in peft's files, as adapters of N = 1 task; its targets are full names.
 
     Raises:
@@ -189,7 +190,7 @@ def _key(name: str, letter: str) -> str:
     return f"base_model.model.{name}.lora_{letter}.weight"
 
 
-def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -> tuple[str, ...]:
+def _targets(config: peft.LoraConfig, policy: PreTrainedModel, folder: Path) -> tuple[str, ...]:
     """The full names of the modules that peft would adapt, by names, ends of names, a pattern or layers.
 
     Raises:
@@ -212,9 +213,10 @@ def _targets(config: peft.LoraConfig, policy: TransformerPolicy, folder: Path) -
     return tuple(names)
 
 
-def _linear(policy: TransformerPolicy) -> dict[str, Linear]:
+def _linear(policy: PreTrainedModel) -> dict[str, Linear]:
     """The linear modules of the decoder by name."""
-    modules = policy.backbone.named_modules(prefix="backbone")
+    prefix = "backbone" if isinstance(policy, TransformerPolicy) else policy.base_model_prefix
+    modules = getattr(policy, prefix).named_modules(prefix=prefix)
     return {name: module for name, module in modules if isinstance(module, Linear)}
 
 
@@ -231,7 +233,7 @@ class PretrainedLora:
     start: Adapters
     """The trained values, N = 1."""
 
-    def new(self, policy: TransformerPolicy, rng: Rows) -> Adapters:
+    def new(self, policy: PreTrainedModel, rng: Rows) -> Adapters:
         """A copy for each row; gradients flow back to ``start``."""
         rows = (
             {name: x.to(policy.dtype).expand(len(rng), -1, -1) for name, x in side.items()}
@@ -240,13 +242,13 @@ class PretrainedLora:
         return Adapters(*rows)
 
     def on(
-        self, policy: TransformerPolicy, adapters: Adapters
-    ) -> AbstractContextManager[TransformerPolicy]:
+        self, policy: PreTrainedModel, adapters: Adapters
+    ) -> AbstractContextManager[PreTrainedModel]:
         """A context in which the policy has an adapter for each task, as ``BatchedLora.on``."""
         return self.low_rank.on(policy, adapters)
 
 
-def batched(policy: TransformerPolicy, *, rank: int, alpha: int, targets: str = "") -> BatchedLora:
+def batched(policy: PreTrainedModel, *, rank: int, alpha: int, targets: str = "") -> BatchedLora:
     """Adapters of the modules that ``targets`` names, joined by +.
 
     Empty: queries and values of attention; in GPT-2, whose keys are in the same module, these too.
@@ -254,7 +256,8 @@ def batched(policy: TransformerPolicy, *, rank: int, alpha: int, targets: str = 
     Raises:
         UserError: as ``BatchedLora.modules``.
     """
-    gpt2 = policy.config.backbone_config.model_type == "gpt2"
+    config = getattr(policy.config, "backbone_config", policy.config)
+    gpt2 = config.model_type == "gpt2"
     named = targets or ("c_attn" if gpt2 else "q_proj+v_proj")
     made = BatchedLora(rank=rank, alpha=alpha, targets=tuple(named.split("+")))
     made.modules(policy)  # raises now rather than in a trial

@@ -7,21 +7,19 @@ the model among the labels.
 Prompts are written anew in each step, and the cache keeps the tokens that a row's prompt shares with its last one: all
 of them if the format appends, the longest common prefix if it rewrites (``llm_adapt/prompts/formats.py``).
 
-With ``answer="generate"`` the model writes its answer token by token instead, and the answer is parsed. An answer that
-names no action counts as a failure (``tally``), and a uniformly drawn action is played in its place.
-
 Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest prompt.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from bridge import memory as tree
+from bridge.config import Bounded
 from bridge.errors import UserError
 from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
@@ -30,11 +28,60 @@ from bridge.spaces import Categorical
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 from llm_adapt.cache import Cache, Entry, extend
-from llm_adapt.language.models import LanguageModel
+from llm_adapt.language.models import LanguageModel, Precision, load
 from llm_adapt.language.prompter import Prompter
 from llm_adapt.language.reading import new_cache, read, score
-from llm_adapt.language.token_tree import Ids, Question, common_prefix, grow
+from llm_adapt.language.token_tree import Question, common_prefix, grow
+from llm_adapt.prompts.examples import examples
+from llm_adapt.prompts.formats import named
 from llm_adapt.prompts.renderer import Renderer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompting(Bounded):
+    """A language model and a prompt format."""
+
+    model: str = ""
+    """A model of a package (smollm2), a local folder with safetensors, or a name on the hub: owner/model."""
+    format: str = "log"
+    """Name of the prompt format."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named(self.format)
+        if not self.model:
+            raise UserError(
+                "A prompted agent needs a language model: model=smollm2, or model=FOLDER."
+            )
+
+    def renderer(self, family: TaskFamily) -> Renderer:
+        """The format for a family.
+
+        Raises:
+            UserError: the family has no description, or none for this format.
+        """
+        return Renderer(named(self.format), family, examples(named(self.format), family))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Prompting):
+    """A language model as it is."""
+
+    display_name: ClassVar[str] = "A prompted agent"
+
+    precision: Precision = "float32"
+    """Of weights and activations. bfloat16 is twice as fast, and its rounding depends on the batch."""
+
+    def agent(self, family: TaskFamily, name: str) -> Prompted:
+        """The agent on a family.
+
+        Raises:
+            UserError: as ``renderer`` and ``load``, or labels that cannot be told apart.
+        """
+        renderer = self.renderer(family)
+        language = load(self.model, self.precision)
+        count = sum(weights.numel() for weights in language.model.parameters())
+        return Prompted(language, renderer, Card(method=name, adapts="context", params_total=count))
 
 
 class Memory(NamedTuple):
@@ -118,13 +165,15 @@ class Prompted(Idle, nn.Module):
         known = torch.where(step.acted, carry.known, memory.cache.length)
         memory = _with_room(memory, int((known + count).max()))
         cache = extend(memory.cache._replace(length=known), carry.entry, count)
-        row, t = (torch.arange(carry.tokens.shape[1], device=count.device) < count[:, None]).nonzero().T
+        row, t = (
+            (torch.arange(carry.tokens.shape[1], device=count.device) < count[:, None]).nonzero().T
+        )
         memory.tokens[row, known[row] + t] = carry.tokens[row, t]
         return memory._replace(cache=cache)
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The scores of all labels at every step of a trial, read in one pass; differentiable."""
-        trees = self.prompter.trees(buffer).to(buffer.live.device)
+        trees = self.prompter.trees(buffer, buffer.live).to(buffer.live.device)
         return buffer.unpacked(score(self.network, trees))
 
 

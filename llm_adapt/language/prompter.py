@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bridge.errors import UserError
@@ -77,15 +76,21 @@ class Prompter:
         self._check_length(max(map(len, found)))
         return found
 
-    def trees(self, buffer: TrialBuffer) -> TokenTrees:
-        """The prompts of all live steps of each trial, in their order, as one tree a trial."""
+    def trees(self, buffer: TrialBuffer, asked: Bool[Tensor, "B E H"]) -> TokenTrees:
+        """The prompts of those steps of each trial that are ``asked``, in their order, as one tree a trial.
+
+        Of episodes that ended early only live steps can be asked; every trial has one asked step or more.
+        """
         with_places = bool(self.renderer.words.place)
         last = [buffer.trial.episodes - 1] * len(buffer.live)
         rows = []
-        for told in histories(buffer, last, with_places=with_places):
+        every = histories(buffer, last, with_places=with_places)
+        for told, wanted in zip(every, asked.tolist(), strict=True):
             questions = []
             for number, steps in enumerate(told):
                 for t, line in enumerate(steps):
+                    if not wanted[number][t]:
+                        continue
                     episodes = [*told[:number], steps[:t]]
                     messages = self.renderer.write(episodes, line.place, buffer.trial)
                     questions.append(Question(self.encode(messages), self.labels))
@@ -106,7 +111,8 @@ class Prompter:
         action = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
         line = Line(place, action, _TYPICAL, None)
         steps: Episodes = [
-            [*[line] * (trial.horizon - 1), line._replace(over=place)] for _ in range(trial.episodes)
+            [*[line] * (trial.horizon - 1), line._replace(over=place)]
+            for _ in range(trial.episodes)
         ]
         last = steps[-1].pop()
         if not place:

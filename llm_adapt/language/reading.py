@@ -65,9 +65,7 @@ def score(model: PreTrainedModel, trees: TokenTrees) -> Scores:
     return _scores(model, trees, _hidden(model, trees, None))
 
 
-def _hidden(
-    model: PreTrainedModel, trees: TokenTrees, past: Past | None
-) -> Float[Tensor, "B N H"]:
+def _hidden(model: PreTrainedModel, trees: TokenTrees, past: Past | None) -> Float[Tensor, "B N H"]:
     """The last hidden state at every node."""
     mask = trees.visible
     if past is not None:
@@ -87,9 +85,7 @@ def _cached(past: Past, rows: int, nodes: int) -> Bool[Tensor, "B N C"]:
     return there[:, None].expand(rows, nodes, -1)
 
 
-def _scores(
-    model: PreTrainedModel, trees: TokenTrees, hidden: Float[Tensor, "B N H"]
-) -> Scores:
+def _scores(model: PreTrainedModel, trees: TokenTrees, hidden: Float[Tensor, "B N H"]) -> Scores:
     row = torch.arange(len(hidden), device=hidden.device)[:, None]
     logits = model.get_output_embeddings()(hidden[row, trees.asked]).float()
     total = logits.logsumexp(-1)

@@ -14,7 +14,7 @@ from bridge.tasks.base import Discrete, TaskFamily
 from llm_adapt.prompts import words
 from llm_adapt.prompts.formats import Format
 from llm_adapt.prompts.history import Episodes, Line, Place, Tally, tallies
-from llm_adapt.prompts.words import TEMPLATES, Template
+from llm_adapt.prompts.words import TEMPLATES
 
 ADVICE = (
     "It pays to try every {action} a few times before settling on one, and to go on trying now and then while it is "
@@ -96,7 +96,10 @@ class Renderer:
             return [Message("text", preamble + self._told(episodes) + self._query(episodes, here))]
         if self.format.layout == "question":
             ask = self._query(episodes, here) + _ASK
-            return [Message("system", preamble.rstrip()), Message("user", self._told(episodes) + ask)]
+            return [
+                Message("system", preamble.rstrip()),
+                Message("user", self._told(episodes) + ask),
+            ]
         return [Message("system", preamble.rstrip()), *self._dialogue(episodes, here)]
 
     def preamble(self, trial: Trial) -> str:
@@ -105,7 +108,9 @@ class Renderer:
         steps = f"{trial.episodes * trial.horizon} {_plural(about.step)}"
         if trial.horizon > 1:
             steps = f"{trial.episodes} episodes of {trial.horizon} {_plural(about.step)}"
-        advice = ADVICE.format(action=about.action) + "\n" if self.format.framing == "suggestive" else ""
+        advice = (
+            ADVICE.format(action=about.action) + "\n" if self.format.framing == "suggestive" else ""
+        )
         shown = "".join(
             _EXAMPLE.format(number=number) + self._told(example)
             for number, example in enumerate(self.examples, 1)
@@ -141,7 +146,9 @@ class Renderer:
         for arm in self.listed:
             told = {"action": self.words.action, "label": self.labels[arm]}
             if every[arm].count:
-                yield self._say("pulled", **told, count=every[arm].count, mean=f"{every[arm].mean:.2f}")
+                yield self._say(
+                    "pulled", **told, count=every[arm].count, mean=f"{every[arm].mean:.2f}"
+                )
             else:
                 yield self._say("untried", **told)
 
@@ -256,7 +263,9 @@ class Renderer:
         """A part of the template as a regular expression, with a group for each field that is read."""
         fields = dict.fromkeys(("number", "reward", "value"), "FIELD")
         fields |= {"step": self.words.step, "action": self.words.action, "kind": self.words.place}
-        fields["place"] = self._say("here", kind=self.words.place, value="HERE") if self._in_episodes else ""
+        fields["place"] = (
+            self._say("here", kind=self.words.place, value="HERE") if self._in_episodes else ""
+        )
         text = re.escape(self._say(part, **fields))
         group = {"query": r"\d+", "episode": r"\d+", "result": r"(?P<reward>-?[\d.]+(?:e[-+]\d+)?)"}
         value = r"\(?[-\d., ]+\)?"

@@ -10,10 +10,42 @@ from bridge.errors import UserError
 from bridge.tasks.description import Description
 from llm_adapt.prompts.formats import Format, Labels
 
-_COLOURS = "red blue green yellow purple orange pink brown black white grey gold".split()
-_INVENTED = (
-    "dax wug fep blick zup tiv nolo gip mip kex lorp vosh rull snib tarn quib yemp hask jull pode"
-).split()
+_COLOURS = [
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "purple",
+    "orange",
+    "pink",
+    "brown",
+    "black",
+    "white",
+    "grey",
+    "gold",
+]
+_INVENTED = [
+    "dax",
+    "wug",
+    "fep",
+    "blick",
+    "zup",
+    "tiv",
+    "nolo",
+    "gip",
+    "mip",
+    "kex",
+    "lorp",
+    "vosh",
+    "rull",
+    "snib",
+    "tarn",
+    "quib",
+    "yemp",
+    "hask",
+    "jull",
+    "pode",
+]
 _WORDS: dict[Labels, list[str]] = {
     "letters": list(ascii_uppercase),
     "colours": _COLOURS,
