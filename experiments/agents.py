@@ -6,6 +6,7 @@
     zoo:icl_rl                      that of the family that is played
     results/rl2-0-lora              the folder of a run that was fine-tuned for a whole family
     lora_reward:run=results/icl-0   a trained run with gradient steps at test
+    prompted_smollm2:format=terse   a pretrained language model with a prompt
     rl2:hidden=128                  a method that is trained first (``compare`` trains it)
     path/to/own.py:Mine:c=0.1       a user's own: a class, a function that makes an agent, or an agent; also module:Mine
     results/search                  the folder of a hyperparameter search, whose choice is trained first
@@ -27,8 +28,18 @@ from bridge.errors import UserError, unknown
 from bridge.references.registry import REFERENCES, Constructor, DoesNotPlayError, constructor_of
 from bridge.tasks import is_family
 from experiments import own_agents, registry, specs, zoo
-from experiments.registry import LEARNERS, TEST_TIME_METHODS
-from experiments.sources import Finetuned, Own, Reference, Run, Search, Source, TestTime, Untrained
+from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS
+from experiments.sources import (
+    Finetuned,
+    Own,
+    Pretrained,
+    Reference,
+    Run,
+    Search,
+    Source,
+    TestTime,
+    Untrained,
+)
 
 if TYPE_CHECKING:
     from bridge.protocol import Agent
@@ -68,10 +79,12 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
         return TestTime(spec, family, _base(name, settings.run, family), settings)
+    if name in PRETRAINED:
+        return _pretrained(spec, name, family)
     if specs.own_place(spec):
         return _own(spec, family)
     if not (zoo.is_entry(spec) or os.sep in spec or Path(spec).is_dir()):
-        raise unknown("method or run", name, [*REFERENCES, *LEARNERS, *TEST_TIME_METHODS])
+        raise unknown("method or run", name, [*REFERENCES, *LEARNERS, *TEST_TIME_METHODS, *PRETRAINED])
     return folder(spec, family)
 
 
@@ -100,6 +113,14 @@ def _reference(spec: str, family: TaskFamily) -> Reference:
     name, values = config.split_spec(spec)
     make = constructor_of(name, family)
     return Reference(spec, family, make, _converted(spec, values, parameters(make)))
+
+
+def _pretrained(spec: str, name: str, family: TaskFamily) -> Pretrained:
+    if family.describe() is None:
+        raise DoesNotPlayError(
+            f"{name} reads text, and {family.id} has no description in words. See: metabridge list methods"
+        )
+    return Pretrained(spec, family, PRETRAINED[name], registry.configure(spec, PRETRAINED[name]))
 
 
 def _own(spec: str, family: TaskFamily) -> Own:

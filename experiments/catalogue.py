@@ -23,7 +23,7 @@ from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.tasks.overlap import count_training_tasks
 from experiments import agents, details
 from experiments.listing import AT_TEST, Entry
-from experiments.registry import LEARNERS, TEST_TIME_METHODS
+from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS, Method
 
 KINDS = ("families", "methods", "splits", "axes")
 FILE = Path(__file__).with_name("catalogue.json")
@@ -39,6 +39,7 @@ def entries(what: str, families: tuple[str, ...] = ()) -> list[Entry]:
             [_method(name, made) for name in REFERENCES]
             + [_learner(name, made) for name in LEARNERS]
             + [_tuned(name, made) for name in TEST_TIME_METHODS]
+            + [_pretrained(name, made) for name in PRETRAINED]
         )
     return [
         entry
@@ -56,7 +57,7 @@ def added(what: str) -> list[Entry]:
 def all_details() -> dict[str, dict[str, details.Details]]:
     """The details of every family at its defaults, by its id, and of every method, by its name."""
     families = [make_family(spec).id for spec in FAMILIES]
-    methods = (*REFERENCES, *LEARNERS, *TEST_TIME_METHODS)
+    methods = (*REFERENCES, *LEARNERS, *TEST_TIME_METHODS, *PRETRAINED)
     return {
         what: {name: details_of(what, name) for name in names}
         for what, names in (("families", families), ("methods", methods))
@@ -109,7 +110,7 @@ def _learner(name: str, families: list[TaskFamily]) -> Entry:
     return {
         "name": name,
         "kind": "learned",
-        "families": [family.name for family in families],
+        "families": [family.name for family in families if _reads(learned, family)],
         "keys": {field.name: field.default for field in dataclasses.fields(learned.config)},
         "summary": _sentence(learned.about),
     }
@@ -124,6 +125,22 @@ def _tuned(name: str, families: list[TaskFamily]) -> Entry:
         "keys": {field.name: field.default for field in dataclasses.fields(settings)},
         "summary": f"{AT_TEST}, by {TEST_TIME_METHODS[name].signal}: {_first_sentence(settings).lower()}",
     }
+
+
+def _pretrained(name: str, families: list[TaskFamily]) -> Entry:
+    method = PRETRAINED[name]
+    return {
+        "name": name,
+        "kind": "pretrained",
+        "families": [family.name for family in families if family.describe() is not None],
+        "keys": {field.name: field.default for field in dataclasses.fields(method.config)},
+        "summary": _first_sentence(method.config),
+    }
+
+
+def _reads(method: Method, family: TaskFamily) -> bool:
+    """False if a method reads text and the family has no description."""
+    return not method.reads_text or family.describe() is not None
 
 
 def _splits(family: TaskFamily) -> list[Entry]:

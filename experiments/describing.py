@@ -58,6 +58,7 @@ _KINDS = {
     "reference": "reference",
     "learned": "learned method",
     "tuned": "gradient steps at test, on a trained run",
+    "pretrained": "pretrained language model",
 }
 
 
@@ -67,6 +68,9 @@ def _method(entry: Entry) -> Description:
     family = listing.entries_of("families", entry["families"][0])[0]["id"]
     if kind == "learned":
         command = f"train {name} --family {family} --budget 1e6 --out runs/{name}"
+    elif kind == "pretrained":
+        model = "" if "smollm2" in name else ":model=FOLDER"
+        command = f"evaluate {name}{model} --family bandit:k=5,n=20 --trials 20"
     elif kind == "reference":
         command = f"evaluate {name} --family {family}"
     else:

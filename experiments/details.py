@@ -22,7 +22,7 @@ from bridge.protocol import Card
 from bridge.references.registry import REFERENCES, constructor_of
 from bridge.tasks.base import Discrete, Space, TaskFamily
 from experiments import agents, own_agents, registry, test_time
-from experiments.registry import LEARNERS, TEST_TIME_METHODS
+from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS
 
 Details = dict[str, Any]
 
@@ -65,6 +65,8 @@ def of_method(name: str, families: Iterable[TaskFamily]) -> Details:
         return _of_reference(name, [family for family in families if agents.plays(name, family)])
     if name in LEARNERS:
         return _of_learner(name, families)
+    if name in PRETRAINED:
+        return _of_pretrained(name)
     return _of_test_time_method(name)
 
 
@@ -142,6 +144,8 @@ def _card(method: registry.Method, families: Iterable[TaskFamily]) -> Card:
     Raises:
         UserError: it can be trained on none.
     """
+    if method.reads_text:  # the model may not be installed
+        return Card(method="", supervision=method.learner.supervision)
     refused = UserError("There is no family.")
     for family in families:
         try:
@@ -149,6 +153,20 @@ def _card(method: registry.Method, families: Iterable[TaskFamily]) -> Card:
         except UserError as error:
             refused = error
     raise refused
+
+
+def _of_pretrained(name: str) -> Details:
+    method = PRETRAINED[name]
+    about = _without_shapes(inspect.cleandoc(method.about))
+    return {
+        "about": about,
+        "papers": _papers(about),
+        "supervision": "the texts that its model was pretrained on",
+        "given_at_test": "nothing of the task",
+        "reads": _READS["trial"],
+        "gradient_steps": _STEPS[method.signal] if method.takes_steps else "none",
+        "parameters": _of_fields(method.config),
+    }
 
 
 def _of_test_time_method(name: str) -> Details:

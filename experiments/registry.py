@@ -56,8 +56,8 @@ class Method:
     """The method that pretrains its policy, if its adapters start from zero in every trial."""
     config_name: str = "Config"
     """The dataclass of its parameters, in ``module``."""
-    any_family: bool = False
-    """True if its agents also play families other than the one that they were trained on."""
+    reads_text: bool = False
+    """True if its policy is a pretrained language model, whose agents play every family that has a description."""
 
     @cached_property
     def _module(self) -> Any:
@@ -164,13 +164,13 @@ _METHODS: dict[str, Method] = {
     ),
     "pearl": Method("rl_algos.pearl", "PearlLearner", budget_share=0.04),
     "prompted_lora_ad": _transformer(
-        "prompted_ad", "PromptedAdLearner", any_family=True, budget_share=0.01
+        "prompted_ad", "PromptedAdLearner", reads_text=True, budget_share=0.01
     ),
     "prompted_smollm2_lora_ad": _transformer(
         "prompted_ad",
         "PromptedAdLearner",
         config_name="SmolLm2",
-        any_family=True,
+        reads_text=True,
         budget_share=0.01,
     ),
     "rl2": Method("rl_algos.rl2", "Rl2Learner"),
@@ -211,7 +211,39 @@ TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
 """Methods of fine-tuning a run at test, by name."""
 
 
-def configure(spec: str, method: Method | TestTimeMethod) -> Any:
+@dataclass(frozen=True)
+class PretrainedMethod:
+    """An agent of a pretrained language model, which no training of ours comes before."""
+
+    module: str
+    """The module that holds its parameters, which make the agent."""
+    config_name: str = "Config"
+    takes_steps: bool = False
+    """True if it takes gradient steps within a trial."""
+    signal: Signal = "reward"
+
+    @property
+    def config(self) -> type[Any]:
+        """The dataclass of its parameters."""
+        return getattr(importlib.import_module(self.module), self.config_name)
+
+    @property
+    def about(self) -> str:
+        """The docstring that describes it."""
+        return importlib.import_module(self.module).__doc__ or ""
+
+
+_FEWSHOT = "llm_adapt.prompted_fewshot"
+PRETRAINED: dict[str, PretrainedMethod] = {
+    "prompted": PretrainedMethod("llm_adapt.prompted"),
+    "prompted_lora_fewshot": PretrainedMethod(_FEWSHOT, takes_steps=True),
+    "prompted_smollm2": PretrainedMethod("llm_adapt.prompted", "SmolLm2"),
+    "prompted_smollm2_lora_fewshot": PretrainedMethod(_FEWSHOT, "SmolLm2", takes_steps=True),
+}
+"""Agents of pretrained language models, by name; those without a model's name need ``model=``."""
+
+
+def configure(spec: str, method: Method | TestTimeMethod | PretrainedMethod) -> Any:
     """Return the configuration of ``method`` that ``spec`` describes.
 
     Raises:

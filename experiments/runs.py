@@ -20,7 +20,7 @@ from bridge.training import loop, run_folder, workers
 from bridge.training.budget import Budget
 from experiments import registry, zoo
 from experiments.progress import Progress
-from experiments.registry import LEARNERS, TEST_TIME_METHODS, TUNING_SEED, Method
+from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS, TUNING_SEED, Method
 
 FINETUNED = "finetuned"
 """The ``kind`` in the ``config.json`` of a folder of ``metabridge finetune``."""
@@ -207,6 +207,11 @@ def _not_trained(spec: str, name: str) -> UserError:
         return UserError(f"{name} is a reference, which is not trained. {played}")
     if name in TEST_TIME_METHODS:
         return UserError(f"{name} takes gradient steps at test, and is not trained. {played}")
+    if name in PRETRAINED:
+        return UserError(
+            f"{name} is a pretrained language model, played as it is; {name.partition('_lora')[0]}_lora_ad is trained. "
+            f"{played}"
+        )
     if zoo.is_entry(spec) or is_folder(spec):
         return UserError(
             f"{spec} is a run, and a method is asked for. For what comes next: metabridge show {spec}"
@@ -280,7 +285,8 @@ class Folder(NamedTuple):
         """
         configuration = self.configuration
         run_folder.check_config(self.path, self.about, _KEYS, "tuning_configs", "earlier_budgets")
-        refuse_other_family(self.place, self.about, family)
+        if self.method is None or not self.method.reads_text:
+            refuse_other_family(self.place, self.about, family)
         return LEARNERS[self.about["method"]].learner(
             family, configuration, seed=self.about["seed"]
         )

@@ -15,7 +15,7 @@ from bridge import user_code
 from bridge.errors import UserError
 from bridge.references.registry import Constructor
 from experiments import own_agents, registry
-from experiments.registry import TEST_TIME_METHODS, Method, Signal
+from experiments.registry import TEST_TIME_METHODS, Method, PretrainedMethod, Signal
 
 if TYPE_CHECKING:
     from bridge.evaluation.plan import Plan
@@ -169,7 +169,10 @@ class Trained(Source):
     def of_family(self) -> bool:
         from experiments import runs
 
-        about = runs.read(self.spec).about
+        run = runs.read(self.spec)
+        about = run.about
+        if run.method is not None and run.method.reads_text:
+            return self.family.describe() is not None
         return self.family.id == about["family"] or self.family.hash == about["family_hash"]
 
     def load(self, split: str) -> Agent:
@@ -210,6 +213,26 @@ class Run(Trained):
     def check_track(self, track: str) -> None:
         if self.takes_steps:
             _check_signal(self.spec, self.method.signal, track)
+
+
+@dataclass(frozen=True)
+class Pretrained(Trained):
+    """A pretrained language model, with a prompt in place of a training."""
+
+    method: PretrainedMethod
+    settings: Any
+    trained_on = None
+    of_family = True
+
+    @cached_property
+    def agent(self) -> Any:
+        agent = self.settings.agent(self.family, registry.name_of(self.spec))
+        agent.card = dataclasses.replace(agent.card, method=self.spec)
+        return agent
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.method.takes_steps
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge import user_code
 from bridge.references.registry import REFERENCES, DoesNotPlayError
 from experiments import registry, zoo
-from experiments.registry import LEARNERS, TEST_TIME_METHODS
+from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS
 
 if TYPE_CHECKING:
     from bridge.tasks.base import TaskFamily
@@ -19,7 +19,7 @@ DEFAULT_FAMILY = "bandit:k=5,n=10"
 def is_name(spec: str) -> bool:
     """Return True if ``spec`` begins with the name of a method."""
     name = registry.name_of(spec)
-    return name in REFERENCES or name in LEARNERS or name in TEST_TIME_METHODS
+    return any(name in named for named in (REFERENCES, LEARNERS, TEST_TIME_METHODS, PRETRAINED))
 
 
 def own_place(spec: str) -> str:
@@ -45,7 +45,7 @@ def names() -> dict[str, str]:
     bases = [name for name in LEARNERS if name not in ours or not ours[name].base]
     made = {f"{zoo.PREFIX}{base}": base for base in bases}
     made |= {f"{method}_{base}": base for method in TEST_TIME_METHODS for base in bases}
-    return dict.fromkeys([*bases, *REFERENCES], "") | made
+    return dict.fromkeys([*bases, *REFERENCES, *PRETRAINED], "") | made
 
 
 def own_family(spec: str) -> str:

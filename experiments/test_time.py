@@ -55,7 +55,7 @@ class Lora(lora.Config):
 
     def weights_of(self, agent: Any) -> TrialWeights:
         """Return the adapters that each trial has of its own."""
-        return self.trial_weights(agent.policy)
+        return self.trial_weights(agent.network)
 
 
 @dataclass(frozen=True, kw_only=True)

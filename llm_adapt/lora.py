@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from bridge.config import Count, Width
 from bridge.errors import UserError
 from bridge.protocol import Exportable
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.contract import Tunable
 from bridge.test_time.settings import GradientSteps, Signal
 from bridge.test_time.weights import Combined, PerTrialWeights, TrialWeights
 from bridge.training.workers import Workers
-from llm_adapt.in_context import InContext
 from llm_adapt.low_rank import PretrainedLora, batched, load
 from llm_adapt.policy import TransformerPolicy
 
@@ -56,12 +58,14 @@ class Config(GradientSteps):
                 f"adapter={self.adapter} fixes rank, alpha and targets. Leave these out."
             )
 
-    def trial_weights(self, policy: TransformerPolicy) -> TrialWeights:
+    def trial_weights(self, policy: PreTrainedModel) -> TrialWeights:
         """The weights that each trial has of its own.
 
         Raises:
             UserError: the policy has no such module, the rank does not fit it, or the adapter is of another policy.
         """
+        if self.embedding and not isinstance(policy, TransformerPolicy):
+            raise UserError("A language model has no input embedding of a policy. Leave embedding out.")
         if self.adapter:
             adapters: TrialWeights = PretrainedLora(*load(policy, Path(self.adapter)))
         else:
@@ -69,9 +73,9 @@ class Config(GradientSteps):
         return Combined((adapters, PerTrialWeights(("embed",)))) if self.embedding else adapters
 
 
-def lora(agent: InContext, config: Config, signal: Signal) -> FineTuned:
+def lora(agent: Tunable, config: Config, signal: Signal) -> FineTuned:
     """An in-context agent with adapters."""
-    weights = config.trial_weights(agent.policy)
+    weights = config.trial_weights(agent.network)
     return FineTuned(agent, weights, config, card_of(agent, weights, f"lora_{signal}"), signal)
 
 

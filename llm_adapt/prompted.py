@@ -84,6 +84,13 @@ class Config(Prompting):
         return Prompted(language, renderer, Card(method=name, adapts="context", params_total=count))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SmolLm2(Config):
+    """SmolLM2-135M-Instruct as it is."""
+
+    model: str = "smollm2"
+
+
 class Memory(NamedTuple):
     """The trial so far, and the keys and values of the tokens of the last prompt."""
 

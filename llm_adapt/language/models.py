@@ -96,17 +96,24 @@ def load(name: str, precision: Precision = "float32") -> LanguageModel:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            model = AutoModelForCausalLM.from_pretrained(
+            found: Any = AutoModelForCausalLM.from_pretrained(
                 place,
                 use_safetensors=True,
                 dtype=getattr(torch, precision),
                 attn_implementation=ATTENTION,
+                output_loading_info=True,
                 **options,
             )
     except Exception as error:  # from any of the libraries involved
         raise UserError(
             f"{name} cannot be read as a causal language model with safetensors: {error}"
         ) from error
+    model, report = found
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. Save the model "
+            "again with save_pretrained."
+        )
     if model.config.model_type not in BACKBONES:
         raise UserError(
             f"{name} is a model of type {model.config.model_type!r}, whose attention is not supported. Choose one of "

@@ -67,13 +67,23 @@ def convert(gguf: Path, target: Path) -> None:
 
 
 def dequantised(gguf: Path) -> PreTrainedModel:
-    """The model in a GGUF file with float32 weights that can be trained and saved."""
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    """The model in a GGUF file with float32 weights that can be trained and saved.
+
+    Raises:
+        UserError: the file lacks weights.
+    """
+    found: Any = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
         quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
         dtype=torch.float32,
+        output_loading_info=True,
     )
+    model, report = found
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"{gguf} lacks {len(missing)} weights of its model, such as {missing[0]}. Install its package again."
+        )
     # transformers 5.23 marks the plain weights as quantised all the same
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):

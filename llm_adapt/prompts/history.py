@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from bridge.test_time.trial_buffer import TrialBuffer
 
-Place = tuple[float, ...]
+Place = tuple[int | float, ...]
 """An observation: coordinates, the number of a state, or nothing."""
 
 
@@ -61,7 +63,10 @@ def histories(buffer: TrialBuffer, episode: list[int], *, with_places: bool) -> 
     return rows
 
 
-def _places(buffer: TrialBuffer) -> tuple:
+def _places(buffer: TrialBuffer) -> tuple[Tensor, Tensor]:
     """Observations before and after each step, ``[B, E, H, D]``; the number of a state is a vector of length 1."""
-    both = (buffer.obs, buffer.next_obs)
-    return tuple(part if part.dim() > buffer.live.dim() else part[..., None] for part in both)
+
+    def vectors(obs: Tensor) -> Tensor:
+        return obs if obs.dim() > buffer.live.dim() else obs[..., None]
+
+    return vectors(buffer.obs), vectors(buffer.next_obs)

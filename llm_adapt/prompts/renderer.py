@@ -41,7 +41,7 @@ class Renderer:
     """Trials that are shown first."""
 
     def __post_init__(self) -> None:
-        _ = self.labels, self.words  # raise now rather than in a trial
+        _ = self.words, self.labels  # raise now rather than in a trial
         if self.format.history == "summary" and self.words.place:
             raise UserError(
                 f"format={self.format.name} sums up arms, and {self.family.id} has {self.words.place}s. Choose a format "
