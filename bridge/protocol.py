@@ -99,6 +99,10 @@ class Card:
     """Number of configurations of the hyperparameter search."""
     params_total: int = 0
     params_trained: int = 0
+    model_id: str = ""
+    """The pretrained language model that decides; empty: none."""
+    prompt_format_id: str = ""
+    """The name and version of its prompt format."""
 
     @property
     def temperature(self) -> float:

@@ -7,6 +7,9 @@ the model among the labels.
 Prompts are written anew in each step, and the cache keeps the tokens that a row's prompt shares with its last one: all
 of them if the format appends, the longest common prefix if it rewrites (``llm_adapt/prompts/formats.py``).
 
+With ``answer="generate"`` the model writes its answer token by token instead, and the action is read from the answer. An
+answer that begins with no label is a failure: it is counted (``tally``), and a uniformly drawn action is played.
+
 Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest prompt.
 """
 
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bridge.config import Bounded
@@ -28,10 +31,11 @@ from bridge.spaces import Categorical
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 from llm_adapt.cache import Cache, Entry, extend
+from llm_adapt.language.generation import generate, named_action
 from llm_adapt.language.models import LanguageModel, Precision, load
 from llm_adapt.language.prompter import Prompter
 from llm_adapt.language.reading import new_cache, read, score
-from llm_adapt.language.token_tree import Question, common_prefix, grow
+from llm_adapt.language.token_tree import Ids, Question, common_prefix, grow
 from llm_adapt.prompts.examples import examples
 from llm_adapt.prompts.formats import named
 from llm_adapt.prompts.renderer import Renderer
@@ -69,6 +73,8 @@ class Config(Prompting):
 
     display_name: ClassVar[str] = "A prompted agent"
 
+    answer: Literal["score", "generate"] = "score"
+    """score: draw among the labels by their scores. generate: write an answer, and read the action from it."""
     precision: Precision = "float32"
     """Of weights and activations. bfloat16 is twice as fast, and its rounding depends on the batch."""
 
@@ -80,8 +86,18 @@ class Config(Prompting):
         """
         renderer = self.renderer(family)
         language = load(self.model, self.precision)
-        count = sum(weights.numel() for weights in language.model.parameters())
-        return Prompted(language, renderer, Card(method=name, adapts="context", params_total=count))
+        return Prompted(language, renderer, card_of(language, renderer, name), answer=self.answer)
+
+
+def card_of(language: LanguageModel, renderer: Renderer, name: str) -> Card:
+    """The card of a prompted agent whose model is not trained."""
+    return Card(
+        method=name,
+        adapts="context",
+        params_total=sum(weights.numel() for weights in language.model.parameters()),
+        model_id=language.name,
+        prompt_format_id=renderer.format.id,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +115,10 @@ class Memory(NamedTuple):
     cache: Cache
     tokens: Int[Tensor, "B L"]
     """The tokens in the cache."""
+    read: Int[Tensor, " B"]
+    """Number of tokens read so far, labels and generated ones aside."""
+    failures: Int[Tensor, " B"]
+    """Number of answers that named no action."""
 
 
 class Read(NamedTuple):
@@ -110,6 +130,8 @@ class Read(NamedTuple):
     """Number of tokens after these."""
     entry: Entry
     tokens: Int[Tensor, "B T"]
+    failed: Bool[Tensor, " B"]
+    """True if the answer named no action."""
 
 
 class Prompted(Idle, nn.Module):
@@ -119,13 +141,22 @@ class Prompted(Idle, nn.Module):
         language: the model.
         renderer: the format, for the family that is played.
         card: the card.
+        answer: how an action is found: ``Config.answer``.
     """
 
     policy_modules: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[Literal["trial"]] = "trial"
 
-    def __init__(self, language: LanguageModel, renderer: Renderer, card: Card) -> None:
+    def __init__(
+        self,
+        language: LanguageModel,
+        renderer: Renderer,
+        card: Card,
+        *,
+        answer: Literal["score", "generate"] = "score",
+    ) -> None:
         super().__init__()
+        self.answer: Literal["score", "generate"] = answer
         self.network, self.card = language.model, card
         self.prompter = Prompter(language, renderer)
         family = renderer.family
@@ -140,6 +171,8 @@ class Prompted(Idle, nn.Module):
             episode=zeros,
             cache=new_cache(self.network, len(rng), longest),
             tokens=torch.zeros(len(rng), longest, dtype=torch.int64, device=rng.device),
+            read=zeros.clone(),
+            failures=zeros.clone(),
         )
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
@@ -158,10 +191,42 @@ class Prompted(Idle, nn.Module):
         trees = grow(questions, known).to(obs.device)
         start = torch.tensor(known, device=obs.device)
         reading = read(self.network, trees, memory.cache._replace(length=start))
-        noise = rng if explore else None
-        decision = self.actions.decide(reading.scores[:, 0], noise, self.card.temperature)
+        if self.answer == "generate":
+            action, failed = self._answered(prompts, known, memory.cache, rng, explore)
+            decision = Decision(action)
+        else:
+            noise = rng if explore else None
+            decision = self.actions.decide(reading.scores[:, 0], noise, self.card.temperature)
+            failed = torch.zeros_like(start, dtype=torch.bool)
         count = torch.tensor([len(prompt) for prompt in prompts], device=obs.device) - start
-        return decision._replace(carry=Read(start, count, reading.entry, trees.token))
+        carry = Read(start, count, reading.entry, trees.token, failed)
+        return decision._replace(carry=carry)
+
+    def _answered(
+        self, prompts: list[Ids], known: list[int], cache: Cache, rng: Rows, explore: bool
+    ) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
+        """The actions that written answers name, and True where an answer names none and a uniform action is drawn."""
+        language = self.prompter.language
+        answers = generate(
+            self.network,
+            prompts,
+            known,
+            cache,
+            most=max(map(len, self.prompter.labels)) + 1,
+            end=language.tokenizer.eos_token_id,
+            rng=rng if explore else None,
+            temperature=self.card.temperature,
+        )
+        labels = self.prompter.renderer.labels
+        named = [named_action(language.tokenizer.decode(answer), labels) for answer in answers]
+        failed = torch.tensor([action is None for action in named], device=rng.device)
+        chosen = torch.tensor([action or 0 for action in named], device=rng.device)
+        return torch.where(failed, rng.at("failed").integers(len(labels)), chosen), failed
+
+    def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
+        """Tokens read, and answers that named no action, in each trial so far."""
+        failures = {"parse_fail": memory.failures} if self.answer == "generate" else {}
+        return {"tokens": memory.read} | failures
 
     def observe(self, memory: Memory, step: Step, carry: Read | None = None) -> Memory:
         """Record the step. The next ``act`` reads its text; what the last ``act`` has read is kept."""
@@ -176,7 +241,8 @@ class Prompted(Idle, nn.Module):
             (torch.arange(carry.tokens.shape[1], device=count.device) < count[:, None]).nonzero().T
         )
         memory.tokens[row, known[row] + t] = carry.tokens[row, t]
-        return memory._replace(cache=cache)
+        failures = memory.failures + (carry.failed & step.acted)
+        return memory._replace(cache=cache, read=memory.read + count, failures=failures)
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The scores of all labels at every step of a trial, read in one pass; differentiable."""

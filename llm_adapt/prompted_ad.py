@@ -13,6 +13,7 @@ steps cost little more than the last.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.config import Count, CountOrZero, Positive, Width
-from bridge.protocol import Card, Trial
+from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
@@ -35,7 +36,7 @@ from llm_adapt.language.adapter import Adapted
 from llm_adapt.language.models import load
 from llm_adapt.language.prompter import Prompter
 from llm_adapt.language.reading import score
-from llm_adapt.prompted import Prompted, Prompting
+from llm_adapt.prompted import Prompted, Prompting, card_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +120,10 @@ class PromptedAdLearner(ImitationLearner):
     def agent(self) -> Prompted:
         """The model with the adapter as trained so far (it shares the learner's weights; copy it to keep it)."""
         trained = sum(weights.numel() for weights in self.policy.parameters())
-        total = sum(weights.numel() for weights in self.policy.language.model.parameters())
-        card = Card(
-            method=self.method,
+        card = dataclasses.replace(
+            card_of(self.policy.language, self.renderer, self.method),
             supervision=self.supervision,
             selection_rule="last",
-            params_total=total,
             params_trained=trained,
         )
         return Prompted(self.policy.language, self.renderer, card)

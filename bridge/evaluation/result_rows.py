@@ -90,6 +90,8 @@ def columns(
         "test_seconds": evaluation.cost["clock"][point],
         "test_grad_steps": evaluation.cost["grad_steps"][point],
         "test_refused_steps": evaluation.cost["refused_steps"][point],
+        "tokens": _whole(evaluation.cost.get("tokens"), point),
+        "parse_fail": _at(evaluation.cost.get("parse_fail"), point),
         "test_flops": None if flops is None else flops[point],
         "train_env_steps": cost.env_steps,
         "train_grad_steps": cost.grad_steps,
@@ -131,6 +133,16 @@ def steps(evaluation: Evaluation) -> pa.Table:
             array = pa.FixedSizeListArray.from_arrays(array, values.shape[1])
         arrays[name] = array
     return pa.table(arrays)
+
+
+def _at(cost: np.ndarray | None, point: np.ndarray) -> np.ndarray | None:
+    """A cost at the curve point of each row; None if the agent does not count it."""
+    return None if cost is None else cost[point]
+
+
+def _whole(cost: np.ndarray | None, point: np.ndarray) -> np.ndarray | None:
+    """``_at``, rounded."""
+    return None if cost is None else np.rint(cost[point]).astype(int)
 
 
 def _task_params(

@@ -19,8 +19,8 @@ from bridge.protocol import Trial
 METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
 """``informed_return`` (track C): the return of an episode, of trials whose context holds a success alone."""
 COSTS = ("transitions", "grad_steps", "refused_steps", "clock")
-"""Costs of a trial up to a curve point. Gradient steps are those of ``tally(memory)``, if the agent has it. On tracks C
-and F a point counts its own fork and none of the others."""
+"""Costs of a trial up to a curve point. Gradient steps are those of ``tally(memory)``, if the agent has it, which may
+count more. On tracks C and F a point counts its own fork and none of the others."""
 
 
 class Score(NamedTuple):
@@ -47,7 +47,7 @@ class Evaluation:
     """Curve points, in episodes."""
     total: dict[str, np.ndarray]
     cost: dict[str, np.ndarray]
-    """Mean over trials of each of ``COSTS``, ``[P]``."""
+    """Mean over trials of each of ``COSTS``, and of what else the agent counts, ``[P]``."""
     seconds: float = 0.0
     env_steps: int = 0
     detail: dict[str, np.ndarray] = field(default_factory=dict)
@@ -74,7 +74,8 @@ class Evaluation:
             sums = torch.from_numpy(self.total[metric]).flatten(1, 2)[..., score.point]
             sums.index_add_(1, cells, torch.stack([counted, value, value * value]))
         for name, value in score.costs.items():
-            self.cost[name][score.point] += value.double().sum().item()
+            costs = self.cost.setdefault(name, np.zeros(len(self.points)))
+            costs[score.point] += value.double().sum().item()
         self.env_steps += score.env_steps * len(cells)
 
     def pooled(self, metric: str, point: int = -1) -> tuple[float, float, float]:

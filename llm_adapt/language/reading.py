@@ -5,7 +5,8 @@
 Labels of several tokens are scored whole: if only their first tokens were compared, " 1" and " 2" would be equal by
 construction, since a tokenizer may write both with the same first token.
 
-Shape letters: B rows, N nodes of a tree, Q nodes that are asked, S prompts, A labels, C cached tokens.
+Shape letters: B rows, N nodes of a tree, Q nodes that are asked, S prompts, A labels, C cached tokens, V tokens of the
+vocabulary.
 """
 
 from __future__ import annotations
@@ -51,13 +52,31 @@ def read(model: PreTrainedModel, trees: TokenTrees, cache: Cache) -> Reading:
     Raises:
         ContractError: a row of the cache has lost its first tokens.
     """
+    past = _past(cache)
+    hidden = _hidden(model, trees, past)
+    return Reading(_scores(model, trees, hidden), past.entry)
+
+
+def next_token(
+    model: PreTrainedModel, trees: TokenTrees, cache: Cache
+) -> Float[Tensor, "B V"]:
+    """The logits of the token after the first asked node of each tree, after the tokens in a cache.
+
+    Raises:
+        ContractError: as ``read``.
+    """
+    hidden = _hidden(model, trees, _past(cache))
+    row = torch.arange(len(hidden), device=hidden.device)
+    return model.get_output_embeddings()(hidden[row, trees.asked[:, 0]]).float()
+
+
+def _past(cache: Cache) -> Past:
     past = Past(cache)
     if past.longest > cache.capacity:
         raise ContractError(
             f"A cache of {cache.capacity} tokens was given {past.longest}. Make one for the longest prompt."
         )
-    hidden = _hidden(model, trees, past)
-    return Reading(_scores(model, trees, hidden), past.entry)
+    return past
 
 
 def score(model: PreTrainedModel, trees: TokenTrees) -> Scores:

@@ -140,3 +140,36 @@ def test_the_decoding_rule_is_the_cards(tiny_model):
     memory = agent.start(Clues(), Trial(4, 1), rng)
     decision = agent.act(memory, torch.zeros(50, dtype=torch.int64), rng, explore=True)
     assert len(decision.action.unique()) == 1
+
+
+def test_answers_that_name_no_action_are_counted_and_play_at_random(tiny_model):
+    """A model of random weights hardly ever writes a label."""
+    agent = prompted(tiny_model, answer="generate")
+    result = evaluate(agent, BANDIT, Plan(split="id", trials=30))
+    assert result.cost["parse_fail"][-1] > 3.5
+    played = torch.bincount(torch.from_numpy(result.detail["action"]), minlength=3) / 120
+    assert (played > 0.2).all()
+
+
+def test_written_answers_are_played(tiny_model, monkeypatch):
+    agent = prompted(tiny_model, answer="generate")
+    monkeypatch.setattr("llm_adapt.prompted.generate", lambda *args, **_: [agent.prompter.labels[1]] * len(args[1]))
+    result = evaluate(agent, BANDIT, Plan(split="id", trials=4))
+    assert set(result.detail["action"]) == {1}
+    assert result.cost["parse_fail"][-1] == 0
+
+
+def test_a_written_answer_keeps_the_contract(tiny_model):
+    agent = prompted(tiny_model, answer="generate")
+    for rule in ("carry_is_a_cache", "rows_are_independent", "noise_is_named", "act_only_reads"):
+        AGENT_CHECKS[rule](agent, BANDIT, "id")
+
+
+def test_tokens_are_counted_once_with_a_format_that_appends(tiny_model):
+    agent, rows = prompted(tiny_model), 5
+    result = evaluate(agent, BANDIT, Plan(split="id", trials=rows))
+    assert result.cost["tokens"][-1] <= agent.prompter.longest(Trial(4, 1))
+    rewritten = prompted(tiny_model, format="question_summary")
+    assert evaluate(rewritten, BANDIT, Plan(split="id", trials=rows)).cost["tokens"][-1] > (
+        1.5 * len(rewritten.prompter.encode(rewritten.prompter.renderer.write([[]], (), Trial(4, 1))))
+    )
