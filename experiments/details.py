@@ -145,7 +145,7 @@ def _card(method: registry.Method, families: Iterable[TaskFamily]) -> Card:
         UserError: it can be trained on none.
     """
     if method.reads_text:  # the model may not be installed
-        return Card(method="", supervision=method.learner.supervision)
+        return Card(method="", supervision=getattr(method.learner, "supervision", "none"))
     refused = UserError("There is no family.")
     for family in families:
         try:

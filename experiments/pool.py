@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from bridge import interrupts, user_code
@@ -19,6 +20,8 @@ _WORTH_PROCESSES = 20_000_000
 """Environment steps of play that are worth a process for each core (two seconds each)."""
 _TRAINING = 20
 """Time of a training step, in steps of play."""
+_READING = 100_000
+"""Time of a step of a language model, in steps of play."""
 
 
 class Job(Protocol):
@@ -39,6 +42,11 @@ class Job(Protocol):
         """True if it trains something."""
         ...
 
+    @property
+    def reads_text(self) -> bool:
+        """True if a language model decides."""
+        ...
+
     def run(self, advance: Callable[[int], None]) -> None:
         """Do it; call ``advance`` with environment steps as they are taken."""
         ...
@@ -55,13 +63,12 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
         UserError: a worker is gone.
     """
     workers = min(os.cpu_count() or 1, len(jobs))
-    if (
-        workers < 2
-        or sum(job.env_steps * (_TRAINING if job.learns else 1) for job in jobs) < _WORTH_PROCESSES
-    ):
+    if workers < 2 or sum(map(_work_of, jobs)) < _WORTH_PROCESSES:
         for number, job in enumerate(jobs, 1):
             progress.describe(f"[{number}/{len(jobs)}] {job.name}")
-            yield job, _attempt(job, progress.advance)
+            with _threads_for(job):
+                error = _attempt(job, progress.advance)
+            yield job, error
         return
     context = multiprocessing.get_context(
         "spawn"
@@ -98,6 +105,24 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _work_of(job: Job) -> int:
+    """The time of a job, in steps of play."""
+    return job.env_steps * (_TRAINING if job.learns else 1) * (_READING if job.reads_text else 1)
+
+
+@contextmanager
+def _threads_for(job: Job) -> Generator[None]:
+    """Inside this context torch has a thread for each core if a language model decides, whose products are large."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1 if job.reads_text else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:

@@ -43,6 +43,7 @@ class Candidate:
 
     training: runs.Run
     learns: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

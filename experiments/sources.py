@@ -226,13 +226,37 @@ class Pretrained(Trained):
 
     @cached_property
     def agent(self) -> Any:
-        agent = self.settings.agent(self.family, registry.name_of(self.spec))
+        language = self._tuned.prompter.language if self.settings.run else None
+        agent = self.settings.agent(self.family, registry.name_of(self.spec), language)
         agent.card = dataclasses.replace(agent.card, method=self.spec)
+        return agent
+
+    @property
+    def _tuned(self) -> Any:
+        """The agent of the run whose adapter the model is given.
+
+        Raises:
+            UserError: it is no such run.
+        """
+        from experiments import runs
+
+        agent: Any = runs.load_agent(self.settings.run, self.family)
+        if not hasattr(agent, "prompter"):
+            raise UserError(
+                f"{self.settings.run} has no adapter of a language model. Give a run of prompted_lora_ad: {self.spec}"
+            )
         return agent
 
     @property
     def takes_steps(self) -> bool:
         return self.method.takes_steps
+
+    @property
+    def changed_at(self) -> float:
+        from bridge.training import run_folder
+        from experiments import runs
+
+        return run_folder.trained_at(runs.path_of(self.settings.run)) if self.settings.run else 0.0
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,25 @@ def run_in(spec: str) -> str:
     return "" if is_name(spec) else spec
 
 
+def reads_text(spec: str) -> bool:
+    """Return True if ``spec`` names an agent of a language model.
+
+    Raises:
+        UserError: as ``trained_on``.
+    """
+    from experiments import runs
+
+    name, run = registry.name_of(spec), run_in(spec)
+    if name in PRETRAINED:
+        return True
+    if name in LEARNERS:
+        return LEARNERS[name].reads_text
+    if not run or zoo.is_method(run) or not runs.is_folder(run):
+        return zoo.is_method(run) and LEARNERS[run.removeprefix(zoo.PREFIX)].reads_text
+    method = runs.read(run).method
+    return method is not None and method.reads_text
+
+
 def seeds(spec: str, family: TaskFamily) -> dict[int, str]:
     """Return the spec of each training seed that ``spec`` stands for: all that the zoo has, if it names none.
 

@@ -54,7 +54,7 @@ def read(folder: Path) -> TransformerPolicy:
         ) from error
 
 
-def check_base(config: peft.PeftConfig, policy: TransformerPolicy, folder: Path) -> None:
+def check_base(config: peft.PeftConfig, policy: nn.Module, folder: Path) -> None:
     """Make sure that the adapter in ``folder`` was made for this policy, by its fingerprint or the folder it names.
 
     Raises:

@@ -177,7 +177,7 @@ class ImitationLearner(CheckpointedLearner):
         for _ in range(steps):
             rows = self.workers.rows(self.grad_steps, count).cpu()  # data are on the CPU
             noise = Rows.of(f"learn/{self.method}/{self.seed}", rows)
-            loss, accuracy = self._loss(pool, noise)
+            loss, accuracy = self._loss_on(pool, noise)
             parameters = list(self.policy.parameters())
             descend(loss, self.optimizer, parameters, config.max_grad_norm, self.workers)
             self.grad_steps += 1
@@ -210,11 +210,14 @@ class ImitationLearner(CheckpointedLearner):
         windows = cut(histories, state, label, self.width, self.policy.layout, noise.at("first"))
         return Windows(*(part.to(self.workers.device) for part in windows))
 
-    def _loss(self, pool: datasets.Dataset, noise: Rows) -> Means:
-        """``nll_and_accuracy`` of the policy in windows of some histories, drawn by ``noise``."""
-        windows = self._windows(pool, noise)
+    def _loss_on(self, pool: datasets.Dataset, noise: Rows) -> Means:
+        """The loss, and the share of labels that are the likeliest action, on histories drawn by ``noise``."""
+        return self._loss(*self._windows(pool, noise))
+
+    def _loss(self, tokens: Tensor, label: Tensor, weight: Float[Tensor, "b W"]) -> Means:
+        """``nll_and_accuracy`` of the policy."""
         with self.workers.autocast():
-            return nll_and_accuracy(self.policy, *windows)
+            return nll_and_accuracy(self.policy, tokens, label, weight)
 
     def agent(self) -> Any:
         """The policy as trained so far (it shares the learner's weights; copy it to keep it)."""

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from bridge.config import Count, Width
 from bridge.errors import UserError
 from bridge.protocol import Exportable
@@ -58,14 +56,16 @@ class Config(GradientSteps):
                 f"adapter={self.adapter} fixes rank, alpha and targets. Leave these out."
             )
 
-    def trial_weights(self, policy: PreTrainedModel) -> TrialWeights:
+    def trial_weights(self, policy: Any) -> TrialWeights:
         """The weights that each trial has of its own.
 
         Raises:
             UserError: the policy has no such module, the rank does not fit it, or the adapter is of another policy.
         """
         if self.embedding and not isinstance(policy, TransformerPolicy):
-            raise UserError("A language model has no input embedding of a policy. Leave embedding out.")
+            raise UserError(
+                "A language model has no input embedding of a policy. Leave embedding out."
+            )
         if self.adapter:
             adapters: TrialWeights = PretrainedLora(*load(policy, Path(self.adapter)))
         else:

@@ -7,8 +7,8 @@ the model among the labels.
 Prompts are written anew in each step, and the cache keeps the tokens that a row's prompt shares with its last one: all
 of them if the format appends, the longest common prefix if it rewrites (``llm_adapt/prompts/formats.py``).
 
-With ``answer="generate"`` the model writes its answer token by token instead, and the action is read from the answer. An
-answer that begins with no label is a failure: it is counted (``tally``), and a uniformly drawn action is played.
+With ``answer="generate"`` the model writes its answer token by token instead, and the action is read from the answer.
+An answer that begins with no label is a failure: it is counted (``tally``), and a uniformly drawn action is played.
 
 Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest prompt.
 """
@@ -16,7 +16,7 @@ Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +27,7 @@ from bridge.errors import UserError
 from bridge.idle import Idle
 from bridge.protocol import Card, Clues, Decision, Step, Trial
 from bridge.rng import Rows
-from bridge.spaces import Categorical
+from bridge.spaces import actions
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.trial_buffer import TrialBuffer
 from llm_adapt.cache import Cache, Entry, extend
@@ -78,14 +78,27 @@ class Config(Prompting):
     precision: Precision = "float32"
     """Of weights and activations. bfloat16 is twice as fast, and its rounding depends on the batch."""
 
-    def agent(self, family: TaskFamily, name: str) -> Prompted:
+    run: str = ""
+    """A trained run of prompted_lora_ad, whose adapter is added to the model; empty: none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.run and self.precision != "float32":
+            raise UserError("An adapter is added to float32 weights. Leave precision out.")
+
+    def agent(self, family: TaskFamily, name: str, language: LanguageModel | None = None) -> Any:
         """The agent on a family.
+
+        Args:
+            family: the family.
+            name: the method's name.
+            language: the model with the adapter of ``run``; None: the model as it is.
 
         Raises:
             UserError: as ``renderer`` and ``load``, or labels that cannot be told apart.
         """
         renderer = self.renderer(family)
-        language = load(self.model, self.precision)
+        language = language or load(self.model, self.precision)
         return Prompted(language, renderer, card_of(language, renderer, name), answer=self.answer)
 
 
@@ -161,7 +174,7 @@ class Prompted(Idle, nn.Module):
         self.prompter = Prompter(language, renderer)
         family = renderer.family
         self.observation, self.action = family.observation, family.action
-        self.actions = Categorical(family.action)
+        self.actions = actions(family.action)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         longest = self.prompter.longest(trial)

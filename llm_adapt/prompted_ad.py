@@ -102,7 +102,7 @@ class PromptedAdLearner(ImitationLearner):
         trial = self.collection.trial
         return trial.episodes * trial.horizon
 
-    def _loss(self, pool: datasets.Dataset, noise: Rows) -> Means:
+    def _loss_on(self, pool: datasets.Dataset, noise: Rows) -> Means:
         """The mean over asked steps of the negative log-likelihood of whole labels in nats, and the share of labels
         that are the likeliest one."""
         buffer = as_trials(data.drawn(pool, noise), self.collection.trial)
@@ -118,15 +118,16 @@ class PromptedAdLearner(ImitationLearner):
         return -(log_prob * there).sum() / count, (hits & there).sum() / count
 
     def agent(self) -> Prompted:
-        """The model with the adapter as trained so far (it shares the learner's weights; copy it to keep it)."""
+        """A copy of the model with the adapter as trained so far."""
+        language = self.policy.merged()
         trained = sum(weights.numel() for weights in self.policy.parameters())
         card = dataclasses.replace(
-            card_of(self.policy.language, self.renderer, self.method),
+            card_of(language, self.renderer, self.method),
             supervision=self.supervision,
             selection_rule="last",
             params_trained=trained,
         )
-        return Prompted(self.policy.language, self.renderer, card)
+        return Prompted(language, self.renderer, card)
 
 
 def as_trials(histories: Histories, trial: Trial) -> TrialBuffer:

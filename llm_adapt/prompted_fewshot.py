@@ -14,6 +14,7 @@ from bridge.config import CountOrZero, Positive
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned
 from llm_adapt import lora, prompted
+from llm_adapt.language.models import LanguageModel
 from llm_adapt.lora import lora as with_adapters
 
 
@@ -28,13 +29,11 @@ class Config(lora.Config, prompted.Config):
     inner_lr: Positive = 1e-3
     """Learning rate."""
 
-    def agent(self, family: TaskFamily, name: str) -> FineTuned:
-        """The agent on a family; ``name`` is its method's.
-
-        Raises:
-            UserError: as ``prompted.Config.agent``, or adapters that do not fit the model.
-        """
-        return with_adapters(super().agent(family, name), self, "reward")
+    def agent(
+        self, family: TaskFamily, name: str, language: LanguageModel | None = None
+    ) -> FineTuned:
+        """The agent on a family; arguments and errors are those of ``prompted.Config.agent``."""
+        return with_adapters(super().agent(family, name, language), self, "reward")
 
 
 @dataclass(frozen=True, kw_only=True)

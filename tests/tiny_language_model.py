@@ -22,7 +22,10 @@ def tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     """Byte pairs of some prompts; digits stand alone, as in SmolLM2."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     made.decoder = decoders.ByteLevel()
     made.train_from_iterator(

@@ -67,8 +67,8 @@ class TabularMdp(EpisodicFamily):
 
     def describe(self) -> Description:
         return Description(
-            setting=f"There are {STATES} states and {ACTIONS} actions. Each episode starts in state 0. An action pays a "
-            "number and leads to another state, both by chance, and the chances depend on the state and the action.",
+            setting=f"There are {STATES} states and {ACTIONS} actions. Each episode starts in state 0. An action pays "
+            "a number and leads to another state, both by chance, and the chances depend on the state and the action.",
             action="action",
             step="step",
             place="state",

@@ -1,6 +1,6 @@
 """A language model with one adapter of peft's, which alone is trained and saved; the base is a copy that never changes.
 
-The state has the base's fingerprint: an adapter fits any base of the same shape without a word, and means nothing there.
+The state has the base's fingerprint: peft adds an adapter to any base of the same shape, where it means nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class Adapted:
             self.wrapped = peft.get_peft_model(copy.deepcopy(language.model), config)
         model: Any = self.wrapped.get_base_model()
         self.language = replace(language, model=model)
+        """The model with the adapter beside its weights."""
+
+    def merged(self) -> LanguageModel:
+        """A copy of the model as it is now, with the adapter added to its weights."""
+        with quiet():
+            model: Any = copy.deepcopy(self.wrapped).merge_and_unload()
+        return replace(self.language, model=model.eval().requires_grad_(False))
 
     def to(self, device: torch.device | str) -> Adapted:
         """This, on a device."""
@@ -69,8 +76,8 @@ class Adapted:
         """
         if not torch.equal(state[_BASE].cpu(), self._base):
             raise UserError(
-                f"The adapter was trained on other weights than those of {self.language.name}. Give the model that it was "
-                "trained on."
+                f"The adapter was trained on other weights than those of {self.language.name}. Give the model that it "
+                "was trained on."
             )
         weights = {name: value for name, value in state.items() if name != _BASE}
         peft.set_peft_model_state_dict(self.wrapped, weights)

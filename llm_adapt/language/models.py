@@ -86,8 +86,8 @@ def load(name: str, precision: Precision = "float32") -> LanguageModel:
         check_model(place)
     elif name.count("/") != 1 or name.startswith((".", "/")):
         raise UserError(
-            f"{name!r} is neither a model of a package ({', '.join(packaged.MODELS)}) nor a local folder. A name on the "
-            "hub has the form owner/model."
+            f"{name!r} is neither a model of a package ({', '.join(packaged.MODELS)}) nor a local folder. A name on "
+            "the hub has the form owner/model."
         )
     options: dict[str, Any] = {
         "trust_remote_code": False,
@@ -111,8 +111,8 @@ def load(name: str, precision: Precision = "float32") -> LanguageModel:
     model, report = found
     if missing := sorted(report["missing_keys"]):
         raise UserError(
-            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. Save the model "
-            "again with save_pretrained."
+            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as {missing[0]}. Save the "
+            "model again with save_pretrained."
         )
     if model.config.model_type not in BACKBONES:
         raise UserError(

@@ -63,7 +63,8 @@ def convert(gguf: Path, target: Path) -> None:
     with quiet():
         model = dequantised(gguf)
         model.save_pretrained(target)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer.save_pretrained(target)
 
 
 def dequantised(gguf: Path) -> PreTrainedModel:

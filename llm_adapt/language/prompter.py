@@ -42,9 +42,9 @@ class Prompter:
             for b, other in enumerate(self.labels):
                 if a != b and one[: len(other)] == other:
                     raise UserError(
-                        f"{self.language.name} writes the label {self.renderer.answer[a]!r} as tokens {list(one)}, which "
-                        f"begin with those of {self.renderer.answer[b]!r}, {list(other)}: the scores of the two could not "
-                        "be compared. Choose a format with other labels, such as letters."
+                        f"{self.language.name} writes the label {self.renderer.answer[a]!r} as tokens {list(one)}, "
+                        f"which begin with those of {self.renderer.answer[b]!r}, {list(other)}: the scores of the two "
+                        "could not be compared. Choose a format with other labels, such as letters."
                     )
 
     def encode(self, messages: list[Message]) -> Ids:
@@ -66,7 +66,7 @@ class Prompter:
         Raises:
             UserError: a prompt is longer than the model reads.
         """
-        with_places = bool(self.renderer.words.place)
+        with_places = bool(self.renderer.about.place)
         told = histories(buffer, episode.tolist(), with_places=with_places)
         here = places(obs, with_places)
         found = [
@@ -81,7 +81,7 @@ class Prompter:
 
         Of episodes that ended early only live steps can be asked; every trial has one asked step or more.
         """
-        with_places = bool(self.renderer.words.place)
+        with_places = bool(self.renderer.about.place)
         last = [buffer.trial.episodes - 1] * len(buffer.live)
         rows = []
         every = histories(buffer, last, with_places=with_places)
@@ -106,7 +106,7 @@ class Prompter:
         """
         space = self.renderer.family.observation
         place: Place = (space.n - 1.0,) if isinstance(space, Discrete) else space.high
-        if not self.renderer.words.place:
+        if not self.renderer.about.place:
             place = ()
         action = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
         line = Line(place, action, _TYPICAL, None)

@@ -57,9 +57,7 @@ def read(model: PreTrainedModel, trees: TokenTrees, cache: Cache) -> Reading:
     return Reading(_scores(model, trees, hidden), past.entry)
 
 
-def next_token(
-    model: PreTrainedModel, trees: TokenTrees, cache: Cache
-) -> Float[Tensor, "B V"]:
+def next_token(model: PreTrainedModel, trees: TokenTrees, cache: Cache) -> Float[Tensor, "B V"]:
     """The logits of the token after the first asked node of each tree, after the tokens in a cache.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bridge.errors import UserError
 from bridge.protocol import Trial
 from bridge.tasks.base import Discrete, TaskFamily
+from bridge.tasks.description import Description
 from llm_adapt.prompts import words
 from llm_adapt.prompts.formats import Format
 from llm_adapt.prompts.history import Episodes, Line, Place, Tally, tallies
@@ -41,11 +42,11 @@ class Renderer:
     """Trials that are shown first."""
 
     def __post_init__(self) -> None:
-        _ = self.words, self.labels  # raise now rather than in a trial
-        if self.format.history == "summary" and self.words.place:
+        _ = self.about, self.labels  # raise now rather than in a trial
+        if self.format.history == "summary" and self.about.place:
             raise UserError(
-                f"format={self.format.name} sums up arms, and {self.family.id} has {self.words.place}s. Choose a format "
-                "with a raw history, such as log."
+                f"format={self.format.name} sums up arms, and {self.family.id} has {self.about.place}s. Choose a "
+                "format with a raw history, such as log."
             )
 
     @cached_property
@@ -56,7 +57,7 @@ class Renderer:
         return space.n
 
     @cached_property
-    def words(self) -> words.Description:
+    def about(self) -> Description:
         """The description of the family in the scenario of the format.
 
         Raises:
@@ -104,7 +105,7 @@ class Renderer:
 
     def preamble(self, trial: Trial) -> str:
         """The part of a prompt that is the same in every step of a trial."""
-        about, named = self.words, ", ".join(self.labels[action] for action in self.listed)
+        about, named = self.about, ", ".join(self.labels[action] for action in self.listed)
         steps = f"{trial.episodes * trial.horizon} {_plural(about.step)}"
         if trial.horizon > 1:
             steps = f"{trial.episodes} episodes of {trial.horizon} {_plural(about.step)}"
@@ -137,14 +138,14 @@ class Renderer:
     def _result(self, line: Line) -> str:
         """What a step brought, and the end of its episode if it ended there."""
         over = ""
-        if line.over is not None and self.words.place:
-            over = self._say("over", kind=self.words.place, value=_place(line.over))
+        if line.over is not None and self.about.place:
+            over = self._say("over", kind=self.about.place, value=_place(line.over))
         return self._say("result", reward=self._number(line.reward)) + over
 
     def _summary(self, episodes: Episodes) -> Iterator[str]:
         every = tallies(episodes, self.actions)
         for arm in self.listed:
-            told = {"action": self.words.action, "label": self.labels[arm]}
+            told = {"action": self.about.action, "label": self.labels[arm]}
             if every[arm].count:
                 yield self._say(
                     "pulled", **told, count=every[arm].count, mean=f"{every[arm].mean:.2f}"
@@ -158,11 +159,11 @@ class Renderer:
 
     def _step(self, episode: int, t: int, here: Place) -> str:
         place = ""
-        if self.words.place:
-            place = self._say("here", kind=self.words.place, value=_place(here))
+        if self.about.place:
+            place = self._say("here", kind=self.about.place, value=_place(here))
         number = t if self._in_episodes else episode
         return self._say(
-            "query", step=self.words.step, number=number + 1, place=place, action=self.words.action
+            "query", step=self.about.step, number=number + 1, place=place, action=self.about.action
         )
 
     def _dialogue(self, episodes: Episodes, here: Place) -> Iterator[Message]:
@@ -180,7 +181,7 @@ class Renderer:
     @property
     def _in_episodes(self) -> bool:
         """True if steps are numbered within episodes; a bandit's pulls are episodes of one step each."""
-        return bool(self.words.place)
+        return bool(self.about.place)
 
     def _say(self, part: str, **fields: object) -> str:
         """A part of the template with its fields."""
@@ -229,7 +230,7 @@ class Renderer:
         """
         text, found = self._history(messages, trial), []
         for label in self.labels:
-            told = {"action": self.words.action, "label": label}
+            told = {"action": self.about.action, "label": label}
             if self._say("untried", **told) in text:
                 found.append(Tally(0, 0.0))
                 continue
@@ -262,9 +263,9 @@ class Renderer:
     def _pattern(self, part: str) -> str:
         """A part of the template as a regular expression, with a group for each field that is read."""
         fields = dict.fromkeys(("number", "reward", "value"), "FIELD")
-        fields |= {"step": self.words.step, "action": self.words.action, "kind": self.words.place}
+        fields |= {"step": self.about.step, "action": self.about.action, "kind": self.about.place}
         fields["place"] = (
-            self._say("here", kind=self.words.place, value="HERE") if self._in_episodes else ""
+            self._say("here", kind=self.about.place, value="HERE") if self._in_episodes else ""
         )
         text = re.escape(self._say(part, **fields))
         group = {"query": r"\d+", "episode": r"\d+", "result": r"(?P<reward>-?[\d.]+(?:e[-+]\d+)?)"}

@@ -68,7 +68,8 @@ def labels(kind: Labels, description: Description, count: int) -> tuple[str, ...
     words = _WORDS["letters" if kind == "own" else kind]
     if count > len(words):
         raise UserError(
-            f"There are {len(words)} labels of kind {kind!r}, and {count} actions. Choose format=digits, or fewer actions."
+            f"There are {len(words)} labels of kind {kind!r}, and {count} actions. Choose format=digits, or fewer "
+            "actions."
         )
     return tuple(words[:count])
 
@@ -94,8 +95,8 @@ def told(format: Format, description: Description, count: int) -> Description:
         )
         return description._replace(setting=setting, action="button", step="press")
     setting = (
-        f"A web page has room for one advert, and there are {count} adverts to choose from. For each visitor one advert "
-        f"is shown, and its result is {pays}: more is better. Some adverts do better than others."
+        f"A web page has room for one advert, and there are {count} adverts to choose from. For each visitor one "
+        f"advert is shown, and its result is {pays}: more is better. Some adverts do better than others."
     )
     return description._replace(setting=setting, action="advert", step="visitor")
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from bridge.cache_folder import cache_folder
 from bridge.errors import UserError
 from bridge.noise import TrialNoise
 from bridge.references.q_learning import QLearning
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
-from bridge.cache_folder import cache_folder
 from llm_adapt.data import Collection, read, stored
 from llm_adapt.histories import play
 from tests.permissions import forbidden, shared_path  # noqa: F401 - a fixture

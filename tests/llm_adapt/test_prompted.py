@@ -83,7 +83,9 @@ def test_decisions_are_drawn_from_the_scores_of_whole_labels(tiny_model):
 @pytest.mark.parametrize("spec", ["gridnavi:episodes=2", "tabular_mdp:n=2"])
 def test_walks_are_played(tiny_model, spec):
     family = make_family(spec)
-    result = evaluate(prompted(tiny_model, family, format="terse"), family, Plan(split="id", trials=3))
+    result = evaluate(
+        prompted(tiny_model, family, format="terse"), family, Plan(split="id", trials=3)
+    )
     assert result.total["episode_return"][0].sum() > 0
 
 
@@ -96,7 +98,9 @@ def test_longer_rewards_than_usual_find_room(tiny_model):
 
 def test_a_prompt_longer_than_the_context_is_refused_before_play(tiny_model):
     family = make_family("bandit:k=3,n=1000")
-    with pytest.raises(UserError, match=r"1000 x 1 steps .* needs a prompt of about [\d,]+ tokens .* reads 2,048"):
+    with pytest.raises(
+        UserError, match=r"1000 x 1 steps .* needs a prompt of about [\d,]+ tokens .* reads 2,048"
+    ):
         evaluate(prompted(tiny_model, family), family, Plan(split="id", trials=2))
 
 
@@ -153,7 +157,9 @@ def test_answers_that_name_no_action_are_counted_and_play_at_random(tiny_model):
 
 def test_written_answers_are_played(tiny_model, monkeypatch):
     agent = prompted(tiny_model, answer="generate")
-    monkeypatch.setattr("llm_adapt.prompted.generate", lambda *args, **_: [agent.prompter.labels[1]] * len(args[1]))
+    monkeypatch.setattr(
+        "llm_adapt.prompted.generate", lambda *args, **_: [agent.prompter.labels[1]] * len(args[1])
+    )
     result = evaluate(agent, BANDIT, Plan(split="id", trials=4))
     assert set(result.detail["action"]) == {1}
     assert result.cost["parse_fail"][-1] == 0
@@ -171,5 +177,6 @@ def test_tokens_are_counted_once_with_a_format_that_appends(tiny_model):
     assert result.cost["tokens"][-1] <= agent.prompter.longest(Trial(4, 1))
     rewritten = prompted(tiny_model, format="question_summary")
     assert evaluate(rewritten, BANDIT, Plan(split="id", trials=rows)).cost["tokens"][-1] > (
-        1.5 * len(rewritten.prompter.encode(rewritten.prompter.renderer.write([[]], (), Trial(4, 1))))
+        1.5
+        * len(rewritten.prompter.encode(rewritten.prompter.renderer.write([[]], (), Trial(4, 1))))
     )

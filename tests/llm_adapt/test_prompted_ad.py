@@ -50,7 +50,7 @@ def test_the_loss_falls(tiny_model):
 def test_the_loss_is_the_mean_over_actions_of_whole_labels(tiny_model):
     made = learner(tiny_model, format="digits", batch=6)
     pool, noise = made.collection.shard(0), Rows.of("test", torch.arange(2))
-    loss, _ = made._loss(pool, noise)
+    loss, _ = made._loss_on(pool, noise)
     histories = data.drawn(pool, noise)
     agent = made.agent()
     buffer = as_trials(histories, Trial(6, 1))

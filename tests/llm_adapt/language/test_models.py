@@ -42,7 +42,11 @@ def test_pickles_are_not_read(tmp_path):
 
 def test_a_model_with_another_attention_is_refused(tmp_path):
     config = GPTNeoXConfig(
-        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        vocab_size=400,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
     )
     GPTNeoXForCausalLM(config).save_pretrained(tmp_path / "model")
     tiny_language_model.tokenizer().save_pretrained(tmp_path / "model")

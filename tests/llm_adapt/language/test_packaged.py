@@ -29,7 +29,9 @@ def write_gguf(path, model, tokenizer, left_out=()):
     special = set(tiny_language_model.MARKERS)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in tokens])
+    writer.add_token_types(
+        [gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in tokens]
+    )
     writer.add_token_merges([" ".join(pair) for pair in described["model"]["merges"]])
     writer.add_eos_token_id(2)
     writer.add_chat_template(tokenizer.chat_template)
@@ -67,13 +69,19 @@ def package(tmp_path_factory):
 @pytest.fixture
 def installed(package, monkeypatch, tmp_path):
     """``tiny`` is a packaged model, and the cache is empty."""
-    (package.folder / "carries_tiny.py").write_text("raise ImportError('nobody imports this package')")
+    (package.folder / "carries_tiny.py").write_text(
+        "raise ImportError('nobody imports this package')"
+    )
     spec = SimpleNamespace(submodule_search_locations=[str(package.folder)])
     found = packaged.importlib.util.find_spec
     monkeypatch.setattr(
-        packaged.importlib.util, "find_spec", lambda name: spec if name == "carries_tiny" else found(name)
+        packaged.importlib.util,
+        "find_spec",
+        lambda name: spec if name == "carries_tiny" else found(name),
     )
-    monkeypatch.setitem(packaged.MODELS, "tiny", packaged.Package("carries-tiny==1.0", "carries_tiny"))
+    monkeypatch.setitem(
+        packaged.MODELS, "tiny", packaged.Package("carries-tiny==1.0", "carries_tiny")
+    )
     monkeypatch.setenv("METABRIDGE_CACHE", str(tmp_path))
     load.cache_clear()
     yield package
@@ -130,6 +138,8 @@ def check_ordinary(model, folder):
 
 
 def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch):
-    monkeypatch.setitem(packaged.MODELS, "tiny", packaged.Package("no-such-package==1.0", "no_such_module"))
+    monkeypatch.setitem(
+        packaged.MODELS, "tiny", packaged.Package("no-such-package==1.0", "no_such_module")
+    )
     with pytest.raises(UserError, match=r"make llm .*--no-deps no-such-package==1\.0"):
         packaged.folder("tiny")

@@ -27,7 +27,9 @@ def walks(draw, places):
     """Some whole episodes, and the beginning of one."""
 
     def lines(over):
-        steps = draw(st.lists(st.tuples(places, st.integers(0, 4), rewards), min_size=int(over), max_size=5))
+        steps = draw(
+            st.lists(st.tuples(places, st.integers(0, 4), rewards), min_size=int(over), max_size=5)
+        )
         found = [Line(place, action, reward, None) for place, action, reward in steps]
         return [*found[:-1], found[-1]._replace(over=draw(places))] if over else found
 
@@ -80,7 +82,9 @@ def test_a_format_that_appends_only_appends(name):
     renderer, trial = Renderer(named(name), BANDIT), Trial(30, 1)
     before: list = []
     for length in range(5):
-        messages = renderer.write(bandit_history([(arm % 5, 1.0) for arm in range(length)]), (), trial)
+        messages = renderer.write(
+            bandit_history([(arm % 5, 1.0) for arm in range(length)]), (), trial
+        )
         if renderer.format.layout == "dialogue":
             assert messages[: len(before)] == before
         else:
