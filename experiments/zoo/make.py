@@ -34,6 +34,8 @@ from experiments.zoo.recipes import RECIPES, SEEDS, Recipe
 
 TRIALS = {"bandit": 20_000, "gridnavi": 8_400, "darkroom": 2_000, "point_nav": 500}
 """Trials of ``id`` that a run is scored on, by the family's name."""
+OF_LANGUAGE_MODELS = 1_000
+"""The same for a language model."""
 
 
 def main() -> None:
@@ -106,8 +108,10 @@ def _cell(entry: zoo.Entry, recipe: Recipe, out: Path) -> Cell:
         seed=entry.seed,
         budget=Budget(float(recipe.steps), "steps"),
         out=folder,
+        precision="bf16" if recipe.of_language_model else "no",
     )
-    plan = Plan(split="id", trials=TRIALS[family.name])
+    trials = OF_LANGUAGE_MODELS if recipe.of_language_model else TRIALS[family.name]
+    plan = Plan(split="id", trials=trials)
     name = entry.spec.removeprefix(zoo.PREFIX)
     return Cell(family, recipe.method, name, entry.seed, (plan,), out, training=training)
 

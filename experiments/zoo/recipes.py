@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bridge.config import split_spec
+from experiments.specs import reads_text
 from experiments.zoo import PREFIX
 
 SEEDS = (0, 1, 2)
@@ -19,6 +20,11 @@ class Recipe(NamedTuple):
     """With its settings: those of the log's good figures."""
     steps: float
     """Environment steps of training."""
+
+    @property
+    def of_language_model(self) -> bool:
+        """True if it tunes a language model: trained in bfloat16, and scored on fewer trials."""
+        return reads_text(self.method)
 
 
 _SMALL = "layers=2,hidden=32,heads=2"
@@ -39,6 +45,7 @@ RECIPES = tuple(
             f"icl_dpt:{_SMALL},window=16,lr=2e-3": 1e6,
             f"icl_ad:{_SMALL},window=16,lr=2e-3": 1e6,
             f"lora_maml:{_SMALL},window=8,critic=task": 1e6,
+            "prompted_smollm2_lora_ad:format=terse,batch=100": 6e4,
         },
         "gridnavi": {
             "rl2:critic=task,lr=8e-3,entropy=0.3": 5e6,
