@@ -125,7 +125,7 @@ def _note_origin(cell: Cell) -> None:
         return
     command = (
         f"metabridge train {made.method} --family {made.family} --budget {int(made.budget.amount)} --seed {made.seed} "
-        f"--out RUN"
+        f"{f'--precision {made.precision} ' * (made.precision != 'no')}--out RUN"
     )
     files.write_text(note, json.dumps({"command": command, "commit": _commit()}) + "\n")
 
