@@ -22,6 +22,7 @@ from experiments import agents, sources, specs, zoo
 from experiments.cells import Cell, expand_splits, keep
 from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
+from experiments.threads import threads_for
 from experiments.terminal import console, print_line
 
 if TYPE_CHECKING:
@@ -92,10 +93,11 @@ def play(
 def _rows(cell: Cell, source: sources.Source, progress: Progress) -> list[result_rows.Columns]:
     """The rows of a cell that is played in this process."""
     progress.describe(cell.name)
-    return [
-        result_rows.columns(evaluation, cell.family, card, seed=cell.seed)
-        for evaluation, card, _ in cell.play(source, progress.advance)
-    ]
+    with threads_for(cell.reads_text):
+        return [
+            result_rows.columns(evaluation, cell.family, card, seed=cell.seed)
+            for evaluation, card, _ in cell.play(source, progress.advance)
+        ]
 
 
 def _kept(cells: list[Cell], out: Path) -> Results:

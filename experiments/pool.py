@@ -5,16 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from bridge import interrupts, user_code
 from bridge.errors import UserError
 from bridge.training.workers import end_with_parent
 from experiments.progress import Progress
+from experiments.threads import threads_for
 
 _WORTH_PROCESSES = 20_000_000
 """Environment steps of play that are worth a process for each core (two seconds each)."""
@@ -66,7 +66,7 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
     if workers < 2 or sum(map(_work_of, jobs)) < _WORTH_PROCESSES:
         for number, job in enumerate(jobs, 1):
             progress.describe(f"[{number}/{len(jobs)}] {job.name}")
-            with _threads_for(job):
+            with threads_for(job.reads_text):
                 error = _attempt(job, progress.advance)
             yield job, error
         return
@@ -110,19 +110,6 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
 def _work_of(job: Job) -> int:
     """The time of a job, in steps of play."""
     return job.env_steps * (_TRAINING if job.learns else 1) * (_READING if job.reads_text else 1)
-
-
-@contextmanager
-def _threads_for(job: Job) -> Generator[None]:
-    """Inside this context torch has a thread for each core if a language model decides, whose products are large."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1 if job.reads_text else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:

@@ -157,7 +157,6 @@ class Prompted(Idle, nn.Module):
         answer: how an action is found: ``Config.answer``.
     """
 
-    policy_modules: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[Literal["trial"]] = "trial"
 
     def __init__(
@@ -171,6 +170,7 @@ class Prompted(Idle, nn.Module):
         super().__init__()
         self.answer: Literal["score", "generate"] = answer
         self.network, self.card = language.model, card
+        self.policy_modules = (language.model.base_model_prefix,)
         self.prompter = Prompter(language, renderer)
         family = renderer.family
         self.observation, self.action = family.observation, family.action

@@ -24,6 +24,7 @@ from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, continue_training
 from experiments import agents, registry, runs
 from llm_adapt.in_context import InContext
+from llm_adapt.prompted import Prompted
 from rl_algos.inner_loop import GradientAgent
 
 SMALL = {
@@ -142,6 +143,7 @@ LEARNED = {
     "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=2,scout_episodes=1,"
     "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
     "mt": "hidden=8,layers=1,heads=2,window=32,steps_per_update=400,minibatches=1,epochs=1",
+    "prompted_lora_ad": "model={model},format=terse,rank=2,steps_per_update=40,batch=20",
     "rl2": "hidden=8,steps_per_update=400,minibatches=1,epochs=1",
 }
 LEARNED |= {
@@ -149,7 +151,10 @@ LEARNED |= {
     for signal in ("reward", "demos")
     for base in ("icl_rl", "icl_ad", "icl_dpt", "mt")
 }
-"""Every learned method as small as it trains; it adapts after every second episode."""
+"""Every learned method as small as it trains; it adapts after every second episode. ``{model}`` is a tiny language
+model's folder."""
+PACKAGED = ["prompted_smollm2_lora_ad"]
+"""Methods that others here are the same as, with a model that has to be installed."""
 LEARNED_ON = (
     "bandit:k=3,n=6",
     "contextual_bandit",
@@ -173,7 +178,8 @@ TRAINED = [
     for spec in (
         LEARNED_ON[:1] if method in ALIKE and method != "lora_reward_icl_rl" else LEARNED_ON
     )
-    if method not in ("icl_ad", "icl_dpt") or spec != LEARNED_ON[7]  # nobody to imitate
+    if (method not in ("icl_ad", "icl_dpt") or spec != LEARNED_ON[7])  # nobody to imitate
+    and (method != "prompted_lora_ad" or make_family(spec).describe() is not None)
 ]
 CHEAPEST = [
     *((method, LEARNED_ON[0]) for method in FEW),
@@ -189,7 +195,8 @@ LONG = ("gridnavi", "point_nav:episodes=3", "minigrid:steps=20")
 
 
 def test_every_learned_method_and_family_is_tried_here():
-    assert {method for method, _ in TRAINED} == set(LEARNED) == set(registry.LEARNERS)
+    assert {method for method, _ in TRAINED} == set(LEARNED)
+    assert {*LEARNED, *PACKAGED} == set(registry.LEARNERS)
     assert {registry.LEARNERS[method].learner_name for method, _ in CHEAPEST} == {
         method.learner_name for method in registry.LEARNERS.values()
     }
@@ -198,13 +205,12 @@ def test_every_learned_method_and_family_is_tried_here():
 
 
 @pytest.mark.parametrize(("method", "spec"), fast_and_slow(CHEAPEST, TRAINED))
-def test_learned_methods_train_play_and_keep_the_contract(method, spec):
+def test_learned_methods_train_play_and_keep_the_contract(method, spec, tiny_model):
     """Two updates; then trials as long as in training and longer ones, with finite returns and, where an agent learns
     by gradient, steps that were taken."""
     family = make_family(spec)
-    learner = registry.LEARNERS[method].learner(
-        family, runs.settings(f"{method}:{LEARNED[method]}"), seed=0
-    )
+    settings = runs.settings(f"{method}:{LEARNED[method].format(model=tiny_model)}")
+    learner = registry.LEARNERS[method].learner(family, settings, seed=0)
     for spent in (0.0, 0.5):
         assert np.isfinite(list(learner.update(spent).values())).all()
     agent = learner.agent()
@@ -221,7 +227,7 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec):
     if isinstance(agent, GradientAgent):
         agent.double()  # gradient steps enlarge rounding errors
     once = isinstance(
-        agent, InContext | FineTuned
+        agent, InContext | FineTuned | Prompted
     )  # a class for many methods: its own tests check its contract
     for check in () if spec in LONG or once else AGENT_CHECKS.values():
         check(agent, family)
@@ -263,10 +269,12 @@ def test_every_reference_can_be_had_by_name():
 @pytest.mark.parametrize(
     "method", [*FEW, *(in_slow(method) for method in LEARNED if method not in FEW)]
 )
-def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(method):
+def test_training_is_continued_for_every_learned_method_but_those_that_are_told_their_task(
+    method, tiny_model
+):
     """``lora_demos_*`` take their steps on what is shown, on track C; the others on their own play."""
     family = make_family(SMALL["bandit"])
-    settings = runs.settings(f"{method}:{LEARNED[method]}")
+    settings = runs.settings(f"{method}:{LEARNED[method].format(model=tiny_model)}")
     agent = registry.LEARNERS[method].learner(family, settings, seed=0).agent()
     if method in ("mtrl", "mtrl_sac", "mtrl_sequence"):
         with pytest.raises(UserError, match="no network that could be trained on"):

@@ -59,6 +59,7 @@ def small(monkeypatch, tiny_model, tiny_run, tmp_path):
     return Study(SIZE, str(tiny_run), tmp_path / "out")
 
 
+@pytest.mark.usefixtures("rendered")
 def test_it_plays_prints_and_draws(small, capsys):
     study.run(small)
     printed = capsys.readouterr().out
@@ -72,7 +73,7 @@ def test_it_plays_prints_and_draws(small, capsys):
         cells.FEW_SHOT,
         "zoo:rl2",
     }
-    assert (small.out / "prompts.png").is_file()
+    assert (small.out / "prompts.svg").is_file()
     before = {path: path.stat().st_mtime_ns for path in (small.out / "rows").iterdir()}
     study.run(small)
     assert {path: path.stat().st_mtime_ns for path in (small.out / "rows").iterdir()} == before
