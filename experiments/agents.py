@@ -122,7 +122,9 @@ def _pretrained(spec: str, name: str, family: TaskFamily) -> Pretrained:
         raise DoesNotPlayError(
             f"{name} reads text, and {family.id} has no description in words. See: metabridge list methods"
         )
-    return Pretrained(spec, family, PRETRAINED[name], registry.configure(spec, PRETRAINED[name]))
+    source = Pretrained(spec, family, PRETRAINED[name], registry.configure(spec, PRETRAINED[name]))
+    source.check()
+    return source
 
 
 def _own(spec: str, family: TaskFamily) -> Own:

@@ -22,8 +22,8 @@ from experiments import agents, sources, specs, zoo
 from experiments.cells import Cell, expand_splits, keep
 from experiments.compare import AS_THEY_SHIP, CONFIGURATIONS, MARKER, ZOO, of_context
 from experiments.progress import Progress
-from experiments.threads import threads_for
 from experiments.terminal import console, print_line
+from experiments.threads import threads_for
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -352,6 +352,11 @@ def _transformer(run: str, family: TaskFamily) -> InContext:
             f"{run} is tuned already. Tune the run that it came from: {_about(run)['base']['run']}"
         )
     method, agent = source.method, source.agent
+    if method.reads_text:
+        raise UserError(
+            f"{run} holds an adapter of a language model, which is not tuned so. Train one on histories (metabridge "
+            f"train {name}), or take gradient steps in every trial: metabridge evaluate lora_reward:run={run}"
+        )
     if not method.transformer:
         raise UserError(
             f"{run} holds a run of {name}, which is no transformer. Give the folder of a trained transformer: "

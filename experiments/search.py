@@ -24,7 +24,7 @@ from bridge.tasks.base import SUITE_VERSION
 from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
 from bridge.training.search_space import draw
-from experiments import pool, runs
+from experiments import pool, runs, specs
 from experiments.claims import claim
 from experiments.progress import Progress
 from experiments.registry import LEARNERS, TUNING_SEED
@@ -32,6 +32,8 @@ from experiments.terminal import console
 
 TRIALS = 4_000
 """Trials on id_val, the same ones for every configuration."""
+_TRIALS_OF_LANGUAGE_MODELS = 500
+"""The same for language models, which take as long over each of them as others over thousands."""
 EVAL_SEED = 1_000
 """Seed of these trials' noise. Reports use 0: in families with few tasks, id_val has the tasks of id."""
 _FILE, _SCORE = "tuning.json", "score.json"
@@ -43,12 +45,16 @@ class Candidate:
 
     training: runs.Run
     learns: ClassVar[bool] = True
-    reads_text: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """The name in progress and errors."""
         return self.training.method
+
+    @property
+    def reads_text(self) -> bool:
+        """True if a language model is trained."""
+        return specs.reads_text(self.training.method)
 
     @property
     def env_steps(self) -> int:
@@ -63,7 +69,8 @@ class Candidate:
             return
         family = make_family(self.training.family)
         agent = runs.load_agent(str(self.training.out), family)
-        played = evaluate(agent, family, Plan(split="id_val", trials=TRIALS, eval_seed=EVAL_SEED))
+        trials = _TRIALS_OF_LANGUAGE_MODELS if self.reads_text else TRIALS
+        played = evaluate(agent, family, Plan(split="id_val", trials=trials, eval_seed=EVAL_SEED))
         n, total, square = played.pooled("trial_return")
         mean = total / n
         error = math.sqrt(max(0.0, square / n - mean**2) / n)

@@ -146,7 +146,7 @@ def _after_training(place: str, run: runs.Folder) -> list[str]:
     axis = _first_axis(run.about["family"])
     trials = {"splits": f"id,shift/{axis}" if axis else "id", "trials": 1000}
     commands = [_command("evaluate", place, trials)]
-    if run.method.transformer and not run.method.takes_steps:
+    if run.method.transformer and not (run.method.takes_steps or run.method.reads_text):
         base = place.rstrip("/")
         if zoo.is_entry(place):
             base = f"runs/{place.removeprefix(zoo.PREFIX).replace('/', '-')}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bridge import user_code
 from bridge.errors import UserError
 from bridge.references.registry import Constructor
+from bridge.tasks import family as make_family
 from experiments import own_agents, registry
 from experiments.registry import TEST_TIME_METHODS, Method, PretrainedMethod, Signal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.evaluation.plan import Plan
     from bridge.protocol import Agent, Trial
     from bridge.tasks.base import TaskFamily
+    from experiments.runs import Folder
 
 
 @dataclass(frozen=True)
@@ -226,37 +228,60 @@ class Pretrained(Trained):
 
     @cached_property
     def agent(self) -> Any:
-        language = self._tuned.prompter.language if self.settings.run else None
-        agent = self.settings.agent(self.family, registry.name_of(self.spec), language)
+        from experiments import runs
+
+        trained = None
+        if self.settings.run:  # it may be played on another family, and in another format
+            trained = runs.load_agent(self.settings.run, make_family(self._run.about["family"]))
+        agent = self.settings.agent(self.family, registry.name_of(self.spec), trained)
         agent.card = dataclasses.replace(agent.card, method=self.spec)
         return agent
 
     @property
-    def _tuned(self) -> Any:
-        """The agent of the run whose adapter the model is given.
-
-        Raises:
-            UserError: it is no such run.
-        """
+    def _run(self) -> Folder:
+        """The description of the run."""
         from experiments import runs
 
-        agent: Any = runs.load_agent(self.settings.run, self.family)
-        if not hasattr(agent, "prompter"):
+        return runs.read(self.settings.run)
+
+    def check(self) -> None:
+        """Refuse a run that is none of a language model, or of another one.
+
+        Raises:
+            UserError: it is one of these.
+        """
+        if not self.settings.run:
+            return
+        run = self._run
+        if run.method is None or not run.method.reads_text:
             raise UserError(
-                f"{self.settings.run} has no adapter of a language model. Give a run of prompted_lora_ad: {self.spec}"
+                f"{self.settings.run} has no adapter of a language model. Give a run of prompted_lora_ad."
             )
-        return agent
+        model = run.configuration.model
+        if self.settings.model not in ("", model):
+            raise UserError(
+                f"{self.settings.run} is of the model {model}; found model={self.settings.model}. Leave model out: "
+                f"prompted:run={self.settings.run}"
+            )
 
     @property
     def takes_steps(self) -> bool:
         return self.method.takes_steps
 
     @property
-    def changed_at(self) -> float:
-        from bridge.training import run_folder
+    def run_folder(self) -> Path | None:
         from experiments import runs
 
-        return run_folder.trained_at(runs.path_of(self.settings.run)) if self.settings.run else 0.0
+        return runs.path_of(self.settings.run) if self.settings.run else None
+
+    @property
+    def changed_at(self) -> float:
+        from bridge.training import run_folder
+
+        if self.run_folder:
+            return run_folder.trained_at(self.run_folder)
+        files = Path(self.settings.model).glob("*")
+        return max((path.stat().st_mtime for path in files), default=0.0)
 
 
 @dataclass(frozen=True)

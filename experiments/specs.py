@@ -74,8 +74,9 @@ def trained_on(spec: str) -> str | None:
 def run_in(spec: str) -> str:
     """Return the part of ``spec`` that names the folder of a run: all of it, ``run=`` of a method at test, or none."""
     name = registry.name_of(spec)
-    if name in TEST_TIME_METHODS:
-        return registry.configure(spec, TEST_TIME_METHODS[name]).run
+    for methods in (TEST_TIME_METHODS, PRETRAINED):
+        if name in methods:
+            return registry.configure(spec, methods[name]).run
     return "" if is_name(spec) else spec
 
 
@@ -92,8 +93,11 @@ def reads_text(spec: str) -> bool:
         return True
     if name in LEARNERS:
         return LEARNERS[name].reads_text
-    if not run or zoo.is_method(run) or not runs.is_folder(run):
-        return zoo.is_method(run) and LEARNERS[run.removeprefix(zoo.PREFIX)].reads_text
+    if zoo.is_method(run):
+        learned = LEARNERS.get(run.removeprefix(zoo.PREFIX))
+        return learned is not None and learned.reads_text
+    if not run or not runs.is_folder(run):
+        return False
     method = runs.read(run).method
     return method is not None and method.reads_text
 

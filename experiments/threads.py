@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def threads_for(reads_text: bool) -> Generator[None]:
-    """Inside this context torch has a thread for each core if ``reads_text``, and otherwise those that it had.
+    """Inside this context torch has a thread a core of this process if ``reads_text``, or as many as before.
 
     The products of a language model are large enough for several threads; those of small networks are not.
     """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1 if reads_text else before)
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if reads_text else before)
     try:
         yield
     finally:

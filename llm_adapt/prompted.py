@@ -15,6 +15,7 @@ Shape letters: B trials, E episodes, H steps, A actions, L tokens of the longest
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -52,7 +53,10 @@ class Prompting(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named(self.format)
+        object.__setattr__(self, "format", named(self.format).id)  # run folders keep the version
+        self._check_model()
+
+    def _check_model(self) -> None:
         if not self.model:
             raise UserError(
                 "A prompted agent needs a language model: model=smollm2, or model=FOLDER."
@@ -79,27 +83,33 @@ class Config(Prompting):
     """Of weights and activations. bfloat16 is twice as fast, and its rounding depends on the batch."""
 
     run: str = ""
-    """A trained run of prompted_lora_ad, whose adapter is added to the model; empty: none."""
+    """A trained run of prompted_lora_ad, whose model and adapter are played; empty: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.run and self.precision != "float32":
             raise UserError("An adapter is added to float32 weights. Leave precision out.")
 
-    def agent(self, family: TaskFamily, name: str, language: LanguageModel | None = None) -> Any:
+    def _check_model(self) -> None:
+        if not self.run:
+            super()._check_model()
+
+    def agent(self, family: TaskFamily, name: str, trained: Prompted | None = None) -> Any:
         """The agent on a family.
 
         Args:
             family: the family.
             name: the method's name.
-            language: the model with the adapter of ``run``; None: the model as it is.
+            trained: the agent of ``run``, in its own format; None: there is no run.
 
         Raises:
-            UserError: as ``renderer`` and ``load``, or labels that cannot be told apart.
+            UserError: as ``renderer`` and ``load``, or labels of which one begins with another.
         """
         renderer = self.renderer(family)
-        language = language or load(self.model, self.precision)
-        return Prompted(language, renderer, card_of(language, renderer, name), answer=self.answer)
+        language = trained.prompter.language if trained else load(self.model, self.precision)
+        card = trained.card if trained else card_of(language, renderer, name)
+        card = dataclasses.replace(card, method=name, prompt_format_id=renderer.format.id)
+        return Prompted(language, renderer, card, answer=self.answer)
 
 
 def card_of(language: LanguageModel, renderer: Renderer, name: str) -> Card:
@@ -259,7 +269,8 @@ class Prompted(Idle, nn.Module):
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The scores of all labels at every step of a trial, read in one pass; differentiable."""
-        trees = self.prompter.trees(buffer, buffer.live).to(buffer.live.device)
+        trial = memory.buffer.trial  # ``buffer`` may be of its first episodes alone
+        trees = self.prompter.trees(buffer, buffer.live, trial).to(buffer.live.device)
         return buffer.unpacked(score(self.network, trees))
 
 

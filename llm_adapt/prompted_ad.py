@@ -51,12 +51,12 @@ class Config(imitation.Imitating, Prompting):
     """Scale of its updates, times r."""
     targets: str = ""
     """Ends of the names of adapted modules, joined by +; empty: queries and values of attention."""
-    asked: CountOrZero = 0
+    predicted: CountOrZero = 0
     """Steps of each history whose actions are predicted, drawn at random; 0: all."""
     steps_per_update: Count = 1_000
     """Environment steps of each new shard, in whole histories, of which there is at least one."""
     passes: Positive = 1.0
-    """Mean number of times that each step is trained on, if all steps are asked."""
+    """Mean number of times that each step is trained on, if all steps are predicted."""
     batch: Count = 500
     """Steps of each gradient step, in whole histories."""
     lr: Positive = 1e-3
@@ -103,16 +103,17 @@ class PromptedAdLearner(ImitationLearner):
         return trial.episodes * trial.horizon
 
     def _loss_on(self, pool: datasets.Dataset, noise: Rows) -> Means:
-        """The mean over asked steps of the negative log-likelihood of whole labels in nats, and the share of labels
+        """The mean over predicted steps of the negative log-likelihood of whole labels in nats, and the share of labels
         that are the likeliest one."""
         buffer = as_trials(data.drawn(pool, noise), self.collection.trial)
-        asked = some_steps(buffer.live, self.config.asked, noise.at("asked"))
+        predicted = some_steps(buffer.live, self.config.predicted, noise.at("predicted"))
         prompter, device = Prompter(self.policy.language, self.renderer), self.workers.device
         with self.workers.autocast():
-            scores = score(self.policy.language.model, prompter.trees(buffer, asked).to(device))
-        places = live_first(asked.flatten(1))
+            trees = prompter.trees(buffer, predicted, self.family.trial("train"))
+            scores = score(self.policy.language.model, trees.to(device))
+        places = live_first(predicted.flatten(1))
         label = tree.places(buffer.action.flatten(1), places).to(device)
-        there = tree.places(asked.flatten(1), places).to(device)
+        there = tree.places(predicted.flatten(1), places).to(device)
         log_prob = scores.gather(-1, label[..., None]).squeeze(-1)
         hits, count = scores.argmax(-1) == label, there.sum()
         return -(log_prob * there).sum() / count, (hits & there).sum() / count

@@ -14,8 +14,8 @@ from bridge.config import CountOrZero, Positive
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned
 from llm_adapt import lora, prompted
-from llm_adapt.language.models import LanguageModel
 from llm_adapt.lora import lora as with_adapters
+from llm_adapt.prompted import Prompted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,9 @@ class Config(lora.Config, prompted.Config):
     inner_lr: Positive = 1e-3
     """Learning rate."""
 
-    def agent(
-        self, family: TaskFamily, name: str, language: LanguageModel | None = None
-    ) -> FineTuned:
+    def agent(self, family: TaskFamily, name: str, trained: Prompted | None = None) -> FineTuned:
         """The agent on a family; arguments and errors are those of ``prompted.Config.agent``."""
-        return with_adapters(super().agent(family, name, language), self, "reward")
+        return with_adapters(super().agent(family, name, trained), self, "reward")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,6 +169,7 @@ class Bandit(TaskFamily):
             setting=f"There are {self.k} arms. Each pull of an arm pays {pays}. Some arms pay more than others.",
             action="arm",
             step="pull",
+            pays=pays,
         )
 
     def prior(self, split: str) -> ArmPrior:

@@ -1,6 +1,6 @@
 """A family in words, for agents that read text: what happens, and how actions and observations are called.
 
-A description says what every task of a family has in common, and nothing about a single task.
+A description has what all tasks of a family have in common, and nothing of a single task.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ class Description(NamedTuple):
     """What an action is called: arm, move."""
     step: str
     """What a step is called: pull, step."""
+    pays: str
+    """The rewards: "0 or 1", "a number"."""
     names: tuple[str, ...] = ()
     """The name of each action; empty: actions have no meaning of their own."""
     place: str = ""

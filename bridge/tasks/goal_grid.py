@@ -204,6 +204,7 @@ class GoalGrid(EpisodicFamily):
             f"{grid.at_goal:g}, any other pays {grid.elsewhere:g}.",
             action="move",
             step="step",
+            pays=f"{grid.elsewhere:g} or {grid.at_goal:g}",
             names=tuple(_MOVE_NAMES[move] for move in grid.moves),
             place="cell",
         )

@@ -71,6 +71,7 @@ class TabularMdp(EpisodicFamily):
             "a number and leads to another state, both by chance, and the chances depend on the state and the action.",
             action="action",
             step="step",
+            pays="a number",
             place="state",
         )
 

@@ -19,7 +19,7 @@ class Prompts:
     """
 
     size: Literal["smoke", "quick", "small"] = "quick"
-    """quick: 128 trials a split and 18 formats; small: twice as many, and gradient steps in every format."""
+    """quick: 64 trials a split and 13 formats; small: 256 and all formats, with gradient steps in each."""
     run_of: str = "zoo:prompted_smollm2_lora_ad/bandit"
     """The run of prompted_smollm2_lora_ad that is compared."""
     out: Path

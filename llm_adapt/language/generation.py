@@ -46,7 +46,7 @@ def generate(
     start = torch.tensor(known, device=cache.length.device)
     done = [False] * len(prompts)
     for i in range(most):
-        # a label of one token makes the last token of each sequence the one that is asked
+        # with a label of one token, the last token of a sequence is the one that predicts
         rows = [[Question(p + a, ((0,),))] for p, a in zip(prompts, answers, strict=True)]
         trees = grow(rows, known).to(start.device)
         logits = next_token(model, trees, cache._replace(length=start))

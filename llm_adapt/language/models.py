@@ -72,7 +72,7 @@ class LanguageModel:
 
 @lru_cache(maxsize=2)
 def load(name: str, precision: Precision = "float32") -> LanguageModel:
-    """The model that ``name`` says: a packaged one, a local folder, or a name on the hub (``owner/model``).
+    """The model called ``name``: a packaged one, a local folder, or a name on the hub (``owner/model``).
 
     Raises:
         UserError: it is not there, cannot be read, or its type is not supported.

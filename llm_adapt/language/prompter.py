@@ -5,8 +5,6 @@ Shape letters: B trials, E episodes, H steps.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -33,7 +31,7 @@ class Prompter:
         self._check_labels()
 
     def _check_labels(self) -> None:
-        """Refuse labels that could not be told apart.
+        """Refuse labels whose scores could not be compared.
 
         Raises:
             UserError: the tokens of one label begin with those of another.
@@ -76,28 +74,36 @@ class Prompter:
         self._check_length(max(map(len, found)))
         return found
 
-    def trees(self, buffer: TrialBuffer, asked: Bool[Tensor, "B E H"]) -> TokenTrees:
-        """The prompts of those steps of each trial that are ``asked``, in their order, as one tree a trial.
+    def trees(
+        self, buffer: TrialBuffer, predicted: Bool[Tensor, "B E H"], trial: Trial
+    ) -> TokenTrees:
+        """The prompts of some steps of each trial, in their order, as one tree a trial.
 
-        Of episodes that ended early only live steps can be asked; every trial has one asked step or more.
+        Args:
+            buffer: the trials, or their first episodes.
+            predicted: True for these steps: live ones, one of each trial or more.
+            trial: the whole trial, which prompts name.
+
+        Raises:
+            UserError: a prompt is longer than the model reads.
         """
         with_places = bool(self.renderer.about.place)
         last = [buffer.trial.episodes - 1] * len(buffer.live)
         rows = []
         every = histories(buffer, last, with_places=with_places)
-        for told, wanted in zip(every, asked.tolist(), strict=True):
+        for told, wanted in zip(every, predicted.tolist(), strict=True):
             questions = []
             for number, steps in enumerate(told):
                 for t, line in enumerate(steps):
                     if not wanted[number][t]:
                         continue
                     episodes = [*told[:number], steps[:t]]
-                    messages = self.renderer.write(episodes, line.place, buffer.trial)
+                    messages = self.renderer.write(episodes, line.place, trial)
                     questions.append(Question(self.encode(messages), self.labels))
             rows.append(questions)
+        self._check_length(max(len(question.prompt) for row in rows for question in row))
         return grow(rows)
 
-    @lru_cache(maxsize=64)  # noqa: B019 - as long-lived as its agent
     def longest(self, trial: Trial) -> int:
         """The number of tokens of a trial's last prompt with its label, if its rewards are of usual length.
 
@@ -110,14 +116,9 @@ class Prompter:
             place = ()
         action = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
         line = Line(place, action, _TYPICAL, None)
-        steps: Episodes = [
-            [*[line] * (trial.horizon - 1), line._replace(over=place)]
-            for _ in range(trial.episodes)
-        ]
-        last = steps[-1].pop()
-        if not place:
-            steps.append([])
-        del last
+        last = line._replace(over=place)
+        steps: Episodes = [[*[line] * (trial.horizon - 1), last] for _ in range(trial.episodes)]
+        steps[-1].pop()
         tokens = len(self.encode(self.renderer.write(steps, place, trial)))
         tokens += max(map(len, self.labels))
         self._check_length(tokens, trial)
@@ -139,7 +140,7 @@ class Prompter:
 
 
 def places(obs: Tensor, with_places: bool) -> list[Place]:
-    """Each row's observation as a prompt tells it."""
+    """Each row's observation as a place in a prompt."""
     if not with_places:
         return [()] * len(obs)
     rows = obs if obs.dim() > 1 else obs[:, None]

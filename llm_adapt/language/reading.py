@@ -5,8 +5,8 @@
 Labels of several tokens are scored whole: if only their first tokens were compared, " 1" and " 2" would be equal by
 construction, since a tokenizer may write both with the same first token.
 
-Shape letters: B rows, N nodes of a tree, Q nodes that are asked, S prompts, A labels, C cached tokens, V tokens of the
-vocabulary.
+Shape letters: B rows, N nodes of a tree, Q nodes after which a token is predicted, S prompts, A labels, C cached
+tokens, V tokens of the vocabulary.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def read(model: PreTrainedModel, trees: TokenTrees, cache: Cache) -> Reading:
 
 
 def next_token(model: PreTrainedModel, trees: TokenTrees, cache: Cache) -> Float[Tensor, "B V"]:
-    """The logits of the token after the first asked node of each tree, after the tokens in a cache.
+    """The logits of the token after the first of the nodes that predict, after the tokens in a cache.
 
     Raises:
         ContractError: as ``read``.
     """
     hidden = _hidden(model, trees, _past(cache))
     row = torch.arange(len(hidden), device=hidden.device)
-    return model.get_output_embeddings()(hidden[row, trees.asked[:, 0]]).float()
+    return model.get_output_embeddings()(hidden[row, trees.predicting[:, 0]]).float()
 
 
 def _past(cache: Cache) -> Past:
@@ -104,7 +104,7 @@ def _cached(past: Past, rows: int, nodes: int) -> Bool[Tensor, "B N C"]:
 
 def _scores(model: PreTrainedModel, trees: TokenTrees, hidden: Float[Tensor, "B N H"]) -> Scores:
     row = torch.arange(len(hidden), device=hidden.device)[:, None]
-    logits = model.get_output_embeddings()(hidden[row, trees.asked]).float()
+    logits = model.get_output_embeddings()(hidden[row, trees.predicting]).float()
     total = logits.logsumexp(-1)
     row = row[:, :, None, None]
     each = logits[row, trees.place, trees.target] - total[row, trees.place]

@@ -7,7 +7,7 @@ state is the one that it has in a plain sequence.
 
 Nodes are in preorder: a node is followed by its whole subtree. So node i has node j on its path if j <= i < end[j].
 
-Shape letters: B rows, N nodes of the largest tree, Q nodes that are asked for the next token, S prompts of a row, A
+Shape letters: B rows, N nodes of the largest tree, Q nodes after which a token is predicted, S prompts of a row, A
 labels of a prompt, M tokens of the longest label.
 """
 
@@ -39,10 +39,10 @@ class TokenTrees(NamedTuple):
     """Number of tokens before the node on its path."""
     end: Int[Tensor, "B N"]
     """Number of the first node after the subtree of each node; an unused node is a subtree of its own."""
-    asked: Int[Tensor, "B Q"]
+    predicting: Int[Tensor, "B Q"]
     """The nodes from which a label's token is predicted."""
     place: Int[Tensor, "B S A M"]
-    """For each token of each label, the place in ``asked`` of the node before it."""
+    """For each token of each label, the place in ``predicting`` of the node before it."""
     target: Int[Tensor, "B S A M"]
     """The tokens of each label."""
     used: Bool[Tensor, "B S A M"]
@@ -109,7 +109,7 @@ def grow(rows: Sequence[Sequence[Question]], known: Sequence[int] | None = None)
         known: the number of first tokens of each row's prompts that a cache holds and that the tree leaves out; all
             prompts of the row share them, and each has more. None: none.
     """
-    trees, asked, parts = [], [], []
+    trees, predicting, parts = [], [], []
     for row, questions in enumerate(rows):
         skip = known[row] if known else 0
         tree, nodes, spots = _Tree(), {}, []
@@ -119,21 +119,21 @@ def grow(rows: Sequence[Sequence[Question]], known: Sequence[int] | None = None)
                 before = tree.insert(prompt[skip:] + label[:-1])[last:]
                 spots.append([nodes.setdefault(node, len(nodes)) for node in before])
         trees.append(tree)
-        asked.append(list(nodes))
+        predicting.append(list(nodes))
         parts.append(spots)
-    return _batched(rows, trees, asked, parts, known)
+    return _batched(rows, trees, predicting, parts, known)
 
 
 def _batched(
     rows: Sequence[Sequence[Question]],
     trees: list[_Tree],
-    asked: list[list[int]],
+    predicting: list[list[int]],
     parts: list[list[list[int]]],
     known: Sequence[int] | None,
 ) -> TokenTrees:
     """Padded tensors of some trees, with nodes in preorder."""
     nodes = max(len(tree.token) for tree in trees)
-    most, prompts = max(map(len, asked)), max(map(len, rows))
+    most, prompts = max(map(len, predicting)), max(map(len, rows))
     labels = max(len(question.labels) for questions in rows for question in questions)
     longest = max(len(spots) for row in parts for spots in row)
     token = torch.zeros(len(rows), nodes, dtype=torch.int64)
@@ -148,7 +148,7 @@ def _batched(
         depth[row, : len(order)] = torch.tensor([tree.depth[node] for node in order])
         depth[row] += known[row] if known else 0
         end[row, : len(order)] = torch.tensor(ends)
-        at[row, : len(asked[row])] = torch.tensor([number[node] for node in asked[row]])
+        at[row, : len(predicting[row])] = torch.tensor([number[node] for node in predicting[row]])
         spots = iter(parts[row])
         for s, question in enumerate(questions):
             for a, label in enumerate(question.labels):

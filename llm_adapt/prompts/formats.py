@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bridge.errors import unknown
+from bridge.errors import UserError, unknown
 
 Labels = Literal["own", "letters", "digits", "colours", "invented"]
 
@@ -39,7 +39,7 @@ class Format:
     decimals: int = -1
     """Digits behind the point of every reward; -1: at most two, without zeros at the end."""
     examples: int = 0
-    """Trials on other tasks that are shown first, played by a good agent."""
+    """Number of demonstrations: trials on training tasks that come first, played by a good agent."""
 
     @property
     def id(self) -> str:
@@ -83,11 +83,18 @@ FORMATS = {name: replace(BASE, name=name, **changes) for name, changes in _CHANG
 
 
 def named(name: str) -> Format:
-    """The format of this name.
+    """The format of this name, which may have its version: ``log``, ``log-v1``.
 
     Raises:
-        UserError: there is none; it suggests the nearest name.
+        UserError: there is none (it suggests the nearest name), or it has another version by now.
     """
-    if name not in FORMATS:
+    plain, _, version = name.partition("-v")
+    if plain not in FORMATS:
         raise unknown("prompt format", name, FORMATS)
-    return FORMATS[name]
+    found = FORMATS[plain]
+    if version and found.id != name:
+        raise UserError(
+            f"The prompt format {plain} has version {found.version} here, and {name} is asked for: its text was "
+            "another one. Leave the version out for that of now; train a run of it again."
+        )
+    return found

@@ -1,4 +1,4 @@
-"""The history of one trial, as a prompt tells it."""
+"""The history of one trial, in the parts that a prompt is made of."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Renderer:
     format: Format
     family: TaskFamily
     examples: tuple[Episodes, ...] = ()
-    """Trials that are shown first."""
+    """Trials that come first, as demonstrations."""
 
     def __post_init__(self) -> None:
         _ = self.about, self.labels  # raise now rather than in a trial
@@ -68,7 +68,7 @@ class Renderer:
             raise UserError(
                 f"{self.family.id} has no description in words (TaskFamily.describe), which prompts are made of."
             )
-        return words.told(self.format, description, self.actions)
+        return words.in_scenario(self.format, description, self.actions)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class Renderer:
             told = {"action": self.about.action, "label": self.labels[arm]}
             if every[arm].count:
                 yield self._say(
-                    "pulled", **told, count=every[arm].count, mean=f"{every[arm].mean:.2f}"
+                    "pulled", **told, count=every[arm].count, mean=f"{every[arm].mean + 0.0:.2f}"
                 )
             else:
                 yield self._say("untried", **told)
@@ -197,7 +197,7 @@ class Renderer:
 
     # --- reading -----------------------------------------------------------------------------------------------------
     def read(self, messages: list[Message], trial: Trial) -> Episodes:
-        """The history that a prompt with a raw history tells; rewards as they are written.
+        """The history in a prompt with a raw history; rewards as they are written.
 
         Raises:
             ValueError: it holds a line that is not of this format.
@@ -223,7 +223,7 @@ class Renderer:
         return episodes
 
     def read_summary(self, messages: list[Message], trial: Trial) -> list[Tally]:
-        """The pulls of each arm that a prompt with a summary tells.
+        """The pulls of each arm in a prompt with a summary.
 
         Raises:
             ValueError: the line of an arm is missing.

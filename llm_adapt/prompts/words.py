@@ -74,7 +74,7 @@ def labels(kind: Labels, description: Description, count: int) -> tuple[str, ...
     return tuple(words[:count])
 
 
-def told(format: Format, description: Description, count: int) -> Description:
+def in_scenario(format: Format, description: Description, count: int) -> Description:
     """The description in the scenario of a format; ``count`` actions.
 
     Raises:
@@ -87,7 +87,7 @@ def told(format: Format, description: Description, count: int) -> Description:
             f"format={format.name} tells a story of arms, and this family has {description.place}s. Choose a format "
             "with the scenario plain, such as log."
         )
-    pays = description.setting.partition("pays ")[2].partition(".")[0]
+    pays = description.pays
     if format.scenario == "buttons":
         setting = (
             f"You stand in front of {count} buttons. Each press of a button pays {pays}. Some buttons pay more than "

@@ -49,7 +49,9 @@ def test_every_entry_has_one_line_that_fits(what, columns, terminal, capsys):
 def test_a_line_is_cut_on_a_terminal_and_whole_elsewhere(terminal, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     whole = printed("methods", capsys)
-    assert any(re.fullmatch("  rl2 +RL²: a recurrent policy learns to learn", line) for line in whole)
+    assert any(
+        re.fullmatch("  rl2 +RL²: a recurrent policy learns to learn", line) for line in whole
+    )
     assert max(map(len, whole)) > 120
     assert not [line for line in whole if line.endswith("…")]
     terminal(60)

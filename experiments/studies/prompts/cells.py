@@ -50,12 +50,13 @@ class Size:
 
 
 _TEN = (
-    "terse", "log", "summary", "question", "dialogue", "adverts", "digits", "colours", "invented", "capitals",
+    "terse", "log", "adverts", "suggestive", "digits", "colours", "invented", "reversed", "decimals", "capitals",
 )  # fmt: skip
+_THIRTEEN = (*_TEN, "summary", "question", "dialogue")
 SIZES = {
     "smoke": Size(4, 2, ("terse", "summary"), ("terse",), (), 0),
-    "quick": Size(128, 24, tuple(FORMATS), _TEN, (HARD, EASY), 40),
-    "small": Size(256, 100, tuple(FORMATS), tuple(FORMATS), (HARD, EASY), 200),
+    "quick": Size(64, 16, _THIRTEEN, _TEN, (HARD, EASY), 40),
+    "small": Size(256, 64, tuple(FORMATS), tuple(FORMATS), (HARD, EASY), 200),
 }
 
 
@@ -93,19 +94,20 @@ class Study:
                 for cell in self._seeds(BANDIT, method, split, size.trials):
                     yield Part("methods", specs.label(method), split), cell
             for method, spec, trials in self.models(FORMAT):
-                yield Part("methods", method, split), self._cell(BANDIT, spec, split, trials)
+                for cell in self._seeds(BANDIT, spec, split, trials):
+                    yield Part("methods", method, split), cell
         for family in size.instances:
             for method in REFERENCES:
                 cell = self._cell(family, method, "id", size.instance_trials)
                 yield Part("instances", method, family), cell
             for method, spec, _ in self.models(FORMAT)[:2]:
-                cell = self._cell(family, spec, "id", size.instance_trials)
-                yield Part("instances", method, family), cell
+                for cell in self._seeds(family, spec, "id", size.instance_trials):
+                    yield Part("instances", method, family), cell
         for format in size.formats:
             for method, spec, trials in self.models(format):
                 if method != FEW_SHOT or format in size.few_shot_formats:
-                    cell = self._cell(BANDIT, spec, "id", trials)
-                    yield Part("formats", method, format), cell
+                    for cell in self._seeds(BANDIT, spec, "id", trials):
+                        yield Part("formats", method, format), cell
         for split in SCALES:
             for name in TENSORS:
                 for cell in self._seeds(BANDIT, f"zoo:{name}", split, size.trials):
@@ -116,7 +118,7 @@ class Study:
         return [
             (MODEL, f"{MODEL}:format={format}", self.size.trials),
             (TRAINED, f"{MODEL}:format={format},run={self.run}", self.size.trials),
-            (FEW_SHOT, f"{FEW_SHOT}:format={format}", self.size.few_shot),
+            (FEW_SHOT, f"{FEW_SHOT}:format={format},inner_every=5", self.size.few_shot),
         ]
 
     def _cell(self, family: str, spec: str, split: str, trials: int) -> Cell:
@@ -125,7 +127,7 @@ class Study:
         return Cell(made, spec, specs.label(spec), 0, (plan,), self.out, memory=self.memory)
 
     def _seeds(self, family: str, method: str, split: str, trials: int) -> list[Cell]:
-        """The cells of all training seeds that a method has in the zoo."""
+        """The cells of all training seeds that a method has in the zoo, or of its one run."""
         cell = self._cell(family, method, split, trials)
-        by_seed = specs.seeds(method, make_family(family))
+        by_seed = specs.seeds(method, make_family(BANDIT))
         return [replace(cell, spec=spec, seed=seed) for seed, spec in by_seed.items()]

@@ -20,7 +20,7 @@ def draw(found: dict[Part, Measures], folder: Path) -> Path:
     with style():
         figure = Figure(figsize=(WIDTH, 0.4 * len(rows) + 1.4), layout="constrained")
         panel = figure.subplots()
-        for y, (_, varied, regrets) in enumerate(rows):
+        for y, (_method, varied, regrets) in enumerate(rows):
             colour = "C0" if varied == "formats" else "C1"
             panel.plot(regrets, [y] * len(regrets), "|", color=colour, markersize=12)
         for number, method in enumerate(_LINES):

@@ -1,11 +1,10 @@
 """Measures of exploration from the steps of cells, averaged over training seeds.
 
-Shape letters: B trials, T pulls, k arms.
+Shape letters: S training seeds, B trials, T pulls, k arms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +19,11 @@ from bridge.tasks.bandit import Bandit
 from experiments.cells import Cell
 from experiments.studies.prompts.cells import Part
 
-PerTrial = Float[np.ndarray, " B"]
+PerTrial = Float[np.ndarray, "S B"]
 
 
 class Measures(NamedTuple):
-    """A number for each trial, a mean over training seeds."""
+    """A number for each training seed and trial; seeds play the same trials."""
 
     regret: PerTrial
     """Sum over pulls of the best arm's mean less that of the arm pulled."""
@@ -40,7 +39,10 @@ def read(cells: dict[Cell, Part]) -> dict[Part, Measures]:
     by_part: dict[Part, list[Measures]] = {}
     for cell, part in cells.items():
         by_part.setdefault(part, []).append(of_cell(cell))
-    return {part: _mean(several) for part, several in by_part.items()}
+    return {
+        part: Measures(*(np.concatenate(values) for values in zip(*several, strict=True)))
+        for part, several in by_part.items()
+    }
 
 
 def of_cell(cell: Cell) -> Measures:
@@ -58,25 +60,27 @@ def of_cell(cell: Cell) -> Measures:
     tasks = cell.family.sample(plan.split, Assignment.of(cell.family, plan).task(trials))
     means = cell.family.mean_rewards(tasks).double().numpy()
     pulled = np.take_along_axis(means, actions, 1)
-    return Measures(
+    measures = Measures(
         regret=(means.max(1, keepdims=True) - pulled).sum(1),
         suffix_failure=exploration.suffix_failure(actions, means.argmax(1)).astype(float),
         least_played=exploration.least_played(actions, cell.family.k),
         greedy_share=exploration.greedy_share(actions, rewards, cell.family.k),
         reward=exploration.scaled_reward(rewards, means),
     )
-
-
-def _mean(several: Iterable[Measures]) -> Measures:
-    return Measures(*(np.mean(values, 0) for values in zip(*several, strict=True)))
+    return Measures(*(values[None] for values in measures))
 
 
 def estimate(values: PerTrial) -> Interval:
     """Return the mean over trials with its 95% interval, for these very weights."""
-    return interval(Resampled.mean, values)
+    return interval(Resampled.mean, values.mean(0))
+
+
+def median(values: PerTrial) -> float:
+    """Return the median over trials, a mean over seeds."""
+    return float(np.median(values, 1).mean())
 
 
 def less(found: Measures, other: Measures) -> Interval:
     """Return the mean paired difference in regret, of the trials that both have."""
-    both = min(len(found.regret), len(other.regret))
-    return estimate(found.regret[:both] - other.regret[:both])
+    both = min(found.regret.shape[1], other.regret.shape[1])
+    return interval(Resampled.mean, found.regret[:, :both].mean(0) - other.regret[:, :both].mean(0))

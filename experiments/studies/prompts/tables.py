@@ -1,4 +1,4 @@
-"""Tables of the study, as Markdown of at most 80 columns and as CSV."""
+"""Tables of the study, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from bridge.files import write_text
 from bridge.report import escape
+from bridge.tasks import family as make_family
 from experiments.studies.markdown import number, table
 from experiments.studies.prompts.cells import BANDIT, FEW_SHOT, FORMAT, MODEL, TRAINED, Part
-from experiments.studies.prompts.measures import Measures, estimate, less
+from experiments.studies.prompts.measures import Measures, estimate, less, median
 
 _HEADS = ("regret", "SuffFail", "K·MinFrac", "GreedyFrac", "median")
 Found = dict[Part, Measures]
@@ -44,10 +45,11 @@ def _explored(found: Found, name: str, column: str) -> str:
         if (part.table, part.column) != (name, column):
             continue
         means = [estimate(values) for values in measures[:4]]
-        median = float(np.median(measures.reward))
-        shown = [number(means[0]), *(f"{mean.mean:.2f}" for mean in means[1:]), f"{median:.2f}"]
-        rows.append((escape.markdown(_short(part.method)), means[0].n, *shown))
-    return table(("method", "n", *_HEADS), rows, texts=1)
+        shown = [number(means[0]), *(f"{mean.mean:.2f}" for mean in means[1:])]
+        seeds, trials = measures.regret.shape
+        name = escape.markdown(_short(part.method))
+        rows.append((name, seeds, trials, *shown, f"{median(measures.reward):.2f}"))
+    return table(("method", "seeds", "n", *_HEADS), rows, texts=1)
 
 
 def _formats(found: Found) -> str:
@@ -58,9 +60,10 @@ def _formats(found: Found) -> str:
         row = [format, number(estimate(frozen.regret))]
         for method in (TRAINED, FEW_SHOT):
             other = found.get(_place(method, format))
-            row.append(number(less(other, frozen)) if other else "")
+            found_less = less(other, frozen) if other else None
+            row.append(f"{number(found_less)} ({found_less.n})" if found_less else "")
         rows.append(row)
-    heads = ("format", "as it is", "meta-trained, less", "few-shot, less")
+    heads = ("format", "as it is", "meta-trained less (n)", "few-shot less (n)")
     return table(heads, rows, texts=1)
 
 
@@ -77,6 +80,7 @@ def _place(method: str, format: str) -> Part:
 def spreads(found: Found) -> Iterator[tuple[str, str, list[float]]]:
     """Return each method with what is varied, and its mean regret in each variant.
 
+    All variants have the first trials of a split; methods with gradient steps on a language model play fewer of them.
     Regret under another unit of rewards is in that unit; it is divided by it.
     """
     for method in (MODEL, TRAINED, FEW_SHOT):
@@ -91,13 +95,12 @@ def spreads(found: Found) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _in_units(measures: Measures, split: str) -> float:
-    from bridge.tasks import family as make_family
-
     family = make_family(BANDIT)
     return float(measures.regret.mean()) / family.value(family.split(split), "reward_scale", 1.0)
 
 
 def _spreads(found: Found) -> str:
+    """A line for each method: the least, the median and the greatest of its mean regrets."""
     rows = [
         (escape.markdown(_short(method)), varied, len(regrets), *_quantiles(regrets))
         for method, varied, regrets in spreads(found)

@@ -10,7 +10,7 @@ def test_shared_tokens_are_one_node_and_nodes_are_in_preorder():
     assert trees.token.tolist() == [[1, 2, 6, 5, 3, 6]]
     assert trees.depth.tolist() == [[0, 1, 2, 2, 3, 4]]
     assert trees.end.tolist() == [[6, 6, 3, 6, 6, 6]]
-    assert trees.asked.tolist() == [[1, 2, 4, 5]]
+    assert trees.predicting.tolist() == [[1, 2, 4, 5]]
     assert trees.place[0].tolist() == [[[0, 0], [0, 1]], [[2, 0], [2, 3]]]
     assert trees.target[0].tolist() == [[[5, 0], [6, 7]], [[8, 0], [6, 9]]]
     assert trees.used[0].tolist() == [[[True, False], [True, True]]] * 2
@@ -45,7 +45,7 @@ def test_prompts_may_come_in_any_order():
     for row in ([one, two, one], [two, one, two]):
         trees = grow([row])
         assert len(trees.token[0]) == 4
-        spots = trees.asked[0][trees.place[0, :, 0, 0]]
+        spots = trees.predicting[0][trees.place[0, :, 0, 0]]
         assert trees.token[0][spots].tolist() == [question.prompt[-1] for question in row]
 
 
