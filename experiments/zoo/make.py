@@ -21,6 +21,7 @@ from bridge.errors import UserError
 from bridge.evaluation import results
 from bridge.evaluation.plan import Plan
 from bridge.evaluation.stats import Interval
+from bridge.protocol import Card
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
@@ -188,9 +189,9 @@ def _card(entry: zoo.Entry, cell: Cell, half: str, whole: Interval, copy: Interv
 
 | | |
 |---|---|
-| weights | {card.params_total:,}, kept as float16 |
+| weights | {_weights(card)} |
 | trained on | {cell.family.id}, training tasks; supervision: {card.supervision} |
-| cost | {cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps, {cost.seconds:,.0f} s on one core |
+| cost | {cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps, {cost.seconds:,.0f} s on {_cores(card)} |
 | commit | {origin["commit"] or "a checkout with changes"} |
 
     {command}
@@ -199,6 +200,17 @@ Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it i
 
 {_limits(entry)}
 """
+
+
+def _weights(card: Card) -> str:
+    """The number of weights that the folder has."""
+    if card.model_id:
+        return f"{card.params_trained:,} of an adapter, kept as float16; {card.model_id} is installed by `make llm`"
+    return f"{card.params_total:,}, kept as float16"
+
+
+def _cores(card: Card) -> str:
+    return "two cores" if card.model_id else "one core"
 
 
 def _limits(entry: zoo.Entry) -> str:

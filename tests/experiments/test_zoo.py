@@ -227,12 +227,15 @@ EACH_ONCE = {
 """Every method on its first family, and every family with its last method."""
 
 
+def _marks(spec):
+    if specs.reads_text(spec):
+        return (pytest.mark.slow, pytest.mark.llm)
+    return () if spec in EACH_ONCE else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     "spec",
-    [
-        pytest.param(spec, marks=() if spec in EACH_ONCE else pytest.mark.slow)
-        for spec in sorted(FIRST.values())
-    ],
+    [pytest.param(spec, marks=_marks(spec)) for spec in sorted(FIRST.values())],
 )
 def test_a_run_that_ships_earns_what_its_card_says(spec):
     """Within five standard errors: one such test in a million fails by chance."""
