@@ -125,7 +125,9 @@ def _attend_from_few(
     score = torch.cat([query @ keys.transpose(2, 3), query @ key.transpose(2, 3)], -1)
     if mask is not None:
         score = score.masked_fill(~mask.repeat(1, 1, group, 1), -torch.inf)
-    weight = score.softmax(-1, dtype=torch.float32).to(score.dtype)
+    weight = score.softmax(-1, dtype=torch.promote_types(score.dtype, torch.float32)).to(
+        score.dtype
+    )
     out = weight[..., :cached] @ values + weight[..., cached:] @ value
     return out.view(rows, heads, tokens, size).transpose(1, 2)
 

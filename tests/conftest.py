@@ -51,9 +51,9 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model() -> Path:
     """The folder of a tiny language model."""
-    return tiny_language_model.save(tmp_path_factory.mktemp("tiny") / "model")
+    return tiny_language_model.folder()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
 """A tiny language model with a tokenizer of its own, made on the spot: random weights in transformers' own files."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -58,6 +62,14 @@ def config(**changes: object) -> LlamaConfig:
         "initializer_range": 0.3,
     }
     return LlamaConfig(**sizes | changes)
+
+
+@functools.cache
+def folder() -> Path:
+    """A folder of the model and its tokenizer, which is there until this process ends."""
+    place = Path(tempfile.mkdtemp(prefix="tiny-language-model-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return save(place)
 
 
 def save(folder: Path, *, chat: bool = True, **changes: object) -> Path:

@@ -183,6 +183,7 @@ def _card(entry: zoo.Entry, cell: Cell, half: str, whole: Interval, copy: Interv
     cost = read_cost(cell.training.out, lambda _text: None)
     card = runs.load_agent(half, cell.family).card
     origin = runs.read(half).about["exported"]
+    steps = f"{cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps"
     command = origin["command"].replace(" train ", " train \\\n      ")
     command = command.replace(" --family ", " \\\n      --family ")
     return f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
@@ -191,7 +192,7 @@ def _card(entry: zoo.Entry, cell: Cell, half: str, whole: Interval, copy: Interv
 |---|---|
 | weights | {_weights(card)} |
 | trained on | {cell.family.id}, training tasks; supervision: {card.supervision} |
-| cost | {cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps, {cost.seconds:,.0f} s on {_cores(card)} |
+| cost | {steps}, {cost.seconds:,.0f} s on {_cores(card)} |
 | commit | {origin["commit"] or "a checkout with changes"} |
 
     {command}

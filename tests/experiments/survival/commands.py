@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bridge.training import loop
+from tests import tiny_language_model
 
 FAMILY = "bandit:k=3,n=6"
 _TRANSFORMER = "hidden=8,layers=1,heads=2,window=32,steps_per_update=240"
@@ -32,10 +33,11 @@ LEARNERS = {
     "train_tasks=4",
     "pearl": "hidden=8,encoder_hidden=8,latent=2,train_tasks=4,collect_tasks=2,episodes=20,scout_episodes=1,"
     "steps_per_grad=100,meta_batch=2,contexts=2,batch=4",
+    "prompted_lora_ad": "model={model},format=terse,rank=2,steps_per_update=48,batch=24",
     "rl2": "hidden=8,steps_per_update=240,minibatches=1,epochs=1",
 }
 """Every learner, so small that what it is trained for is ten updates or more. One method stands for those that train a
-base and add adapters at test: all of these hold the state of the base alone."""
+base and add adapters at test: all of these hold the state of the base alone; ``{model}`` is a tiny language model."""
 _RL2 = f"rl2:{LEARNERS['rl2']}"
 BASE = ("train", f"icl_rl:{_PPO}", "--family", FAMILY, "--budget", "480")
 """What ``finetune`` is given."""
@@ -55,6 +57,9 @@ class Command:
     def at(self, out: Path, *, again: bool = False, base: Path | None = None) -> list[str]:
         """Its arguments; ``base`` is the run that it is given."""
         given = [str(base) if argument == "BASE" else argument for argument in self.first]
+        if any("{model}" in argument for argument in given):
+            model = str(tiny_language_model.folder())
+            given = [argument.replace("{model}", model) for argument in given]
         return [*given, "--out", str(out), *(self.again if again else ())]
 
 

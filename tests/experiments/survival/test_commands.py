@@ -9,7 +9,9 @@ from tests.experiments.survival.commands import COMMANDS, KINDS, LEARNERS, diffe
 def test_every_learner_and_every_command_that_goes_on_is_here():
     """Methods with a ``base`` train that base; one of them is here."""
     bases = {name: method.base for name, method in registry.LEARNERS.items()}
-    assert {bases[name] or name for name in LEARNERS} == {bases[name] or name for name in bases}
+    packaged = {"prompted_smollm2_lora_ad"}  # as prompted_lora_ad, with a model that is installed
+    every = {bases[name] or name for name in bases} - packaged
+    assert {bases[name] or name for name in LEARNERS} == every
     assert any(bases[name] for name in LEARNERS)
     for commands in (COMMANDS, KINDS):
         found = {command.first[0] for command in commands}
