@@ -1,7 +1,8 @@
 """Language models that packages of PyPI carry as GGUF files, converted once to safetensors in the cache folder.
 
-A GGUF file is dequantised when it is read, and transformers still marks the model as quantised, so that it refuses to
-be saved or trained. The converted folder is an ordinary one, and it loads in a second rather than twenty.
+A GGUF file is dequantised when it is read. Unless it is asked to, transformers still marks the model as quantised (5.23)
+or keeps packed weights, and then refuses to save or train it. The converted folder is an ordinary one, and it loads in
+a second rather than twenty.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bridge import files
 from bridge.cache_folder import cache_folder
@@ -73,19 +75,17 @@ def dequantised(gguf: Path) -> PreTrainedModel:
     Raises:
         UserError: the file lacks weights.
     """
-    found: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        quantization_config=GgufConfig(gguf_file=gguf.name, dequantize=True),
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
+    options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    config = getattr(transformers, "GgufConfig", None)
+    if config is not None:  # earlier versions have none, and always dequantise
+        options["quantization_config"] = config(gguf_file=gguf.name, dequantize=True)
+    found: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, **options)
     model, report = found
     if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"{gguf} lacks {len(missing)} weights of its model, such as {missing[0]}. Install its package again."
         )
-    # transformers 5.23 marks the plain weights as quantised all the same
+    # what versions without GgufConfig leave, though the weights are plain
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
