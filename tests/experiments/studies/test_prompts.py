@@ -94,11 +94,11 @@ def test_measures_are_those_of_the_steps_played(small):
 
 def test_a_mean_over_seeds_is_paired_by_trial():
     one = Measures(*[np.array([[0.0, 1.0]])] * 5)
-    two = Measures(*[np.array([[4.0, 5.0, 900.0], [6.0, 7.0, 900.0]])] * 5)
-    assert measures.estimate(two.regret[:, :2]).mean == 5.5
-    assert measures.median(two.regret) == 6.0
+    two = Measures(*[np.array([[4.0, 5.0, 900.0], [6.0, 10.0, 0.0]])] * 5)
+    assert measures.estimate(two.regret[:, :2]).mean == 6.25
+    assert measures.median(two.regret) == 5.5  # that of the seeds' means is 7.5
     found = measures.less(two, one)
-    assert (found.mean, found.n) == (5.0, 2)
+    assert (found.mean, found.n) == (5.75, 2)
 
 
 def test_regret_in_another_unit_is_divided_by_it():
