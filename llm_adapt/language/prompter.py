@@ -5,6 +5,8 @@ Shape letters: B trials, E episodes, H steps.
 
 from __future__ import annotations
 
+import itertools
+
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -114,13 +116,22 @@ class Prompter:
         place: Place = (space.n - 1.0,) if isinstance(space, Discrete) else space.high
         if not self.renderer.about.place:
             place = ()
-        action = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
-        line = Line(place, action, _TYPICAL, None)
-        last = line._replace(over=place)
-        steps: Episodes = [[*[line] * (trial.horizon - 1), last] for _ in range(trial.episodes)]
-        steps[-1].pop()
-        tokens = len(self.encode(self.renderer.write(steps, place, trial)))
-        tokens += max(map(len, self.labels))
+        longest = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
+        found = 0
+        for actions in (
+            [longest],
+            range(len(self.labels)),
+        ):  # a summary is longest if all were played
+            played = itertools.cycle(actions)
+            steps: Episodes = [
+                [Line(place, next(played), _TYPICAL, None) for _ in range(trial.horizon)]
+                for _ in range(trial.episodes)
+            ]
+            for episode in steps:
+                episode[-1] = episode[-1]._replace(over=place)
+            steps[-1].pop()
+            found = max(found, len(self.encode(self.renderer.write(steps, place, trial))))
+        tokens = found + max(map(len, self.labels))
         self._check_length(tokens, trial)
         return tokens
 

@@ -25,6 +25,7 @@ class Job:
     number: int
     env_steps: int = 10
     learns: bool = True
+    reads_text: bool = False
     name: str = "job"
 
     def run(self, advance):
