@@ -117,7 +117,7 @@ class ImitationLearner(CheckpointedLearner):
         )
 
     def _new_policy(self) -> Any:
-        """What is trained: a module, or the trained part of one."""
+        """The module that is trained, or its trained part."""
         return self.config.policy(self.family).to(self.workers.device)
 
     @cached_property

@@ -145,7 +145,7 @@ class Memory(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What ``act`` has read, for the cache."""
+    """The tokens that ``act`` has read, for the cache."""
 
     known: Int[Tensor, " B"]
     """Number of tokens of the prompt that were cached before."""
@@ -228,7 +228,7 @@ class Prompted(Idle, nn.Module):
     def _answered(
         self, prompts: list[Ids], known: list[int], cache: Cache, rng: Rows, explore: bool
     ) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
-        """The actions that written answers name, and True where an answer names none and a uniform action is drawn."""
+        """The actions that written answers name, and True for rows whose answer names none: they draw a uniform one."""
         language = self.prompter.language
         answers = generate(
             self.network,

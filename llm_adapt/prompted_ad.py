@@ -65,12 +65,13 @@ class Config(imitation.Imitating, Prompting):
 
 @dataclass(frozen=True, kw_only=True)
 class SmolLm2(Config):
-    """The same with SmolLM2."""
+    """SmolLM2, prompts, adapter, histories and training."""
 
     model: str = "smollm2"
 
 
 SPACE: Space = {"lr": LogUniform(1e-4, 3e-3)}
+"""Search space: neither the model nor the format, which make other methods."""
 
 
 class PromptedAdLearner(ImitationLearner):
@@ -83,9 +84,8 @@ class PromptedAdLearner(ImitationLearner):
         config = self.config
         language = load(config.model)
         self.renderer = config.renderer(self.family)
-        Prompter(language, self.renderer).longest(
-            self.family.trial("train")
-        )  # refused early if too long
+        prompter = Prompter(language, self.renderer)
+        prompter.longest(self.family.trial("train"))  # refuses too long a trial before training
         adapted = Adapted(language, rank=config.rank, alpha=config.alpha, targets=config.targets)
         return adapted.to(self.workers.device)
 

@@ -12,14 +12,14 @@ class Description(NamedTuple):
     """The words of a family. Nouns are singular and in lower case."""
 
     setting: str
-    """What there is and what actions do, in one sentence or more."""
+    """One sentence or more on what there is and what actions do."""
     action: str
-    """What an action is called: arm, move."""
+    """The noun for an action: arm, move."""
     step: str
-    """What a step is called: pull, step."""
+    """The noun for a step: pull, step."""
     pays: str
     """The rewards: "0 or 1", "a number"."""
     names: tuple[str, ...] = ()
     """The name of each action; empty: actions have no meaning of their own."""
     place: str = ""
-    """What an observation is called: cell, state; empty: there is nothing to observe."""
+    """The noun for an observation: cell, state; empty: there is nothing to observe."""

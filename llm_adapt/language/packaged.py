@@ -1,8 +1,7 @@
 """Language models that packages of PyPI carry as GGUF files, converted once to safetensors in the cache folder.
 
 A GGUF file is dequantised when it is read. Without the request, transformers 5.23 still marks the model as quantised,
-and refuses to save or train it. The converted folder is an ordinary one, and it loads in
-a second rather than twenty.
+and refuses to save or train it. The converted folder is an ordinary one, and it loads in a second rather than twenty.
 """
 
 from __future__ import annotations

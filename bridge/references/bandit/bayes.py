@@ -173,7 +173,7 @@ def bayes(family: Bandit, split: str) -> Reference:
 def bayes_train(family: Bandit, split: str) -> Reference:
     """Bayes-optimal for the training distribution; past the trained number of pulls it plays greedily.
 
-    Where arms depend on one another (pairs, one best arm), greedy play is optimal at every number of pulls.
+    If arms depend on one another (pairs, one best arm), greedy play is optimal at every number of pulls.
     """
     return _bayes(family, family.prior("train"), family.n, "bayes_train")
 

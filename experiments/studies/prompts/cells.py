@@ -32,7 +32,7 @@ SCALES = ("id", *(f"shift/reward_scale/{level}" for level in range(1, 5)))
 
 @dataclass(frozen=True)
 class Size:
-    """How much is played."""
+    """Numbers of trials, and the formats and instances that are played."""
 
     trials: int
     """Trials of a split, of every method that takes no gradient steps in a trial; at most as many have their steps

@@ -1,4 +1,4 @@
-"""Measures of exploration from the steps of cells, averaged over training seeds.
+"""Measures of exploration from the steps of cells, of every training seed and trial.
 
 Shape letters: S training seeds, B trials, T pulls, k arms.
 """

@@ -73,7 +73,7 @@ def _formats_of(found: Found) -> list[str]:
 
 
 def _place(method: str, format: str) -> Part:
-    """Where a model's cell in a format stands: the tables of methods and of formats share one."""
+    """The place of a model's cell in a format; the tables of methods and of formats share one cell."""
     return Part("methods", method, "id") if format == FORMAT else Part("formats", method, format)
 
 
