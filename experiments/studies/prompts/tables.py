@@ -47,8 +47,8 @@ def _explored(found: Found, name: str, column: str) -> str:
         means = [estimate(values) for values in measures[:4]]
         shown = [number(means[0]), *(f"{mean.mean:.2f}" for mean in means[1:])]
         seeds, trials = measures.regret.shape
-        name = escape.markdown(_short(part.method))
-        rows.append((name, seeds, trials, *shown, f"{median(measures.reward):.2f}"))
+        shown_name = escape.markdown(_short(part.method))
+        rows.append((shown_name, seeds, trials, *shown, f"{median(measures.reward):.2f}"))
     return table(("method", "seeds", "n", *_HEADS), rows, texts=1)
 
 

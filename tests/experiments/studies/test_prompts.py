@@ -64,6 +64,10 @@ def test_it_plays_prints_and_draws(small, capsys):
     study.run(small)
     printed = capsys.readouterr().out
     assert "regret by prompt format" in printed
+    for split in ("id", "shift/gap/3"):
+        rows = printed.partition(f"{cells.BANDIT}, {split}** · prompts")[2].partition("\n\n**")[0]
+        methods = ["random", "thompson", "zoo:rl2", cells.MODEL, cells.TRAINED, cells.FEW_SHOT]
+        assert [line.split()[1] for line in rows.splitlines() if " ±" in line] == methods
     assert max(map(len, printed.split("Drawn")[0].splitlines())) <= 95
     with (small.out / "prompts.csv").open() as file:
         rows = list(csv.DictReader(file))
