@@ -108,6 +108,30 @@ def one_episode(histories: Histories, noise: Rows) -> Histories:
     return histories.at(places.clamp(max=end.shape[1] - 1), length)
 
 
+def as_trials(histories: Histories, trial: Trial) -> TrialBuffer:
+    """The buffer of whole trials, by episode, of some histories. Every end counts as a time-out."""
+    steps = histories.steps
+    end = steps.end > 0
+    there = torch.arange(end.shape[1]) < histories.length[:, None]
+    number = end.long().cumsum(1) - end.long()  # of each step's episode
+    first = torch.nn.functional.pad(end[:, :-1], (1, 0), value=True)
+    t = torch.arange(end.shape[1]).expand_as(number)
+    t = t - torch.where(first, t, 0).cummax(1).values
+    rows = there.nonzero()[:, 0]
+    spot = (rows, number[there], t[there])
+
+    def placed(values: Tensor) -> Tensor:
+        found = values.new_zeros(len(values), *trial, *values.shape[2:])
+        found[spot] = values[there]
+        return found
+
+    never = torch.zeros(len(end), *trial, dtype=torch.bool)
+    live = never.clone()
+    live[spot] = True
+    obs, action, reward, next_obs = map(placed, steps[:4])
+    return TrialBuffer(obs, action, reward, next_obs, never, placed(end), live)
+
+
 def default_sources(method: str, family: TaskFamily) -> tuple[str, ...]:
     """The sources of a method's histories if none are named.
 

@@ -27,10 +27,10 @@ from bridge.config import Count, CountOrZero, Positive, Width
 from bridge.protocol import Trial
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
-from bridge.test_time.trial_buffer import TrialBuffer, live_first
+from bridge.test_time.trial_buffer import live_first
 from bridge.training.search_space import LogUniform, Space
 from llm_adapt import data, imitation
-from llm_adapt.histories import Histories
+from llm_adapt.histories import as_trials
 from llm_adapt.imitation import ImitationLearner, Means
 from llm_adapt.language.adapter import Adapted
 from llm_adapt.language.models import load
@@ -129,32 +129,6 @@ class PromptedAdLearner(ImitationLearner):
             params_trained=trained,
         )
         return Prompted(language, self.renderer, card)
-
-
-def as_trials(histories: Histories, trial: Trial) -> TrialBuffer:
-    """Histories as the buffer of whole trials, by episode. Every end counts as a time-out."""
-    steps, there = (
-        histories.steps,
-        torch.arange(histories.steps.end.shape[1]) < histories.length[:, None],
-    )
-    end = steps.end > 0
-    number = end.long().cumsum(1) - end.long()  # of each step's episode
-    first = torch.nn.functional.pad(end[:, :-1], (1, 0), value=True)
-    t = torch.arange(end.shape[1]).expand_as(number)
-    t = t - torch.where(first, t, 0).cummax(1).values
-    rows = there.nonzero()[:, 0]
-    spot = (rows, number[there], t[there])
-
-    def placed(values: Tensor) -> Tensor:
-        found = values.new_zeros(len(values), *trial, *values.shape[2:])
-        found[spot] = values[there]
-        return found
-
-    never = torch.zeros(len(end), *trial, dtype=torch.bool)
-    live = never.clone()
-    live[spot] = True
-    obs, action, reward, next_obs = map(placed, steps[:4])
-    return TrialBuffer(obs, action, reward, next_obs, never, placed(end), live)
 
 
 def some_steps(live: Bool[Tensor, "b E H"], count: int, noise: Rows) -> Bool[Tensor, "b E H"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedTokenizerFast
 
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHAT = (
@@ -49,19 +49,19 @@ def tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     )
 
 
-def config(**changes: object) -> LlamaConfig:
+def config(kind: str = "llama", **changes: object) -> PreTrainedConfig:
     sizes = {
         "vocab_size": 400,
         "hidden_size": 32,
-        "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
         "initializer_range": 0.3,
     }
-    return LlamaConfig(**sizes | changes)
+    if kind != "gpt2":
+        sizes |= {"intermediate_size": 64, "num_key_value_heads": 2}
+    return AutoConfig.for_model(kind, **sizes | changes)
 
 
 @functools.cache
@@ -72,10 +72,10 @@ def folder() -> Path:
     return save(place)
 
 
-def save(folder: Path, *, chat: bool = True, **changes: object) -> Path:
-    """Write the model and the tokenizer into a folder."""
+def save(folder: Path, *, chat: bool = True, kind: str = "llama", **changes: object) -> Path:
+    """Write a model of a kind and the tokenizer into a folder."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
-        LlamaForCausalLM(config(**changes)).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config(kind, **changes)).save_pretrained(folder)
     tokenizer(chat=chat).save_pretrained(folder)
     return folder

@@ -10,7 +10,7 @@ from bridge.references.random import Random
 from bridge.references.registry import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from llm_adapt.histories import Histories, default_sources, one_episode, play
+from llm_adapt.histories import Histories, as_trials, default_sources, one_episode, play
 from llm_adapt.tokens import Transition
 
 
@@ -169,3 +169,13 @@ def test_every_family_has_sources_of_its_own(spec):
         _, made = histories(spec, found, rows=2, episodes=1)
         assert len(made.length) == 2
     assert default_sources("icl_ad", family) != default_sources("icl_dpt", family)
+
+
+def test_they_become_trials_by_their_ends():
+    _, found = histories(rows=2, episodes=3)
+    buffer = as_trials(found, Trial(3, 15))
+    assert buffer.live.all()
+    assert torch.equal(buffer.reward.flatten(1), found.steps.reward)
+    assert torch.equal(buffer.action.flatten(1), found.steps.action)
+    assert buffer.end[:, :, -1].all()
+    assert not buffer.end[:, :, :-1].any()

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from bridge.conformance import AGENT_CHECKS
 from bridge.errors import UserError
@@ -11,8 +12,10 @@ from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Clues, Trial
 from bridge.tasks import family as make_family
+from llm_adapt.backbones import BACKBONES
 from llm_adapt.prompted import Config
 from llm_adapt.prompts.formats import FORMATS
+from tests import tiny_language_model
 
 BANDIT = make_family("bandit:k=3,n=4")
 
@@ -78,6 +81,30 @@ def test_decisions_are_drawn_from_the_scores_of_whole_labels(tiny_model):
     assert len(set(decision.logits[0].tolist())) == 3
     assert (decision.logits[0] < first).all()
     assert decision.action.tolist() == decision.logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_a_decoder_of_every_kind_scores_as_transformers_does(tmp_path, kind):
+    """After some cached pulls, a score is the sum that transformers' own attention gives for the whole text."""
+    folder = tiny_language_model.save(tmp_path, kind=kind)
+    agent = prompted(folder, format="digits")
+    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval()
+    rows = torch.arange(2)
+    tasks, noise = BANDIT.sample("id", rows), TrialNoise.of("test", rows)
+    memory, obs = agent.start(Clues(), Trial(4, 1), noise.agent), torch.zeros(2, dtype=torch.int64)
+    for episode in range(3):
+        memory, _ = play_episode(agent, BANDIT, tasks, memory, noise, episode=episode, horizon=1)
+    memory = agent.begin(memory, noise.agent, episode=3)
+    decision = agent.act(memory, obs, noise.agent, explore=False)
+    prompts = agent.prompter.prompts(memory.buffer, memory.episode, obs)
+    assert prompts[0] != prompts[1]
+    assert (decision.carry.known > 0).all()
+    for row, prompt in enumerate(prompts):
+        for arm, label in enumerate(agent.prompter.labels):
+            with torch.no_grad():
+                logits = plain(input_ids=torch.tensor([prompt + label])).logits[0].log_softmax(-1)
+            score = sum(logits[len(prompt) - 1 + i, token] for i, token in enumerate(label))
+            torch.testing.assert_close(decision.logits[row, arm], score, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("spec", ["gridnavi:episodes=2", "tabular_mdp:n=2"])

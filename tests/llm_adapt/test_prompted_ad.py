@@ -2,14 +2,18 @@ import pytest
 import torch
 
 from bridge.errors import UserError
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
 from bridge.protocol import Clues, Trial
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from llm_adapt import data
+from llm_adapt.backbones import BACKBONES
+from llm_adapt.histories import as_trials
 from llm_adapt.language.models import load
 from llm_adapt.language.reading import score
 from llm_adapt.language.token_tree import Question, grow
-from llm_adapt.prompted_ad import Config, PromptedAdLearner, SmolLm2, as_trials, some_steps
+from llm_adapt.prompted_ad import Config, PromptedAdLearner, SmolLm2, some_steps
 from tests import tiny_language_model
 
 BANDIT = make_family("bandit:k=3,n=6")
@@ -31,6 +35,18 @@ def test_an_update_counts_its_steps_and_moves_the_adapter_alone(tiny_model):
     assert all("lora" in name or name == "base" for name in after)
     assert any(not torch.equal(before[name], after[name]) for name in after)
     assert load(str(tiny_model)).fingerprint == base
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_a_decoder_of_every_kind_is_trained(tmp_path, kind):
+    made = learner(tiny_language_model.save(tmp_path, kind=kind))
+    before = {name: value.clone() for name, value in made.policy.state_dict().items()}
+    made.update(0.5)
+    moved = [
+        name for name, value in made.policy.state_dict().items() if (value != before[name]).any()
+    ]
+    assert moved
+    assert evaluate(made.agent(), BANDIT, Plan(split="id", trials=2)).mean("regret") >= 0
 
 
 def test_before_training_it_is_the_frozen_model(tiny_model):
@@ -70,18 +86,6 @@ def test_some_steps_are_as_many_and_live():
     assert chosen.any(0)[live[0]].all()
     assert some_steps(live, 0, noise) is live
     assert torch.equal(some_steps(live, 12, noise), live)
-
-
-def test_histories_become_trials_by_their_ends(tiny_model, tmp_path):
-    family = make_family("gridnavi:episodes=3")
-    collection = data.Collection(family, ("psrl",), seed=0, episodes=3, rows=2, folder=tmp_path)
-    histories = data.read(collection.shard(0), [0, 1])
-    buffer = as_trials(histories, Trial(3, 15))
-    assert buffer.live.all()
-    assert torch.equal(buffer.reward.flatten(1), histories.steps.reward)
-    assert torch.equal(buffer.action.flatten(1), histories.steps.action)
-    assert buffer.end[:, :, -1].all()
-    assert not buffer.end[:, :, :-1].any()
 
 
 def test_a_saved_adapter_is_restored_and_refuses_another_base(tiny_model, tmp_path):
