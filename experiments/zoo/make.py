@@ -211,7 +211,7 @@ def _weights(card: Card) -> str:
 
 
 def _cores(card: Card) -> str:
-    return "two cores" if card.model_id else "one core"
+    return "up to two cores" if card.model_id else "one core"
 
 
 def _limits(entry: zoo.Entry) -> str:
