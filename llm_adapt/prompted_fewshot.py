@@ -26,7 +26,7 @@ class Config(lora.Config, prompted.Config):
 
     inner_steps: CountOrZero = 4
     """Gradient steps each time: each reads the whole trial, forwards and backwards."""
-    inner_lr: Positive = 1e-3
+    inner_lr: Positive = 1e-2
     """Learning rate."""
 
     def agent(self, family: TaskFamily, name: str, trained: Prompted | None = None) -> FineTuned:
