@@ -21,6 +21,7 @@ from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, ClueKind, Clues, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.perception import Senses, observed
 
 
 class EpisodeTotals(NamedTuple):
@@ -81,25 +82,29 @@ def play_episode(
         episode: number of the episode in its trial.
         horizon: most steps of an episode.
         explore: passed to ``act``; False in frozen scoring.
-        visit: called with the number of each step and its transition.
+        visit: called with the number of each step and its transition, as it is (``bridge/tasks/perception.py``).
 
     Raises:
         ContractError: the agent or the family returned a wrong shape, a wrong type or a number that is not finite.
     """
     env, own = noise.env.at("env", episode), noise.agent.at(episode)
+    tasks = family.task_of(tasks, episode)
+    senses = Senses.of(family, tasks, env.at("senses"), agent.card)
     memory = agent.begin(memory, own.at("begin"), episode=episode)
     state, obs = family.reset(tasks, env.at("reset"))
+    seen = senses.first(obs) if senses else obs
     totals = EpisodeTotals.zeros(len(noise), noise.device)
     live = torch.ones_like(totals.steps, dtype=torch.bool) if family.ends_early else None
     for t in range(horizon):
-        decision = agent.act(memory, obs, own.at("act", t), explore=explore)
+        decision = agent.act(memory, seen, own.at("act", t), explore=explore)
         check_decision(decision, family, len(noise), episode, t)
         state, step = transition(
             family, tasks, state, obs, decision.action, env.at("step", t), t + 1 == horizon, live
         )
         check_step(step, family, episode, t)
-        memory = agent.observe(memory, step, decision.carry)
-        obs = step.next_obs
+        sensed = senses.step(t, step) if senses else step
+        memory = agent.observe(memory, sensed, decision.carry)
+        obs, seen = step.next_obs, sensed.next_obs
         totals = totals.plus(family, tasks, step)
         if visit:
             visit(t, step)
@@ -176,8 +181,8 @@ def play_trial(
         memory: the agent's memory at the start of the trial, which is consumed.
         noise: the noise of the trials.
         trial: number of episodes, and most steps of each.
-        context: the transitions of each episode. If given, the agent observes them instead of playing; totals are
-            those of the context.
+        context: the transitions of each episode, as they are. If given, the agent observes them instead of playing;
+            totals are those of the context.
         adapt: adapts the memory to an episode. None: ``agent.adapt`` with the noise ``at(episode, "adapt")``.
         on_step: called with the numbers of episode and step and the transition, for each step that is played.
 
@@ -204,18 +209,20 @@ def play_trial(
                 visit=partial(on_step, episode) if on_step else None,
             )
         else:
-            rng = noise.agent.at(episode, "begin")
-            memory = show(agent, memory, context[episode], rng, episode=episode)
+            rng, senses = noise.agent.at(episode, "begin"), noise.env.at("env", episode, "senses")
+            now = family.task_of(tasks, episode)
+            seen = observed(context[episode], family, now, senses, agent.card)
+            memory = show(agent, memory, seen, rng, episode=episode)
             totals = EpisodeTotals.zeros(len(noise), noise.device)
             for step in context[episode]:
-                totals = totals.plus(family, tasks, step)
+                totals = totals.plus(family, now, step)
         yield Played(episode, memory, totals)
 
 
 def record_context(
     behaviour: Agent, family: TaskFamily, split: str, tasks: Tasks, noise: TrialNoise, trial: Trial
 ) -> list[list[Step]]:
-    """The transitions of a whole trial of ``behaviour``, one list of steps an episode."""
+    """The transitions of a whole trial of ``behaviour``, one list of steps an episode, each step as it is."""
     memory = behaviour.start(clues(behaviour, family, split, tasks), trial, noise.agent.at("start"))
     episodes: list[list[Step]] = [[] for _ in range(trial.episodes)]
 

@@ -217,8 +217,9 @@ def missing(cells: Iterable[Cell], out: Path) -> list[Cell]:
     done = results.done(out)
 
     def is_done(cell: Cell, plan: Plan, changed_at: float) -> bool:
-        about = (cell.family.id, cell.family.hash, cell.method, cell.seed)
-        if (*about, plan.split, plan.track, plan.hash) not in done:
+        family, split = cell.family, cell.family.split(plan.split)
+        about = (family.id, family.hash, cell.method, cell.seed, split.name, split.value)
+        if (*about, plan.track, plan.hash) not in done:
             return False
         place = cell.place(plan)
         return not place.exists() or place.stat().st_mtime >= changed_at

@@ -142,7 +142,8 @@ class Grid:
                     shots=0 if track == "O" else self.shots,
                 )
                 for split in self._names[family.id]
-                if track == "C" or family.split(split).axis not in CONTEXT_AXES
+                if source.plays(split)
+                and (track == "C" or family.split(split).axis not in CONTEXT_AXES)
             ]
         return tuple(plans)
 

@@ -72,9 +72,10 @@ def play(
         memory=memory,
     )
     beside = [
-        dataclasses.replace(cell, spec=name, method=name, seed=0, decode="")
-        for name in sources
+        dataclasses.replace(cell, spec=name, method=name, seed=0, decode="", plans=modelled)
+        for name, anchor in sources.items()
         if name != method
+        and (modelled := tuple(plan for plan in plans if anchor.plays(plan.split)))
     ]
     total = sum(each.env_steps for each in (cell, *beside))
     with Progress(total, "environment steps") as progress:
@@ -113,7 +114,7 @@ def _kept(cells: list[Cell], out: Path) -> Results:
             "other methods. Leave --out out."
         )
     alike = family.id, plan.track, family.hash, plan.hash
-    for played, family_hash, _, _, _, track, config_hash in results.done(out):
+    for played, family_hash, *_, track, config_hash in results.done(out):
         if (played, track) == alike[:2] and (family_hash, config_hash) != alike[2:]:
             raise UserError(
                 f"{out} holds rows of {family.id} with other trials or seeds, or of another version of it. Give the "

@@ -26,6 +26,7 @@ from bridge.references.registry import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.perception import observed
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
 from bridge.training.rollouts import task_numbers
 from bridge.transitions import stacked
@@ -84,7 +85,18 @@ def play(
     played = []
     for source, group in zip(sources, groups, strict=False):
         mine = memory.select(tasks, group)
-        episodes = record_context(source, family, split, mine, noise[group], trial)
+        episodes = [
+            observed(
+                steps,
+                family,
+                family.task_of(mine, number),
+                noise[group].env.at("env", number, "senses"),
+                source.card,
+            )
+            for number, steps in enumerate(
+                record_context(source, family, split, mine, noise[group], trial)
+            )
+        ]
         steps = stacked([step for steps in episodes for step in steps])
         played.append(_Played(mine, noise[group], episodes, steps))
     states = torch.cat([each.steps.obs[each.steps.live] for each in played]).unique(dim=0)

@@ -15,10 +15,11 @@ import torch
 from bridge import config
 from bridge import memory as tree
 from bridge.conformance.compare import first_difference
-from bridge.conformance.random_steps import ROWS, SUBSETS, walk
+from bridge.conformance.random_steps import ROWS, SUBSETS, noise_of, walk
 from bridge.conformance.rules import demand, demand_same, rule
 from bridge.errors import UserError
 from bridge.tasks.base import STREAMS, TaskFamily
+from bridge.tasks.perception import Senses
 
 _MANY = 512
 """Tasks of a continuum that are compared with training tasks."""
@@ -85,8 +86,12 @@ def _read(family: TaskFamily, split: str) -> set[str]:
     """The names of the parameters that are read while some tasks are played."""
     tasks = family.sample(split, torch.arange(ROWS))
     params: Any = _RecordingParameters(tasks.params)
+    tasks = family.task_of(tasks._replace(params=params), 1)
+    senses = Senses.of(family, tasks, noise_of(tasks.index))
     for moment in walk(family, split, tasks._replace(params=params)):
         family.expected_reward(moment.tasks, moment.step())
+        if senses:
+            senses.first(moment.obs)
     return params.read
 
 

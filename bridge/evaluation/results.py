@@ -91,10 +91,14 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "rows").glob("*.parquet"))
 
 
-def done(folder: Path) -> set[tuple[str, str, str, int, str, str, str]]:
-    """Cells that a folder holds: (family, family_hash, method, seed, split, track, config_hash) of its rows."""
-    keys = ["family", "family_hash", "method", "seed", "split", "track", "config_hash"]
-    cells: set[tuple[str, str, str, int, str, str, str]] = set()
+Done = tuple[str, str, str, int, str, float, str, str]
+"""A cell of which rows are there: family, its hash, method, seed, split, the value of its shift, track, config_hash."""
+
+
+def done(folder: Path) -> set[Done]:
+    """Cells that a folder holds rows of."""
+    keys = ["family", "family_hash", "method", "seed", "split", "shift_distance", "track", "config_hash"]
+    cells: set[Done] = set()
     for path in files(folder):
         table = read_file(path, keys).group_by(keys).aggregate([])
         cells.update(zip(*(table[key].to_pylist() for key in keys), strict=True))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -78,6 +78,17 @@ class Chunk:
         rng = self.noise.agent.at(named_from + episode, "adapt")
         return adapted(self.agent, memory, rng, self.adapting, episode=episode, last=last)
 
+    def optimal(self, episode: int) -> Tensor:
+        """The largest expected return of an episode given its task; computed once if tasks do not change."""
+        now = self.family.task_of(self.tasks, episode)
+        if now is self.tasks:
+            return self._optimal
+        return self.family.optimal_return(now, self.trial)
+
+    @cached_property
+    def _optimal(self) -> Tensor:
+        return self.family.optimal_return(self.tasks, self.trial)
+
     def costs(self, memory: Any, transitions: Tensor, spent: float) -> dict[str, Tensor]:
         """The costs of each trial. What ``clock`` counted for all of them is shared evenly."""
         clock = torch.full_like(transitions, spent / len(transitions), dtype=torch.float64)
@@ -87,12 +98,11 @@ class Chunk:
 
 def explored(chunk: Chunk) -> Iterator[Score]:
     """Track O: play the trial, and score at each curve point what it has earned so far."""
-    optimal = chunk.family.optimal_return(chunk.tasks, chunk.trial).double()
-    earned = regret = transitions = torch.zeros_like(optimal)
+    earned = regret = transitions = torch.zeros_like(chunk.optimal(0)).double()
     env_steps, began = 0, chunk.clock()
     for episode, memory, totals in chunk.play(partial(chunk.adapt, named_from=0)):
         earned = earned + totals.reward
-        regret = regret + (optimal - totals.expected)
+        regret = regret + (chunk.optimal(episode).double() - totals.expected)
         transitions = transitions + totals.steps
         env_steps += chunk.trial.horizon
         if episode + 1 in chunk.points:
@@ -104,9 +114,8 @@ def explored(chunk: Chunk) -> Iterator[Score]:
 
 def frozen(chunk: Chunk) -> Iterator[Score]:
     """Tracks C and F: at each curve point, adapt a fork of the memory and score one frozen episode."""
-    optimal = chunk.family.optimal_return(chunk.tasks, chunk.trial)
-    transitions = torch.zeros_like(optimal)
-    informed = torch.zeros_like(optimal, dtype=torch.bool)
+    transitions = torch.zeros_like(chunk.optimal(0))
+    informed = torch.zeros_like(transitions, dtype=torch.bool)
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
 
@@ -125,7 +134,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
             horizon=chunk.trial.horizon,
             explore=False,
         )
-        metrics = _metrics(totals, regret=optimal - totals.expected)
+        metrics = _metrics(totals, regret=chunk.optimal(shots) - totals.expected)
         if chunk.context:
             metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)

@@ -13,7 +13,7 @@ from bridge import memory as tree
 from bridge.config import Share, check_bound
 from bridge.protocol import Clues, Decision, Step, Trial
 from bridge.references.base import Reference, reference_card
-from bridge.references.oracles import ORACLES
+from bridge.references.oracles import oracle
 from bridge.references.random import Random
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
@@ -34,8 +34,7 @@ class Graded(Reference):
 
     def __init__(self, family: TaskFamily, split: str, noise: Share = 0.5) -> None:
         check_bound("graded", "from 0 to 1", noise=noise)
-        kind = next(kind for kind in ORACLES if isinstance(family, kind))
-        self.oracle = ORACLES[kind](family, split)
+        self.oracle: Any = oracle(family, split)
         self.random, self.noise = Random(family, split), noise
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Any:

@@ -14,7 +14,7 @@ from bridge.references import graded, q_learning, random
 from bridge.references.bandit import bayes, gittins, index_rules, one_sided, thompson
 from bridge.references.grid import goal_search
 from bridge.references.mdp import optimism, posterior
-from bridge.references.oracles import ORACLES
+from bridge.references.oracles import ORACLES, oracle
 from bridge.references.plane import arc_posterior, trilateration, walkers
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily
@@ -28,7 +28,7 @@ Constructor = Callable[..., Agent]
 
 REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
     "random": {TaskFamily: random.Random},
-    "oracle": dict(ORACLES),
+    "oracle": dict.fromkeys(ORACLES, oracle),
     "graded": dict.fromkeys(ORACLES, graded.Graded),
     "bayes": {Bandit: bayes.bayes, GoalGrid: goal_search.bayes},
     "bayes_train": {Bandit: bayes.bayes_train, GoalGrid: goal_search.bayes_train},
@@ -52,9 +52,33 @@ REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
     "blind": {GoalPlane: walkers.Blind},
 }
 
+NOT_MODELLED = ("changes", "obs_noise", "obs_permutation", "reward_delay")
+"""Axes for which no reference knows the distribution of the split."""
+_KNOW_THE_SPLIT = ("bayes",)
+"""References that play with the distribution of the split as their prior."""
+
 
 class DoesNotPlayError(UserError):
-    """A reference that is not made for a kind of family."""
+    """A reference that is not made for a kind of family, or for a split."""
+
+
+def models(name: str, family: TaskFamily, split: str) -> bool:
+    """True unless ``name`` would have to know a shift that no reference models."""
+    found = family.split(split)
+    return not (found.level and found.axis in NOT_MODELLED and name in _KNOW_THE_SPLIT)
+
+
+def check_models(name: str, family: TaskFamily, split: str) -> None:
+    """Refuse a split that ``name`` does not model.
+
+    Raises:
+        DoesNotPlayError: it would have to know the split's shift.
+    """
+    if not models(name, family, split):
+        raise DoesNotPlayError(
+            f"{name} plays with the distribution of the split as its prior, and has none for {split}. Take "
+            f"{name}_train, whose prior is that of training."
+        )
 
 
 def reference(name: str, family: TaskFamily, split: str) -> Agent:
@@ -62,10 +86,11 @@ def reference(name: str, family: TaskFamily, split: str) -> Agent:
 
     Raises:
         UserError: if there is none of that name.
-        DoesNotPlayError: as ``constructor_of``.
+        DoesNotPlayError: as ``constructor_of`` and ``check_models``.
     """
     if name not in REFERENCES:
         raise unknown("reference agent", name, REFERENCES)
+    check_models(name, family, split)
     return constructor_of(name, family)(family, split)
 
 

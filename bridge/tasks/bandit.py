@@ -56,6 +56,7 @@ PerArm = Float[Tensor, "B k"]
 """A number for each arm."""
 
 _SHARED_AXES = {
+    "changes": shifts.CHANGES,
     "gap": Axis(
         "factor on every arm's distance from 1/2",
         (1.0, 0.8, 0.6, 0.4, 0.2),

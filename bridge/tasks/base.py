@@ -25,12 +25,15 @@ from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
+from bridge.tasks import changes, perception
 from bridge.tasks.description import Description
 
 SUITE_VERSION = 2
 """Increased if a split, noise, a normaliser or a counting rule changes; results of two versions are never mixed."""
 
 STREAMS = ("train", "id_val", "id")
+_OWN_VARIABLES = ("changes", *perception.OWN_VARIABLES)
+"""The common axes on which every task has a random variable of its own, so that tasks are no finite list."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,11 @@ class TaskFamily(ABC):
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of a hash of all that defines the tasks: the name alone does not identify them."""
-        axes = {name: axis.values for name, axis in self.axes.items()}
-        content = [SUITE_VERSION, self.name, self.version, asdict(self), axes, self.signature()]
+        """Twelve hex digits of a hash of all that defines the tasks, shifts aside: the name alone does not identify them.
+
+        A run is of a family as it trains. The value of a shift is a column of its rows (``shift_distance``).
+        """
+        content = [SUITE_VERSION, self.name, self.version, asdict(self), self.signature()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def signature(self) -> Any:
@@ -236,7 +241,10 @@ class TaskFamily(ABC):
         """
         if split == "train" and self.tasks and not whole:
             return self.tasks
-        return self._support(self.split(split))
+        parsed = self.split(split)
+        if parsed.level and parsed.axis in _OWN_VARIABLES:
+            return None
+        return self._support(parsed)
 
     def _support(self, split: Split) -> int | None:
         return None
@@ -247,7 +255,14 @@ class TaskFamily(ABC):
         index = index % size if size else index
         parsed = self.split(split)
         noise = Rows.of(f"tasks/{self.name}/v{self.version}/{parsed.stream}", index)
-        return Tasks(index, self._sample(parsed, index, noise))
+        params = self._sample(parsed, index, noise)
+        for common in (changes, perception):
+            params |= common.params(self, parsed, noise)
+        return Tasks(index, params)
+
+    def task_of(self, tasks: Tasks, episode: int | Int[Tensor, " B"]) -> Tasks:
+        """The task that each trial plays in ``episode``: ``tasks`` itself, unless its split shifts ``changes``."""
+        return changes.task_of(self, tasks, episode)
 
     @abstractmethod
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:

@@ -78,6 +78,8 @@ class ContextualBandit(EpisodicFamily):
     @property
     def own_axes(self) -> Mapping[str, Axis]:
         return {
+            "changes": shifts.CHANGES,
+            "reward_delay": shifts.reward_delay(HORIZON),
             "reward_scale": shifts.reward_scale("none"),
             "reward_sign": shifts.REWARD_SIGN,
         }

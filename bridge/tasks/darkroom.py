@@ -7,9 +7,10 @@ Two published rooms (``variant=``), whose numbers cannot be compared with each o
 * ``ad``: 9 x 9 from the centre (4, 4), 20 steps, 50 episodes (Laskin et al. 2022, "In-context Reinforcement Learning
   with Algorithm Distillation", Dark Room). No split of its goals was published; here it follows the same rule.
 
-Training goals (``train=``): ``all`` of the room, the ``inner`` ones (axis ``goal_shell`` has goals farther out), or
-those on the outer frame, ``hole`` (axis ``hole`` has goals inside it). Of these, the last 20% of the shuffled list are
-``id``, the 8% before them ``id_val``, the rest ``train``.
+Training goals (``train=``): ``all`` of the room, the ``inner`` ones (axis ``goal_shell`` has goals farther out), those
+on the outer frame, ``hole`` (axis ``hole`` has goals inside it), or those of which a coordinate is below half of the
+room, ``cross`` (axis ``combination`` has the others: each coordinate is one of a training goal, but not with the
+other). Of these, the last 20% of the shuffled list are ``id``, the 8% before them ``id_val``, the rest ``train``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Darkroom(GoalGrid):
 
     variant: Literal["dpt", "ad"] = "dpt"
     """The paper that the room is from."""
-    train: Literal["all", "inner", "hole"] = "all"
+    train: Literal["all", "inner", "hole", "cross"] = "all"
     """The training goals."""
 
     name: ClassVar[str] = "darkroom"
@@ -75,6 +76,8 @@ class Darkroom(GoalGrid):
         """True if ``goal`` is in the training distribution of this variant."""
         if self.train == "inner":
             return self.grid.steps_from_start(goal) <= INNER[self.variant]
+        if self.train == "cross":
+            return min(goal) < self.grid.size // 2
         return self.train == "all" or self.grid.depth(goal) == 0
 
     @cached_property
@@ -83,6 +86,8 @@ class Darkroom(GoalGrid):
             return {}
         if self.train == "hole":
             return {"hole": _hole(self.grid)}
+        if self.train == "cross":
+            return {"combination": _combination(self.grid)}
         return {"goal_shell": goal_shells(self.grid, INNER[self.variant], _SHELLS[self.variant])}
 
 
@@ -94,3 +99,13 @@ def _hole(grid: Grid) -> GoalAxis:
         "agents that know the training goals",
     )
     return goals_by_distance(grid, axis, grid.depth)
+
+
+def _combination(grid: Grid) -> GoalAxis:
+    """Axis ``combination``: goals whose coordinates are both in the upper half, farther from its edge a level."""
+    axis = Axis(
+        "cells inside the quarter without training goals",
+        (0.0, 1.0, 2.0, 3.0, 4.0),
+        "agents that know the training goals, not their coordinates",
+    )
+    return goals_by_distance(grid, axis, lambda cell: 1 + min(cell) - grid.size // 2)

@@ -44,6 +44,9 @@ _SHARED_AXES = {
         (0.0, 2.0, 3.0, 4.0, 5.0),
         "agents that take the effects of actions as known",
     ),
+    "changes": shifts.CHANGES,
+    "obs_noise": shifts.obs_noise("cells", (0.25, 0.5, 1.0, 2.0)),
+    "obs_permutation": shifts.OBS_PERMUTATION,
     "reward_scale": shifts.reward_scale("exact agents at factors below 1/2"),
     "reward_sign": shifts.REWARD_SIGN,
     "slip": Axis("probability of a random action", (0.0, 0.05, 0.1, 0.2, 0.4), "open-loop plans"),
@@ -81,8 +84,8 @@ class Grid(NamedTuple):
         return tuple((x, y) for x in range(self.size) for y in range(self.size))
 
     def number(self, xy: Tensor) -> Int[Tensor, " *any"]:
-        """The cell numbers of coordinates ``[..., 2]`` of any dtype."""
-        xy = xy.to(torch.int64)
+        """The numbers of the cells nearest to coordinates ``[..., 2]`` of any dtype."""
+        xy = xy.round().to(torch.int64) if xy.is_floating_point() else xy
         return xy[..., 0] * self.size + xy[..., 1]
 
     @property
@@ -171,7 +174,8 @@ class GoalGrid(EpisodicFamily):
 
     @property
     def own_axes(self) -> Mapping[str, Axis]:
-        return _SHARED_AXES | {name: moved.axis for name, moved in self.goal_axes.items()}
+        delay = {"reward_delay": shifts.reward_delay(self.grid.horizon)}
+        return _SHARED_AXES | delay | {name: moved.axis for name, moved in self.goal_axes.items()}
 
     def goals(self, split: str) -> Goals:
         """The goals of the tasks of ``split``: task i has goal ``i mod G``."""

@@ -50,8 +50,16 @@ SHARED_AXES = {
         (0.0, 0.25, 0.5, 0.75, 1.0),
         "agents that take the effects of actions as known",
     ),
+    "changes": shifts.CHANGES,
+    "obs_noise": shifts.obs_noise("units of length", (0.05, 0.1, 0.2, 0.4)),
+    "obs_permutation": shifts.OBS_PERMUTATION,
     "reward_scale": shifts.reward_scale("exact posteriors"),
     "reward_sign": shifts.REWARD_SIGN,
+    "step_size": Axis(
+        "length of the longest move along one side",
+        (STEP, 0.05, 0.075, 0.15, 0.2),
+        "agents that count their steps",
+    ),
     "wind": Axis(
         "drift a step along the windier side", (0.0, 0.01, 0.02, 0.04, 0.08), "open-loop plans"
     ),
@@ -108,6 +116,8 @@ class GoalPlane(EpisodicFamily):
             params["turn"] = torch.tensor(_QUARTER_TURNS, device=index.device)[quarter]
         if drift := self.value(split, "wind", 0.0):
             params["wind"] = shell(noise.at("wind").uniform(2), drift, drift)
+        if (step := self.value(split, "step_size", STEP)) != STEP:
+            params["step"] = torch.full((len(index), 1), step, device=index.device)
         return params | shifts.factor(self, split, noise)
 
     # --- the simulator -----------------------------------------------------------------------------------------------
@@ -125,7 +135,7 @@ class GoalPlane(EpisodicFamily):
 
     def step(self, tasks: Tasks, state: Points, action: Points, noise: Rows) -> Outcome:
         params = tasks.params
-        move = action.clamp(-self.reach, self.reach) * (STEP / self.reach)
+        move = action.clamp(-self.reach, self.reach) * (params.get("step", STEP) / self.reach)
         if "turn" in params:
             move = _turned(move, *params["turn"].unbind(-1))
         if "wind" in params:
@@ -149,11 +159,12 @@ class GoalPlane(EpisodicFamily):
         move = target - position
         if "wind" in params:
             move = move - params["wind"]
-        move = move.clamp(-STEP, STEP)
+        step = params.get("step", STEP)
+        move = move.clamp(-step, step)
         if "turn" in params:
             cosine, sine = params["turn"].unbind(-1)
             move = _turned(move, cosine, -sine)
-        return (move * (self.reach / STEP)).clamp(-self.reach, self.reach)
+        return (move * (self.reach / step)).clamp(-self.reach, self.reach)
 
     def destination(self, params: Params) -> Points:
         """The optimal place of each task: the goal, or the farthest corner if rewards are negated."""

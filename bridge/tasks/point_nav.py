@@ -11,11 +11,12 @@ cannot be compared with each other:
 * ``clipped``: pytorch-maml-rl, with rewards and ends of the code and actions of the paper.
 
 Goals (``train=``): ``all`` of the square, or those near its edge, ``hole`` (axis ``hole`` has goals inside). Axis
-``ring`` has goals beyond the square.
+``ring`` has goals beyond the square. Axis ``sight`` makes rewards sparse: beyond some distance they are all alike.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -26,10 +27,12 @@ from torch import Tensor
 
 from bridge.config import Count
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Split
 from bridge.tasks.goal_plane import (
     SHARED_AXES,
     STEP,
+    WALL,
     GoalPlane,
     Params,
     Points,
@@ -51,6 +54,11 @@ _RING = Axis(
     "half the edge of the square of goals",
     (HALF, 0.55, 0.6, 0.7, 1.0),
     "agents that explore only where training goals were",
+)
+_SIGHT = Axis(
+    "distance beyond which all rewards are alike",
+    (4 * WALL, 0.4, 0.2, 0.1, 0.05),
+    "agents that follow rewards to the goal",
 )
 _HOLE = Axis(
     "distance inside the training goals",
@@ -80,7 +88,11 @@ class PointNav(GoalPlane):
 
     @property
     def own_axes(self) -> Mapping[str, Axis]:
-        axes = SHARED_AXES | {"ring": _RING}
+        axes = SHARED_AXES | {
+            "reward_delay": shifts.reward_delay(self.horizon),
+            "ring": _RING,
+            "sight": _SIGHT,
+        }
         return axes | {"hole": _HOLE} if self.train == "hole" else axes
 
     def bounds(self, split: str) -> tuple[float, float]:
@@ -101,7 +113,15 @@ class PointNav(GoalPlane):
         side = (torch.arange(_LATTICE) + 0.5) / _LATTICE
         return shell(torch.cartesian_prod(side, side), *self.bounds(split))
 
+    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        params = super()._sample(split, index, noise)
+        if (sight := self.value(split, "sight", math.inf)) < math.inf:
+            params["sight"] = torch.full(index.shape, sight, device=index.device)
+        return params
+
     def pay(self, distance: Scalars, params: Params) -> Scalars:
+        if "sight" in params:
+            distance = distance.minimum(params["sight"])
         return -distance * distance if self.variant == "paper" else -distance
 
     def distance(self, reward: Scalars) -> Scalars:

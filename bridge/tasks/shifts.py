@@ -1,4 +1,4 @@
-"""Shift axes that most families have: a factor on rewards, the length of an episode, and the number of episodes.
+"""Shift axes that most families have: of rewards, of a trial's length, of the senses, and of tasks that change.
 
 Tasks on a shifted axis of rewards have a parameter ``factor``; all other tasks have none.
 
@@ -7,6 +7,7 @@ Shape letters: B trials.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +20,33 @@ from bridge.tasks.base import Axis, Split, TaskFamily
 REWARD_SIGN = Axis(
     "share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"
 )
+CHANGES = Axis(
+    "probability of another task before an episode",
+    (0.0, 0.05, 0.1, 0.2, 0.4),
+    "agents for which the order of their past means nothing",
+)
+"""Acts in ``changes.py``."""
+OBS_PERMUTATION = Axis(
+    "share of tasks with exchanged coordinates of observations",
+    (0.0, 0.25, 0.5, 0.75, 1.0),
+    "agents that take observations as known",
+)
+"""Acts in ``perception.py``, as do the next two."""
+
+
+def obs_noise(unit: str, values: tuple[float, float, float, float]) -> Axis:
+    """The axis ``obs_noise`` with its levels, standard deviations in ``unit``."""
+    return Axis(
+        f"standard deviation of noise on observations, in {unit}",
+        (0.0, *values),
+        "agents that look up where they are",
+    )
+
+
+def reward_delay(steps: int) -> Axis:
+    """The axis ``reward_delay`` of episodes of ``steps`` steps: paid after an eighth, a quarter, a half, all of them."""
+    values = (1.0, *(float(math.ceil(steps * share)) for share in (1 / 8, 1 / 4, 1 / 2)), float(steps))
+    return Axis("steps from one payment to the next", values, "agents that credit the last step")
 
 
 def reward_scale(besides: str) -> Axis:

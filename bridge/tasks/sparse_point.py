@@ -27,6 +27,7 @@ from torch import Tensor
 
 from bridge.protocol import Step
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Split, Tasks
 from bridge.tasks.goal_plane import (
     OWN_VARIABLES,
@@ -77,7 +78,7 @@ class SparsePoint(GoalPlane):
 
     @property
     def own_axes(self) -> Mapping[str, Axis]:
-        axes = SHARED_AXES | _GOAL_AXES
+        axes = SHARED_AXES | _GOAL_AXES | {"reward_delay": shifts.reward_delay(self.horizon)}
         return axes | {"goal_radius": _GOAL_RADIUS} if self.variant == "sparse" else axes
 
     def _support(self, split: Split) -> int | None:

@@ -35,11 +35,13 @@ PRIOR_MEAN = 1.0
 """Mean of the mean rewards; their standard deviation and that of the trained reward noise are 1."""
 
 _SHARED_AXES = {
+    "changes": shifts.CHANGES,
     "concentration": Axis(
         "Dirichlet concentration of transitions",
         (1.0, 0.1, 0.3, 3.0, 10.0),
         "posteriors, slightly",
     ),
+    "reward_delay": shifts.reward_delay(HORIZON),
     "reward_noise": Axis(
         "reward standard deviation", (1.0, 2.0, 3.0, 5.0, 10.0), "over-confident posteriors"
     ),

@@ -35,10 +35,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bridge import memory as tree
+from bridge.protocol import Step
 from bridge.rng import Rows
 from bridge.tasks import FAMILIES, family, gymnasium_inputs
 from bridge.tasks.base import Box, Discrete, TaskFamily
 from bridge.tasks.gymnasium_inputs import SEED_LIMIT, Mask, Seeds
+from bridge.tasks.perception import Senses
 
 Transition = tuple[
     np.ndarray,
@@ -95,7 +97,7 @@ class FamilyEnv(gymnasium.Env):
 
     def _observation(self) -> Any:
         """A discrete observation as numpy's integer, a vector as an array that shares no memory."""
-        return self._trials.obs.numpy()[0].copy()
+        return self._trials.seen.numpy()[0].copy()
 
     def _info(self) -> dict[str, Any]:
         return {"trial": int(self._trials.trial), "trial_episode": int(self._trials.episode)}
@@ -146,7 +148,7 @@ class FamilyVectorEnv(VectorEnv):
         )
 
     def _observations(self) -> np.ndarray:
-        return self._trials.obs.numpy().copy()
+        return self._trials.seen.numpy().copy()
 
     def _infos(self, mask: Mask) -> dict[str, Any]:
         """Infos in Gymnasium's batched form: each entry 0 outside ``mask``, with a copy of the mask beside it."""
@@ -166,6 +168,9 @@ class _Trials:
         self.over = torch.ones(rows, dtype=torch.bool)
         self.state: Any = None
         self.obs: Tensor
+        self.senses: Senses | None = None
+        self.seen: Tensor
+        """What the senses make of ``obs``."""
 
     def reset(self, mask: Mask, seeds: Sequence[int | None]) -> None:
         """Begin an episode of the rows of ``mask``: of a new trial if they have a seed or their trial is over."""
@@ -187,10 +192,17 @@ class _Trials:
             self.tasks = self.family.sample(
                 self.split, self.noise.at("task").bits() & (SEED_LIMIT - 1)
             )
-        begun = self.family.reset(self.tasks, self.noise.at("env", self.episode, "reset"))
+        noise = self.noise.at("env", self.episode)
+        self.now = self.family.task_of(self.tasks, self.episode)
+        begun = self.family.reset(self.now, noise.at("reset"))
         if self.seeded:
             begun = tree.where(chosen, begun, (self.state, self.obs))
         self.state, self.obs = begun
+        before, self.senses = self.senses, Senses.of(self.family, self.now, noise.at("senses"))
+        self.seen = self.senses.first(self.obs) if self.senses else self.obs
+        if self.senses and before:
+            self.senses.keep(~chosen, before)
+            self.seen = self.senses.seen
         self.seeded = True
 
     def step(
@@ -204,11 +216,13 @@ class _Trials:
                 'alone through options={"reset_mask": terminated | truncated}.'
             )
         noise = self.noise.at("env", self.episode, "step", self.steps)
-        outcome = self.family.step(self.tasks, self.state, action, noise)
-        self.state, self.obs, self.steps = outcome.state, outcome.obs, self.steps + 1
-        terminated, truncated = outcome.ends(self.steps == self.bounds.horizon)
-        self.over = terminated | truncated
-        return outcome.reward, terminated, truncated
+        outcome = self.family.step(self.now, self.state, action, noise)
+        ends = outcome.ends(self.steps + 1 == self.bounds.horizon)
+        step = Step(self.obs, action, outcome.reward, outcome.obs, *ends)
+        sensed = self.senses.step(self.steps, step) if self.senses else step
+        self.state, self.obs, self.seen = outcome.state, step.next_obs, sensed.next_obs
+        self.steps, self.over = self.steps + 1, ends[0] | ends[1]
+        return sensed.reward, *ends
 
 
 def _space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:

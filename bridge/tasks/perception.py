@@ -1,0 +1,127 @@
+"""Shifts of what an agent observes of a step, while the world, its rewards and all scores stay as they are.
+
+* ``obs_permutation``: the coordinates of observations are moved round by one, in a share of the tasks.
+* ``obs_noise``: Gaussian noise on every observation, which stays within its space.
+* ``reward_delay``: rewards are withheld. Every d steps, and when an episode ends, what is owed is paid in one sum.
+
+An agent that is given the task observes everything as it is.
+
+Shape letters: B trials, D observation features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bridge import memory as tree
+from bridge.protocol import Card, Step
+from bridge.rng import Rows
+
+if TYPE_CHECKING:
+    from bridge.tasks.base import Space, Split, TaskFamily, Tasks
+
+OWN_VARIABLES = ("obs_permutation",)
+"""The axes with a random variable of each task."""
+
+
+def params(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Tensor]:
+    """The parameters of the senses of B tasks, ``{}`` on other axes; ``noise`` has a row a task."""
+    if sd := family.value(split, "obs_noise", 0.0):
+        return {"obs_sd": torch.full((len(noise),), sd, device=noise.device)}
+    if delay := int(family.value(split, "reward_delay", 1.0)) - 1:
+        return {"delay": torch.full((len(noise),), 1 + delay, device=noise.device)}
+    if share := family.value(split, "obs_permutation", 0.0):
+        order = torch.arange(family.observation.shape[0], device=noise.device)
+        moved = noise.at("obs_permutation").uniform() < share
+        return {"obs_order": torch.where(moved[:, None], order.roll(1), order)}
+    return {}
+
+
+class Senses:
+    """The senses of B rows during one episode.
+
+    Args:
+        space: the space of observations.
+        params: the parameters of the tasks.
+        noise: the noise of the episode's observations.
+    """
+
+    def __init__(self, space: Space, params: Mapping[str, Tensor], noise: Rows) -> None:
+        self.space = space
+        self.order: Int[Tensor, "B D"] | None = params.get("obs_order")
+        self.sd: Float[Tensor, " B"] | None = params.get("obs_sd")
+        self.delay: Int[Tensor, " B"] | None = params.get("delay")
+        self.noise, self.owed = noise, torch.zeros(len(noise), device=noise.device)
+        self.seen: Tensor
+
+    @classmethod
+    def of(
+        cls, family: TaskFamily, tasks: Tasks, noise: Rows, card: Card | None = None
+    ) -> Senses | None:
+        """The senses of an agent on some tasks; None if it observes everything as it is.
+
+        Args:
+            family: the simulator.
+            tasks: the tasks that are played.
+            noise: the noise of the episode's observations.
+            card: the agent's card; None: it is given nothing.
+        """
+        informed = card is not None and card.clue == "task"
+        if informed or not tasks.params.keys() & {"obs_order", "obs_sd", "delay"}:
+            return None
+        return cls(family.observation, tasks.params, noise)
+
+    def first(self, obs: Tensor) -> Tensor:
+        """What is observed at the start of the episode."""
+        self.seen = self._seen(obs, self.noise.at("first"))
+        return self.seen
+
+    def keep(self, others: Bool[Tensor, " B"], before: Senses) -> None:
+        """Let ``others`` go on with the episode that they were in."""
+        self.seen = tree.where(others, before.seen, self.seen)
+        self.owed = tree.where(others, before.owed, self.owed)
+
+    def step(self, t: int | Int[Tensor, " B"], step: Step) -> Step:
+        """What is observed of step ``t`` (of all rows, or one a row). Rows that are not live observe what they observed before."""
+        after = self._seen(step.next_obs, self.noise.at(t))
+        after = tree.where(step.acted, after, self.seen)
+        observed = step._replace(
+            obs=self.seen, next_obs=after, reward=self._paid(t, step.reward, step.end > 0)
+        )
+        self.seen = after
+        return observed
+
+    def _seen(self, obs: Tensor, noise: Rows) -> Tensor:
+        if self.order is not None:
+            obs = obs.gather(1, self.order)
+        if self.sd is not None:
+            obs = obs + self.sd[:, None] * noise.normal(obs.shape[1])
+            obs = obs.clamp(obs.new_tensor(self.space.low), obs.new_tensor(self.space.high))
+        return obs
+
+    def _paid(
+        self, t: int | Int[Tensor, " B"], reward: Float[Tensor, " B"], end: Bool[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        if self.delay is None:
+            return reward
+        self.owed = self.owed + reward
+        due = end | ((t + 1) % self.delay == 0)
+        paid = torch.where(due, self.owed, 0.0)
+        self.owed = torch.where(due, 0.0, self.owed)
+        return paid
+
+
+def observed(
+    steps: list[Step], family: TaskFamily, tasks: Tasks, noise: Rows, card: Card
+) -> list[Step]:
+    """The steps of one episode as an agent would have observed them."""
+    senses = Senses.of(family, tasks, noise, card)
+    if senses is None:
+        return steps
+    senses.first(steps[0].obs)
+    return [senses.step(t, step) for t, step in enumerate(steps)]
