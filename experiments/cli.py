@@ -32,6 +32,7 @@ from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
 from experiments.commands.prompts import Prompts
 from experiments.commands.report import Report
+from experiments.commands.shift import Shift
 from experiments.commands.show import Show
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
@@ -47,6 +48,7 @@ _COMMANDS = (
     Finetune,
     FewShot,
     Concerns,
+    Shift,
     Prompts,
     Data,
     Tune,

@@ -33,11 +33,12 @@ _REFERENCES = (
     "beb",
     "search",
 )
-_PLAYED_BY_QUICK = tuple(name for name in _REFERENCES if name not in ("opsrl", "ucrl2", "beb"))
+PLAYED = tuple(name for name in _REFERENCES if name not in ("opsrl", "ucrl2", "beb"))
+"""The references that play fast."""
 _CLASSICAL = ("rl2", "pearl", "maml", "mtrl", "mtrl_finetune")
 _TRANSFORMERS = ("icl_rl", "icl_dpt", "icl_ad", "mt", "lora_maml")
 _LEARNED = (*_CLASSICAL, *_TRANSFORMERS)
-_ZOO = (
+ZOO = (
     *(f"zoo:{name}" for name in _LEARNED),
     *(f"lora_reward:run=zoo:{base}" for base in ("icl_rl", "mt")),
     "icl_then_lora:run=zoo:icl_rl",
@@ -104,7 +105,7 @@ SIZES: dict[str, Size] = {
         families=(
             "bandit:k=5,n=10", "gridnavi", "darkroom:episodes=10,variant=ad,train=inner", "point_nav:episodes=8",
         ),
-        methods=(*_PLAYED_BY_QUICK, "rl2", "icl_rl", *_ZOO),
+        methods=(*PLAYED, "rl2", "icl_rl", *ZOO),
         splits=(
             "id", "shift/reward_scale/4", "shift/action_permutation/4", "shift/slip/4", "bandit:shift/reward_sign/4",
             "bandit:shift/prior/4", "point_nav:shift/reward_sign/4", "point_nav:shift/ring/4",

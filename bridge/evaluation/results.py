@@ -97,7 +97,16 @@ Done = tuple[str, str, str, int, str, float, str, str]
 
 def done(folder: Path) -> set[Done]:
     """Cells that a folder holds rows of."""
-    keys = ["family", "family_hash", "method", "seed", "split", "shift_distance", "track", "config_hash"]
+    keys = [
+        "family",
+        "family_hash",
+        "method",
+        "seed",
+        "split",
+        "shift_distance",
+        "track",
+        "config_hash",
+    ]
     cells: set[Done] = set()
     for path in files(folder):
         table = read_file(path, keys).group_by(keys).aggregate([])

@@ -167,9 +167,9 @@ class TaskFamily(ABC):
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of a hash of all that defines the tasks, shifts aside: the name alone does not identify them.
+        """Twelve hex digits of a hash of all that defines the tasks but the levels of shifts.
 
-        A run is of a family as it trains. The value of a shift is a column of its rows (``shift_distance``).
+        The name alone does not identify them. Runs and rows have it; rows have the value of a shift as a column.
         """
         content = [SUITE_VERSION, self.name, self.version, asdict(self), self.signature()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Tasks that change within a trial: axis ``changes``, a probability with which the task is drawn anew before an episode.
+"""Tasks that change within a trial: axis ``changes``, the probability of a new task before an episode.
 
 The task that an episode plays is a function of the trial's task and of the episode's number, so that nothing is kept
 between episodes. A higher level has all changes of a lower one, and more.

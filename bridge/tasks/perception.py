@@ -87,7 +87,7 @@ class Senses:
         self.owed = tree.where(others, before.owed, self.owed)
 
     def step(self, t: int | Int[Tensor, " B"], step: Step) -> Step:
-        """What is observed of step ``t`` (of all rows, or one a row). Rows that are not live observe what they observed before."""
+        """What is observed of step ``t`` (of all rows, or one a row). Rows that are not live observe nothing new."""
         after = self._seen(step.next_obs, self.noise.at(t))
         after = tree.where(step.acted, after, self.seen)
         observed = step._replace(

@@ -81,6 +81,11 @@ RECIPES = tuple(
 """Every recipe of the zoo."""
 
 
+def variant(family: str) -> str:
+    """Return the family that runs of the zoo were trained on, of a family's name; any other spec as it is."""
+    return next((r.family for r in RECIPES if r.family.partition(":")[0] == family), family)
+
+
 def of(spec: str) -> Recipe | None:
     """Return the recipe of ``zoo:METHOD/FAMILY[/SEED]``; None if there is none."""
     method, family = spec.removeprefix(PREFIX).split("/")[:2]

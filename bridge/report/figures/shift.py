@@ -1,4 +1,8 @@
-"""Shift responses: the score at each level of each shift axis, at its true place."""
+"""Shift responses: the score at each level of each shift axis, at its true place.
+
+Below a level stands Δ, the score that the training prior alone costs (``Results.delta_prior``), if it is known: unlike
+the levels' values it can be compared between axes.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +81,12 @@ def _response(scene: Scene, axis: str, splits: dict[float, str], panel: Axes, ce
         panel.set_xscale("log")
         panel.minorticks_off()
     ticks = sorted({trained, *splits})
-    level_0 = {trained: "\nlevel 0"}
-    panel.set_xticks(ticks, [f"{value:g}{level_0.get(value, '')}" for value in ticks])
+    below = {trained: "\nlevel 0"} | {
+        value: f"\nΔ {harm.mean:.2f}".replace("0.", ".")
+        for value, split in splits.items()
+        if value != trained and (harm := scene.results.delta_prior(scene.family, split))
+    }
+    panel.set_xticks(ticks, [f"{value:g}{below.get(value, '')}" for value in ticks])
     panel.axvline(trained, color="0.6", lw=0.8, linestyle="--", zorder=0)
     panel.axhline(1, color="0.6", lw=0.8, zorder=0)
     panel.set_title(axis)

@@ -30,7 +30,7 @@ def played(
         "split": split,
         "axis": parsed[1] if len(parsed) == 3 else "",
         "level": int(parsed[2]) if len(parsed) == 3 else 0,
-        "shift_distance": 0.0,
+        "shift_distance": float(parsed[2]) if len(parsed) == 3 else 0.0,
         "method": method,
         "seed": np.zeros(parts, int),
         "clue": "nothing",

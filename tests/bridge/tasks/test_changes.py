@@ -92,5 +92,7 @@ def test_regret_is_against_the_task_of_each_episode():
 def test_forgetting_pays_where_tasks_change():
     """UCB that trusts all of its past regrets more than it does on id."""
     plans = [Plan(split=split, trials=2_000) for split in ("id", "shift/changes/4")]
-    regrets = [evaluate(reference("ucb1", BANDIT, p.split), BANDIT, p).mean("regret") for p in plans]
+    regrets = [
+        evaluate(reference("ucb1", BANDIT, p.split), BANDIT, p).mean("regret") for p in plans
+    ]
     assert regrets[1] > regrets[0] + 0.5

@@ -97,7 +97,9 @@ def test_noise_has_its_standard_deviation_and_grows_with_the_level():
     off = []
     for level in (2, 3):  # 0.1 and 0.2, and walls at 2 that 100 steps from the middle seldom reach
         agent, steps, _ = played("point_nav:episodes=2", f"shift/obs_noise/{level}")
-        gaps = torch.stack([s.next_obs - t.next_obs for s, t in zip(agent.steps, steps, strict=True)])
+        gaps = torch.stack(
+            [s.next_obs - t.next_obs for s, t in zip(agent.steps, steps, strict=True)]
+        )
         off.append(gaps[:20])
     assert off[0].mean().abs() < 4 * 0.1 / off[0].numel() ** 0.5
     assert off[0].std() == pytest.approx(0.1, rel=0.05)

@@ -1,0 +1,72 @@
+"""How far a score falls under a shift, and what the fall is made of.
+
+    fall   = score on id - score on the shifted split
+    tasks  = bayes on id - bayes on the split                the best possible play earns less (or more), too
+    prior  = bayes on the split - bayes_train on the split   what any learner of the training distribution loses
+    method = (bayes_train - method) on the split - (bayes - method) on id
+                                                             how much farther it is from the best learner than on id
+
+The last three add up to the fall. They are known if both references are exact on the split.
+"""
+
+from __future__ import annotations
+
+from math import hypot
+from typing import NamedTuple
+
+from bridge.evaluation.stats import Interval
+from bridge.report.summary import Key, Results
+
+HOLDS = 0.5
+"""A method still works at a level if it keeps this share of its score on id."""
+
+
+class Fall(NamedTuple):
+    """What a method loses from id to a shifted split, in units of score."""
+
+    total: Interval
+    tasks: Interval | None
+    prior: Interval | None
+    method: Interval | None
+
+
+def fall(results: Results, key: Key) -> Fall | None:
+    """The fall of a method on a shifted split; None without scores on it and on id.
+
+    Scores on two splits are taken for independent, so intervals are too wide rather than too narrow.
+    """
+    here = key._replace(split="id")
+    before, after = results.score(here), results.score(key)
+    if before is None or after is None:
+        return None
+    total, prior = less(before, after), results.delta_prior(key.family, key.split)
+    best = results.score(here._replace(method="bayes"))
+    shifted = results.score(key._replace(method="bayes"))
+    if prior is None or best is None or shifted is None:
+        return Fall(total, None, None, None)
+    behind = _behind(results, here, "bayes"), _behind(results, key, "bayes_train")
+    return Fall(total, less(best, shifted), prior, less(behind[1], behind[0]))
+
+
+def _behind(results: Results, key: Key, reference: str) -> Interval:
+    """The score of a reference less that of a method."""
+    if key.method == reference:
+        return Interval(0.0, 0.0, 0.0, 1, "none: the same")
+    found = results.score_difference(key, reference)
+    assert found is not None  # the reference and the method have scores there
+    return found._replace(mean=-found.mean, low=-found.high, high=-found.low)
+
+
+def less(one: Interval, other: Interval) -> Interval:
+    """The difference of two independent estimates; halves of their intervals combine in quadrature."""
+    mean, half = one.mean - other.mean, hypot(one.half, other.half)
+    return Interval(mean, mean - half, mean + half, min(one.n, other.n), "two estimates")
+
+
+def holds(results: Results, key: Key, splits: dict[float, str]) -> list[float]:
+    """The values of an axis (with their splits) at which a method works; none if it has no score above 0 on id."""
+    before = results.score(key._replace(split="id"))
+    if before is None or before.mean <= 0:
+        return []
+    scores = {value: results.score(key._replace(split=splits[value])) for value in sorted(splits)}
+    return [value for value, score in scores.items() if score and score.mean >= HOLDS * before.mean]

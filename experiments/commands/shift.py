@@ -1,0 +1,51 @@
+"""``metabridge shift``: how far from training methods still work, and what their falls are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.commands.common import names_of, one_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Play methods at every level of shift axes: how far each still works, and whose fault its fall is.
+
+    For example: metabridge shift --family bandit --axes prior,reward_sign --out results/shift
+    """
+
+    family: str
+    """A family; a name alone (darkroom) is the variant that runs of the zoo were trained on, if there is one."""
+    axes: tuple[str, ...] = ()
+    """Its axes (default: all that move tasks); context_quality moves the context of track C."""
+    methods: tuple[str, ...] = ()
+    """References, run folders, runs that ship (zoo:rl2), your own agents (default, or all: every method of the zoo and
+    the references)."""
+    size: Literal["smoke", "quick", "small"] = "quick"
+    """quick: under 15 minutes for a family of the zoo; small: more trials, and all seeds of slow methods."""
+    memory: str = "1GB"
+    """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
+    out: Path
+    """The folder of rows, tables (shift.md, shift.csv) and figures. What is done already is not done again."""
+
+    def run(self) -> int:
+        """Play what is missing, then print and draw all of it."""
+        from bridge.evaluation.footprint import parse_memory
+        from bridge.tasks import family as make_family
+        from experiments.studies.shift import study
+        from experiments.zoo import recipes
+
+        one_thread()
+        methods = names_of("methods", self.methods, ())
+        return study.run(
+            study.Study(
+                family=make_family(recipes.variant(self.family)),
+                axes=names_of("axes", self.axes, ()),
+                methods=() if methods == ("all",) else methods,
+                size=study.SIZES[self.size],
+                out=self.out,
+                memory=parse_memory(self.memory),
+            )
+        )

@@ -1,0 +1,113 @@
+"""Tables of the study: scores by level of each axis, and what the fall at its last level is made of."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from bridge.evaluation.stats import Interval
+from bridge.report import escape
+from bridge.report.falls import Fall, fall, holds
+from bridge.report.summary import Key, Results
+from bridge.tasks import family as make_family
+from bridge.tasks.base import CONTEXT_AXES
+from experiments.studies.markdown import table
+
+_PARTS = ("fall", "tasks", "prior", "method")
+
+
+def markdown(results: Results, family: str) -> str:
+    """All tables, as Markdown of at most 80 columns where names allow it."""
+    blocks = [
+        f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half of its "
+        "score on id. A fall from id is made of harder tasks, the training prior, and the method itself.",
+    ]
+    for axis, splits in _axes(results, family).items():
+        track = "C" if axis in CONTEXT_AXES else "O"
+        about, last = {**make_family(family).axes, **CONTEXT_AXES}[axis], max(splits.values())
+        blocks += [
+            f"**{family}, {axis}** ({about.unit})",
+            _levels(results, family, track, splits),
+        ]
+        if falls := _falls(results, family, track, last):
+            blocks += [f"Falls from id to {last}:", falls]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _axes(results: Results, family: str) -> dict[str, dict[float, str]]:
+    """The splits of each axis by value."""
+    axes: dict[str, dict[float, str]] = {}
+    for key, about in results.about.items():
+        if key.family == family and about["axis"]:
+            axes.setdefault(about["axis"], {})[about["value"]] = key.split
+    return dict(sorted(axes.items()))
+
+
+def _levels(results: Results, family: str, track: str, splits: dict[float, str]) -> str:
+    """A line for each method."""
+    by_level = sorted(splits, key=splits.__getitem__)
+    rows = []
+    for method in results.methods(family, "id", track):
+        key = Key(family, "id", method, track)
+        before = results.score(key)
+        if before is None or method in ("random", results.ceiling):
+            continue
+        scores = [results.score(key._replace(split=splits[value])) for value in by_level]
+        shown = (_short(score) for score in (before, *scores))
+        works = _works(holds(results, key, splits), splits) if any(scores) else ""
+        rows.append((escape.markdown(method), *shown, works))
+    heads = ("method", "id", *(f"{value:g}" for value in by_level), "works at")
+    return table(heads, rows, texts=1)
+
+
+def _works(kept: list[float], splits: dict[float, str]) -> str:
+    if len(kept) in (0, len(splits)):
+        return "all" if kept else "none"
+    return ", ".join(f"{value:g}" for value in kept)
+
+
+def _falls(results: Results, family: str, track: str, split: str) -> str:
+    """A line for each method; empty if the parts are not known."""
+    rows = []
+    for method in results.methods(family, split, track):
+        found = fall(results, Key(family, split, method, track))
+        if found is None or found.method is None or method in ("random", results.ceiling, "bayes"):
+            continue
+        rows.append((escape.markdown(method), *map(_short, found)))
+    return table(("method", *_PARTS), rows, texts=1) if rows else ""
+
+
+def _short(found: Interval | None) -> str:
+    """``0.83 ±.02``; empty for None."""
+    if found is None:
+        return ""
+    return f"{found.mean:.2f} ±{found.half:.2f}".replace("±0.", "±.")
+
+
+def comma_separated(results: Results, family: str) -> str:
+    """Every score and every part of a fall with its interval, as CSV."""
+    with io.StringIO(newline="") as file:
+        out = csv.writer(file)
+        out.writerow(
+            ("axis", "value", "split", "method", "track", "measure", "n", "mean", "low", "high")
+        )
+        for axis, value, key, measure, found in _numbers(results, family):
+            numbers = (f"{x:.6g}" for x in (found.mean, found.low, found.high))
+            name = escape.comma_separated(key.method)
+            out.writerow(
+                (axis, f"{value:g}", key.split, name, key.track, measure, found.n, *numbers)
+            )
+        return file.getvalue()
+
+
+def _numbers(results: Results, family: str) -> Iterator[tuple[str, float, Key, str, Interval]]:
+    for key, about in results.about.items():
+        if key.family != family:
+            continue
+        if score := results.score(key):
+            yield about["axis"], about["value"], key, "score", score
+        if about["axis"] and (found := fall(results, key)):
+            for measure, part in zip(_PARTS, Fall(*found), strict=True):
+                if part is not None:
+                    yield about["axis"], about["value"], key, measure, part

@@ -1,0 +1,72 @@
+"""Falls from id to a shifted split, and their parts."""
+
+import pytest
+
+from bridge.report.falls import HOLDS, fall, holds
+from bridge.report.summary import Key, Results
+from tests.bridge.report.made_up import bounds, played
+
+FAMILY = "gridnavi"
+HERE, THERE = "id", "shift/slip/3"
+EXACT = {"exact_reference": "exact"}
+
+
+def results(bayes=(0.8, 0.7), bayes_train=(0.8, 0.4), rl2=(0.6, 0.1), half=0.0, exact=EXACT):
+    """Scores on id and on the split."""
+    rows = []
+    for split, *scores in zip((HERE, THERE), bayes, bayes_train, rl2, strict=True):
+        names = ("bayes", "bayes_train", "rl2")
+        rows += bounds(FAMILY, split)
+        for name, score in zip(names, scores, strict=True):
+            about = exact if name != "rl2" else {}
+            rows.append(played(name, FAMILY, split, score, half, **about))
+    return Results(rows)
+
+
+def test_a_fall_is_the_sum_of_its_parts():
+    total, *parts = fall(results(), Key(FAMILY, THERE, "rl2"))
+    assert total.mean == pytest.approx(0.5)
+    assert [part.mean for part in parts] == pytest.approx([0.1, 0.3, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, (0.4, 0.1, 0.3, 0.0)),  # the best learner of the prior has no fault of its own
+        ({"bayes_train": (0.8, 0.7)}, (0.1, 0.1, 0.0, 0.0)),  # a shift that the prior does not mind
+        ({"bayes": (0.8, 0.9)}, (0.4, -0.1, 0.5, 0.0)),  # easier tasks
+    ],
+)
+def test_what_the_prior_costs_is_not_the_methods(scores, expected):
+    found = fall(results(**scores), Key(FAMILY, THERE, "bayes_train"))
+    assert [part.mean for part in found] == pytest.approx(expected)
+
+
+def test_intervals_of_two_splits_combine_in_quadrature():
+    found = fall(results(half=0.03), Key(FAMILY, THERE, "rl2"))
+    assert found.total.half == pytest.approx(0.03 * 2**0.5, rel=1e-3)
+    assert found.tasks.half == pytest.approx(0.03 * 2**0.5, rel=1e-3)
+
+
+def test_without_exact_references_the_fall_has_no_parts():
+    found = fall(results(exact={"exact_reference": "near"}), Key(FAMILY, THERE, "rl2"))
+    assert found.total.mean == pytest.approx(0.5)
+    assert found[1:] == (None, None, None)
+
+
+def test_what_was_not_played_has_no_fall():
+    assert fall(results(), Key(FAMILY, "shift/slip/4", "rl2")) is None
+
+
+def test_a_method_holds_while_it_keeps_half_of_its_score():
+    rows = [*bounds(FAMILY, HERE), played("rl2", FAMILY, HERE, 0.6)]
+    splits = {}
+    for level, score in enumerate((0.5, 0.31, 0.29, 0.4), 1):
+        split = f"shift/slip/{level}"
+        splits[0.1 * level] = split
+        rows += [*bounds(FAMILY, split), played("rl2", FAMILY, split, score)]
+    assert HOLDS == 0.5
+    key = Key(FAMILY, HERE, "rl2")
+    assert holds(Results(rows), key, splits) == pytest.approx([0.1, 0.2, 0.4])
+    rows[2] = played("rl2", FAMILY, HERE, -0.1)
+    assert holds(Results(rows), key, splits) == []

@@ -1,0 +1,70 @@
+import csv
+
+import pytest
+
+from bridge.errors import UserError
+from bridge.evaluation.footprint import MEMORY
+from bridge.tasks import family as make_family
+from experiments.studies.shift import study
+from experiments.studies.shift.study import SIZES, Study
+from experiments.zoo import recipes
+
+BANDIT = "bandit:k=5,n=10"
+METHODS = ("random", "oracle", "bayes", "bayes_train", "ucb1", "zoo:maml")
+
+
+def shift(out, *axes, methods=METHODS, family=BANDIT):
+    return Study(
+        family=make_family(family),
+        axes=axes,
+        methods=methods,
+        size=SIZES["smoke"],
+        out=out,
+        memory=MEMORY,
+    )
+
+
+@pytest.mark.usefixtures("rendered")
+def test_it_plays_every_level_and_prints_scores_and_parts(tmp_path, capsys):
+    assert study.run(shift(tmp_path, "prior", "changes")) == 0
+    printed = capsys.readouterr().out
+    assert "| method | id | 0.5 | 1 | 2 | 4 | works at |" in printed
+    assert "Falls from id to shift/prior/4:" in printed
+    assert "Falls from id to shift/changes/4" not in printed
+    assert max(map(len, printed.splitlines()[2:-1])) <= 120
+    with (tmp_path / "tables" / "shift.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["split"], row["method"], row["measure"]): float(row["mean"]) for row in rows}
+    for method in ("ucb1", "zoo:maml"):
+        parts = [found["shift/prior/4", method, part] for part in ("tasks", "prior", "method")]
+        assert sum(parts) == pytest.approx(found["shift/prior/4", method, "fall"], abs=1e-5)
+    assert ("shift/changes/4", "bayes", "score") not in found
+    assert ("shift/changes/4", "bayes_train", "score") in found
+    assert list((tmp_path / "figures").glob("*shift*.svg"))
+
+
+def test_what_is_there_is_not_played_again(tmp_path, capsys):
+    some = shift(tmp_path, "prior", methods=("random", "oracle", "ucb1"))
+    study.run(some)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    study.run(some)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == before
+
+
+def test_an_axis_that_the_family_lacks_is_named_with_those_that_it_has(tmp_path):
+    with pytest.raises(UserError, match=r"axis of bandit:k=5,n=10: 'slip'.*prior"):
+        study.run(shift(tmp_path, "slip"))
+    with pytest.raises(UserError, match="has no shift axis"):
+        study.run(shift(tmp_path, family="minigrid:steps=20"))
+
+
+def test_a_contexts_axis_is_played_on_its_track(tmp_path, capsys):
+    methods = ("random", "oracle", "thompson")
+    assert study.run(shift(tmp_path, "context_quality", methods=methods)) == 0
+    assert "context_quality**" in capsys.readouterr().out
+
+
+def test_a_family_by_its_name_alone_is_the_one_that_the_zoo_was_trained_on():
+    assert recipes.variant("darkroom") == "darkroom:episodes=10,variant=ad,train=inner"
+    assert recipes.variant("bandit:k=2,n=3") == "bandit:k=2,n=3"
+    assert recipes.variant("tabular_mdp") == "tabular_mdp"
