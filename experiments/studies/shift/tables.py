@@ -20,8 +20,8 @@ _PARTS = ("fall", "tasks", "prior", "method")
 def markdown(results: Results, family: str) -> str:
     """All tables, as Markdown of at most 80 columns where names allow it."""
     blocks = [
-        f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half of its "
-        "score on id. A fall from id is made of harder tasks, the training prior, and the method itself.",
+        f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half "
+        "of its score on id. A fall from id is made of harder tasks, the training prior, and the method itself.",
     ]
     for axis, splits in _axes(results, family).items():
         track = "C" if axis in CONTEXT_AXES else "O"

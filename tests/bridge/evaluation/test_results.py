@@ -133,7 +133,7 @@ def test_done_lists_what_a_folder_holds(tmp_path):
     rows = table()
     parquet.write(results.cell_path(tmp_path, rows), rows)
     assert results.done(tmp_path) == {
-        (FAMILY.id, FAMILY.hash, "bayes", 0, "id", "O", Plan(trials=500).hash)
+        (FAMILY.id, FAMILY.hash, "bayes", 0, "id", 0.0, "O", Plan(trials=500).hash)
     }
 
 

@@ -72,9 +72,10 @@ def test_one_best_arms(kind, distance):
 
 def test_axes_are_those_that_have_a_meaning():
     """A list of k tasks has no prior to tilt, and no quarter of its tasks to negate."""
-    assert set(Bandit(arms="one_best_hard").axes) == {"gap", "horizon", "reward_scale"}
-    assert set(Bandit(k=2, arms="dependent_hard").axes) == {"gap", "horizon", "reward_scale"}
-    assert set(Bandit().axes) == {"gap", "horizon", "prior", "reward_scale", "reward_sign"}
+    shared = {"changes", "gap", "horizon", "reward_scale"}
+    assert set(Bandit(arms="one_best_hard").axes) == shared
+    assert set(Bandit(k=2, arms="dependent_hard").axes) == shared
+    assert set(Bandit().axes) == shared | {"prior", "reward_sign"}
 
 
 def test_bernoulli_rewards_have_their_arms_mean():

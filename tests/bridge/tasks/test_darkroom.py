@@ -149,3 +149,17 @@ def test_the_hole_goes_inwards_ring_by_ring(variant: Variant, sizes: tuple[int, 
         goals = family.goals(f"shift/hole/{level}")
         assert len(goals) == size
         assert {min(x, y, end - x, end - y) for x, y in goals} == {level}
+
+
+@pytest.mark.parametrize(("variant", "half"), [("dpt", 5), ("ad", 4)])
+def test_combinations_are_of_coordinates_that_were_seen_apart(variant, half):
+    family = Darkroom(variant=variant, train="cross")
+    trained = set(family.streams["train"] + family.streams["id_val"] + family.streams["id"])
+    held_out = [goal for moved in family.goal_axes["combination"].levels for goal in moved]
+    assert {min(goal) for goal in trained} == set(range(half))
+    assert all(min(goal) >= half for goal in held_out)
+    assert len(trained) + len(held_out) == family.grid.size**2
+    for axis in (0, 1):
+        assert {goal[axis] for goal in held_out} <= {goal[axis] for goal in trained}
+    for level, goals in enumerate(family.goal_axes["combination"].levels[:3]):
+        assert {min(goal) for goal in goals} == {half + level}

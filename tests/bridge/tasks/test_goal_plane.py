@@ -170,11 +170,32 @@ def test_wind_has_its_strength_along_the_windier_side(family: GoalPlane, level: 
 
 
 def test_what_an_axis_changes_is_there_only_where_it_is_active(family: GoalPlane) -> None:
-    own = {"action_turn": "turn", "wind": "wind", "reward_scale": "factor", "reward_sign": "factor"}
+    own = {
+        "action_turn": "turn",
+        "changes": "hazard",
+        "obs_noise": "obs_sd",
+        "obs_permutation": "obs_order",
+        "reward_delay": "delay",
+        "reward_scale": "factor",
+        "reward_sign": "factor",
+        "sight": "sight",
+        "step_size": "step",
+        "wind": "wind",
+    }
     for split in family.splits:
         axis = family.split(split).axis
         extra = family.sample(split, torch.arange(2)).params.keys() - {"goal", "radius"}
         assert extra == ({own[axis]} if axis in own else set()), split
+
+
+@pytest.mark.parametrize("level", range(1, 5))
+def test_a_step_is_as_long_as_its_axis_says(family: GoalPlane, level: int) -> None:
+    tasks = family.sample(f"shift/step_size/{level}", torch.arange(3))
+    action = torch.tensor([[1.0, -1.0], [0.5, 0.0], [9.0, 0.0]]) * family.reach
+    state, _ = family.reset(tasks, Rows.of(0, torch.arange(3)))
+    moved = family.step(tasks, state, action, Rows.of(0, torch.arange(3))).state
+    value = family.axes["step_size"].values[level]
+    assert torch.allclose(moved, value * torch.tensor([[1.0, -1.0], [0.5, 0.0], [1.0, 0.0]]))
 
 
 def test_horizons(family: GoalPlane) -> None:

@@ -125,3 +125,13 @@ def test_rewards_tell_distances(variant: str) -> None:
     family, distance = PointNav(variant=variant), torch.linspace(0, 2, 9)
     assert torch.allclose(family.distance(family.pay(distance, {})), distance, atol=1e-6)
     assert family.distance(torch.tensor([1.0])).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("variant", ["paper", "clipped"])
+def test_beyond_its_sight_all_rewards_are_alike(variant):
+    family = PointNav(variant=variant)
+    distance = torch.tensor([0.0, 0.1, 0.2, 0.21, 3.0])
+    params = family.sample("shift/sight/2", torch.arange(5)).params
+    plain = family.pay(distance, {})
+    assert torch.equal(family.pay(distance, params)[:3], plain[:3])
+    assert torch.allclose(family.pay(distance, params)[3:], plain[2])
