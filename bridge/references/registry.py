@@ -11,7 +11,14 @@ from collections.abc import Callable
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
 from bridge.references import graded, q_learning, random
-from bridge.references.bandit import bayes, gittins, index_rules, one_sided, thompson
+from bridge.references.bandit import (
+    bayes,
+    finite_prior,
+    gittins,
+    index_rules,
+    one_sided,
+    thompson,
+)
 from bridge.references.grid import goal_search
 from bridge.references.mdp import optimism, posterior
 from bridge.references.oracles import ORACLES, oracle
@@ -32,6 +39,7 @@ REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
     "graded": dict.fromkeys(ORACLES, graded.Graded),
     "bayes": {Bandit: bayes.bayes, GoalGrid: goal_search.bayes},
     "bayes_train": {Bandit: bayes.bayes_train, GoalGrid: goal_search.bayes_train},
+    "bayes_tasks": {Bandit: finite_prior.KnownTasks, GoalGrid: goal_search.bayes_tasks},
     "ucb1": {Bandit: index_rules.UCB1},
     "thompson": {Bandit: thompson.thompson, GoalGrid: goal_search.Thompson},
     "greedy": {Bandit: index_rules.Greedy, TabularMdp: posterior.MdpGreedy},
@@ -56,6 +64,8 @@ NOT_MODELLED = ("changes", "obs_noise", "obs_permutation", "reward_delay")
 """Axes for which no reference knows the distribution of the split."""
 _KNOW_THE_SPLIT = ("bayes",)
 """References that play with the distribution of the split as their prior."""
+_KNOW_TRAINING_TASKS = ("bayes_tasks",)
+"""References whose prior is a fixed set of training tasks."""
 
 
 class DoesNotPlayError(UserError):
@@ -98,8 +108,12 @@ def constructor_of(name: str, family: TaskFamily) -> Constructor:
     """The constructor of a reference for this kind of family.
 
     Raises:
-        DoesNotPlayError: if it has none.
+        DoesNotPlayError: if it has none, or if the family lacks the training tasks that it knows.
     """
+    if name in _KNOW_TRAINING_TASKS and not family.tasks:
+        raise DoesNotPlayError(
+            f"{name} knows a fixed set of training tasks, and {family.id} has a distribution. Add tasks=N to it."
+        )
     for kind, constructor in REFERENCES[name].items():
         if isinstance(family, kind):
             return constructor

@@ -2,7 +2,8 @@
 
 * ``Search`` sweeps the room column by column; it knows only the room and the rewards.
 * ``bayes`` knows the distribution behind the split and follows the best visiting order found for it.
-* ``bayes_train`` is the same agent for the training distribution and the trained lengths, on every split.
+* ``bayes_train`` is the same agent for the training distribution and the trained lengths, on every split;
+  ``bayes_tasks`` for the training tasks of ``tasks=N`` alone.
 * ``Thompson`` walks to a uniform draw of the training goals that are not refuted, and draws again when it is.
 * ``Psrl`` draws once an episode and stays there (Osband et al. 2013, "(More) Efficient Reinforcement Learning via
   Posterior Sampling").
@@ -57,6 +58,13 @@ def bayes_train(family: GoalGrid, split: str) -> Reference:
     """The best plan for the training distribution and the trained lengths, on every split."""
     plan = _plan(family, "train")
     return Searcher(_played(family, split), plan.order, _card("bayes_train", plan.exact))
+
+
+def bayes_tasks(family: GoalGrid, split: str) -> Reference:
+    """The best plan for the goals of the training tasks alone (``tasks=N``) and the trained lengths, on every split."""
+    grid = _played(family, "train")
+    plan = best_plan(SearchProblem(grid, family.goals("train")[: family.tasks]))
+    return Searcher(_played(family, split), plan.order, _card("bayes_tasks", plan.exact))
 
 
 class _PosteriorSampling(Searcher):
