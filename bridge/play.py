@@ -165,6 +165,7 @@ def play_trial(
     trial: Trial,
     *,
     context: Sequence[list[Step]] | None = None,
+    context_noise: TrialNoise | None = None,
     adapt: Adapt | None = None,
     on_step: Callable[[int, int, Step], None] | None = None,
 ) -> Iterator[Played]:
@@ -183,6 +184,8 @@ def play_trial(
         trial: number of episodes, and most steps of each.
         context: the transitions of each episode, as they are. If given, the agent observes them instead of playing;
             totals are those of the context.
+        context_noise: the noise that the context was played under, and with it what was observed of it. None:
+            ``noise``.
         adapt: adapts the memory to an episode. None: ``agent.adapt`` with the noise ``at(episode, "adapt")``.
         on_step: called with the numbers of episode and step and the transition, for each step that is played.
 
@@ -209,8 +212,8 @@ def play_trial(
                 visit=partial(on_step, episode) if on_step else None,
             )
         else:
-            rng, senses = noise.agent.at(episode, "begin"), noise.env.at("env", episode, "senses")
-            now = family.task_of(tasks, episode)
+            rng, now = noise.agent.at(episode, "begin"), family.task_of(tasks, episode)
+            senses = (context_noise or noise).env.at("env", episode, "senses")
             seen = observed(context[episode], family, now, senses, agent.card)
             memory = show(agent, memory, seen, rng, episode=episode)
             totals = EpisodeTotals.zeros(len(noise), noise.device)

@@ -142,10 +142,15 @@ class Grid:
                     shots=0 if track == "O" else self.shots,
                 )
                 for split in self._names[family.id]
-                if source.plays(split)
+                if source.plays_split(split)
                 and (track == "C" or family.split(split).axis not in CONTEXT_AXES)
             ]
         return tuple(plans)
+
+    def _not_modelled(self, method: str, family: TaskFamily) -> list[str]:
+        """The splits whose distribution a method would have to know, and does not."""
+        source = agents.resolve(method, family)
+        return [split for split in self._names[family.id] if not source.plays_split(split)]
 
     def _tracks(self, family: TaskFamily) -> list[Track]:
         """The tracks of a family: on C only if the agent that makes its context plays it."""
@@ -248,8 +253,12 @@ class Grid:
     def _refuse_idle(self, method: str, played: list[TaskFamily]) -> None:
         """Refuse a method that plays none of the families, or that can learn on none of the tracks."""
         for family in played:
+            source = agents.resolve(method, family)
             for track in self.tracks:
-                agents.resolve(method, family).check_track(track)
+                source.check_track(track)
+            for split in self._names[family.id]:
+                if not source.plays_split(split):
+                    source.load(split)  # says why
         if played:
             return
         names = ", ".join(family.id for family in self.families)
@@ -284,6 +293,11 @@ class Grid:
             if idle := [method for method in methods if not self._plays(method, family)]:
                 reason = "methods not made for it, or not trained on it"
                 said.append(f"left out, as {reason}: {', '.join(idle)}")
+            said += [
+                f"{method} is left out on {', '.join(unknown)}, which it does not model"
+                for method in methods
+                if self._plays(method, family) and (unknown := self._not_modelled(method, family))
+            ]
             everywhere = [split for split in splits if ":" not in split]
             if lacking := [split for split in everywhere if not self._matches(family, (split,))]:
                 said.append(f"left out, as splits that it does not have: {', '.join(lacking)}")

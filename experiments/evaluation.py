@@ -75,7 +75,7 @@ def play(
         dataclasses.replace(cell, spec=name, method=name, seed=0, decode="", plans=modelled)
         for name, anchor in sources.items()
         if name != method
-        and (modelled := tuple(plan for plan in plans if anchor.plays(plan.split)))
+        and (modelled := tuple(plan for plan in plans if anchor.plays_split(plan.split)))
     ]
     total = sum(each.env_steps for each in (cell, *beside))
     with Progress(total, "environment steps") as progress:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge import user_code
 from bridge.errors import UserError
-from bridge.references.registry import Constructor, check_models, models
+from bridge.references.registry import Constructor, check_models, models_split
 from bridge.tasks import family as make_family
 from experiments import own_agents, registry
 from experiments.registry import TEST_TIME_METHODS, Method, PretrainedMethod, Signal
@@ -68,8 +68,8 @@ class Source:
         """The folder of the training that made its weights; None if there is none, or none that was evaluated."""
         return None
 
-    def plays(self, split: str) -> bool:
-        """False on a split whose shift the agent would have to know, and does not."""
+    def plays_split(self, split: str) -> bool:
+        """False on a split whose distribution the agent would have to know, and does not."""
         return True
 
     def check_track(self, track: str) -> None:
@@ -96,8 +96,8 @@ class Reference(Source):
     constructor: Constructor
     parameters: dict[str, Any]
 
-    def plays(self, split: str) -> bool:
-        return models(registry.name_of(self.spec), self.family, split)
+    def plays_split(self, split: str) -> bool:
+        return models_split(registry.name_of(self.spec), self.family, split)
 
     def load(self, split: str) -> Agent:
         check_models(registry.name_of(self.spec), self.family, split)

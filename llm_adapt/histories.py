@@ -26,7 +26,7 @@ from bridge.references.registry import REFERENCES, reference
 from bridge.rng import Rows
 from bridge.tasks.bandit import Bandit
 from bridge.tasks.base import TaskFamily, Tasks
-from bridge.tasks.perception import observed
+from bridge.tasks.perception import Senses, observed
 from bridge.test_time.trial_buffer import TrialBuffer, live_first
 from bridge.training.rollouts import task_numbers
 from bridge.transitions import stacked
@@ -60,8 +60,9 @@ class _Played(NamedTuple):
     tasks: Tasks
     noise: TrialNoise
     episodes: list[list[Step]]
+    """The steps as they are."""
     steps: TrialBuffer
-    """The steps of all episodes, ``[B, T, ...]``."""
+    """The steps of all episodes as the source observed them, ``[B, T, ...]``."""
 
 
 @torch.no_grad()
@@ -85,21 +86,17 @@ def play(
     played = []
     for source, group in zip(sources, groups, strict=False):
         mine = memory.select(tasks, group)
-        episodes = [
-            observed(
-                steps,
-                family,
-                family.task_of(mine, number),
-                noise[group].env.at("env", number, "senses"),
-                source.card,
-            )
-            for number, steps in enumerate(
-                record_context(source, family, split, mine, noise[group], trial)
-            )
+        episodes = record_context(source, family, split, mine, noise[group], trial)
+        seen = [
+            observed(steps, family, *_senses(family, mine, noise[group], number))
+            for number, steps in enumerate(episodes)
         ]
-        steps = stacked([step for steps in episodes for step in steps])
+        steps = stacked([step for steps in seen for step in steps])
         played.append(_Played(mine, noise[group], episodes, steps))
-    states = torch.cat([each.steps.obs[each.steps.live] for each in played]).unique(dim=0)
+    states = torch.cat(
+        [step.obs[step.acted] for each in played for steps in each.episodes for step in steps]
+    )
+    states = states.unique(dim=0)
     longest = max(int(each.steps.live.sum(1).max()) for each in played)
     found = memory.joined(
         [_labelled(family, split, trial, each, states, longest) for each in played]
@@ -162,6 +159,13 @@ def _plays(name: str, family: TaskFamily) -> bool:
     return any(isinstance(family, kind) for kind in REFERENCES[name])
 
 
+def _senses(
+    family: TaskFamily, tasks: Tasks, noise: TrialNoise, episode: int
+) -> tuple[Tasks, Rows]:
+    """The task of each trial in an episode, and the noise of what is observed of it."""
+    return family.task_of(tasks, episode), noise.env.at("env", episode, "senses")
+
+
 def _labelled(
     family: TaskFamily,
     split: str,
@@ -170,16 +174,21 @@ def _labelled(
     states: Tensor,
     longest: int,
 ) -> Histories:
-    """The trials of one source, with the oracle's actions in states drawn from ``states``, as ``longest`` steps."""
+    """The trials of one source, with the oracle's actions in states drawn from ``states``, as ``longest`` steps.
+
+    The oracle observes the states as they are, and the histories hold them as their trial observes them.
+    """
     oracle, noise = reference("oracle", family, split), played.noise
     start = oracle.start(Clues(task=played.tasks), trial, noise.agent.at("oracle"))
     asked, best = [], []
     for number, steps in enumerate(played.episodes):
+        senses = Senses.of(family, *_senses(family, played.tasks, noise, number))
         known = oracle.begin(start, noise.agent.at("oracle", number), episode=number)
         for t, step in enumerate(steps):
             state = states[noise.env.at("asked", number, t).integers(len(states))]
             decision = oracle.act(known, state, noise.agent.at("oracle", number, t), explore=True)
-            asked.append(state)
+            seen = senses.look(state, noise.env.at("asked/seen", number, t)) if senses else state
+            asked.append(seen)
             best.append(decision.action)
             known = oracle.observe(known, step)
     length, order = played.steps.live.sum(1), live_first(played.steps.live)

@@ -84,11 +84,9 @@ def evaluate(
         noise = TrialNoise.of(plan.eval_seed, ids)
         clue = clues(agent, family, plan.split, tasks)
         memory = agent.start(clue, longest, noise.agent.at("start"))
-        context = None
+        context, context_noise = None, noise.at("context")
         if plan.track == "C" and behaviour is not None:
-            context = record_context(
-                behaviour, family, plan.split, tasks, noise.at("context"), trial
-            )
+            context = record_context(behaviour, family, plan.split, tasks, context_noise, trial)
         chunk = Chunk(
             agent=agent,
             family=family,
@@ -100,6 +98,7 @@ def evaluate(
             adapting=size.adapting,
             clock=clock,
             context=context,
+            context_noise=context_noise,
             on_step=partial(_notify, observers, ids) if observers else None,
         )
         cells = assignment.cell(ids).cpu()

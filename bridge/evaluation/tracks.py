@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Chunk:
         adapting: number of trials that adapt at a time.
         clock: measures the cost of that name.
         context: track C: the transitions of each episode of the context.
+        context_noise: the noise that the context was played under.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 
@@ -57,6 +58,7 @@ class Chunk:
     adapting: int
     clock: Callable[[], float]
     context: list[list[Step]] | None = None
+    context_noise: TrialNoise | None = None
     on_step: Callable[[int, int, Step], None] | None = None
 
     def play(self, adapt: Callable[[Any, int, bool], Any]) -> Iterator[Played]:
@@ -69,6 +71,7 @@ class Chunk:
             self.noise,
             self.trial,
             context=self.context,
+            context_noise=self.context_noise,
             adapt=adapt,
             on_step=self.on_step,
         )
@@ -78,16 +81,14 @@ class Chunk:
         rng = self.noise.agent.at(named_from + episode, "adapt")
         return adapted(self.agent, memory, rng, self.adapting, episode=episode, last=last)
 
-    def optimal(self, episode: int) -> Tensor:
-        """The largest expected return of an episode given its task; computed once if tasks do not change."""
-        now = self.family.task_of(self.tasks, episode)
-        if now is self.tasks:
-            return self._optimal
-        return self.family.optimal_return(now, self.trial)
-
-    @cached_property
-    def _optimal(self) -> Tensor:
-        return self.family.optimal_return(self.tasks, self.trial)
+    def optima(self, episodes: int) -> list[Tensor]:
+        """The largest expected return of each of the first episodes given its task; all the same if none changes."""
+        unchanged = self.family.optimal_return(self.tasks, self.trial)
+        tasks = (self.family.task_of(self.tasks, episode) for episode in range(episodes))
+        return [
+            unchanged if now is self.tasks else self.family.optimal_return(now, self.trial)
+            for now in tasks
+        ]
 
     def costs(self, memory: Any, transitions: Tensor, spent: float) -> dict[str, Tensor]:
         """The costs of each trial. What ``clock`` counted for all of them is shared evenly."""
@@ -98,11 +99,12 @@ class Chunk:
 
 def explored(chunk: Chunk) -> Iterator[Score]:
     """Track O: play the trial, and score at each curve point what it has earned so far."""
-    earned = regret = transitions = torch.zeros_like(chunk.optimal(0)).double()
+    optima = chunk.optima(chunk.trial.episodes)
+    earned = regret = transitions = torch.zeros_like(optima[0]).double()
     env_steps, began = 0, chunk.clock()
     for episode, memory, totals in chunk.play(partial(chunk.adapt, named_from=0)):
         earned = earned + totals.reward
-        regret = regret + (chunk.optimal(episode).double() - totals.expected)
+        regret = regret + (optima[episode].double() - totals.expected)
         transitions = transitions + totals.steps
         env_steps += chunk.trial.horizon
         if episode + 1 in chunk.points:
@@ -114,7 +116,8 @@ def explored(chunk: Chunk) -> Iterator[Score]:
 
 def frozen(chunk: Chunk) -> Iterator[Score]:
     """Tracks C and F: at each curve point, adapt a fork of the memory and score one frozen episode."""
-    transitions = torch.zeros_like(chunk.optimal(0))
+    optima = chunk.optima(chunk.trial.episodes + 1)
+    transitions = torch.zeros_like(optima[0])
     informed = torch.zeros_like(transitions, dtype=torch.bool)
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
@@ -134,7 +137,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
             horizon=chunk.trial.horizon,
             explore=False,
         )
-        metrics = _metrics(totals, regret=chunk.optimal(shots) - totals.expected)
+        metrics = _metrics(totals, regret=optima[shots] - totals.expected)
         if chunk.context:
             metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)

@@ -61,7 +61,7 @@ REFERENCES: dict[str, dict[type[TaskFamily], Constructor]] = {
 }
 
 NOT_MODELLED = ("changes", "obs_noise", "obs_permutation", "reward_delay")
-"""Axes for which no reference knows the distribution of the split."""
+"""Axes that no Bayes-optimal reference takes as its prior."""
 _KNOW_THE_SPLIT = ("bayes",)
 """References that play with the distribution of the split as their prior."""
 _KNOW_TRAINING_TASKS = ("bayes_tasks",)
@@ -72,8 +72,8 @@ class DoesNotPlayError(UserError):
     """A reference that is not made for a kind of family, or for a split."""
 
 
-def models(name: str, family: TaskFamily, split: str) -> bool:
-    """True unless ``name`` would have to know a shift that no reference models."""
+def models_split(name: str, family: TaskFamily, split: str) -> bool:
+    """False if ``name`` plays with the distribution of the split as its prior, and has none for this one."""
     found = family.split(split)
     return not (found.level and found.axis in NOT_MODELLED and name in _KNOW_THE_SPLIT)
 
@@ -84,7 +84,7 @@ def check_models(name: str, family: TaskFamily, split: str) -> None:
     Raises:
         DoesNotPlayError: it would have to know the split's shift.
     """
-    if not models(name, family, split):
+    if not models_split(name, family, split):
         raise DoesNotPlayError(
             f"{name} plays with the distribution of the split as its prior, and has none for {split}. Take "
             f"{name}_train, whose prior is that of training."

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from bridge.evaluation.stats import Interval
 from bridge.report.summary import Key, Results
 
-HOLDS = 0.5
+WORKS = 0.5
 """A method still works at a level if it keeps this share of its score on id."""
 
 
@@ -33,22 +33,22 @@ class Fall(NamedTuple):
 def fall(results: Results, key: Key) -> Fall | None:
     """The fall of a method on a shifted split; None without scores on it and on id.
 
-    Scores on two splits are taken for independent, so intervals are too wide rather than too narrow.
+    Scores on two splits are taken for independent. Levels are paired with id, so intervals are usually too wide.
     """
     here = key._replace(split="id")
     before, after = results.score(here), results.score(key)
     if before is None or after is None:
         return None
-    total, prior = less(before, after), results.delta_prior(key.family, key.split)
+    total, prior = difference(before, after), results.delta_prior(key.family, key.split, key.track)
     best = results.score(here._replace(method="bayes"))
     shifted = results.score(key._replace(method="bayes"))
     if prior is None or best is None or shifted is None:
         return Fall(total, None, None, None)
-    behind = _behind(results, here, "bayes"), _behind(results, key, "bayes_train")
-    return Fall(total, less(best, shifted), prior, less(behind[1], behind[0]))
+    at_home, away = _short_of(results, here, "bayes"), _short_of(results, key, "bayes_train")
+    return Fall(total, difference(best, shifted), prior, difference(away, at_home))
 
 
-def _behind(results: Results, key: Key, reference: str) -> Interval:
+def _short_of(results: Results, key: Key, reference: str) -> Interval:
     """The score of a reference less that of a method."""
     if key.method == reference:
         return Interval(0.0, 0.0, 0.0, 1, "none: the same")
@@ -57,16 +57,16 @@ def _behind(results: Results, key: Key, reference: str) -> Interval:
     return found._replace(mean=-found.mean, low=-found.high, high=-found.low)
 
 
-def less(one: Interval, other: Interval) -> Interval:
+def difference(one: Interval, other: Interval) -> Interval:
     """The difference of two independent estimates; halves of their intervals combine in quadrature."""
     mean, half = one.mean - other.mean, hypot(one.half, other.half)
     return Interval(mean, mean - half, mean + half, min(one.n, other.n), "two estimates")
 
 
-def holds(results: Results, key: Key, splits: dict[float, str]) -> list[float]:
+def works_at(results: Results, key: Key, splits: dict[float, str]) -> list[float]:
     """The values of an axis (with their splits) at which a method works; none if it has no score above 0 on id."""
     before = results.score(key._replace(split="id"))
     if before is None or before.mean <= 0:
         return []
     scores = {value: results.score(key._replace(split=splits[value])) for value in sorted(splits)}
-    return [value for value, score in scores.items() if score and score.mean >= HOLDS * before.mean]
+    return [value for value, score in scores.items() if score and score.mean >= WORKS * before.mean]

@@ -215,10 +215,10 @@ class Results:
         found = [sums for k in keys if (sums := self.sums(k, key.scored, among=among))]
         return found if len(found) == len(methods) else None
 
-    def delta_prior(self, family: str, split: str) -> Interval | None:
+    def delta_prior(self, family: str, split: str, track: str = "O") -> Interval | None:
         """The cost of the training prior: the score of ``bayes`` minus that of ``bayes_train``; None unless both are
         exact."""
-        keys = [Key(family, split, method) for method in ("bayes", "bayes_train")]
+        keys = [Key(family, split, method, track) for method in ("bayes", "bayes_train")]
         if any(self.about.get(key, {"exact": ""})["exact"] != "exact" for key in keys):
             return None
         return self.score_difference(keys[0], "bayes_train")

@@ -255,10 +255,9 @@ class TaskFamily(ABC):
         index = index % size if size else index
         parsed = self.split(split)
         noise = Rows.of(f"tasks/{self.name}/v{self.version}/{parsed.stream}", index)
-        params = self._sample(parsed, index, noise)
-        for common in (changes, perception):
-            params |= common.params(self, parsed, noise)
-        return Tasks(index, params)
+        own = self._sample(parsed, index, noise)
+        common = changes.params(self, parsed, noise) | perception.params(self, parsed, noise)
+        return Tasks(index, own | common)
 
     def task_of(self, tasks: Tasks, episode: int | Int[Tensor, " B"]) -> Tasks:
         """The task that each trial plays in ``episode``: ``tasks`` itself, unless its split shifts ``changes``."""

@@ -196,7 +196,6 @@ class GoalGrid(EpisodicFamily):
         return {
             "grid": self.grid,
             "streams": dict(self.streams),
-            "moved": {n: m.levels for n, m in self.goal_axes.items()},
         }
 
     def describe(self) -> Description:

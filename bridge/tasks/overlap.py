@@ -13,6 +13,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.changes import HAZARD
+from bridge.tasks.perception import PARAMETERS
 
 _CHUNK = 4_096
 """Tasks compared at a time, to bound memory."""
@@ -21,10 +23,13 @@ _CHUNK = 4_096
 def task_keys(tasks: Tasks) -> list[bytes]:
     """A key for each task; two keys of a family are equal if and only if the hidden parameters are.
 
-    A ``factor`` of 1 on rewards is the same as no factor (``bridge/tasks/shifts.py``) and not part of the key.
+    A ``factor`` of 1 on rewards is the same as no factor (``bridge/tasks/shifts.py``) and not part of the key. Nor is
+    what an agent observes of the world (``perception.py``). A task that may change counts as the one that it begins as.
     """
     keys = [b""] * len(tasks.index)
     for name, value in sorted(tasks.params.items()):
+        if name in (HAZARD, *PARAMETERS):
+            continue
         # adding 0 turns -0.0 into 0.0
         numbers = value.detach().reshape(len(value), -1).double().cpu().numpy() + 0.0
         for row, row_numbers in enumerate(numbers):

@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 
 OWN_VARIABLES = ("obs_permutation",)
 """The axes with a random variable of each task."""
+ORDER, SD, DELAY = PARAMETERS = ("senses/order", "senses/sd", "senses/delay")
+"""The parameters of tasks: the order of coordinates, the noise, and the steps from one payment to the next."""
 
 
 def params(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Tensor]:
     """The parameters of the senses of B tasks, ``{}`` on other axes; ``noise`` has a row a task."""
     if sd := family.value(split, "obs_noise", 0.0):
-        return {"obs_sd": torch.full((len(noise),), sd, device=noise.device)}
+        return {SD: torch.full((len(noise),), sd, device=noise.device)}
     if delay := int(family.value(split, "reward_delay", 1.0)) - 1:
-        return {"delay": torch.full((len(noise),), 1 + delay, device=noise.device)}
+        return {DELAY: torch.full((len(noise),), 1 + delay, device=noise.device)}
     if share := family.value(split, "obs_permutation", 0.0):
         order = torch.arange(family.observation.shape[0], device=noise.device)
         moved = noise.at("obs_permutation").uniform() < share
-        return {"obs_order": torch.where(moved[:, None], order.roll(1), order)}
+        return {ORDER: torch.where(moved[:, None], order.roll(1), order)}
     return {}
 
 
@@ -53,9 +55,9 @@ class Senses:
 
     def __init__(self, space: Space, params: Mapping[str, Tensor], noise: Rows) -> None:
         self.space = space
-        self.order: Int[Tensor, "B D"] | None = params.get("obs_order")
-        self.sd: Float[Tensor, " B"] | None = params.get("obs_sd")
-        self.delay: Int[Tensor, " B"] | None = params.get("delay")
+        self.order: Int[Tensor, "B D"] | None = params.get(ORDER)
+        self.sd: Float[Tensor, " B"] | None = params.get(SD)
+        self.delay: Int[Tensor, " B"] | None = params.get(DELAY)
         self.noise, self.owed = noise, torch.zeros(len(noise), device=noise.device)
         self.seen: Tensor
 
@@ -72,13 +74,13 @@ class Senses:
             card: the agent's card; None: it is given nothing.
         """
         informed = card is not None and card.clue == "task"
-        if informed or not tasks.params.keys() & {"obs_order", "obs_sd", "delay"}:
+        if informed or not tasks.params.keys() & set(PARAMETERS):
             return None
         return cls(family.observation, tasks.params, noise)
 
     def first(self, obs: Tensor) -> Tensor:
         """What is observed at the start of the episode."""
-        self.seen = self._seen(obs, self.noise.at("first"))
+        self.seen = self.look(obs, self.noise.at("first"))
         return self.seen
 
     def keep(self, others: Bool[Tensor, " B"], before: Senses) -> None:
@@ -88,7 +90,7 @@ class Senses:
 
     def step(self, t: int | Int[Tensor, " B"], step: Step) -> Step:
         """What is observed of step ``t`` (of all rows, or one a row). Rows that are not live observe nothing new."""
-        after = self._seen(step.next_obs, self.noise.at(t))
+        after = self.look(step.next_obs, self.noise.at(t))
         after = tree.where(step.acted, after, self.seen)
         observed = step._replace(
             obs=self.seen, next_obs=after, reward=self._paid(t, step.reward, step.end > 0)
@@ -96,7 +98,8 @@ class Senses:
         self.seen = after
         return observed
 
-    def _seen(self, obs: Tensor, noise: Rows) -> Tensor:
+    def look(self, obs: Tensor, noise: Rows) -> Tensor:
+        """What is observed of a state, whatever was observed before."""
         if self.order is not None:
             obs = obs.gather(1, self.order)
         if self.sd is not None:
@@ -117,7 +120,7 @@ class Senses:
 
 
 def observed(
-    steps: list[Step], family: TaskFamily, tasks: Tasks, noise: Rows, card: Card
+    steps: list[Step], family: TaskFamily, tasks: Tasks, noise: Rows, card: Card | None = None
 ) -> list[Step]:
     """The steps of one episode as an agent would have observed them."""
     senses = Senses.of(family, tasks, noise, card)

@@ -21,7 +21,7 @@ REWARD_SIGN = Axis(
     "share of tasks with negated rewards", (0.0, 0.25, 0.5, 0.75, 1.0), "all amortised agents"
 )
 CHANGES = Axis(
-    "probability of another task before an episode",
+    "probability that the task is drawn anew before an episode",
     (0.0, 0.05, 0.1, 0.2, 0.4),
     "agents for which the order of their past means nothing",
 )

@@ -58,6 +58,9 @@ def play_trials(
 ) -> Batch:
     """Play a trial on a task for each row of ``noise``.
 
+    Training tasks neither change in a trial nor have senses (``bridge/tasks/perception.py``), so that the steps as they
+    are are those that the agent observed.
+
     Args:
         agent: the agent, without a clue.
         family: the simulator.

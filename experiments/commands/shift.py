@@ -11,7 +11,7 @@ from experiments.commands.common import names_of, one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Play methods at every level of shift axes: how far each still works, and whose fault its fall is.
+    """Play methods at every level of shift axes: how far each still works, and what causes its fall.
 
     For example: metabridge shift --family bandit --axes prior,reward_sign --out results/shift
     """
@@ -19,10 +19,10 @@ class Shift:
     family: str
     """A family; a name alone (darkroom) is the variant that runs of the zoo were trained on, if there is one."""
     axes: tuple[str, ...] = ()
-    """Its axes (default: all that move tasks); context_quality moves the context of track C."""
+    """Its axes (default: all that move tasks). context_quality, which moves the context of track C, stands alone."""
     methods: tuple[str, ...] = ()
-    """References, run folders, runs that ship (zoo:rl2), your own agents (default, or all: every method of the zoo and
-    the references)."""
+    """References, run folders, runs that ship (zoo:rl2), your own agents; all (the default) is every method of the zoo
+    and the references. Random play, the oracle and Bayes-optimal play are always there."""
     size: Literal["smoke", "quick", "small"] = "quick"
     """quick: under 15 minutes for a family of the zoo; small: more trials, and all seeds of slow methods."""
     memory: str = "1GB"
@@ -38,12 +38,11 @@ class Shift:
         from experiments.zoo import recipes
 
         one_thread()
-        methods = names_of("methods", self.methods, ())
         return study.run(
             study.Study(
                 family=make_family(recipes.variant(self.family)),
                 axes=names_of("axes", self.axes, ()),
-                methods=() if methods == ("all",) else methods,
+                methods=names_of("methods", self.methods, ()),
                 size=study.SIZES[self.size],
                 out=self.out,
                 memory=parse_memory(self.memory),

@@ -12,7 +12,7 @@ from bridge.tasks import family
 from bridge.training import train_log
 from bridge.training.budget import Budget
 from experiments import runs
-from experiments.cells import Cell
+from experiments.cells import Cell, missing
 from tests.experiments.conftest import TRAINED, TRAINED_ON
 
 
@@ -72,3 +72,14 @@ def test_who_shows_a_context_matters_on_track_c_alone(tmp_path):
     assert len(results.files(tmp_path)) == 2
     with pytest.raises(DoesNotPlayError):
         replace(cell, plans=(Plan(trials=4, track="C", shots=1),)).run(lambda _steps: None)
+
+
+def test_rows_are_played_again_if_the_value_of_their_shift_moves(tmp_path, monkeypatch):
+    bandit, plans = family("bandit:k=3,n=4"), (Plan(split="shift/gap/2", trials=20),)
+    cell = Cell(bandit, "random", "random", 0, plans, tmp_path)
+    cell.run(lambda _steps: None)
+    assert missing([cell], tmp_path) == []
+    axes = dict(bandit.axes)
+    axes["gap"] = replace(axes["gap"], values=(1.0, 0.8, 0.5, 0.4, 0.2))
+    monkeypatch.setitem(bandit.__dict__, "axes", axes)
+    assert missing([cell], tmp_path) == [cell]

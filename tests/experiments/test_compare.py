@@ -328,3 +328,18 @@ def test_without_a_leaderboard_the_tables_are_printed(tmp_path, capsys):
     assert "There is no leaderboard" in out
     assert "ucb1 " in out
     assert "Shown:" not in out
+
+
+def test_splits_that_a_method_does_not_model_are_named(tmp_path, capsys):
+    flags = ["--families", SPEC, "--methods", "random,bayes", "--trials", "8", "--tracks", "O"]
+    splits = ["--splits", "id,shift/changes/1", "--out", str(tmp_path / "some")]
+    _, err = run("compare", *flags, *splits, capsys=capsys)
+    assert "bayes is left out on shift/changes/1, which it does not model" in err
+    assert ("bayes", "shift/changes/1") not in {row[1:3] for row in played(tmp_path / "some")}
+
+
+def test_a_method_that_models_none_of_the_splits_is_refused(tmp_path, capsys):
+    flags = ["--families", SPEC, "--methods", "bayes", "--trials", "8", "--tracks", "O"]
+    code = main(["compare", *flags, "--splits", "shift/changes/1", "--out", str(tmp_path)])
+    assert code == 2
+    assert "Take bayes_train" in capsys.readouterr().err

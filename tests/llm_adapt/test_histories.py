@@ -171,6 +171,20 @@ def test_every_family_has_sources_of_its_own(spec):
     assert default_sources("icl_ad", family) != default_sources("icl_dpt", family)
 
 
+def test_on_a_shift_of_the_senses_the_oracle_answers_for_the_world_and_states_are_as_observed():
+    """On exchanged coordinates the answer leads nearer to the goal from the exchanged query state."""
+    family = make_family("darkroom:variant=ad")
+    trial, split = Trial(1, 20), "shift/obs_permutation/4"
+    noise = TrialNoise.of("h", torch.arange(5))
+    agents = [reference("random", family, split)]
+    found = play(agents, family, trial, noise, split)
+    plain = play([reference("random", family, "id")], family, trial, noise, "id")
+    assert torch.equal(found.asked, plain.asked.flip(-1))
+    assert torch.equal(found.best, plain.best)
+    assert torch.equal(found.steps.next_obs, plain.steps.next_obs.flip(-1))
+    assert torch.equal(found.steps.reward, plain.steps.reward)
+
+
 def test_they_become_trials_by_their_ends():
     _, found = histories(rows=2, episodes=3)
     buffer = as_trials(found, Trial(3, 15))

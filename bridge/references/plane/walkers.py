@@ -5,6 +5,7 @@ Shape letters: B trials, G goals, P places.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -54,10 +55,13 @@ class Blind(Reference):
     def __init__(self, family: GoalPlane, split: str) -> None:
         super().__init__(family)
         self.place = _best_place(family, split)
+        step = family.value(family.split(split), "step_size", STEP)
+        self.known = {} if step == STEP else {"step": torch.tensor([[step]])}
 
     def act(self, memory: Any, obs: Points, rng: Rows, *, explore: bool) -> Decision:
         """One step nearer to the place."""
-        return Decision(self.family.towards(self.place.to(obs.device).expand_as(obs), obs, {}))
+        place = self.place.to(obs.device).expand_as(obs)
+        return Decision(self.family.towards(place, obs, self.known))
 
 
 def _best_place(family: GoalPlane, split: str) -> Float[Tensor, " 2"]:
@@ -68,10 +72,11 @@ def _best_place(family: GoalPlane, split: str) -> Float[Tensor, " 2"]:
     places = places[length(places).argsort(stable=True)]
     goals = family.prior_goals(split)
     params = family.sample(split, torch.zeros(1, dtype=torch.int64)).params
-    walk = min(horizon, round(WALL / STEP))  # steps until it waits
+    longest = family.value(s, "step_size", STEP)
+    walk = min(horizon, math.ceil(round(WALL / longest, 6)))  # steps until it waits
     value = torch.zeros(len(places))
     for step in range(1, walk + 1):
-        position = places.clamp(-STEP * step, STEP * step)
+        position = places.clamp(-longest * step, longest * step)
         pay = family.pay(length(position[:, None] - goals), params).mean(-1)
         value += pay * (1 + horizon - walk if step == walk else 1)
     return places[(value * (1 - 2 * family.value(s, "reward_sign", 0.0))).argmax()]

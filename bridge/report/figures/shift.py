@@ -82,7 +82,7 @@ def _response(scene: Scene, axis: str, splits: dict[float, str], panel: Axes, ce
         panel.minorticks_off()
     ticks = sorted({trained, *splits})
     below = {trained: "\nlevel 0"} | {
-        value: f"\nΔ {harm.mean:.2f}".replace("0.", ".")
+        value: f"\nΔ {harm.mean:.2f}"
         for value, split in splits.items()
         if value != trained and (harm := scene.results.delta_prior(scene.family, split))
     }

@@ -12,13 +12,15 @@ from bridge.report import figures
 from bridge.report.summary import Results
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.words import counted
-from experiments import specs
+from experiments import agents, specs
 from experiments.compare import Grid
 from experiments.sizes import PLAYED, ZOO
 from experiments.studies.shift import tables
 
 ALL = (*PLAYED, *ZOO)
-"""Every reference that plays fast, and every learned kind, by runs that ship."""
+"""Every reference that plays fast, and every learned kind, by runs that ship: what the name ``all`` stands for."""
+BOUNDS = ("random", "oracle", "bayes", "bayes_train")
+"""What scores and the parts of falls are measured by; these are played beside any method."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +53,58 @@ class Study:
     out: Path
     memory: int
 
+    @property
+    def on_context(self) -> bool:
+        """True if the axis moves the context of track C."""
+        return any(axis in CONTEXT_AXES for axis in self.axes)
+
     def chosen(self) -> tuple[str, ...]:
         """The axes that are played.
 
         Raises:
-            UserError: the family lacks one of them.
+            UserError: the family lacks one of them, or has no oracle; or one moves a context and another one tasks.
         """
+        known = {**self.family.axes, **CONTEXT_AXES}
         for axis in self.axes:
-            if axis not in self.family.axes and axis not in CONTEXT_AXES:
-                raise unknown(
-                    f"axis of {self.family.id}:", axis, {**self.family.axes, **CONTEXT_AXES}
-                )
+            if axis not in known:
+                raise unknown(f"axis of {self.family.id}:", axis, known)
         if not (self.axes or self.family.axes):
             raise UserError(f"{self.family.id} has no shift axis. See: metabridge list axes")
+        if not agents.plays("oracle", self.family):
+            raise UserError(
+                f"{self.family.id} has no oracle, whose score would be 1. Compare returns instead: metabridge compare "
+                "--splits id,shift."
+            )
+        if self.on_context and len(self.axes) > 1:
+            raise UserError(
+                f"{', '.join(CONTEXT_AXES)} moves the context of track C, other axes move tasks. Ask for it alone."
+            )
         return self.axes or tuple(self.family.axes)
 
+    def played(self) -> tuple[str, ...]:
+        """The methods that are played: those asked for, and the bounds that the family has."""
+        asked = self.methods or ("all",)
+        named = [each for name in asked for each in (ALL if name == "all" else (name,))]
+        bounds = [name for name in BOUNDS if agents.plays(name, self.family)]
+        return tuple(dict.fromkeys([*bounds, *named]))
+
     def grid(self) -> Grid:
-        """The comparison that plays them: on id and on every level, with a context if an axis moves one."""
-        axes, trials = self.chosen(), self.size.trials
-        shows = any(axis in CONTEXT_AXES for axis in axes)
+        """The comparison that plays them, on id and on every level of the axes."""
+        trials = self.size.trials
+        levels = (f"shift/{axis}/{level}" for axis in self.chosen() for level in range(1, 5))
         return Grid(
             families=(self.family,),
-            methods=self.methods or ALL,
-            splits=("id", *(f"shift/{axis}" for axis in axes)),
+            methods=self.played(),
+            splits=("id", *levels),
             trials=lambda family: trials.get(family, min(trials.values())),
             budget=lambda method, family: None,
             seeds=self.size.seeds,
             configurations=1,
             out=self.out,
             memory=self.memory,
-            tracks=("O", "C") if shows else ("O",),
-            behaviour="oracle" if shows else "",
-            named_methods=bool(self.methods),
+            tracks=("C",) if self.on_context else ("O",),
+            behaviour="oracle" if self.on_context else "",
+            named_methods="all" not in (self.methods or ("all",)),
         )
 
 
@@ -94,7 +116,7 @@ def run(study: Study) -> int:
     """
     failed = study.grid().play()
     found = Results(study.out)
-    text = tables.markdown(found, study.family.id)
+    text = tables.markdown(found, study.family.id, study.chosen())
     write_text(study.out / "tables" / "shift.md", text)
     write_text(study.out / "tables" / "shift.csv", tables.comma_separated(found, study.family.id))
     drawn = figures.draw(found, study.out / "figures", specs.names())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bridge.evaluation.stats import Interval
 from bridge.report import escape
-from bridge.report.falls import Fall, fall, holds
+from bridge.report.falls import Fall, fall, works_at
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES
@@ -17,13 +17,15 @@ from experiments.studies.markdown import table
 _PARTS = ("fall", "tasks", "prior", "method")
 
 
-def markdown(results: Results, family: str) -> str:
-    """All tables, as Markdown of at most 80 columns where names allow it."""
+def markdown(results: Results, family: str, axes: Sequence[str]) -> str:
+    """The tables of some axes, as Markdown of at most 80 columns where names allow it."""
     blocks = [
         f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half "
         "of its score on id. A fall from id is made of harder tasks, the training prior, and the method itself.",
     ]
-    for axis, splits in _axes(results, family).items():
+    played = _axes(results, family)
+    for axis in sorted(played.keys() & set(axes)):
+        splits = played[axis]
         track = "C" if axis in CONTEXT_AXES else "O"
         about, last = {**make_family(family).axes, **CONTEXT_AXES}[axis], max(splits.values())
         blocks += [
@@ -36,12 +38,12 @@ def markdown(results: Results, family: str) -> str:
 
 
 def _axes(results: Results, family: str) -> dict[str, dict[float, str]]:
-    """The splits of each axis by value."""
+    """The splits of each axis that was played, by value."""
     axes: dict[str, dict[float, str]] = {}
     for key, about in results.about.items():
         if key.family == family and about["axis"]:
             axes.setdefault(about["axis"], {})[about["value"]] = key.split
-    return dict(sorted(axes.items()))
+    return axes
 
 
 def _levels(results: Results, family: str, track: str, splits: dict[float, str]) -> str:
@@ -55,7 +57,7 @@ def _levels(results: Results, family: str, track: str, splits: dict[float, str])
             continue
         scores = [results.score(key._replace(split=splits[value])) for value in by_level]
         shown = (_short(score) for score in (before, *scores))
-        works = _works(holds(results, key, splits), splits) if any(scores) else ""
+        works = _works(works_at(results, key, splits), splits) if any(scores) else ""
         rows.append((escape.markdown(method), *shown, works))
     heads = ("method", "id", *(f"{value:g}" for value in by_level), "works at")
     return table(heads, rows, texts=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.report.falls import HOLDS, fall, holds
+from bridge.report.falls import WORKS, fall, works_at
 from bridge.report.summary import Key, Results
 from tests.bridge.report.made_up import bounds, played
 
@@ -33,7 +33,7 @@ def test_a_fall_is_the_sum_of_its_parts():
     ("scores", "expected"),
     [
         ({}, (0.4, 0.1, 0.3, 0.0)),  # the best learner of the prior has no fault of its own
-        ({"bayes_train": (0.8, 0.7)}, (0.1, 0.1, 0.0, 0.0)),  # a shift that the prior does not mind
+        ({"bayes_train": (0.8, 0.7)}, (0.1, 0.1, 0.0, 0.0)),  # a shift that costs the prior nothing
         ({"bayes": (0.8, 0.9)}, (0.4, -0.1, 0.5, 0.0)),  # easier tasks
     ],
 )
@@ -54,19 +54,32 @@ def test_without_exact_references_the_fall_has_no_parts():
     assert found[1:] == (None, None, None)
 
 
+def test_every_part_is_of_the_same_track():
+    rows = []
+    for split, best, train, own in ((HERE, 0.9, 0.9, 0.6), (THERE, 0.9, 0.9, 0.5)):
+        rows += bounds(FAMILY, split) + bounds(FAMILY, split, "C")
+        for name, score in (("bayes", best), ("bayes_train", train), ("rl2", own)):
+            about = EXACT if name != "rl2" else {}
+            rows.append(played(name, FAMILY, split, score, track="C", **about))
+            elsewhere = 0.1 if name == "bayes_train" else 0.8
+            rows.append(played(name, FAMILY, split, elsewhere, **about))
+    found = fall(Results(rows), Key(FAMILY, THERE, "rl2", "C"))
+    assert [part.mean for part in found] == pytest.approx([0.1, 0.0, 0.0, 0.1])
+
+
 def test_what_was_not_played_has_no_fall():
     assert fall(results(), Key(FAMILY, "shift/slip/4", "rl2")) is None
 
 
-def test_a_method_holds_while_it_keeps_half_of_its_score():
+def test_a_method_works_where_it_keeps_half_of_its_score():
     rows = [*bounds(FAMILY, HERE), played("rl2", FAMILY, HERE, 0.6)]
     splits = {}
     for level, score in enumerate((0.5, 0.31, 0.29, 0.4), 1):
         split = f"shift/slip/{level}"
         splits[0.1 * level] = split
         rows += [*bounds(FAMILY, split), played("rl2", FAMILY, split, score)]
-    assert HOLDS == 0.5
+    assert WORKS == 0.5
     key = Key(FAMILY, HERE, "rl2")
-    assert holds(Results(rows), key, splits) == pytest.approx([0.1, 0.2, 0.4])
+    assert works_at(Results(rows), key, splits) == pytest.approx([0.1, 0.2, 0.4])
     rows[2] = played("rl2", FAMILY, HERE, -0.1)
-    assert holds(Results(rows), key, splits) == []
+    assert works_at(Results(rows), key, splits) == []

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bridge.conformance import AGENT_CHECKS
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
@@ -89,10 +90,35 @@ def test_regret_is_against_the_task_of_each_episode():
     assert found.mean("regret") == pytest.approx(float(expected), abs=0.15)
 
 
-def test_forgetting_pays_where_tasks_change():
-    """UCB that trusts all of its past regrets more than it does on id."""
+def test_an_agent_that_trusts_its_past_regrets_more():
     plans = [Plan(split=split, trials=2_000) for split in ("id", "shift/changes/4")]
     regrets = [
         evaluate(reference("ucb1", BANDIT, p.split), BANDIT, p).mean("regret") for p in plans
     ]
     assert regrets[1] > regrets[0] + 0.5
+
+
+@pytest.mark.parametrize("track", ["C", "F"])
+def test_a_scored_episode_plays_the_task_of_its_number(track):
+    split, plan = "shift/changes/4", Plan(split="shift/changes/4", trials=400, track=track, shots=6)
+    fresh, random = (reference(name, BANDIT, split) for name in ("oracle", "random"))
+    behaviour = {"behaviour": random} if track == "C" else {}
+    found = evaluate(fresh, BANDIT, plan, **behaviour)
+    assert found.mean("regret") == 0
+    stale = evaluate(fresh.oracle, BANDIT, plan, **behaviour)
+    means = tasks_of(4)[:400]
+    first = means[:, 0].argmax(-1, keepdim=True)
+    lost = means[:, 6].amax(-1) - means[:, 6].gather(-1, first).squeeze(-1)
+    assert stale.mean("regret") == pytest.approx(float(lost.mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["oracle", "graded"])
+@pytest.mark.parametrize("rule", AGENT_CHECKS)
+def test_an_oracle_of_changes_keeps_the_contract(name, rule):
+    split = "shift/changes/4"
+    AGENT_CHECKS[rule](reference(name, BANDIT, split), BANDIT, split)
+
+
+def test_no_rows_have_no_tasks_to_change():
+    tasks = BANDIT.sample("shift/changes/4", torch.arange(0))
+    assert BANDIT.task_of(tasks, 3) is tasks

@@ -172,10 +172,10 @@ def test_wind_has_its_strength_along_the_windier_side(family: GoalPlane, level: 
 def test_what_an_axis_changes_is_there_only_where_it_is_active(family: GoalPlane) -> None:
     own = {
         "action_turn": "turn",
-        "changes": "hazard",
-        "obs_noise": "obs_sd",
-        "obs_permutation": "obs_order",
-        "reward_delay": "delay",
+        "changes": "changes/hazard",
+        "obs_noise": "senses/sd",
+        "obs_permutation": "senses/order",
+        "reward_delay": "senses/delay",
         "reward_scale": "factor",
         "reward_sign": "factor",
         "sight": "sight",

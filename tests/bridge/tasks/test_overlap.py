@@ -174,3 +174,11 @@ def test_tables_say_how_many_tasks_are_training_tasks_and_results_are_split_by_i
         for m in (x.metric for x in read.lines_of(Key(family.id, "shift/slip/4", "random")))
         if "tasks" in m
     ]
+
+
+@pytest.mark.parametrize("axis", ["changes", "obs_noise", "obs_permutation", "reward_delay"])
+def test_what_is_observed_and_what_comes_later_make_no_other_task(axis):
+    """Every goal of gridnavi is one of training, and the first task of a trial counts."""
+    shared = are_training_tasks(make_family("gridnavi"), f"shift/{axis}/4", torch.arange(21))
+    assert shared is not None
+    assert shared.all()

@@ -207,7 +207,17 @@ def with_axis(spec: str, split: str) -> str:
 
 
 @every_family
-@pytest.mark.parametrize(("split", "seed"), [("train", 0), ("shift/reward_scale/2", 12345)])
+@pytest.mark.parametrize(
+    ("split", "seed"),
+    [
+        ("train", 0),
+        ("shift/reward_scale/2", 12345),
+        ("shift/changes/4", 1),
+        ("shift/obs_noise/2", 2),
+        ("shift/obs_permutation/2", 3),
+        ("shift/reward_delay/2", 4),
+    ],
+)
 def test_rows_are_single_environments_step_for_step(spec: str, split: str, seed: int) -> None:
     """Through several trials, with rows reset at random in the middle of episodes, some of them with a new seed."""
     rows, draw = 4, np.random.default_rng(seed)

@@ -68,3 +68,26 @@ def test_a_family_by_its_name_alone_is_the_one_that_the_zoo_was_trained_on():
     assert recipes.variant("darkroom") == "darkroom:episodes=10,variant=ad,train=inner"
     assert recipes.variant("bandit:k=2,n=3") == "bandit:k=2,n=3"
     assert recipes.variant("tabular_mdp") == "tabular_mdp"
+
+
+def test_the_bounds_of_scores_are_always_played(tmp_path, capsys):
+    assert study.run(shift(tmp_path, "prior", methods=("ucb1",))) == 0
+    printed = capsys.readouterr().out
+    assert "0 random, 1 oracle" in printed
+    assert [line.split()[1] for line in printed.splitlines() if "| ucb1 " in line] == ["ucb1"] * 2
+
+
+def test_all_may_stand_beside_a_method_of_ones_own(tmp_path):
+    names = shift(tmp_path, "prior", methods=("all", "ucb1:c=0.1")).played()
+    assert {"ucb1", "zoo:rl2", "ucb1:c=0.1"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_an_axis_of_the_context_stands_alone(tmp_path):
+    with pytest.raises(UserError, match="Ask for it alone"):
+        study.run(shift(tmp_path, "prior", "context_quality"))
+
+
+def test_a_family_without_an_oracle_has_no_scores(tmp_path):
+    with pytest.raises(UserError, match="has no oracle"):
+        study.run(shift(tmp_path, "context_quality", family="minigrid:steps=20"))

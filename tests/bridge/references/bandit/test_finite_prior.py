@@ -65,7 +65,7 @@ def test_chances_are_posterior_means():
 
 
 def test_it_earns_its_value_on_its_tasks_and_less_than_the_distribution_on_new_ones():
-    family = make_family("bandit:k=3,n=6,tasks=8")
+    family = make_family("bandit:k=3,n=6,tasks=2")
     agent = reference("bayes_tasks", family, "train")
     assert isinstance(agent, KnownTasks)
     home = evaluate(agent, family, Plan(split="train", trials=16_000)).mean("trial_return")
