@@ -159,7 +159,7 @@ class GoalPlane(EpisodicFamily):
         move = target - position
         if "wind" in params:
             move = move - params["wind"]
-        step = params.get("step", STEP)
+        step = params.get("step", move.new_tensor(STEP))
         move = move.clamp(-step, step)
         if "turn" in params:
             cosine, sine = params["turn"].unbind(-1)

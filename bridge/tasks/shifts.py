@@ -45,11 +45,8 @@ def obs_noise(unit: str, values: tuple[float, float, float, float]) -> Axis:
 
 def reward_delay(steps: int) -> Axis:
     """The axis ``reward_delay``: paid every eighth, quarter or half of an episode's ``steps``, or at its end alone."""
-    values = (
-        1.0,
-        *(float(math.ceil(steps * share)) for share in (1 / 8, 1 / 4, 1 / 2)),
-        float(steps),
-    )
+    eighth, quarter, half = (float(math.ceil(steps / parts)) for parts in (8, 4, 2))
+    values = (1.0, eighth, quarter, half, float(steps))
     return Axis("steps from one payment to the next", values, "agents that credit the last step")
 
 

@@ -340,6 +340,6 @@ def test_splits_that_a_method_does_not_model_are_named(tmp_path, capsys):
 
 def test_a_method_that_models_none_of_the_splits_is_refused(tmp_path, capsys):
     flags = ["--families", SPEC, "--methods", "bayes", "--trials", "8", "--tracks", "O"]
-    code = main(["compare", *flags, "--splits", "shift/changes/1", "--out", str(tmp_path)])
-    assert code == 2
-    assert "Take bayes_train" in capsys.readouterr().err
+    splits = ["--splits", "shift/changes/1", "--out", str(tmp_path)]
+    _, err = run("compare", *flags, *splits, capsys=capsys, code=2)
+    assert "Take bayes_train" in err

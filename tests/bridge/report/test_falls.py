@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.report.falls import WORKS, fall, works_at
+from bridge.report.falls import WORKS, Fall, fall, works_at
 from bridge.report.summary import Key, Results
 from tests.bridge.report.made_up import bounds, played
 
@@ -23,8 +23,15 @@ def results(bayes=(0.8, 0.7), bayes_train=(0.8, 0.4), rl2=(0.6, 0.1), half=0.0, 
     return Results(rows)
 
 
+def fell(found: Results, track: str = "O", method: str = "rl2") -> Fall:
+    """The fall of one of the methods above."""
+    fallen = fall(found, Key(FAMILY, THERE, method, track))
+    assert fallen is not None
+    return fallen
+
+
 def test_a_fall_is_the_sum_of_its_parts():
-    total, *parts = fall(results(), Key(FAMILY, THERE, "rl2"))
+    total, *parts = fell(results())
     assert total.mean == pytest.approx(0.5)
     assert [part.mean for part in parts] == pytest.approx([0.1, 0.3, 0.1])
 
@@ -38,18 +45,18 @@ def test_a_fall_is_the_sum_of_its_parts():
     ],
 )
 def test_what_the_prior_costs_is_not_the_methods(scores, expected):
-    found = fall(results(**scores), Key(FAMILY, THERE, "bayes_train"))
+    found = fell(results(**scores), method="bayes_train")
     assert [part.mean for part in found] == pytest.approx(expected)
 
 
 def test_intervals_of_two_splits_combine_in_quadrature():
-    found = fall(results(half=0.03), Key(FAMILY, THERE, "rl2"))
+    found = fell(results(half=0.03))
     assert found.total.half == pytest.approx(0.03 * 2**0.5, rel=1e-3)
     assert found.tasks.half == pytest.approx(0.03 * 2**0.5, rel=1e-3)
 
 
 def test_without_exact_references_the_fall_has_no_parts():
-    found = fall(results(exact={"exact_reference": "near"}), Key(FAMILY, THERE, "rl2"))
+    found = fell(results(exact={"exact_reference": "near"}))
     assert found.total.mean == pytest.approx(0.5)
     assert found[1:] == (None, None, None)
 
@@ -63,7 +70,7 @@ def test_every_part_is_of_the_same_track():
             rows.append(played(name, FAMILY, split, score, track="C", **about))
             elsewhere = 0.1 if name == "bayes_train" else 0.8
             rows.append(played(name, FAMILY, split, elsewhere, **about))
-    found = fall(Results(rows), Key(FAMILY, THERE, "rl2", "C"))
+    found = fell(Results(rows), "C")
     assert [part.mean for part in found] == pytest.approx([0.1, 0.0, 0.0, 0.1])
 
 
