@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bridge import files
-from bridge.references.registry import REFERENCES
+from bridge.references.registry import KNOW_TRAINING_TASKS, REFERENCES
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.tasks.overlap import count_training_tasks
-from experiments import agents, details
+from experiments import details
 from experiments.listing import AT_TEST, Entry
 from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS, Method
 
@@ -99,9 +99,10 @@ def _method(name: str, families: list[TaskFamily]) -> Entry:
     return {
         "name": name,
         "kind": "reference",
-        "families": [family.name for family in families if agents.plays(name, family)],
+        "families": [family.name for family in details.playable(name, families)],
         "keys": keys,
         "summary": _first_sentence(makes[0]),
+        "fixed_tasks": name in KNOW_TRAINING_TASKS,
     }
 
 

@@ -66,6 +66,8 @@ def _method(entry: Entry) -> Description:
     name, kind = entry["name"], entry["kind"]
     known = listing.details("methods", name)
     family = listing.entries_of("families", entry["families"][0])[0]["id"]
+    if entry.get("fixed_tasks"):
+        family += f"{',' if ':' in family else ':'}tasks=16"
     if kind == "learned":
         command = f"train {name} --family {family} --budget 1e6 --out runs/{name}"
     elif kind == "pretrained":

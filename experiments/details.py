@@ -19,7 +19,7 @@ import docstring_parser
 from bridge import config, user_code
 from bridge.errors import UserError
 from bridge.protocol import Card
-from bridge.references.registry import REFERENCES, constructor_of
+from bridge.references.registry import KNOW_TRAINING_TASKS, REFERENCES, constructor_of
 from bridge.tasks.base import Discrete, Space, TaskFamily
 from experiments import agents, own_agents, registry, test_time
 from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS
@@ -37,6 +37,8 @@ _GIVEN = {
     "text": "a text",
     "task": "the task",
 }
+_FEW = 2
+"""Fixed training tasks of a family, for references that know such."""
 _STEPS = {"reward": "in every trial, by reward", "demos": "in every trial, by demonstrations"}
 _READS = {
     "trial": "the trial so far",
@@ -62,12 +64,19 @@ def of_family(family: TaskFamily) -> Details:
 def of_method(name: str, families: Iterable[TaskFamily]) -> Details:
     """Return the details of a reference, a learned method or a method of steps at test."""
     if name in REFERENCES:
-        return _of_reference(name, [family for family in families if agents.plays(name, family)])
+        return _of_reference(name, playable(name, families))
     if name in LEARNERS:
         return _of_learner(name, families)
     if name in PRETRAINED:
         return _of_pretrained(name)
     return _of_test_time_method(name)
+
+
+def playable(name: str, families: Iterable[TaskFamily]) -> list[TaskFamily]:
+    """Return the families that a reference plays, with fixed training tasks if it has to know such."""
+    if name in KNOW_TRAINING_TASKS:
+        families = (dataclasses.replace(family, tasks=_FEW) for family in families)
+    return [family for family in families if agents.plays(name, family)]
 
 
 def of_own_agent(place: str) -> Details:

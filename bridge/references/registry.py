@@ -64,7 +64,7 @@ NOT_MODELLED = ("changes", "obs_noise", "obs_permutation", "reward_delay")
 """Axes that no Bayes-optimal reference takes as its prior."""
 _KNOW_THE_SPLIT = ("bayes",)
 """References that play with the distribution of the split as their prior."""
-_KNOW_TRAINING_TASKS = ("bayes_tasks",)
+KNOW_TRAINING_TASKS = ("bayes_tasks",)
 """References whose prior is a fixed set of training tasks."""
 
 
@@ -110,7 +110,7 @@ def constructor_of(name: str, family: TaskFamily) -> Constructor:
     Raises:
         DoesNotPlayError: if it has none, or if the family lacks the training tasks that it knows.
     """
-    if name in _KNOW_TRAINING_TASKS and not family.tasks:
+    if name in KNOW_TRAINING_TASKS and not family.tasks:
         raise DoesNotPlayError(
             f"{name} knows a fixed set of training tasks, and {family.id} has a distribution. Add tasks=N to it."
         )

@@ -179,7 +179,7 @@ def test_what_is_ones_own(tmp_path, monkeypatch):
     family = describing.describe("mine.py:TwoArms:n=4")
     assert (family["name"], family["kind"]) == ("mine.py:TwoArms:k=2,n=4", "task family")
     assert family["about"] == "Bandits of two arms."
-    assert [axis["name"] for axis in family["axes"]][:1] == ["gap"]
+    assert [axis["name"] for axis in family["axes"]][:2] == ["changes", "gap"]
     agent = describing.describe("mine.py:pulls")
     assert (agent["kind"], agent["about"]) == ("agent of your own", "Pull.")
     assert agent["parameters"] == [
