@@ -19,7 +19,7 @@ from experiments.studies.shift import tables
 
 ALL = (*PLAYED, *ZOO)
 """Every reference that plays fast, and every learned kind, by runs that ship: what the name ``all`` stands for."""
-BOUNDS = ("random", "oracle", "bayes", "bayes_train")
+BOUNDS = ("random", "oracle", "bayes", "bayes_train", "bayes_tasks")
 """What scores and the parts of falls are measured by; these are played beside any method."""
 
 
