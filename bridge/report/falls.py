@@ -63,10 +63,10 @@ def difference(one: Interval, other: Interval) -> Interval:
     return Interval(mean, mean - half, mean + half, min(one.n, other.n), "two estimates")
 
 
-def works_at(results: Results, key: Key, splits: dict[float, str]) -> list[float]:
-    """The values of an axis (with their splits) at which a method works; none if it has no score above 0 on id."""
+def works_at(results: Results, key: Key, splits: dict[float, str]) -> list[float] | None:
+    """The values of an axis (with their splits) at which a method works; None if its score on id is not clear of 0."""
     before = results.score(key._replace(split="id"))
-    if before is None or before.mean <= 0:
-        return []
+    if before is None or not before.low > 0:
+        return None
     scores = {value: results.score(key._replace(split=splits[value])) for value in sorted(splits)}
     return [value for value, score in scores.items() if score and score.mean >= WORKS * before.mean]

@@ -21,7 +21,8 @@ def markdown(results: Results, family: str, axes: Sequence[str]) -> str:
     """The tables of some axes, as Markdown of at most 80 columns where names allow it."""
     blocks = [
         f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half "
-        "of its score on id. A fall from id is made of harder tasks, the training prior, and the method itself.",
+        "of its score on id, if that is clear of 0. A fall from id is made of harder tasks, the training prior, and "
+        "the method itself.",
     ]
     played = _axes(results, family)
     for axis in sorted(played.keys() & set(axes)):
@@ -63,7 +64,9 @@ def _levels(results: Results, family: str, track: str, splits: dict[float, str])
     return table(heads, rows, texts=1)
 
 
-def _works(kept: list[float], splits: dict[float, str]) -> str:
+def _works(kept: list[float] | None, splits: dict[float, str]) -> str:
+    if kept is None:
+        return ""
     if len(kept) in (0, len(splits)):
         return "all" if kept else "none"
     return ", ".join(f"{value:g}" for value in kept)

@@ -88,5 +88,5 @@ def test_a_method_works_where_it_keeps_half_of_its_score():
     assert WORKS == 0.5
     key = Key(FAMILY, HERE, "rl2")
     assert works_at(Results(rows), key, splits) == pytest.approx([0.1, 0.2, 0.4])
-    rows[2] = played("rl2", FAMILY, HERE, -0.1)
-    assert works_at(Results(rows), key, splits) == []
+    rows[2] = played("rl2", FAMILY, HERE, 0.1, half=0.2)
+    assert works_at(Results(rows), key, splits) is None
