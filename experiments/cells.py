@@ -25,12 +25,13 @@ from bridge.evaluation.plan import Plan, shot_points
 from bridge.evaluation.sums import Evaluation
 from bridge.flops import counter
 from bridge.protocol import Card
+from bridge.references.registry import REFERENCES
 from bridge.report import learning
 from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
 from bridge.words import counted
-from experiments import agents, pool, runs, sources, specs
+from experiments import agents, pool, registry, runs, sources, specs
 from experiments.claims import claim
 from experiments.progress import Progress
 
@@ -71,6 +72,11 @@ class Cell:
     def learns(self) -> bool:
         """True if it is trained first."""
         return self.training is not None
+
+    @property
+    def by_network(self) -> bool:
+        """True if no reference decides."""
+        return registry.name_of(self.spec) not in REFERENCES
 
     @property
     def reads_text(self) -> bool:

@@ -17,11 +17,13 @@ from experiments.progress import Progress
 from experiments.threads import threads_for
 
 _WORTH_PROCESSES = 20_000_000
-"""Environment steps of play that are worth a process for each core (two seconds each)."""
+"""Environment steps of play by references that are worth a process for each core (two seconds each)."""
+_NETWORK = 50
+"""Time of a step of a network, in steps of play by a reference."""
 _TRAINING = 20
 """Time of a training step, in steps of play."""
 _READING = 100_000
-"""Time of a step of a language model, in steps of play."""
+"""Time of a step of a language model, in steps of play by a reference."""
 
 
 class Job(Protocol):
@@ -40,6 +42,11 @@ class Job(Protocol):
     @property
     def learns(self) -> bool:
         """True if it trains something."""
+        ...
+
+    @property
+    def by_network(self) -> bool:
+        """True if no reference decides."""
         ...
 
     @property
@@ -108,8 +115,9 @@ def each(jobs: Sequence[J], progress: Progress) -> Iterator[tuple[J, Exception |
 
 
 def _work_of(job: Job) -> int:
-    """The time of a job, in steps of play."""
-    return job.env_steps * (_TRAINING if job.learns else 1) * (_READING if job.reads_text else 1)
+    """The time of a job, in steps of play by references."""
+    slower = _READING if job.reads_text else _NETWORK if job.by_network else 1
+    return job.env_steps * (_TRAINING if job.learns else 1) * slower
 
 
 def _attempt(job: Job, advance: Callable[[int], None]) -> Exception | None:

@@ -45,6 +45,7 @@ class Candidate:
 
     training: runs.Run
     learns: ClassVar[bool] = True
+    by_network: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from bridge.report import learning
 from bridge.tasks import family
 from bridge.training import train_log
 from bridge.training.budget import Budget
-from experiments import runs
+from experiments import pool, runs
 from experiments.cells import Cell, missing
 from tests.experiments.conftest import TRAINED, TRAINED_ON
 
@@ -83,3 +83,12 @@ def test_rows_are_played_again_if_the_value_of_their_shift_moves(tmp_path, monke
     axes["gap"] = replace(axes["gap"], values=(1.0, 0.8, 0.5, 0.4, 0.2))
     monkeypatch.setitem(bandit.__dict__, "axes", axes)
     assert missing([cell], tmp_path) == [cell]
+
+
+@pytest.mark.parametrize(
+    ("spec", "slower"), [("ucb1:c=0.1", 1), ("zoo:rl2/bandit", 50), ("prompted_smollm2", 100_000)]
+)
+def test_steps_of_a_network_take_longer_than_those_of_a_rule(spec, slower, tmp_path):
+    """By how much decides if cells are worth a process for each core."""
+    cell = Cell(family("bandit:k=5,n=10"), spec, spec, 0, (Plan(trials=20),), tmp_path)
+    assert pool._work_of(cell) == 200 * slower

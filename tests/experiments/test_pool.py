@@ -25,6 +25,7 @@ class Job:
     number: int
     env_steps: int = 10
     learns: bool = True
+    by_network: bool = False
     reads_text: bool = False
     name: str = "job"
 
