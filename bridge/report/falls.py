@@ -1,4 +1,4 @@
-"""How far a score falls under a shift, and what the fall is made of.
+"""Falls of scores from id to a shifted split, and the parts of a fall.
 
     fall   = score on id - score on the shifted split
     tasks  = bayes on id - bayes on the split                the best possible play earns less (or more), too
@@ -22,7 +22,7 @@ WORKS = 0.5
 
 
 class Fall(NamedTuple):
-    """What a method loses from id to a shifted split, in units of score."""
+    """The loss of a method from id to a shifted split, in units of score."""
 
     total: Interval
     tasks: Interval | None

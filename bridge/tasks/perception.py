@@ -1,4 +1,4 @@
-"""Shifts of what an agent observes of a step, while the world, its rewards and all scores stay as they are.
+"""Shifts of observations and of the times of rewards, while the world, its rewards and all scores stay as they are.
 
 * ``obs_permutation``: the coordinates of observations are moved round by one, in a share of the tasks.
 * ``obs_noise``: Gaussian noise on every observation, which stays within its space.
@@ -35,8 +35,8 @@ def params(family: TaskFamily, split: Split, noise: Rows) -> dict[str, Tensor]:
     """The parameters of the senses of B tasks, ``{}`` on other axes; ``noise`` has a row a task."""
     if sd := family.value(split, "obs_noise", 0.0):
         return {SD: torch.full((len(noise),), sd, device=noise.device)}
-    if delay := int(family.value(split, "reward_delay", 1.0)) - 1:
-        return {DELAY: torch.full((len(noise),), 1 + delay, device=noise.device)}
+    if (delay := int(family.value(split, "reward_delay", 1.0))) > 1:
+        return {DELAY: torch.full((len(noise),), delay, device=noise.device)}
     if share := family.value(split, "obs_permutation", 0.0):
         order = torch.arange(family.observation.shape[0], device=noise.device)
         moved = noise.at("obs_permutation").uniform() < share
@@ -79,7 +79,7 @@ class Senses:
         return cls(family.observation, tasks.params, noise)
 
     def first(self, obs: Tensor) -> Tensor:
-        """What is observed at the start of the episode."""
+        """The first observation of the episode."""
         self.seen = self.look(obs, self.noise.at("first"))
         return self.seen
 
@@ -89,7 +89,7 @@ class Senses:
         self.owed = tree.where(others, before.owed, self.owed)
 
     def step(self, t: int | Int[Tensor, " B"], step: Step) -> Step:
-        """What is observed of step ``t`` (of all rows, or one a row). Rows that are not live observe nothing new."""
+        """Step ``t`` (of all rows, or one a row) as it is observed. Rows that are not live observe nothing new."""
         after = self.look(step.next_obs, self.noise.at(t))
         after = tree.where(step.acted, after, self.seen)
         observed = step._replace(
@@ -99,7 +99,7 @@ class Senses:
         return observed
 
     def look(self, obs: Tensor, noise: Rows) -> Tensor:
-        """What is observed of a state, whatever was observed before."""
+        """A state as it is observed, whatever was observed before."""
         if self.order is not None:
             obs = obs.gather(1, self.order)
         if self.sd is not None:

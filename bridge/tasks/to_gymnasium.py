@@ -170,7 +170,7 @@ class _Trials:
         self.obs: Tensor
         self.senses: Senses | None = None
         self.seen: Tensor
-        """What the senses make of ``obs``."""
+        """``obs`` as it is observed."""
 
     def reset(self, mask: Mask, seeds: Sequence[int | None]) -> None:
         """Begin an episode of the rows of ``mask``: of a new trial if they have a seed or their trial is over."""

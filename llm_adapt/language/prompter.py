@@ -117,11 +117,8 @@ class Prompter:
         if not self.renderer.about.place:
             place = ()
         longest = max(range(len(self.labels)), key=lambda a: len(self.labels[a]))
-        found = 0
-        for actions in (
-            [longest],
-            range(len(self.labels)),
-        ):  # a summary is longest if all were played
+        found, every = 0, range(len(self.labels))
+        for actions in ([longest], every):  # a summary is longest if all were played
             played = itertools.cycle(actions)
             steps: Episodes = [
                 [Line(place, next(played), _TYPICAL, None) for _ in range(trial.horizon)]

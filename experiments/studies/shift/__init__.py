@@ -1,4 +1,4 @@
-"""How far from training each method still works, and how much of its fall is the tasks', the prior's and its own.
+"""The study of shift: levels at which methods work, and falls as parts of tasks, prior and method.
 
 Cells are those of a comparison (``experiments/compare.py``), with every level of each axis.
 """

@@ -20,7 +20,7 @@ from experiments.studies.shift import tables
 ALL = (*PLAYED, *ZOO)
 """Every reference that plays fast, and every learned kind, by runs that ship: what the name ``all`` stands for."""
 BOUNDS = ("random", "oracle", "bayes", "bayes_train", "bayes_tasks")
-"""What scores and the parts of falls are measured by; these are played beside any method."""
+"""References that scores and the parts of falls are measured by; they are played beside any method."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bridge.evaluation.stats import Interval
 from bridge.report import escape
-from bridge.report.falls import Fall, fall, works_at
+from bridge.report.falls import fall, works_at
 from bridge.report.summary import Key, Results
 from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES
@@ -113,6 +113,6 @@ def _numbers(results: Results, family: str) -> Iterator[tuple[str, float, Key, s
         if score := results.score(key):
             yield about["axis"], about["value"], key, "score", score
         if about["axis"] and (found := fall(results, key)):
-            for measure, part in zip(_PARTS, Fall(*found), strict=True):
+            for measure, part in zip(_PARTS, found, strict=True):
                 if part is not None:
                     yield about["axis"], about["value"], key, measure, part
