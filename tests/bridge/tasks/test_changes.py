@@ -98,6 +98,14 @@ def test_an_agent_that_trusts_its_past_regrets_more():
     assert regrets[1] > regrets[0] + 0.5
 
 
+def test_the_oracle_regrets_nothing_in_any_trial():
+    """Regret of a bandit has no chance in it, so the sum of its squares is 0, too."""
+    split = "shift/changes/4"
+    found = evaluate(reference("oracle", BANDIT, split), BANDIT, Plan(split=split, trials=400))
+    _, _, squares = found.total["regret"]
+    assert squares.sum() < 1e-8
+
+
 @pytest.mark.parametrize("track", ["C", "F"])
 def test_a_scored_episode_plays_the_task_of_its_number(track):
     split, plan = "shift/changes/4", Plan(split="shift/changes/4", trials=400, track=track, shots=6)
