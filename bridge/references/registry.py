@@ -64,8 +64,12 @@ NOT_MODELLED = ("changes", "obs_noise", "obs_permutation", "reward_delay")
 """Axes that no Bayes-optimal reference takes as its prior."""
 _KNOW_THE_SPLIT = ("bayes",)
 """References that play with the distribution of the split as their prior."""
+_KNOW_NO_WIDER_SPLIT = (*_KNOW_THE_SPLIT, "blind")
+"""References that would have to know all of a training distribution that is wider."""
 KNOW_TRAINING_TASKS = ("bayes_tasks",)
 """References whose prior is a fixed set of training tasks."""
+_KNOW_TRAINING = ("bayes_train", "gittins", "psrl", "thompson", *KNOW_TRAINING_TASKS)
+"""References whose prior is the training distribution, as it is before it is widened."""
 
 
 class DoesNotPlayError(UserError):
@@ -75,6 +79,8 @@ class DoesNotPlayError(UserError):
 def models_split(name: str, family: TaskFamily, split: str) -> bool:
     """False if ``name`` plays with the distribution of the split as its prior, and has none for this one."""
     found = family.split(split)
+    if split == "train" and family.wide:
+        return name not in _KNOW_NO_WIDER_SPLIT
     return not (found.level and found.axis in NOT_MODELLED and name in _KNOW_THE_SPLIT)
 
 
@@ -108,11 +114,16 @@ def constructor_of(name: str, family: TaskFamily) -> Constructor:
     """The constructor of a reference for this kind of family.
 
     Raises:
-        DoesNotPlayError: if it has none, or if the family lacks the training tasks that it knows.
+        DoesNotPlayError: if it has none, or if the family lacks the training tasks or the prior that it knows.
     """
     if name in KNOW_TRAINING_TASKS and not family.tasks:
         raise DoesNotPlayError(
             f"{name} knows a fixed set of training tasks, and {family.id} has a distribution. Add tasks=N to it."
+        )
+    if name in _KNOW_TRAINING and family.wide:
+        raise DoesNotPlayError(
+            f"{name} has the training distribution as its prior, and none for one that is wider along {family.wide}. "
+            f"Play it on {family.name} without wide=."
         )
     for kind, constructor in REFERENCES[name].items():
         if isinstance(family, kind):

@@ -22,7 +22,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -126,6 +126,7 @@ class Bandit(TaskFamily):
     """The distribution of the arms."""
 
     name: ClassVar[str] = "bandit"
+    neutral: ClassVar[Mapping[str, Any]] = {"bernoulli": False}
     always: ClassVar[tuple[str, ...]] = ("k", "n")
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ from bridge import config
 from bridge.errors import UserError, unknown
 from bridge.protocol import Step, Trial
 from bridge.rng import Rows
-from bridge.tasks import changes, perception
+from bridge.tasks import changes, perception, widened
 from bridge.tasks.description import Description
 
 SUITE_VERSION = 2
@@ -138,6 +138,8 @@ class TaskFamily(ABC):
 
     tasks: config.CountOrZero = 0
     """Number of fixed training tasks, which split ``train`` then has (0: the whole training distribution)."""
+    wide: str = ""
+    """A shift axis of which levels 1 and 2 are among the training tasks, too; empty: none."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -148,11 +150,15 @@ class TaskFamily(ABC):
     """True if an episode can end before its horizon."""
     bytes_a_row: ClassVar[int] = 0
     """Bytes that a row of a batch needs outside of tensors, for environments of other packages."""
+    neutral: ClassVar[Mapping[str, Any]] = {}
+    """Values at which parameters that only some splits have change nothing; ``wide`` needs them."""
     place: ClassVar[str] = ""
     """The place of a family that is not registered (``path/to/maze.py:Maze``), which its id has in place of a name."""
 
     def __post_init__(self) -> None:
         config.check_fields(self, self.name)
+        if self.wide:
+            widened.check(self)
         available = self.support("train", whole=True)
         if available is not None and self.tasks > available:
             raise UserError(
@@ -171,7 +177,10 @@ class TaskFamily(ABC):
 
         The name alone does not identify them. Runs and rows have it; rows have the value of a shift as a column.
         """
-        content = [SUITE_VERSION, self.name, self.version, asdict(self), self.signature()]
+        fields = asdict(self)
+        if not self.wide:
+            del fields["wide"]
+        content = [SUITE_VERSION, self.name, self.version, fields, self.signature()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def signature(self) -> Any:
@@ -234,6 +243,12 @@ class TaskFamily(ABC):
         """The value of ``axis`` in ``split``: ``default`` unless ``split`` shifts this axis."""
         return split.value if split.axis == axis and split.level else default
 
+    def values(self, split: str, axis: str, default: float) -> tuple[float, ...]:
+        """The values of ``axis`` that the tasks of ``split`` have: several, if it is training widened along it."""
+        if split == "train" and self.wide == axis:
+            return self.axes[axis].values[: widened.LEVELS + 1]
+        return (self.value(self.split(split), axis, default),)
+
     def support(self, split: str, *, whole: bool = False) -> int | None:
         """The number of distinct tasks of ``split``; None if they are drawn from a continuum.
 
@@ -241,6 +256,8 @@ class TaskFamily(ABC):
         """
         if split == "train" and self.tasks and not whole:
             return self.tasks
+        if split == "train" and self.wide:
+            return None
         parsed = self.split(split)
         if parsed.level and parsed.axis in _OWN_VARIABLES:
             return None
@@ -255,9 +272,14 @@ class TaskFamily(ABC):
         index = index % size if size else index
         parsed = self.split(split)
         noise = Rows.of(f"tasks/{self.name}/v{self.version}/{parsed.stream}", index)
-        own = self._sample(parsed, index, noise)
-        common = changes.params(self, parsed, noise) | perception.params(self, parsed, noise)
-        return Tasks(index, own | common)
+        if split == "train" and self.wide:
+            return Tasks(index, widened.params(self, index, noise))
+        return Tasks(index, self.params(parsed, index, noise))
+
+    def params(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        """The hidden parameters of the tasks ``index`` of ``split``; ``noise`` has a row a task."""
+        own = self._sample(split, index, noise)
+        return own | changes.params(self, split, noise) | perception.params(self, split, noise)
 
     def task_of(self, tasks: Tasks, episode: int | Int[Tensor, " B"]) -> Tasks:
         """The task that each trial plays in ``episode``: ``tasks`` itself, unless its split shifts ``changes``."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Discrete, Outcome, Split, Tasks, row_entries
 from bridge.tasks.description import Description
 from bridge.tasks.episodic import EpisodicFamily
+from bridge.tasks.widened import LEVELS
 
 Cell = tuple[int, int]
 Goals = tuple[Cell, ...]
@@ -152,6 +153,8 @@ class GoalGrid(EpisodicFamily):
     episodes: CountOrZero = 0
     """Episodes in a trial (0: the published number)."""
 
+    neutral: ClassVar[Mapping[str, Any]] = {"slip": 0.0, "permutation": range(5)}
+
     @property
     @abstractmethod
     def grid(self) -> Grid:
@@ -178,9 +181,14 @@ class GoalGrid(EpisodicFamily):
         return _SHARED_AXES | delay | {name: moved.axis for name, moved in self.goal_axes.items()}
 
     def goals(self, split: str) -> Goals:
-        """The goals of the tasks of ``split``: task i has goal ``i mod G``."""
-        s = self.split(split)
-        return self._shifted_goals(s) or self.streams[s.stream]
+        """The goals of the tasks of ``split``: task i has goal ``i mod G``, unless training tasks are widened."""
+        found = self._goals(self.split(split))
+        if split == "train" and self.wide in self.goal_axes:
+            found += sum(self.goal_axes[self.wide].levels[:LEVELS], ())
+        return found
+
+    def _goals(self, split: Split) -> Goals:
+        return self._shifted_goals(split) or self.streams[split.stream]
 
     def prior_goals(self, split: str) -> Goals:
         """All goals of the distribution behind ``split``: held-out goals of a stream are from the same distribution."""
@@ -218,7 +226,7 @@ class GoalGrid(EpisodicFamily):
         return len(self.goals(split.name))
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
-        goals = torch.tensor(self.goals(split.name), device=index.device)
+        goals = torch.tensor(self._goals(split), device=index.device)
         params = {"goal": goals[index % len(goals)]}
         if displaced := int(self.value(split, "action_permutation", 0.0)):
             u = noise.at("permutation").uniform(len(self.grid.moves))

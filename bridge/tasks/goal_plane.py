@@ -78,6 +78,11 @@ class GoalPlane(EpisodicFamily):
 
     horizon: ClassVar[int]
     """Steps in an episode."""
+    neutral: ClassVar[Mapping[str, Any]] = {
+        "step": STEP,
+        "turn": _QUARTER_TURNS[0],
+        "wind": (0.0, 0.0),
+    }
 
     @property
     @abstractmethod

@@ -25,6 +25,8 @@ from bridge.rng import Rows
 if TYPE_CHECKING:
     from bridge.tasks.base import Space, Split, TaskFamily, Tasks
 
+AXES = ("obs_noise", "obs_permutation", "reward_delay")
+"""The axes of this file."""
 OWN_VARIABLES = ("obs_permutation",)
 """The axes with a random variable of each task."""
 ORDER, SD, DELAY = PARAMETERS = ("senses/order", "senses/sd", "senses/delay")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,6 +81,7 @@ class PointNav(GoalPlane):
     name: ClassVar[str] = "point_nav"
     ends_early: ClassVar[bool] = True
     horizon: ClassVar[int] = 100
+    neutral: ClassVar[Mapping[str, Any]] = {**GoalPlane.neutral, "sight": 4 * WALL}
 
     @property
     def reach(self) -> float:

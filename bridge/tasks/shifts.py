@@ -33,6 +33,9 @@ OBS_PERMUTATION = Axis(
 )
 """Acts in ``perception.py``, as do the next two."""
 
+NEUTRAL = {"factor": 1.0}
+"""Values at which the parameters of this file change nothing."""
+
 
 def obs_noise(unit: str, values: tuple[float, float, float, float]) -> Axis:
     """The axis ``obs_noise`` with its levels, standard deviations in ``unit``."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ class SparsePoint(GoalPlane):
 
     name: ClassVar[str] = "sparse_point"
     horizon: ClassVar[int] = 20
+    neutral: ClassVar[Mapping[str, Any]] = {**GoalPlane.neutral, "radius": GOAL_RADIUS}
 
     @property
     def reach(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -58,6 +58,7 @@ class TabularMdp(EpisodicFamily):
     """Episodes in a trial."""
 
     name: ClassVar[str] = "tabular_mdp"
+    neutral: ClassVar[Mapping[str, Any]] = {"sd": 1.0}
 
     @property
     def trained_trial(self) -> Trial:

@@ -14,7 +14,7 @@ Memory = dict[str, Tensor]
 
 
 class Oracle(Informed):
-    """The oracle on grids, exact for every axis: values for each goal and sign of the split, with slips and horizon.
+    """The oracle on grids, exact for every axis: values for each goal, sign and slip of the split, with its horizon.
 
     Its memory is the row of the table of values for each trial, ``row [B]``, the steps left, ``left [B]``, and the move
     of each action, ``permutation [B, A]``.
@@ -22,21 +22,25 @@ class Oracle(Informed):
 
     def __init__(self, family: GoalGrid, split: str) -> None:
         self.grid, self.horizon = family.grid, family.trial(split).horizon
-        s = family.split(split)
         goals = torch.tensor([self.grid.number_of(goal) for goal in family.goals(split)])
-        signs = torch.tensor([1.0, -1.0] if family.value(s, "reward_sign", 0.0) else [1.0])
-        factor = signs.repeat_interleave(len(goals))
-        slip = torch.full_like(factor, family.value(s, "slip", 0.0))
-        self.values = solve(self.grid, goals.repeat(len(signs)), factor, slip, self.horizon)
+        signs = torch.tensor(
+            [1.0, -1.0] if any(family.values(split, "reward_sign", 0.0)) else [1.0]
+        )
+        self.slips = torch.tensor(family.values(split, "slip", 0.0))
+        slip, factor, goal = torch.cartesian_prod(self.slips, signs, goals.float()).unbind(-1)
+        self.values = solve(self.grid, goal.long(), factor, slip, self.horizon)
         self.first_row = torch.zeros(len(self.grid.cells), dtype=torch.int64)
         self.first_row[goals] = torch.arange(len(goals))
-        self.goals = len(goals)
+        self.goals, self.signs = len(goals), len(signs)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         params = clues.task.params
         row = self.first_row.to(rng.device)[self.grid.number(params["goal"])]
         if "factor" in params:
             row = row + self.goals * (params["factor"] < 0)
+        if "slip" in params:
+            slip = (params["slip"][:, None] - self.slips.to(rng.device)).abs().argmin(-1)
+            row = row + self.goals * self.signs * slip
         same = torch.arange(len(self.grid.moves), device=rng.device).repeat(len(rng), 1)
         return {
             "row": row,
