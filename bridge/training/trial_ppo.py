@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bridge.config import Bounded, Count, CountOrZero, NonNegative, Positive, Share
+from bridge.errors import UserError
 from bridge.maths.returns import ReturnScale
 from bridge.maths.trial_ppo import PpoTargets, explained_variance, losses, ppo_targets
 from bridge.noise import TrialNoise
@@ -30,7 +31,8 @@ from bridge.training.learner import (
     set_learning_rate,
     share_of_rate,
 )
-from bridge.training.rollouts import Batch, play_trials, task_features
+from bridge.training.level_replay import LevelReplay
+from bridge.training.rollouts import Batch, play_trials, task_features, task_numbers
 from bridge.training.search_space import Choice, LogUniform, Space
 
 
@@ -66,6 +68,8 @@ class PpoConfig(Bounded):
     """Weight of the critic's loss."""
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this norm."""
+    replay: Share = 0.0
+    """Share of trials on training tasks that were played before, by prioritised level replay; 0: none."""
 
     @property
     def supervision(self) -> str:
@@ -146,8 +150,24 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         features = 0
         if config.critic == "task":
             features = task_features(self.family.sample("train", torch.arange(1))).shape[1]
+        self.levels = LevelReplay().to(self.workers.device)
+        if config.replay:
+            self._check_replay()
+            self.checkpointed = (*self.checkpointed, "levels")
         self.learned = self._networks(features)
         self.optimizer = torch.optim.Adam(self.learned, lr=config.lr, eps=1e-5)
+
+    def _check_replay(self) -> None:
+        """Refuse several processes.
+
+        Raises:
+            UserError: there are several.
+        """
+        if self.workers.count > 1:
+            raise UserError(
+                f"Each process would keep its own tasks to replay; found {self.workers.count}. Train with replay=0, or "
+                "with --processes 1."
+            )
 
     @abstractmethod
     def _networks(self, task_features: int) -> list[nn.Parameter]:
@@ -186,6 +206,9 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
         batch = self._play()
         played = self.workers.total(batch.live.sum())
         targets, explained = self._targets(batch, played / (self.trials * self.workers.count))
+        if config.replay:
+            surprise = (targets.advantage.abs() * targets.live).sum(0) / targets.live.sum(0)
+            self.levels.put(self._numbers(), surprise, self.updates)
         set_learning_rate(self.optimizer, config.lr * share_of_rate(spent, config.warm_up))
         noise = Rows.of(
             f"learn/{self.noise_name}/{self.seed}", self.workers.rows(self.updates, self.trials)
@@ -211,10 +234,26 @@ class TrialPpoLearner(CheckpointedLearner, ABC):
 
     def _play(self) -> Batch:
         """A batch of trials, played by the agent itself, so that training and evaluation cannot differ."""
-        numbers = self.workers.rows(self.updates, self.trials)
-        noise = TrialNoise.of(f"train/{self.noise_name}/{self.seed}", numbers)
+        tasks = self.family.sample("train", self._numbers())
         means = self.config.critic == "task"
-        return play_trials(self.agent(), self.family, self.trial, noise, means=means)
+        return play_trials(
+            self.agent(), self.family, self.trial, self._noise(), means=means, tasks=tasks
+        )
+
+    def _noise(self) -> TrialNoise:
+        """The noise of the batch."""
+        numbers = self.workers.rows(self.updates, self.trials)
+        return TrialNoise.of(f"train/{self.noise_name}/{self.seed}", numbers)
+
+    def _numbers(self) -> Int[Tensor, " B"]:
+        """The numbers of the batch's tasks in ``train``: new, or replayed in a share of the trials."""
+        noise = self._noise()
+        new = task_numbers(noise)
+        if not (share := self.config.replay):
+            return new
+        if size := self.family.support("train"):
+            new = new % size
+        return self.levels.draw(new, share, self.updates, noise.env.at("replay"))
 
     @torch.no_grad()
     def _targets(self, batch: Batch, length: float) -> tuple[PpoTargets, float]:
