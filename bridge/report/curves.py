@@ -104,6 +104,8 @@ class Curve(NamedTuple):
     """Sums of each metric at each point; None if no trial has the metric."""
     steps: np.ndarray
     """Gradient steps of a trial by each point, refused and taken, ``[2, P, S]``; NaN if a seed lacks the point."""
+    seeds: np.ndarray
+    """The training seeds, ``[S]``."""
     known: np.ndarray
     """Numbers of each task's trials that play a training task, and of all its trials, ``[2, T]``; NaN if unknown."""
 
@@ -138,4 +140,4 @@ def curve(key: Key, rows: Numbers) -> Curve:
         )
     trials = np.nan_to_num(rows["episode_return_n"])
     known = [np.bincount(task, rows["train_task_share"] * trials), np.bincount(task, trials)]
-    return Curve(before, sums, costs[2:], np.stack(known))
+    return Curve(before, sums, costs[2:], seeds, np.stack(known))

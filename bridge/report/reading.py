@@ -35,6 +35,7 @@ _ABOUT = {
     "adapts": "adapts",
     "exact_reference": "exact",
     "train_env_steps": "train_env_steps",
+    "train_flops": "train_flops",
 }
 """Columns that are the same in all rows of a key, and their names in its description."""
 _ALIKE = ("family_hash", "config_hash")

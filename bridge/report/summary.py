@@ -209,6 +209,32 @@ class Results:
         bounds = floor.table[0], top.table[0]
         return _resampled(stats.difference(Resampled.normalised), x.table, y.table, *bounds)
 
+    def seed_scores(self, key: Key, ceiling: str = "oracle") -> dict[int, float] | None:
+        """The score of each training seed, by seed; None as for ``score``."""
+        found = self._several(key, key.method, "random", ceiling)
+        if not found or not found[2].table.mean() > found[1].table.mean():
+            return None
+        x, floor, top = (sums.table.mean(1) for sums in found)
+        scores = (x - floor[0]) / (top[0] - floor[0])
+        return dict(zip(self._curves[key].seeds.tolist(), scores.tolist(), strict=True))
+
+    def gain(self, key: Key, ceiling: str = "oracle") -> Interval | None:
+        """How much more a trial's last episode earns than its first, in units of score: 1 is what ``ceiling`` earns
+        more than random play in the last one.
+
+        None if a reference is missing, or if the ceiling is not above random.
+        """
+        metric = "episode_return"
+        keys = [key, key._replace(method="random"), key._replace(method=ceiling)]
+        x, floor, top = (self.sums(k, metric) for k in keys)
+        first = self.sums(key, metric, 0)
+        if x is None or first is None or floor is None or top is None:
+            return None
+        gap = top.table.mean() - floor.table.mean()
+        if not gap > 0:
+            return None
+        return _resampled(Resampled.mean, (x.table - first.table) / gap)
+
     def _several(self, key: Key, *methods: str, among: Among = "all") -> list[Sums] | None:
         """The sums of the scored return of methods where ``key`` was played; None if one of them has none."""
         keys = [key._replace(method=method) for method in methods]

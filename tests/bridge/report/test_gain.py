@@ -1,0 +1,42 @@
+"""How much more a trial's last episode earns than its first, in units of score."""
+
+import pytest
+
+from bridge.evaluation import result_rows
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
+from bridge.references.registry import reference
+from bridge.report.summary import Key, Results
+from bridge.tasks import family
+
+FAMILY = family("bandit:k=3,n=8")
+
+
+@pytest.fixture(scope="module")
+def results():
+    plan = Plan(split="id", trials=2_000)
+    agents = [reference(name, FAMILY, "id") for name in ("random", "oracle", "ucb1")]
+    return Results([result_rows.columns(evaluate(a, FAMILY, plan), FAMILY, a.card) for a in agents])
+
+
+def key(method: str) -> Key:
+    return Key(FAMILY.id, "id", method)
+
+
+def test_it_is_the_rise_of_the_curve_over_what_can_be_earned(results):
+    rise = {m: results.curve(key(m)) for m in ("random", "oracle", "ucb1")}
+    first, last = rise["ucb1"][0][2].mean, rise["ucb1"][-1][2].mean
+    most = rise["oracle"][-1][2].mean - rise["random"][-1][2].mean
+    assert results.gain(key("ucb1")).mean == pytest.approx((last - first) / most, rel=0.01)
+    assert results.gain(key("ucb1")).low > 0.3
+
+
+def test_agents_that_do_not_adapt_gain_nothing(results):
+    for method in ("random", "oracle"):
+        gain = results.gain(key(method))
+        assert gain.low <= 0.0 <= gain.high
+
+
+def test_without_a_reference_there_is_no_gain(results):
+    assert results.gain(key("ucb1"), ceiling="bayes") is None
+    assert results.gain(key("rl2")) is None
