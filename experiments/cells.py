@@ -32,7 +32,7 @@ from bridge.test_time.carried_over import CarriedOver
 from bridge.training.run_folder import read_cost
 from bridge.words import counted
 from experiments import agents, pool, registry, runs, sources, specs
-from experiments.claims import claim
+from experiments.markers import claim
 from experiments.progress import Progress
 
 

@@ -19,7 +19,7 @@ from bridge.tasks.base import CONTEXT_AXES, TaskFamily
 from bridge.training.budget import Budget
 from experiments import agents, cells, registry, runs, search, sources, specs, zoo
 from experiments.cells import Cell, expand_splits
-from experiments.claims import claim
+from experiments.markers import claim
 from experiments.sizes import share
 from experiments.zoo import recipes
 
@@ -124,10 +124,10 @@ class Grid:
         """True if a method has cells on a family."""
         if _is_learned(method) and self.budget(method, family.name) is None:
             return False
-        return agents.plays(method, family) and bool(self._plans(family, method))
+        return agents.plays(method, family) and bool(self.plans(family, method))
 
-    def _plans(self, family: TaskFamily, method: str) -> tuple[Plan, ...]:
-        """The plans of a method, on each track that it can learn on."""
+    def plans(self, family: TaskFamily, method: str) -> tuple[Plan, ...]:
+        """Return the plans of a method, on each track that it can learn on."""
         source, plans = agents.resolve(method, family), []
         for track in self._tracks(family):
             try:
@@ -164,7 +164,7 @@ class Grid:
             method,
             specs.label(method),
             0,
-            self._plans(family, method),
+            self.plans(family, method),
             self.out,
             behaviour=self.behaviour,
             memory=self.memory,
@@ -235,7 +235,7 @@ class Grid:
                 raise UserError(
                     f"--fresh trains the runs that --methods names. Add {run}, which {method} tunes."
                 )
-            if self.named_methods and not any(self._plans(family, method) for family in played):
+            if self.named_methods and not any(self.plans(family, method) for family in played):
                 self._refuse_idle(method, played)
 
     def _check_source(self, method: str, family: TaskFamily) -> None:
@@ -243,7 +243,7 @@ class Grid:
         source = agents.resolve(method, family)
         if isinstance(source, sources.Search):
             source.load("id")
-        plans = list(self._plans(family, method))
+        plans = list(self.plans(family, method))
         if any(plan.left_out for plan in source.new_tasks(plans)[0]):
             raise UserError(
                 f"{method} was tuned on tasks that all methods would play here. Play it with metabridge evaluate, "

@@ -25,7 +25,7 @@ from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
 from bridge.training.search_space import draw
 from experiments import pool, runs, specs
-from experiments.claims import claim
+from experiments.markers import claim
 from experiments.progress import Progress
 from experiments.registry import LEARNERS, TUNING_SEED
 from experiments.terminal import console

@@ -1,0 +1,191 @@
+"""Numbers that studies are about, each with the players that it needs and how it is read of their rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from bridge.evaluation.stats import Interval, seed_interval
+from bridge.report.claims import COUNTED
+from bridge.report.falls import difference
+from bridge.report.summary import Key, Results
+from experiments.studies.players import Player
+
+Need = tuple[Player, str]
+"""A player and a split."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """The rows that numbers are read of."""
+
+    def of(self, player: Player) -> Results | None:
+        """Return the results that a player is in; None if there are none."""
+        ...
+
+
+class Measure(ABC):
+    """A number with an interval."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[Need, ...]:
+        """The players, and the splits that they have to play."""
+
+    @abstractmethod
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the number; None if rows are missing."""
+
+
+def _key(player: Player, split: str) -> Key:
+    return Key(player.family.id, split, player.name)
+
+
+@dataclass(frozen=True)
+class Score(Measure):
+    """The score of a trial: 0 random play, 1 the oracle."""
+
+    player: Player
+    split: str = "id"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Itself."""
+        return ((self.player, self.split),)
+
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the score."""
+        results = rows.of(self.player)
+        return results.score(_key(self.player, self.split)) if results else None
+
+    def __str__(self) -> str:
+        return f"{self.player} on {self.player.on}, {self.split}"
+
+
+@dataclass(frozen=True)
+class Gain(Measure):
+    """How much more the last episode of a trial earns than the first, in units of score."""
+
+    player: Player
+    split: str = "id"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Itself."""
+        return ((self.player, self.split),)
+
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the gain."""
+        results = rows.of(self.player)
+        return results.gain(_key(self.player, self.split)) if results else None
+
+    def __str__(self) -> str:
+        return f"{self.player} on {self.player.on}, last episode less first"
+
+
+@dataclass(frozen=True)
+class Operations(Measure):
+    """Floating-point operations of training for an environment step."""
+
+    player: Player
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The player on id."""
+        return ((self.player, "id"),)
+
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the number of the first seed; those of others differ by skipped steps alone."""
+        results = rows.of(self.player)
+        about = results.about.get(_key(self.player, "id")) if results else None
+        if about is None or not about["train_flops"]:
+            return None
+        each = about["train_flops"] / about["train_env_steps"]
+        return Interval(each, each, each, about["seeds"], COUNTED)
+
+
+@dataclass(frozen=True)
+class Ratio(Measure):
+    """One counted number over another."""
+
+    one: Operations
+    other: Operations
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Those of both."""
+        return self.one.needs + self.other.needs
+
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the ratio."""
+        one, other = self.one.read(rows), self.other.read(rows)
+        if one is None or other is None:
+            return None
+        ratio = one.mean / other.mean
+        return Interval(ratio, ratio, ratio, min(one.n, other.n), COUNTED)
+
+    def __str__(self) -> str:
+        return f"operations of {self.one.player} over those of {self.other.player}"
+
+
+@dataclass(frozen=True)
+class Less(Measure):
+    """One number less a share of another.
+
+    Two scores of the same runs are paired by training seed, scores on the same tasks by task and noise; all others are
+    independent.
+    """
+
+    one: Measure
+    other: Measure
+    share: float = 1.0
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Those of both."""
+        return self.one.needs + self.other.needs
+
+    def read(self, rows: Rows) -> Interval | None:
+        """Return the difference."""
+        one, other = self.one.read(rows), self.other.read(rows)
+        if one is None or other is None:
+            return None
+        if isinstance(self.one, Score) and isinstance(self.other, Score):
+            paired = self._of_seeds(rows, self.one, self.other)
+            paired = paired or self._on_tasks(rows, self.one, self.other)
+            if paired:
+                return paired
+        ends = (self.share * end for end in other[:3])
+        return difference(one, Interval(*ends, other.n, other.kind))
+
+    def _of_seeds(self, rows: Rows, one: Score, other: Score) -> Interval | None:
+        """The difference by training seed; None unless both are of the same runs, on different splits."""
+        if one.player.base != other.player.base or one.split == other.split:
+            return None
+        scores = [_seed_scores(rows, score) for score in (one, other)]
+        seeds = sorted(set(scores[0]) & set(scores[1]))
+        if len(seeds) < 2:
+            return None
+        ours, theirs = (np.array([each[seed] for seed in seeds]) for each in scores)
+        return seed_interval(ours - self.share * theirs)
+
+    def _on_tasks(self, rows: Rows, one: Score, other: Score) -> Interval | None:
+        """The difference by task; None unless both are played on the same split of a family."""
+        results, same = rows.of(one.player), one.player.family == other.player.family
+        if results is None or not same or one.split != other.split or self.share != 1:
+            return None
+        return results.score_difference(_key(one.player, one.split), other.player.name)
+
+    def __str__(self) -> str:
+        share = f"{self.share:g} x " * (self.share != 1)
+        return f"{self.one} less {share}{self.other}"
+
+
+def _seed_scores(rows: Rows, score: Score) -> dict[int, float]:
+    """The score of each training seed."""
+    results = rows.of(score.player)
+    found = results.seed_scores(_key(score.player, score.split)) if results else None
+    return found or {}
