@@ -64,7 +64,7 @@ class Study:
         Raises:
             UserError: the folder holds another study, or a cell failed.
         """
-        self._check()
+        self.check()
         tuning = self.tuning()
         best = scores.best(tuning, self._played(self._tuner, tuning.values()))
         final = self.final(best)
@@ -74,7 +74,7 @@ class Study:
         results = scores.read(final, score, best)
         return results, tuple(measure.show(score, self.out / "figures") for measure in measures)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Refuse a study for which a package is missing, before hours of training: make what each testbed needs.
 
         Raises:
