@@ -24,7 +24,8 @@ class Shift:
     """References, run folders, runs that ship (zoo:rl2), your own agents; all (the default) is every method of the zoo
     and the references. Random play, the oracle and Bayes-optimal play are always there."""
     size: Literal["smoke", "quick", "small"] = "quick"
-    """quick: under 15 minutes for a family of the zoo; small: more trials, and all seeds of slow methods."""
+    """quick: under 15 minutes for a family of the zoo. small: more trials, all seeds of slow methods, on bandits ten of
+    all others, which are trained first."""
     memory: str = "1GB"
     """Memory for playing in each process, on top of its own: 500MB, 2GB. It changes no number."""
     out: Path

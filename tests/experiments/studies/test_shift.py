@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,20 @@ def test_an_axis_of_the_context_stands_alone(tmp_path):
 def test_a_family_without_an_oracle_has_no_scores(tmp_path):
     with pytest.raises(UserError, match="has no oracle"):
         study.run(shift(tmp_path, "context_quality", family="minigrid:steps=20"))
+
+
+def test_ten_seeds_are_played_where_training_is_fast(tmp_path):
+    small = replace(
+        shift(tmp_path, "prior", methods=("zoo:rl2", "zoo:lora_maml", "ucb1")), size=SIZES["small"]
+    )
+    made = small.more()
+    assert [cell.seed for cell in made] == list(range(3, 10))
+    assert {cell.method for cell in made} == {"zoo:rl2"}
+    assert all(cell.training for cell in made)
+    assert [plan.split for plan in made[0].plans] == [
+        "id",
+        *(f"shift/prior/{i}" for i in range(1, 5)),
+    ]
+    assert not replace(small, family=make_family("bandit:k=3,n=10")).more()
+    assert not replace(small, family=make_family("gridnavi"), axes=("slip",)).more()
+    assert not shift(tmp_path, "prior").more()
