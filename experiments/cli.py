@@ -21,7 +21,9 @@ from bridge.config import refuse_beyond
 from bridge.errors import UserError
 from bridge.files import unreadable
 from experiments import failures
+from experiments.commands.advise import Advise
 from experiments.commands.check import Check
+from experiments.commands.claims import Claims
 from experiments.commands.compare import Compare
 from experiments.commands.concerns import Concerns
 from experiments.commands.data import Data
@@ -31,6 +33,7 @@ from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
 from experiments.commands.prompts import Prompts
+from experiments.commands.remedies import Remedies
 from experiments.commands.report import Report
 from experiments.commands.shift import Shift
 from experiments.commands.show import Show
@@ -49,7 +52,10 @@ _COMMANDS = (
     FewShot,
     Concerns,
     Shift,
+    Remedies,
     Prompts,
+    Claims,
+    Advise,
     Data,
     Tune,
     Compare,
