@@ -40,13 +40,9 @@ class Measure(ABC):
         """Return the number; None if rows are missing."""
 
 
-def _key(player: Player, split: str) -> Key:
-    return Key(player.family.id, split, player.name)
-
-
 @dataclass(frozen=True)
-class Score(Measure):
-    """The score of a trial: 0 random play, 1 the oracle."""
+class _OfPlayer(Measure):
+    """A number of one player on one split."""
 
     player: Player
     split: str = "id"
@@ -56,52 +52,50 @@ class Score(Measure):
         """Itself."""
         return ((self.player, self.split),)
 
+    @property
+    def key(self) -> Key:
+        """The key of its rows."""
+        return Key(self.player.family.id, self.split, self.player.name)
+
     def read(self, rows: Rows) -> Interval | None:
-        """Return the score."""
+        """Return the number; None if rows are missing."""
         results = rows.of(self.player)
-        return results.score(_key(self.player, self.split)) if results else None
+        return self._of(results) if results and self.key in results.about else None
+
+    @abstractmethod
+    def _of(self, results: Results) -> Interval | None:
+        """The number in results that have its rows."""
+
+
+class Score(_OfPlayer):
+    """The score of a trial: 0 random play, 1 the oracle."""
+
+    def _of(self, results: Results) -> Interval | None:
+        return results.score(self.key)
 
     def __str__(self) -> str:
         return f"{self.player} on {self.player.on}, {self.split}"
 
 
-@dataclass(frozen=True)
-class Gain(Measure):
+class Gain(_OfPlayer):
     """How much more the last episode of a trial earns than the first, in units of score."""
 
-    player: Player
-    split: str = "id"
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """Itself."""
-        return ((self.player, self.split),)
-
-    def read(self, rows: Rows) -> Interval | None:
-        """Return the gain."""
-        results = rows.of(self.player)
-        return results.gain(_key(self.player, self.split)) if results else None
+    def _of(self, results: Results) -> Interval | None:
+        return results.gain(self.key)
 
     def __str__(self) -> str:
         return f"{self.player} on {self.player.on}, last episode less first"
 
 
-@dataclass(frozen=True)
-class Operations(Measure):
-    """Floating-point operations of training for an environment step."""
+class Operations(_OfPlayer):
+    """Floating-point operations of training for an environment step, of the first seed.
 
-    player: Player
+    Other seeds differ by skipped steps alone.
+    """
 
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """The player on id."""
-        return ((self.player, "id"),)
-
-    def read(self, rows: Rows) -> Interval | None:
-        """Return the number of the first seed; those of others differ by skipped steps alone."""
-        results = rows.of(self.player)
-        about = results.about.get(_key(self.player, "id")) if results else None
-        if about is None or not about["train_flops"]:
+    def _of(self, results: Results) -> Interval | None:
+        about = results.about[self.key]
+        if not about["train_flops"]:
             return None
         each = about["train_flops"] / about["train_env_steps"]
         return Interval(each, each, each, about["seeds"], COUNTED)
@@ -177,7 +171,7 @@ class Less(Measure):
         results, same = rows.of(one.player), one.player.family == other.player.family
         if results is None or not same or one.split != other.split or self.share != 1:
             return None
-        return results.score_difference(_key(one.player, one.split), other.player.name)
+        return results.score_difference(one.key, other.player.name)
 
     def __str__(self) -> str:
         share = f"{self.share:g} x " * (self.share != 1)
@@ -187,5 +181,5 @@ class Less(Measure):
 def _seed_scores(rows: Rows, score: Score) -> dict[int, float]:
     """The score of each training seed."""
     results = rows.of(score.player)
-    found = results.seed_scores(_key(score.player, score.split)) if results else None
+    found = results.seed_scores(score.key) if results else None
     return found or {}
