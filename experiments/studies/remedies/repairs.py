@@ -37,8 +37,8 @@ class Repairs:
     """The name of a family of the zoo."""
     methods: tuple[str, ...]
     axes: tuple[str, ...]
-    seeds: tuple[int, ...]
     trials: int
+    seeds: tuple[int, ...]
     share: float
     """The share of their budget that all runs get; below 1, none that ships is played."""
     out: Path
@@ -87,7 +87,10 @@ class Repairs:
             family = Player(self.methods[0], on=self.family).family
             values = [f"{value:g}" for value in family.axes[axis].values[1:]]
             heads = ("method", "remedy", "id", *values)
-            blocks += [f"**{axis}** ({family.axes[axis].unit})", table(heads, lines, texts=2)]
+            blocks += [
+                f"**{family.id}, {axis}** ({family.axes[axis].unit})",
+                table(heads, lines, texts=2),
+            ]
         return "\n\n".join(blocks)
 
 

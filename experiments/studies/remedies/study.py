@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bridge.files import write_text
 from bridge.report.summary import Results
@@ -25,42 +26,58 @@ _SPLITS = (
 )
 
 
+class Repaired(NamedTuple):
+    """A family on which remedies are compared."""
+
+    family: str
+    methods: tuple[str, ...]
+    axes: tuple[str, ...]
+    """Axes along which training is widened."""
+    trials: int
+    """Trials of a split; with some remedies each takes gradient steps."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much is trained and played."""
 
     methods: tuple[str, ...]
+    """Those of the curve over numbers of training tasks."""
     tasks: tuple[int, ...]
     """Numbers of distinct training tasks."""
-    axes: tuple[str, ...]
-    """Axes along which training is widened."""
-    seeds: tuple[int, ...]
     trials: int
-    """Trials of a split of the curve over tasks."""
-    repair_trials: int
-    """Trials of a split of the table of remedies, in some of which every trial takes gradient steps."""
+    """Trials of a split of the curve."""
+    repaired: tuple[Repaired, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
     share: float = 1.0
     """The share of their budget that all runs get; below 1, none that ships is played."""
 
 
+_BANDIT_AXES = ("gap", "prior", "reward_scale", "reward_sign")
 SIZES = {
-    "smoke": Size(("rl2",), (16, 256), ("reward_scale",), (0,), 100, 100, share=0.01),
+    "smoke": Size(
+        ("rl2",),
+        (16, 256),
+        100,
+        (Repaired("bandit", ("rl2",), ("reward_scale",), 100),),
+        (0,),
+        0.01,
+    ),
     "quick": Size(
         ("rl2", "icl_rl"),
         (16, 256, 4096),
-        ("reward_scale", "reward_sign"),
-        (0, 1, 2),
         1024,
-        128,
-        0.25,
+        (Repaired("bandit", ("rl2", "icl_rl"), ("reward_scale", "reward_sign"), 128),),
+        share=0.25,
     ),
     "small": Size(
         ("rl2", "icl_rl", "maml"),
         (16, 64, 256, 1024, 4096, 16384),
-        ("gap", "prior", "reward_scale", "reward_sign"),
-        (0, 1, 2),
         4096,
-        512,
+        (
+            Repaired("bandit", ("rl2", "icl_rl", "maml"), _BANDIT_AXES, 512),
+            Repaired("gridnavi", ("rl2", "icl_rl"), ("action_permutation", "slip"), 210),
+        ),
     ),
 }
 
@@ -71,6 +88,7 @@ def run(size: Size, out: Path) -> None:
     Raises:
         UserError: a folder of another study, or a cell failed.
     """
+    about = {"version": 1, "share": size.share}
     diversity = Diversity(
         FAMILY,
         size.methods,
@@ -81,23 +99,20 @@ def run(size: Size, out: Path) -> None:
         size.share,
         out / "diversity",
     )
-    repairs = Repairs(
-        FAMILY, size.methods, size.axes, size.seeds, size.repair_trials, size.share, out / "repairs"
-    )
-    about = {"version": 1, "share": size.share}
     play(diversity.cells(), diversity.out, about | {"trials": diversity.trials})
-    for cells in repairs.cells():
-        if cells:
-            play(cells, repairs.out, about | {"trials": repairs.trials})
     curve = Results(diversity.out)
-    text = "\n\n".join(
-        (
-            "Scores by the number of distinct training tasks: 0 random, 1 the oracle.",
-            diversity.markdown(curve),
-            "What remedies change: the score with one less the score without, on id and at each level of an axis.",
-            repairs.markdown(Results(repairs.out)),
-        )
-    )
+    blocks = [
+        "Scores by the number of distinct training tasks: 0 random, 1 the oracle.",
+        diversity.markdown(curve),
+        "What remedies change: the score with one less the score without, on id and at each level of an axis.",
+    ]
+    for where in size.repaired:
+        repairs = Repairs(*where, size.seeds, size.share, out / "repairs" / where.family)
+        for cells in repairs.cells():
+            if cells:
+                play(cells, repairs.out, about | {"trials": repairs.trials})
+        blocks.append(repairs.markdown(Results(repairs.out)))
+    text = "\n\n".join(blocks)
     write_text(out / "remedies.md", text + "\n")
     drawn = diversity.draw(curve, DRAWN, out / "figures")
     print(text)

@@ -18,7 +18,7 @@ def diversity(tmp_path):
 
 @pytest.fixture
 def repairs(tmp_path):
-    return Repairs("bandit", ("rl2", "icl_rl", "maml"), ("gap",), (0, 4), 10, 0.5, tmp_path)
+    return Repairs("bandit", ("rl2", "icl_rl", "maml"), ("gap",), 10, (0, 4), 0.5, tmp_path)
 
 
 def test_runs_on_the_unlimited_distribution_are_those_that_ship(diversity):
@@ -72,3 +72,13 @@ def test_it_trains_plays_and_prints(tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == before
     with pytest.raises(UserError, match="holds another study"):
         study.run(Size(**(vars(size) | {"trials": 200})), tmp_path)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_has_cells_of_families_with_these_axes_and_recipes(size, tmp_path):
+    for where in SIZES[size].repaired:
+        at_once, later = Repairs(*where, SIZES[size].seeds, 1.0, tmp_path).cells()
+        assert at_once
+        assert bool(later) == ("icl_rl" in where.methods)
+        folders = [cell.training.out for cell in at_once if cell.training]
+        assert len(set(folders)) == len(folders)
