@@ -90,11 +90,14 @@ def check_models(name: str, family: TaskFamily, split: str) -> None:
     Raises:
         DoesNotPlayError: it would have to know the split's shift.
     """
-    if not models_split(name, family, split):
-        raise DoesNotPlayError(
-            f"{name} plays with the distribution of the split as its prior, and has none for {split}. Take "
-            f"{name}_train, whose prior is that of training."
-        )
+    if models_split(name, family, split):
+        return
+    remedy = f"Take {name}_train, whose prior is that of training."
+    if split == "train" and family.wide:
+        remedy = f"Play another split, or {family.name} without wide=."
+    raise DoesNotPlayError(
+        f"{name} has to know the distribution of the split that it plays, and has none for {split}. {remedy}"
+    )
 
 
 def reference(name: str, family: TaskFamily, split: str) -> Agent:

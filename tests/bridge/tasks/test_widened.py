@@ -9,10 +9,12 @@ from bridge import memory as tree
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
+from bridge.protocol import Clues
 from bridge.references.registry import DoesNotPlayError, reference
 from bridge.rng import Rows
 from bridge.tasks import family
 from bridge.tasks.base import Tasks
+from bridge.tasks.goal_grid import solve
 from bridge.tasks.perception import AXES
 
 MANY = 600
@@ -134,3 +136,21 @@ def test_the_oracle_of_wider_training_regrets_nothing(axis: str) -> None:
     found = evaluate(reference("oracle", made, "train"), made, plan)
     slipped = 0.3 if axis == "slip" else 1e-5  # slips are chance, which regret has
     assert abs(found.mean("regret")) < slipped
+
+
+def test_the_oracle_of_wider_slips_reads_the_values_of_each_tasks_own() -> None:
+    made = family("gridnavi:wide=slip")
+    agent = reference("oracle", made, "train")
+    tasks = made.sample("train", torch.arange(60))
+    rng = Rows.of("oracle", tasks.index)
+    row = agent.start(Clues(task=tasks), made.trial("train"), rng)["row"]
+    goal, slip = made.grid.number(tasks.params["goal"]), tasks.params["slip"]
+    own = solve(made.grid, goal, torch.ones(60), slip, made.grid.horizon)
+    torch.testing.assert_close(agent.values[row], own)
+
+
+def test_the_best_place_to_wait_is_not_known_of_wider_goals() -> None:
+    made = family("point_nav:wide=ring")
+    reference("blind", made, "id")
+    with pytest.raises(DoesNotPlayError, match="has none for train"):
+        reference("blind", made, "train")
