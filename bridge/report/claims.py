@@ -31,7 +31,7 @@ COUNTED = "counted"
 
 
 class Evidence(ABC):
-    """What a claim rests on."""
+    """Effects that decide about a claim, and how they are combined."""
 
     @property
     @abstractmethod
@@ -147,7 +147,7 @@ def _smallest(p: Sequence[float]) -> float:
 
 
 class Verdict(NamedTuple):
-    """What a sheet says about one claim."""
+    """The outcome of one claim, and its p."""
 
     outcome: Outcome
     p: float

@@ -219,7 +219,7 @@ class Results:
         return dict(zip(self._curves[key].seeds.tolist(), scores.tolist(), strict=True))
 
     def gain(self, key: Key, ceiling: str = "oracle") -> Interval | None:
-        """How much more a trial's last episode earns than its first, in units of score: 1 is what ``ceiling`` earns
+        """The return of a trial's last episode less that of its first, in units of score: 1 is what ``ceiling`` earns
         more than random play in the last one.
 
         None if a reference is missing, or if the ceiling is not above random.

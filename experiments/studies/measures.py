@@ -102,16 +102,24 @@ class Operations(_OfPlayer):
 
 
 @dataclass(frozen=True)
-class Ratio(Measure):
-    """One counted number over another."""
+class _OfTwo(Measure):
+    """A number made of two others."""
 
-    one: Operations
-    other: Operations
+    one: Measure
+    other: Measure
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """Those of both."""
         return self.one.needs + self.other.needs
+
+
+@dataclass(frozen=True)
+class Ratio(_OfTwo):
+    """One counted number over another."""
+
+    one: Operations
+    other: Operations
 
     def read(self, rows: Rows) -> Interval | None:
         """Return the ratio."""
@@ -126,21 +134,14 @@ class Ratio(Measure):
 
 
 @dataclass(frozen=True)
-class Less(Measure):
+class Less(_OfTwo):
     """One number less a share of another.
 
     Two scores of the same runs are paired by training seed, scores on the same tasks by task and noise; all others are
     independent.
     """
 
-    one: Measure
-    other: Measure
     share: float = 1.0
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """Those of both."""
-        return self.one.needs + self.other.needs
 
     def read(self, rows: Rows) -> Interval | None:
         """Return the difference."""

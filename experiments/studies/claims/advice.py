@@ -1,4 +1,4 @@
-"""What to use in a setting: the usual advice, and what our evidence says of it.
+"""Advice for a setting: the usual one, and our evidence for or against it.
 
 ``evidence.csv`` is the ``claims.csv`` of ``metabridge claims --size small``, kept when the log has its entry.
 """

@@ -12,7 +12,7 @@ from experiments.studies.players import Player
 
 
 class Criterion(ABC):
-    """What decides about a claim."""
+    """The test of a claim: numbers, bounds, and how they are combined."""
 
     @property
     @abstractmethod
@@ -86,11 +86,11 @@ class Claim:
     statement: str
     test: Criterion
     prediction: Literal["supported", "refuted"]
-    """What we expected; it was committed before the first row of the claim."""
+    """The expected verdict; it was committed before the first row of the claim."""
     because: str
     """Why we expected it."""
     known: str = ""
-    """What we had measured of it before, on fewer seeds or elsewhere; empty: nothing. Such a prediction is no feat."""
+    """Earlier measurements of it, on fewer seeds or elsewhere; empty: none. With some, a prediction is no feat."""
 
     @property
     def promise(self) -> str:
@@ -115,6 +115,6 @@ class Choice(Claim):
     """The claim that one kind of method is the best in a setting."""
 
     setting: str
-    """When to use it, in words."""
+    """The setting, in words."""
     recommended: str
     """The kind."""

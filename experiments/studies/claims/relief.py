@@ -1,4 +1,4 @@
-"""What a mitigation adds in ``metabridge concerns``, as a number that a claim can be about."""
+"""The gain by a mitigation in ``metabridge concerns``, as a number that a claim can be about."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reliefs(Protocol):
 
 @dataclass(frozen=True)
 class Relief(Measure):
-    """What a mitigation adds to the score of plain multi-task training, on a testbed of ``metabridge concerns``."""
+    """The score with a mitigation less that of plain multi-task training, on a testbed of ``metabridge concerns``."""
 
     testbed: str
     mitigation: str

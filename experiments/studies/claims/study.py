@@ -150,7 +150,7 @@ class Study:
         return players.cells(self._needs(text), size.seeds, trials, out, shorter=size.share)
 
     def _needs(self, text: bool) -> Iterator[tuple[players.Player, str]]:
-        """What the claims need of language models, or of all others."""
+        """The needs of the claims, of language models or of all others."""
         for each in self.asked.values():
             for player, split in each.test.needs:
                 if _reads_text(player) == text:

@@ -1,4 +1,4 @@
-"""What remedies cost in distribution, and what they gain at each level of the axes that they are for."""
+"""The cost of remedies in distribution, and their gain at each level of the axes that they are for."""
 
 from __future__ import annotations
 

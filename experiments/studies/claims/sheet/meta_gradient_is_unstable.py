@@ -1,4 +1,4 @@
-"""How much a learning rate four times as large costs, beside what it costs RL²."""
+"""The cost of a learning rate four times as large, beside that to RL²."""
 
 from experiments.studies.claims.claim import Claim, above
 from experiments.studies.measures import Less, Score
