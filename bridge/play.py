@@ -213,13 +213,25 @@ def play_trial(
             )
         else:
             rng, now = noise.agent.at(episode, "begin"), family.task_of(tasks, episode)
-            senses = (context_noise or noise).env.at("env", episode, "senses")
-            seen = observed(context[episode], family, now, senses, agent.card)
+            seen = seen_by(agent, family, tasks, context, context_noise or noise, episode)
             memory = show(agent, memory, seen, rng, episode=episode)
             totals = EpisodeTotals.zeros(len(noise), noise.device)
             for step in context[episode]:
                 totals = totals.plus(family, now, step)
         yield Played(episode, memory, totals)
+
+
+def seen_by(
+    agent: Agent,
+    family: TaskFamily,
+    tasks: Tasks,
+    context: Sequence[list[Step]],
+    context_noise: TrialNoise,
+    episode: int,
+) -> list[Step]:
+    """The steps of one episode of a context as an agent observes them; it was played under ``context_noise``."""
+    senses = context_noise.env.at("env", episode, "senses")
+    return observed(context[episode], family, family.task_of(tasks, episode), senses, agent.card)
 
 
 def record_context(

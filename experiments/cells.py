@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from bridge.evaluation import result_rows, results
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.footprint import MEMORY
 from bridge.evaluation.plan import Plan, shot_points
+from bridge.evaluation.policies import PolicyDetail
 from bridge.evaluation.sums import Evaluation
 from bridge.flops import counter
 from bridge.protocol import Card
@@ -34,6 +35,9 @@ from bridge.words import counted
 from experiments import agents, pool, registry, runs, sources, specs
 from experiments.markers import claim
 from experiments.progress import Progress
+
+POLICIES = "policies"
+"""The folder of kept policies, whose files are named after those of their rows."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ class Cell:
     """The rule by which the agent's distributions become actions; empty: its own."""
     tuned_on: Plan | None = None
     """A plan whose split and shots each trial explores first, keeping the weights that its gradient steps leave."""
+    policies: Literal["", "forward", "backward"] = ""
+    """Contexts of track C after which policies are kept: as they are, or with their episodes in reverse order; empty:
+    none are kept."""
     count_flops: bool = False
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
@@ -101,10 +108,14 @@ class Cell:
             splits=[plan.split],
         )
 
+    def policies_place(self, plan: Plan) -> Path:
+        """Return the path of the kept policies of one plan."""
+        return self.out / POLICIES / self.place(plan).name
+
     def run(self, advance: Callable[[int], None]) -> None:
         """Train the agent if ``training`` is given, then play every plan.
 
-        The learning curve of its training is written first, rows (and the steps of the first trials) as each plan ends.
+        The learning curve of its training is written first, rows (and kept steps and policies) as each plan ends.
         ``advance`` is called with the number of environment steps taken.
         """
         files.probe(
@@ -130,8 +141,9 @@ class Cell:
                 flops=flops,
             )
             path = results.cell_path(self.out, table)
-            if evaluation.detail:
-                parquet.write(self.out / "steps" / path.name, result_rows.steps(evaluation))
+            for folder, kept in (("steps", evaluation.detail), (POLICIES, evaluation.policies)):
+                if kept:
+                    parquet.write(self.out / folder / path.name, result_rows.details(kept))
             parquet.write(path, table)
 
     def play(
@@ -155,7 +167,8 @@ class Cell:
             play = partial(
                 evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
             )
-            evaluation, flops = play(plan, progress=advance), None
+            kept = PolicyDetail(reverse=self.policies == "backward") if self.policies else None
+            evaluation, flops = play(plan, progress=advance, policies=kept), None
             if self.count_flops:
                 with counter() as counted:
                     clock = counted.get_total_flops
@@ -228,6 +241,8 @@ def missing(cells: Iterable[Cell], out: Path) -> list[Cell]:
         if (*about, plan.track, plan.hash) not in done:
             return False
         place = cell.place(plan)
+        if cell.policies and not cell.policies_place(plan).exists():
+            return False
         return not place.exists() or place.stat().st_mtime >= changed_at
 
     left = []

@@ -86,6 +86,12 @@ class InContext(Idle, nn.Module):
         newest = tree.select(played, (row, (count - 1).clamp(min=0)))
         return Memory(cache, tree.where(count > 0, newest, memory.last))
 
+    def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B H"]:
+        """The decoder's last hidden state at the token of this observation."""
+        return _single(
+            self.policy.hidden_next(self.policy.layout.token(obs, memory.last), memory.cache)
+        )
+
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, read in one pass; differentiable."""
         steps, layout = Transition.of(buffer.packed()), self.policy.layout

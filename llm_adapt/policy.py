@@ -181,6 +181,15 @@ class TransformerPolicy(PreTrainedModel):
         return Reading(out, value, Entry(*(tuple(x[:, :, 0] for x in layers) for layers in entry)))
 
     @torch.no_grad()
+    def hidden_next(self, token: Float[Tensor, "B D"], cache: Cache) -> Float[Tensor, "B H"]:
+        """The decoder's last hidden state at one more token of each row. The cache does not change.
+
+        Raises:
+            ContractError: as ``read``.
+        """
+        return self._decode_after(token[:, None], cache)[0][:, 0]
+
+    @torch.no_grad()
     def absorb(self, tokens: Tokens, cache: Cache, count: Int[Tensor, " B"] | None = None) -> Cache:
         """Read the first ``count`` tokens of each row (None: all) and write them into the cache, in one pass, in place.
 

@@ -238,6 +238,12 @@ class GradientAgent(nn.Module):
             refused=memory.refused + self.steps - count,
         )
 
+    def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B D"]:
+        """The change of the adapted parameters since the start of the trial."""
+        start = self.inner.start(len(memory.slot))
+        changes = [(now - start[name]).flatten(1) for name, now in memory.params.items()]
+        return torch.cat(changes, 1)
+
     def adapt_bytes(self, trial: Trial) -> int:
         """Bytes that ``adapt`` needs for a row at most: a gradient step on as many episodes as are kept."""
         return gradient_step_bytes(self, trial, next(self.inner.parameters()).device)

@@ -126,6 +126,11 @@ class Pearl(Idle, nn.Module):
         factors = self.network.factors(played).total(played.live)
         return memory._replace(sums=memory.sums.plus(factors))
 
+    def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B features"]:
+        """The posterior's means and log-precisions."""
+        posterior = memory.sums.posterior()
+        return torch.cat([posterior.mean, posterior.precision.log()], -1)
+
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent of the last episode."""
         z = memory.z[:, None, None].expand(*buffer.live.shape, -1)

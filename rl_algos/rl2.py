@@ -180,6 +180,10 @@ class Rl2(Idle, nn.Module):
         state = self._read(memory, step.obs) if carry is None else carry
         return tree.where(step.live, Memory(state, step.action, step.reward, step.end), memory)
 
+    def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B D"]:
+        """The hidden state that has read this observation."""
+        return self._read(memory, obs)[..., : self.network.core.output_size]
+
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The policy's output at every step of a trial, recomputed from its start step by step; differentiable."""
         steps, network = buffer.packed(), self.network

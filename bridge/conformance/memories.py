@@ -21,6 +21,7 @@ from bridge.conformance.probe import (
     reacting,
 )
 from bridge.conformance.rules import demand, demand_same
+from bridge.evaluation.policies import Represents
 from bridge.protocol import Step, Trial
 
 _MANY_ROWS = 48
@@ -47,6 +48,35 @@ def act_only_reads(probe: AgentProbe) -> None:
             demand_same(twice, once, "the same action twice", remedy, **place)
             sitting.observe(step)
         sitting.adapt(episode)
+
+
+@agent_rule
+def represent_only_reads(probe: AgentProbe) -> None:
+    """If an agent has ``represent``, it returns a vector for each trial, from that trial alone, and writes nothing."""
+    if not isinstance(probe.agent, Represents):
+        return
+    sitting, (first, *_) = Sitting(probe), probe.context
+    follow(sitting, [first])
+    sitting.begin(1)
+    before, obs, rows = tree.fork(sitting.memory), first[0].obs, len(sitting.noise)
+    state = probe.agent.represent(sitting.memory, obs)
+    if state is None:
+        return
+    demand(
+        state.dim() == 2 and len(state) == rows and bool(state.isfinite().all()),
+        expected=f"finite states ({rows}, features)",
+        found=f"{tuple(state.shape)}, {int((~state.isfinite()).sum())} of them not finite",
+        remedy="Return a vector for each trial.",
+    )
+    demand_same(sitting.memory, before, "the memory as before represent", "Only read the memory.")
+    alone = probe.agent.represent(tree.select(sitting.memory, slice(0, 1)), obs[:1])
+    demand(
+        alone is not None and torch.allclose(alone, state[:1], rtol=1e-4, atol=1e-5),
+        expected="the state of a trial alone to be its state among others",
+        found="another one",
+        remedy="Compute each row from that row alone.",
+        row=0,
+    )
 
 
 @agent_rule

@@ -18,12 +18,13 @@ from bridge.evaluation.assignment import Assignment
 from bridge.evaluation.footprint import MEMORY, fit
 from bridge.evaluation.observers import Observer, StepDetail
 from bridge.evaluation.plan import Plan
+from bridge.evaluation.policies import Further, PolicyDetail
 from bridge.evaluation.sums import Evaluation
 from bridge.evaluation.tracks import Chunk, explored, frozen
 from bridge.noise import TrialNoise
 from bridge.play import clues, record_context
 from bridge.protocol import Agent, Step
-from bridge.tasks.base import CONTEXT_AXES, TaskFamily
+from bridge.tasks.base import CONTEXT_AXES, Discrete, TaskFamily
 
 
 @torch.no_grad()
@@ -38,6 +39,7 @@ def evaluate(
     clock: Callable[[], float] = time.perf_counter,
     memory_limit: int = MEMORY,
     observers: Sequence[Observer] = (),
+    policies: PolicyDetail | None = None,
 ) -> Evaluation:
     """Play ``plan`` and return its sums. Gradients are off; an agent that learns in ``adapt`` turns them on for itself.
 
@@ -52,13 +54,14 @@ def evaluate(
         memory_limit: bytes that play may need on top of what the process needs anyway. Trials are played in chunks that
             fit; the size of chunks changes no number.
         observers: see every step of exploration; the caller reads their rows.
+        policies: keeps the policies after a context of track C; their rows are in the result.
 
     Raises:
         UserError: the plan does not fit the family.
         ContractError: the agent or the family returned a NaN or a wrong shape (the message names the row and the step),
             or a learned agent asks for the task.
     """
-    _check(agent, family, plan, behaviour)
+    _check(agent, family, plan, behaviour, policies)
     trial, points = plan.trial(family), plan.curve_points(family)
     if plan.track == "O":
         play, longest, detail = explored, trial, StepDetail()
@@ -75,7 +78,7 @@ def evaluate(
         longest,
         plan.trials,
         limit=memory_limit,
-        frozen=plan.track != "O",
+        forks=0 if plan.track == "O" else 2 if policies else 1,
         shown_by=behaviour if plan.track == "C" else None,
         device=device,
     )
@@ -84,9 +87,12 @@ def evaluate(
         noise = TrialNoise.of(plan.eval_seed, ids)
         clue = clues(agent, family, plan.split, tasks)
         memory = agent.start(clue, longest, noise.agent.at("start"))
-        context, context_noise = None, noise.at("context")
+        context, further, context_noise = None, None, noise.at("context")
         if plan.track == "C" and behaviour is not None:
             context = record_context(behaviour, family, plan.split, tasks, context_noise, trial)
+            if policies:
+                further = Further.of(behaviour, family, plan.split, tasks, noise.at("further"))
+                context = context[::-1] if policies.reverse else context
         chunk = Chunk(
             agent=agent,
             family=family,
@@ -99,17 +105,23 @@ def evaluate(
             clock=clock,
             context=context,
             context_noise=context_noise,
+            further=further,
             on_step=partial(_notify, observers, ids) if observers else None,
         )
         cells = assignment.cell(ids).cpu()
         for score in play(chunk):
             result.add(score, cells)
+            if policies and score.policies:
+                earned = (score.metrics["regret"], family.optimal_return(tasks, trial))
+                policies.keep(ids, points[score.point], score.policies, *earned)
             if progress:
                 progress(score.env_steps * len(ids))
     result.seconds = time.perf_counter() - began
     result.cost = {name: total / plan.trials for name, total in result.cost.items()}
     if detail is not None:
         result.detail = detail.rows()
+    if policies is not None:
+        result.policies = policies.rows()
     return result
 
 
@@ -118,12 +130,19 @@ def _notify(observers: Sequence[Observer], ids: Tensor, episode: int, t: int, st
         observer.on_step(ids, episode, t, step)
 
 
-def _check(agent: Agent, family: TaskFamily, plan: Plan, behaviour: Agent | None) -> None:
+def _check(
+    agent: Agent,
+    family: TaskFamily,
+    plan: Plan,
+    behaviour: Agent | None,
+    policies: PolicyDetail | None,
+) -> None:
     """Check that the agent and the plan fit the track.
 
     Raises:
         ContractError: a learned agent asks for the task.
-        UserError: the plan lacks a behaviour agent, or its split moves a context that its track does not show.
+        UserError: the plan lacks a behaviour agent, its split moves a context that its track does not show, or its
+            policies cannot be kept.
     """
     if agent.card.clue == "task" and not agent.card.reference:
         raise ContractError(
@@ -136,4 +155,8 @@ def _check(agent: Agent, family: TaskFamily, plan: Plan, behaviour: Agent | None
     if plan.track != "C" and family.split(plan.split).axis in CONTEXT_AXES:
         raise UserError(
             f"{plan.split} changes what is shown, and only track C shows anything. Ask for track C."
+        )
+    if policies and (plan.track != "C" or not isinstance(family.action, Discrete)):
+        raise UserError(
+            f"Policies are kept on track C and of discrete actions, found track {plan.track} of {family.id}."
         )

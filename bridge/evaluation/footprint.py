@@ -85,7 +85,7 @@ def fit(
     trials: int,
     *,
     limit: int = MEMORY,
-    frozen: bool = False,
+    forks: int = 0,
     shown_by: Agent | None = None,
     device: str | torch.device = "cpu",
 ) -> Fit:
@@ -98,7 +98,7 @@ def fit(
         trial: the trial that the agent starts with.
         trials: number of trials of the evaluation.
         limit: bytes.
-        frozen: True if forks of memories are scored beside the memories.
+        forks: number of forks of each memory that are played beside it.
         shown_by: the agent that makes the context, which is kept for the whole trial; None if there is no context.
         device: device of the tasks.
     """
@@ -118,8 +118,9 @@ def fit(
                 )
                 kept = (trial.episodes - 1) * _bytes(steps)
                 memory = show(agent, memory, steps, noise.agent.at("shown"), episode=0)
-            scorer = tree.fork(memory) if frozen else memory
-            play_episode(agent, family, tasks, scorer, noise, episode=first, horizon=1)
+            beside = [tree.fork(memory) for _ in range(forks)]
+            player = beside[-1] if beside else memory
+            play_episode(agent, family, tasks, player, noise, episode=first, horizon=1)
             if isinstance(agent, Heavy):  # its rows adapt a few at a time and are then joined
                 kept += _bytes(memory)
             held.append(kept // rows)

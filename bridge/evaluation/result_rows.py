@@ -124,10 +124,10 @@ def table(evaluation: Evaluation, family: TaskFamily, card: Card, **about: Any) 
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def steps(evaluation: Evaluation) -> pa.Table:
-    """The transitions that were kept in detail, one a row. A real-valued action is a list of its components."""
+def details(values_by_name: dict[str, np.ndarray]) -> pa.Table:
+    """Kept steps or policies as a table. A column of two dimensions is of lists: the components of an action."""
     arrays = {}
-    for name, values in evaluation.detail.items():
+    for name, values in values_by_name.items():
         array = pa.array(values.reshape(-1))
         if values.ndim > 1:
             array = pa.FixedSizeListArray.from_arrays(array, values.shape[1])

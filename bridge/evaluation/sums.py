@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bridge.evaluation.plan import Plan
+from bridge.evaluation.policies import Policies
 from bridge.protocol import Trial
 
 METRICS = ("episode_return", "trial_return", "regret", "success", "informed_return")
@@ -31,6 +32,8 @@ class Score(NamedTuple):
     """Environment steps that each trial played since the last point."""
     metrics: dict[str, Float[Tensor, " B"]]
     costs: dict[str, Tensor]
+    policies: Policies | None = None
+    """Those after a common context, if they are kept."""
 
 
 @dataclass
@@ -52,6 +55,8 @@ class Evaluation:
     env_steps: int = 0
     detail: dict[str, np.ndarray] = field(default_factory=dict)
     """The rows of ``StepDetail`` (track O)."""
+    policies: dict[str, np.ndarray] = field(default_factory=dict)
+    """The rows of ``PolicyDetail`` (track C), if policies are kept."""
 
     @classmethod
     def empty(

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.evaluation.footprint import adapted
+from bridge.evaluation.policies import Further, Policies, policies
 from bridge.evaluation.sums import Score
 from bridge.noise import TrialNoise
-from bridge.play import EpisodeTotals, Played, play_episode, play_trial
+from bridge.play import EpisodeTotals, Played, play_episode, play_trial, seen_by
 from bridge.protocol import Agent, Step, Trial
-from bridge.tasks.base import TaskFamily, Tasks
+from bridge.tasks.base import Discrete, TaskFamily, Tasks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +46,7 @@ class Chunk:
         clock: measures the cost of that name.
         context: track C: the transitions of each episode of the context.
         context_noise: the noise that the context was played under.
+        further: track C: one more episode, on which policies are asked for at each curve point; None: they are not.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 
@@ -59,6 +61,7 @@ class Chunk:
     clock: Callable[[], float]
     context: list[list[Step]] | None = None
     context_noise: TrialNoise | None = None
+    further: Further | None = None
     on_step: Callable[[int, int, Step], None] | None = None
 
     def play(self, adapt: Callable[[Any, int, bool], Any]) -> Iterator[Played]:
@@ -80,6 +83,15 @@ class Chunk:
         """Adapt to an episode, some trials at a time; the noise is named by numbers of episodes from ``named_from``."""
         rng = self.noise.agent.at(named_from + episode, "adapt")
         return adapted(self.agent, memory, rng, self.adapting, episode=episode, last=last)
+
+    def policies_after(self, memory: Any, shots: int, further: Further) -> Policies:
+        """The policies on a further episode after a number of shots. Consumes ``memory``."""
+        assert isinstance(self.family.action, Discrete)  # the evaluator has checked it
+        steps = seen_by(self.agent, self.family, self.tasks, [further.steps], further.noise, 0)
+        rng, horizon = self.noise.agent.at("policies"), self.trial.horizon
+        return policies(
+            self.agent, self.family.action.n, memory, steps, rng, episode=shots, horizon=horizon
+        )
 
     def optima(self, episodes: int) -> list[Tensor]:
         """The largest expected return of each of the first episodes given its task; all the same if none changes."""
@@ -127,6 +139,9 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         memory = tree.fork(memory)
         if shots:
             memory = adapt(memory, shots - 1, True)
+        asked = None
+        if chunk.further:
+            asked = chunk.policies_after(tree.fork(memory), shots, chunk.further)
         _, totals = play_episode(
             chunk.agent,
             chunk.family,
@@ -142,7 +157,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
             metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)
         paid = env_steps + chunk.trial.horizon
-        return Score(chunk.points.index(shots), paid, metrics, costs)
+        return Score(chunk.points.index(shots), paid, metrics, costs, asked)
 
     yield score(chunk.memory, 0)
     began = chunk.clock()

@@ -180,6 +180,14 @@ class FineTuned(nn.Module):
             self._take_steps(memory, buffer, step_weights, some)
         return memory._replace(agent=self._reread(memory, rng, episode + 1))
 
+    def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B D"] | None:
+        """What the agent represents with each trial's own weights; None if it has no ``represent``."""
+        inner = getattr(self.agent, "represent", None)
+        if inner is None:
+            return None
+        with self._on(memory.own):
+            return inner(memory.agent, obs)
+
     def adapt_bytes(self, trial: Trial) -> int:
         """Most bytes that a row needs in ``adapt``: a gradient step on a whole trial, which is then read again."""
         one_step = self.with_steps(1)

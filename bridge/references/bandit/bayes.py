@@ -135,6 +135,10 @@ class ExactBandit(CountingReference):
             return Decision(greedy)
         return Decision(torch.where(planned, self._plan(memory, rng), greedy))
 
+    def represent(self, memory: Counts, obs: Tensor) -> PerArm:
+        """The posterior mean reward of each arm."""
+        return self._mean(memory)
+
     def _plan(self, memory: Counts, rng: Rows) -> Int[Tensor, " B"]:
         """Look up the state; draw uniformly among its optimal arms."""
         code = (memory.wins * (self.n + 1) + memory.losses).long().clamp(max=(self.n + 1) ** 2 - 1)

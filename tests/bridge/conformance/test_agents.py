@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bridge import memory as tree
 from bridge.conformance import AGENT_CHECKS, check_agent, draws
 from bridge.errors import ContractError
 from bridge.protocol import Decision
@@ -218,6 +219,28 @@ class ForgetsTheLastShown(AnyTally):
         return super().absorb(memory, steps[:-1])
 
 
+class Represents(AnyTally):
+    def represent(self, memory: Notes, obs: Any) -> torch.Tensor:
+        return torch.zeros(len(obs), 2)
+
+
+class WritesInRepresent(Represents):
+    def represent(self, memory: Notes, obs: Any) -> torch.Tensor:
+        for leaf in tree.leaves(memory):
+            leaf += 1
+        return super().represent(memory, obs)
+
+
+class RepresentsTheBatch(Represents):
+    def represent(self, memory: Notes, obs: Any) -> torch.Tensor:
+        return super().represent(memory, obs) + len(obs)
+
+
+class RepresentsNothing(Represents):
+    def represent(self, memory: Notes, obs: Any) -> torch.Tensor:
+        return super().represent(memory, obs) / 0
+
+
 class HiddenField(AnyTally):
     """Keeps its recurrent state in itself."""
 
@@ -290,6 +313,9 @@ BROKEN_AGENTS: list[tuple[str, Any]] = [
     ("actions_match_decisions", partial(Tally, decode_rule="0.5")),
     ("noise_foretells_nothing", KnowsTheSeed),
     ("act_only_reads", WritesInAct),
+    ("represent_only_reads", WritesInRepresent),
+    ("represent_only_reads", RepresentsTheBatch),
+    ("represent_only_reads", RepresentsNothing),
     ("shown_is_played", BelievesItself),
     ("carry_is_a_cache", NeedsItsCarry),
     ("absorb_is_observe", ForgetsTheLastShown),

@@ -47,7 +47,7 @@ def test_rows_hold_every_trial_once_and_the_very_sums():
 )
 def test_steps_hold_the_detail_and_come_back_from_a_file(family, tmp_path):
     played = evaluate(Random(family), family, Plan(trials=20))
-    parquet.write(tmp_path / "steps.parquet", result_rows.steps(played))
+    parquet.write(tmp_path / "steps.parquet", result_rows.details(played.detail))
     found = pq.read_table(tmp_path / "steps.parquet")
     assert found.schema.names == list(played.detail)
     for name, expected in played.detail.items():

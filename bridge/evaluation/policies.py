@@ -1,0 +1,162 @@
+"""Policies after a common context: an agent's distributions of actions on one more episode that it observes.
+
+On track C every agent observes the same transitions, so that agents can be compared on the same histories. After each
+number of shots the agent adapts and then observes a further episode of the behaviour agent, the same after any number
+of shots. Its distribution of actions is kept before each step, and the state of its memory before the first.
+
+Shape letters: B trials, H steps, A actions, D features of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from bridge.noise import TrialNoise
+from bridge.play import record_context
+from bridge.protocol import Agent, Step
+from bridge.rng import Rows
+from bridge.tasks.base import TaskFamily, Tasks
+
+DRAWS = 64
+"""Draws of an agent whose decisions have no logits; its distribution is then their frequencies."""
+WIDEST = 256
+"""Most features of a state; wider ones are projected to this many."""
+
+
+@runtime_checkable
+class Represents(Protocol):
+    """An agent that can give its knowledge of the task as numbers."""
+
+    def represent(self, memory: Any, obs: Tensor) -> Float[Tensor, "B D"] | None:
+        """What the agent has learned about each task: a hidden state, a latent, adapted weights. Only reads ``memory``.
+
+        None for an agent that is made of another one without ``represent``.
+        """
+        ...
+
+
+class Further(NamedTuple):
+    """One more episode of a behaviour agent, as it is, and the noise that it was played under."""
+
+    steps: list[Step]
+    noise: TrialNoise
+
+    @classmethod
+    def of(
+        cls, behaviour: Agent, family: TaskFamily, split: str, tasks: Tasks, noise: TrialNoise
+    ) -> Further:
+        """An episode that ``behaviour`` plays on each task, without a context."""
+        once = family.trial(split)._replace(episodes=1)
+        (steps,) = record_context(behaviour, family, split, tasks, noise, once)
+        return cls(steps, noise)
+
+
+class Policies(NamedTuple):
+    """The policies of B trials on one episode."""
+
+    probabilities: Float[Tensor, "B H A"]
+    """Zero at steps after the end of a row's episode."""
+    state: Float[Tensor, "B D"] | None
+    """None for an agent without ``represent``."""
+
+
+def policies(
+    agent: Agent,
+    actions: int,
+    memory: Any,
+    steps: Sequence[Step],
+    rng: Rows,
+    *,
+    episode: int,
+    horizon: int,
+) -> Policies:
+    """The policies of an agent on an episode that it observes. Consumes ``memory``.
+
+    A latent that is drawn anew before each episode (PEARL) is drawn once. Without logits the distribution is that of
+    ``DRAWS`` draws, so that it is an estimate.
+
+    Args:
+        agent: the agent.
+        actions: the number of actions.
+        memory: the agent's memory before the episode.
+        steps: the episode, as the agent observes it.
+        rng: the agent's noise.
+        episode: number of the episode in its trial.
+        horizon: most steps of an episode.
+    """
+    memory = agent.begin(memory, rng.at("begin"), episode=episode)
+    state, kept = None, torch.zeros(len(rng), horizon, actions, device=rng.device)
+    for t, step in enumerate(steps):
+        if not t and isinstance(agent, Represents):
+            state = sketched(agent.represent(memory, step.obs))
+        chances = _probabilities(agent, memory, step.obs, rng.at("act", t), actions)
+        kept[:, t] = chances * step.acted[:, None]
+        memory = agent.observe(memory, step)
+    return Policies(kept, state)
+
+
+def _probabilities(
+    agent: Agent, memory: Any, obs: Tensor, rng: Rows, actions: int
+) -> Float[Tensor, "B A"]:
+    decision = agent.act(memory, obs, rng, explore=True)
+    if decision.logits is not None:
+        return decision.logits.float().softmax(-1)
+    drawn = (agent.act(memory, obs, rng.at(draw), explore=True).action for draw in range(DRAWS))
+    return torch.stack([one_hot(action, actions) for action in drawn]).float().mean(0)
+
+
+def sketched(state: Float[Tensor, "B D"] | None) -> Float[Tensor, "B d"] | None:
+    """The state, projected to ``WIDEST`` features if it is wider.
+
+    Projections are random, the same for all states of a width, and preserve inner products up to a relative error of
+    about 1 / sqrt(``WIDEST``) (Johnson & Lindenstrauss 1984).
+    """
+    if state is None or (width := state.shape[1]) <= WIDEST:
+        return state
+    rows = Rows.of("sketch", torch.arange(width, device=state.device))
+    return state @ (rows.normal(WIDEST).to(state) / WIDEST**0.5)
+
+
+class PolicyDetail:
+    """The policies of every trial of an evaluation on track C, with what it then earns.
+
+    Args:
+        reverse: True to take the episodes of the context in reverse order.
+    """
+
+    def __init__(self, *, reverse: bool = False) -> None:
+        self.reverse = reverse
+        self._rows: list[dict[str, Tensor]] = []
+
+    def keep(
+        self,
+        trials: Int[Tensor, " B"],
+        shots: int,
+        found: Policies,
+        regret: Float[Tensor, " B"],
+        optimum: Float[Tensor, " B"],
+    ) -> None:
+        """Keep the policies of ``trials`` after a number of shots, with the regret of the scored episode."""
+        row = {
+            "trial": trials,
+            "shots": torch.full_like(trials, shots),
+            "regret": regret,
+            "optimum": optimum,
+            "policy": found.probabilities.flatten(1),
+        }
+        self._rows.append(row if found.state is None else row | {"state": found.state})
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """One row a trial and number of shots: ``trial``, ``shots``, ``regret``, ``optimum``, ``policy`` (H x A
+        probabilities) and perhaps ``state``."""
+        return {
+            name: torch.cat([row[name] for row in self._rows]).cpu().numpy()
+            for name in (self._rows[0] if self._rows else {})
+        }

@@ -1,0 +1,171 @@
+"""Policies that are kept after a common context."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bridge.errors import UserError
+from bridge.evaluation.evaluator import evaluate
+from bridge.evaluation.plan import Plan
+from bridge.evaluation.policies import WIDEST, PolicyDetail, sketched
+from bridge.noise import TrialNoise
+from bridge.play import clues, play_trial, record_context
+from bridge.protocol import Trial
+from bridge.tasks import family as make_family
+from experiments import agents
+from experiments.registry import LEARNERS
+
+BANDIT = make_family("bandit:k=3,n=4")
+SHOTS = (0, 1, 2, 4)
+TRIALS = 12
+
+
+def learned(method, **settings):
+    """An agent with the weights that training begins with, made less uniform."""
+    found = LEARNERS[method]
+    agent = found.learner(BANDIT, found.config(**settings), seed=0).agent()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in agent.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    return agent
+
+
+def kept(agent, family=BANDIT, *, reverse=False, trials=TRIALS, behaviour="random", **given):
+    shown_by = agents.load(behaviour, family, "id")
+    detail = PolicyDetail(reverse=reverse)
+    plan = Plan(trials=trials, track="C")
+    found = evaluate(agent, family, plan, behaviour=shown_by, policies=detail, **given)
+    return found, detail.rows()
+
+
+def by_shots(rows, family=BANDIT):
+    """``[P, T, H, A]``."""
+    return rows["policy"].reshape(len(set(rows["shots"])), TRIALS, -1, family.action.n)
+
+
+def test_there_is_a_row_for_each_trial_and_number_of_shots():
+    found, rows = kept(learned("rl2", hidden=8))
+    assert found.points == SHOTS
+    assert rows["shots"].tolist() == [shots for shots in SHOTS for _ in range(TRIALS)]
+    assert rows["trial"].tolist() == list(range(TRIALS)) * len(SHOTS)
+    assert rows["policy"].shape == (len(SHOTS) * TRIALS, 3)
+    assert rows["policy"].sum(1) == pytest.approx(1)
+    assert rows["state"].shape == (len(SHOTS) * TRIALS, 8)
+    regret = rows["regret"].reshape(len(SHOTS), TRIALS).mean(1)
+    assert [found.mean("regret", point) for point in range(len(SHOTS))] == pytest.approx(regret)
+
+
+@pytest.mark.parametrize("behaviour", ["random", "bayes"])
+def test_keeping_policies_changes_no_score(behaviour):
+    """Nor the context of a behaviour agent that plans for the length of its trial."""
+    agent = learned("rl2", hidden=8)
+    found, _ = kept(agent, behaviour=behaviour)
+    plan = Plan(trials=TRIALS, track="C")
+    plain = evaluate(agent, BANDIT, plan, behaviour=agents.load(behaviour, BANDIT, "id"))
+    for metric, sums in plain.total.items():
+        np.testing.assert_array_equal(sums, found.total[metric])
+
+
+def test_policies_are_those_of_an_agent_that_played_the_context_itself():
+    """The second implementation: show the context by hand, then ask."""
+    agent = learned("rl2", hidden=8)
+    _, rows = kept(agent)
+    ids, trial = torch.arange(TRIALS), Trial(4, 1)
+    noise, tasks = TrialNoise.of(0, ids), BANDIT.sample("id", ids)
+    behaviour = agents.load("random", BANDIT, "id")
+    context = record_context(behaviour, BANDIT, "id", tasks, noise.at("context"), trial)
+    (further,) = record_context(behaviour, BANDIT, "id", tasks, noise.at("further"), Trial(1, 1))
+    memory = agent.start(clues(agent, BANDIT, "id", tasks), Trial(5, 1), noise.agent.at("start"))
+    with torch.no_grad():
+        for played in play_trial(agent, BANDIT, tasks, memory, noise, trial, context=context):
+            memory = played.memory
+        obs = further[0].obs
+        expected = agent.act(memory, obs, noise.agent, explore=True).logits.softmax(-1)
+        state = agent.represent(memory, obs)
+    np.testing.assert_allclose(by_shots(rows)[-1, :, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(rows["state"][-TRIALS:], state, atol=1e-6)
+
+
+def test_the_frequencies_of_a_rule_are_its_policy():
+    """Random play is uniform within three standard errors of 64 draws a trial, the same after any number of shots; the
+    exact learner is certain unless posterior means are tied."""
+    _, rows = kept(agents.load("random", BANDIT, "id"))
+    assert abs(rows["policy"].mean(0) - 1 / 3).max() < 3 * (2 / 9 / 64 / TRIALS) ** 0.5
+    _, rows = kept(agents.load("bayes_train", BANDIT, "id"))
+    means = rows["state"]
+    lead = np.sort(means, 1)[:, -1] - np.sort(means, 1)[:, -2]
+    last = (rows["shots"] == 4) & (lead > 1e-6)  # beyond its four pulls it is greedy
+    assert last.sum() > 5
+    assert (rows["policy"][last].max(1) == 1).all()
+    assert (rows["policy"][last].argmax(1) == means[last].argmax(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "most"),
+    [
+        ("pearl", {"hidden": 8}, 1e-5),
+        ("maml", {"hidden": 8, "episodes_per_step": 4}, 1e-5),  # full-batch gradient descent
+        ("rl2", {"hidden": 8}, None),
+    ],
+)
+def test_order_matters_to_a_recurrence_alone(method, settings, most):
+    agent = learned(method, **settings)
+    (_, forward), (_, backward) = kept(agent), kept(agent, reverse=True)
+    away = abs(by_shots(forward)[-1] - by_shots(backward)[-1]).sum(-1).max()
+    assert abs(by_shots(forward)[0] - by_shots(backward)[0]).max() < 1e-6  # nothing was shown
+    if most is None:
+        assert away > 1e-3
+    else:
+        assert away < most
+        assert abs(by_shots(forward)[-1] - by_shots(forward)[0]).max() > 1e-3  # it does learn
+
+
+def test_chunks_change_nothing(monkeypatch):
+    from bridge.evaluation import evaluator
+    from bridge.evaluation.footprint import Fit
+
+    agent = learned("rl2", hidden=8)
+    _, whole = kept(agent)
+    monkeypatch.setattr(evaluator, "fit", lambda *_args, **_kwargs: Fit(5, 5))
+    _, parts = kept(agent)
+    order = np.lexsort((parts["trial"], parts["shots"]))
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name][order], values, atol=1e-6)
+
+
+def test_steps_after_the_end_of_an_episode_have_no_policy():
+    family = make_family("minigrid:steps=8")
+    _, rows = kept(agents.load("random", family, "id"), family, trials=4)
+    total = rows["policy"].reshape(len(rows["policy"]), -1, family.action.n).sum(-1)
+    assert np.isin(total.round(6), (0, 1)).all()
+    assert (total[:, 0] > 0.9).all()
+    assert (np.diff(total, axis=1) <= 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "track"), [("bandit:k=3,n=4", "O"), ("bandit:k=3,n=4", "F"), ("sparse_point", "C")]
+)
+def test_policies_are_of_discrete_actions_on_track_c(family, track):
+    made = make_family(family)
+    agent = agents.load("random", made, "id")
+    plan = replace(Plan(trials=2), track=track)
+    with pytest.raises(UserError, match="Policies are kept on track C and of discrete actions"):
+        evaluate(agent, made, plan, behaviour=agent, policies=PolicyDetail())
+
+
+def test_a_wide_state_is_projected_and_keeps_its_inner_products():
+    generator = torch.Generator().manual_seed(1)
+    wide = torch.randn(6, 4000, generator=generator)
+    narrow = sketched(wide)
+    assert narrow is not None
+    assert narrow.shape == (6, WIDEST)
+    torch.testing.assert_close(sketched(wide[:2]), narrow[:2], atol=1e-3, rtol=0)
+    scale = wide.norm(dim=1)
+    error = (narrow @ narrow.T - wide @ wide.T) / (scale[:, None] * scale)
+    assert error.abs().max() < 5 / WIDEST**0.5
+    few = wide[:, :10]
+    assert sketched(few) is few
+    assert sketched(None) is None
