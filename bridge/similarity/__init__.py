@@ -1,0 +1,1 @@
+"""Similarity of agents: of their policies, their states and their errors on the same histories."""
