@@ -6,7 +6,8 @@
     method = (bayes_train - method) on the split - (bayes - method) on id
                                                              how much farther it is from the best learner than on id
 
-The last three add up to the fall. They are known if both references are exact on the split.
+The last three add up to the fall. They are known if both references are exact on the split. ``bayes_train`` has learned
+the training distribution; on families with fixed training tasks, ``bayes_tasks`` in its place has learned these alone.
 """
 
 from __future__ import annotations
@@ -30,21 +31,23 @@ class Fall(NamedTuple):
     method: Interval | None
 
 
-def fall(results: Results, key: Key) -> Fall | None:
+def fall(results: Results, key: Key, learner: str = "bayes_train") -> Fall | None:
     """The fall of a method on a shifted split; None without scores on it and on id.
 
-    Scores on two splits are taken for independent. Levels are paired with id, so intervals are usually too wide.
+    ``learner`` is the exact learner of training whose loss is the prior's part. Scores on two splits are taken for
+    independent. Levels are paired with id, so intervals are usually too wide.
     """
     here = key._replace(split="id")
     before, after = results.score(here), results.score(key)
     if before is None or after is None:
         return None
-    total, prior = difference(before, after), results.delta_prior(key.family, key.split, key.track)
+    total = difference(before, after)
+    prior = results.delta_prior(key.family, key.split, key.track, learner)
     best = results.score(here._replace(method="bayes"))
     shifted = results.score(key._replace(method="bayes"))
     if prior is None or best is None or shifted is None:
         return Fall(total, None, None, None)
-    at_home, away = _short_of(results, here, "bayes"), _short_of(results, key, "bayes_train")
+    at_home, away = _short_of(results, here, "bayes"), _short_of(results, key, learner)
     return Fall(total, difference(best, shifted), prior, difference(away, at_home))
 
 

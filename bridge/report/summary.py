@@ -241,13 +241,15 @@ class Results:
         found = [sums for k in keys if (sums := self.sums(k, key.scored, among=among))]
         return found if len(found) == len(methods) else None
 
-    def delta_prior(self, family: str, split: str, track: str = "O") -> Interval | None:
-        """The cost of the training prior: the score of ``bayes`` minus that of ``bayes_train``; None unless both are
-        exact."""
-        keys = [Key(family, split, method, track) for method in ("bayes", "bayes_train")]
+    def delta_prior(
+        self, family: str, split: str, track: str = "O", learner: str = "bayes_train"
+    ) -> Interval | None:
+        """The cost of the training prior: the score of ``bayes`` minus that of its exact learner; None unless both are
+        exact. ``bayes_train`` has learned the distribution, ``bayes_tasks`` the training tasks alone."""
+        keys = [Key(family, split, method, track) for method in ("bayes", learner)]
         if any(self.about.get(key, {"exact": ""})["exact"] != "exact" for key in keys):
             return None
-        return self.score_difference(keys[0], "bayes_train")
+        return self.score_difference(keys[0], learner)
 
     def improvement(self, key: Key, other: str) -> Interval | None:
         """The chance that a training seed of this method earns more than one of ``other`` on a task (or on a block of

@@ -14,6 +14,11 @@ from bridge.tasks import family as make_family
 from bridge.tasks.base import CONTEXT_AXES
 from experiments.studies.markdown import table
 
+LEARNERS = {
+    "bayes_train": "the training distribution",
+    "bayes_tasks": "the training tasks alone",
+}
+"""Exact learners of training, and what they know."""
 _PARTS = ("fall", "tasks", "prior", "method")
 
 
@@ -33,8 +38,9 @@ def markdown(results: Results, family: str, axes: Sequence[str]) -> str:
             f"**{family}, {axis}** ({about.unit})",
             _levels(results, family, track, splits),
         ]
-        if falls := _falls(results, family, track, last):
-            blocks += [f"Falls from id to {last}:", falls]
+        for learner, known in LEARNERS.items():
+            if falls := _falls(results, family, track, last, learner):
+                blocks += [f"Falls from id to {last}, beside a learner of {known}:", falls]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -72,11 +78,11 @@ def _works(kept: list[float] | None, splits: dict[float, str]) -> str:
     return ", ".join(f"{value:g}" for value in kept)
 
 
-def _falls(results: Results, family: str, track: str, split: str) -> str:
+def _falls(results: Results, family: str, track: str, split: str, learner: str) -> str:
     """A line for each method; empty if the parts are not known."""
     rows = []
     for method in results.methods(family, split, track):
-        found = fall(results, Key(family, split, method, track))
+        found = fall(results, Key(family, split, method, track), learner)
         if found is None or found.method is None or method in ("random", results.ceiling, "bayes"):
             continue
         rows.append((escape.markdown(method), *map(_short, found)))
@@ -112,7 +118,13 @@ def _numbers(results: Results, family: str) -> Iterator[tuple[str, float, Key, s
             continue
         if score := results.score(key):
             yield about["axis"], about["value"], key, "score", score
-        if about["axis"] and (found := fall(results, key)):
-            for measure, part in zip(_PARTS, found, strict=True):
-                if part is not None:
-                    yield about["axis"], about["value"], key, measure, part
+        if not about["axis"]:
+            continue
+        for learner in LEARNERS:
+            found = fall(results, key, learner)
+            if found is None or (learner == "bayes_tasks" and found.prior is None):
+                continue
+            for part, number in zip(_PARTS, found, strict=True):
+                if number is not None:
+                    measure = part + " of tasks" * (learner == "bayes_tasks")
+                    yield about["axis"], about["value"], key, measure, number

@@ -49,6 +49,30 @@ def test_what_the_prior_costs_is_not_the_methods(scores, expected):
     assert [part.mean for part in found] == pytest.approx(expected)
 
 
+def test_the_prior_of_another_learner_takes_its_part_from_the_method():
+    """A learner of the training tasks alone earns 0.2 on the split, where that of the distribution earns 0.4."""
+    rows = []
+    scores = {
+        "bayes": (0.8, 0.7),
+        "bayes_train": (0.8, 0.4),
+        "bayes_tasks": (0.7, 0.2),
+        "rl2": (0.6, 0.1),
+    }
+    for place, split in enumerate((HERE, THERE)):
+        rows += bounds(FAMILY, split)
+        for name, both in scores.items():
+            rows.append(
+                played(name, FAMILY, split, both[place], **(EXACT if name != "rl2" else {}))
+            )
+    key = Key(FAMILY, THERE, "rl2")
+    found = fall(Results(rows), key, "bayes_tasks")
+    assert found is not None
+    assert [part.mean for part in found] == pytest.approx([0.5, 0.1, 0.5, -0.1])
+    without = fall(results(), key, "bayes_tasks")
+    assert without is not None
+    assert without.prior is None
+
+
 def test_intervals_of_two_splits_combine_in_quadrature():
     found = fell(results(half=0.03))
     assert found.total.half == pytest.approx(0.03 * 2**0.5, rel=1e-3)

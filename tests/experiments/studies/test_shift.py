@@ -30,7 +30,10 @@ def test_it_plays_every_level_and_prints_scores_and_parts(tmp_path, capsys):
     assert study.run(shift(tmp_path, "prior", "changes")) == 0
     printed = capsys.readouterr().out
     assert "| method | id | 0.5 | 1 | 2 | 4 | works at |" in printed
-    assert "Falls from id to shift/prior/4:" in printed
+    assert (
+        "Falls from id to shift/prior/4, beside a learner of the training distribution:" in printed
+    )
+    assert "beside a learner of the training tasks" not in printed
     assert "Falls from id to shift/changes/4" not in printed
     assert max(map(len, printed.splitlines()[2:-1])) <= 120
     with (tmp_path / "tables" / "shift.csv").open() as file:
@@ -42,6 +45,25 @@ def test_it_plays_every_level_and_prints_scores_and_parts(tmp_path, capsys):
     assert ("shift/changes/4", "bayes", "score") not in found
     assert ("shift/changes/4", "bayes_train", "score") in found
     assert list((tmp_path / "figures").glob("*shift*.svg"))
+
+
+@pytest.mark.usefixtures("rendered")
+def test_fixed_training_tasks_have_a_learner_of_their_own(tmp_path, capsys):
+    methods = ("random", "oracle", "ucb1")
+    assert (
+        study.run(shift(tmp_path, "prior", methods=methods, family="bandit:k=5,n=10,tasks=16")) == 0
+    )
+    assert "beside a learner of the training tasks alone:" in capsys.readouterr().out
+    with (tmp_path / "tables" / "shift.csv").open() as file:
+        rows = {
+            row["measure"]: float(row["mean"])
+            for row in csv.DictReader(file)
+            if (row["split"], row["method"]) == ("shift/prior/4", "ucb1")
+        }
+    assert rows["fall of tasks"] == rows["fall"]
+    assert rows["prior of tasks"] != rows["prior"]
+    parts = [rows[f"{part} of tasks"] for part in ("tasks", "prior", "method")]
+    assert sum(parts) == pytest.approx(rows["fall"], abs=1e-5)
 
 
 def test_what_is_there_is_not_played_again(tmp_path, capsys):
