@@ -45,6 +45,7 @@ RECIPES = tuple(
             f"icl_dpt:{_SMALL},window=16,lr=2e-3": 1e6,
             f"icl_ad:{_SMALL},window=16,lr=2e-3": 1e6,
             f"lora_maml:{_SMALL},window=8,critic=task": 1e6,
+            f"mt:{_SMALL},window=8,critic=task": 2e5,
             "prompted_smollm2_lora_ad:format=terse,batch=100": 6e4,
         },
         "gridnavi": {
