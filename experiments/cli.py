@@ -22,6 +22,7 @@ from bridge.errors import UserError
 from bridge.files import unreadable
 from experiments import failures
 from experiments.commands.advise import Advise
+from experiments.commands.attribute import Attribute
 from experiments.commands.check import Check
 from experiments.commands.claims import Claims
 from experiments.commands.compare import Compare
@@ -32,6 +33,7 @@ from experiments.commands.evaluate import Evaluate
 from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
 from experiments.commands.list import List
+from experiments.commands.mirror import Mirror
 from experiments.commands.prompts import Prompts
 from experiments.commands.remedies import Remedies
 from experiments.commands.report import Report
@@ -53,6 +55,8 @@ _COMMANDS = (
     Concerns,
     Shift,
     Remedies,
+    Mirror,
+    Attribute,
     Prompts,
     Claims,
     Advise,

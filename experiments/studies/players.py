@@ -136,13 +136,16 @@ def cells(
 def _references(
     splits: Mapping[Player, Iterable[str]], trials: int, out: Path, names: Sequence[str]
 ) -> list[Cell]:
-    """The cells of references on the families and splits of players."""
+    """The cells of references on the families and splits of players, as far as they play them."""
     by_family: dict[TaskFamily, dict[str, None]] = {}
     for player, of in splits.items():
         by_family.setdefault(player.family, {}).update(dict.fromkeys(of))
-    return [
-        Cell(family, name, name, 0, tuple(Plan(split=s, trials=trials) for s in found), out)
-        for family, found in by_family.items()
-        for name in names
-        if agents.plays(name, family)
-    ]
+    cells = []
+    for family, found in by_family.items():
+        for name in names:
+            if agents.plays(name, family):
+                source = agents.resolve(name, family)
+                known = [split for split in found if source.plays_split(split)]
+                plans = tuple(Plan(split=split, trials=trials) for split in known)
+                cells.append(Cell(family, name, name, 0, plans, out))
+    return cells
