@@ -61,8 +61,8 @@ class Cell:
     tuned_on: Plan | None = None
     """A plan whose split and shots each trial explores first, keeping the weights that its gradient steps leave."""
     policies: Literal["", "forward", "backward"] = ""
-    """Contexts of track C after which policies are kept: as they are, or with their episodes in reverse order; empty:
-    none are kept."""
+    """Shots after which policies are kept, on tracks C and F: as they are, or with the episodes of a context of track C
+    in reverse order; empty: none are kept."""
     count_flops: bool = False
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
@@ -154,7 +154,7 @@ class Cell:
         ``advance`` is called with the number of environment steps taken. Operations are None unless they are counted.
         """
         behaviour = None
-        if any(plan.track == "C" for plan in self.plans):
+        if self.policies or any(plan.track == "C" for plan in self.plans):
             behaviour = agents.Behaviour.of(self.behaviour, self.family)
         for plan in self.plans:
             agent: Any = source.load(plan.split)
@@ -163,7 +163,8 @@ class Cell:
             agent.card = replace(
                 agent.card, method=self.method, decode_rule=self.decode or agent.card.decode_rule
             )
-            shown_by = behaviour.load(plan.split) if behaviour and plan.track == "C" else None
+            asked = self.policies or plan.track == "C"
+            shown_by = behaviour.load(plan.split) if behaviour and asked else None
             play = partial(
                 evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
             )

@@ -47,14 +47,14 @@ def evaluate(
         agent: the agent that is evaluated.
         family: the simulator and its tasks.
         plan: split, number of trials, track.
-        behaviour: the agent that makes the common context of track C.
+        behaviour: the agent that makes the common context of track C, and the episode on which policies are kept.
         device: device of the tasks.
         progress: called with the number of environment steps just played.
         clock: measures the cost of that name: seconds, or a counter of operations.
         memory_limit: bytes that play may need on top of what the process needs anyway. Trials are played in chunks that
             fit; the size of chunks changes no number.
         observers: see every step of exploration; the caller reads their rows.
-        policies: keeps the policies after a context of track C; their rows are in the result.
+        policies: keeps the policies after the shots of tracks C and F; their rows are in the result.
 
     Raises:
         UserError: the plan does not fit the family.
@@ -90,9 +90,9 @@ def evaluate(
         context, further, context_noise = None, None, noise.at("context")
         if plan.track == "C" and behaviour is not None:
             context = record_context(behaviour, family, plan.split, tasks, context_noise, trial)
-            if policies:
-                further = Further.of(behaviour, family, plan.split, tasks, noise.at("further"))
-                context = context[::-1] if policies.reverse else context
+            context = context[::-1] if policies and policies.reverse else context
+        if policies and behaviour is not None:
+            further = Further.of(behaviour, family, plan.split, tasks, noise.at("further"))
         chunk = Chunk(
             agent=agent,
             family=family,
@@ -112,8 +112,8 @@ def evaluate(
         for score in play(chunk):
             result.add(score, cells)
             if policies and score.policies:
-                earned = (score.metrics["regret"], family.optimal_return(tasks, trial))
-                policies.keep(ids, points[score.point], score.policies, *earned)
+                about = (score.metrics["regret"], family.optimal_return(tasks, trial))
+                policies.keep(ids, points[score.point], score.policies, *about)
             if progress:
                 progress(score.env_steps * len(ids))
     result.seconds = time.perf_counter() - began
@@ -156,7 +156,8 @@ def _check(
         raise UserError(
             f"{plan.split} changes what is shown, and only track C shows anything. Ask for track C."
         )
-    if policies and (plan.track != "C" or not isinstance(family.action, Discrete)):
+    if policies and (plan.track == "O" or not behaviour or not isinstance(family.action, Discrete)):
         raise UserError(
-            f"Policies are kept on track C and of discrete actions, found track {plan.track} of {family.id}."
+            f"Policies are kept on tracks C and F, on an episode of a behaviour agent, and of discrete actions; found "
+            f"track {plan.track} of {family.id}, with {behaviour.card.method if behaviour else 'no behaviour agent'}."
         )

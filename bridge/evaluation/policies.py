@@ -1,8 +1,9 @@
-"""Policies after a common context: an agent's distributions of actions on one more episode that it observes.
+"""Policies after some shots: an agent's distributions of actions on one more episode that it observes.
 
-On track C every agent observes the same transitions, so that agents can be compared on the same histories. After each
-number of shots the agent adapts and then observes a further episode of the behaviour agent, the same after any number
-of shots. Its distribution of actions is kept before each step, and the state of its memory before the first.
+An agent observes the shots (track C) or explores them itself (track F). After each number of shots it adapts, and then
+observes a further episode of a behaviour agent, the same after any number of shots. Its distribution of actions is kept
+before each step, and the state of its memory before the first. On track C all agents observe the same shots, so that
+they can be compared on the same histories.
 
 Shape letters: B trials, H steps, A actions, D features of a state.
 """
@@ -65,6 +66,8 @@ class Policies(NamedTuple):
     """Zero at steps after the end of a row's episode."""
     state: Float[Tensor, "B D"] | None
     """None for an agent without ``represent``."""
+    earned: Float[Tensor, " B"] | None = None
+    """Sum of rewards of the shots."""
 
 
 def policies(
@@ -125,10 +128,10 @@ def sketched(state: Float[Tensor, "B D"] | None) -> Float[Tensor, "B d"] | None:
 
 
 class PolicyDetail:
-    """The policies of every trial of an evaluation on track C, with what it then earns.
+    """The policies of every trial of an evaluation, with what the shots and the scored episode earn.
 
     Args:
-        reverse: True to take the episodes of the context in reverse order.
+        reverse: True to take the episodes of a context (track C) in reverse order.
     """
 
     def __init__(self, *, reverse: bool = False) -> None:
@@ -144,9 +147,11 @@ class PolicyDetail:
         optimum: Float[Tensor, " B"],
     ) -> None:
         """Keep the policies of ``trials`` after a number of shots, with the regret of the scored episode."""
+        assert found.earned is not None
         row = {
             "trial": trials,
             "shots": torch.full_like(trials, shots),
+            "earned": found.earned,
             "regret": regret,
             "optimum": optimum,
             "policy": found.probabilities.flatten(1),
@@ -154,8 +159,8 @@ class PolicyDetail:
         self._rows.append(row if found.state is None else row | {"state": found.state})
 
     def rows(self) -> dict[str, np.ndarray]:
-        """One row a trial and number of shots: ``trial``, ``shots``, ``regret``, ``optimum``, ``policy`` (H x A
-        probabilities) and perhaps ``state``."""
+        """One row a trial and number of shots: ``trial``, ``shots``, ``earned``, ``regret``, ``optimum``, ``policy``
+        (H x A probabilities) and perhaps ``state``."""
         return {
             name: torch.cat([row[name] for row in self._rows]).cpu().numpy()
             for name in (self._rows[0] if self._rows else {})

@@ -46,7 +46,7 @@ class Chunk:
         clock: measures the cost of that name.
         context: track C: the transitions of each episode of the context.
         context_noise: the noise that the context was played under.
-        further: track C: one more episode, on which policies are asked for at each curve point; None: they are not.
+        further: tracks C and F: one more episode, on which policies are kept at each curve point; None: they are not.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 
@@ -130,7 +130,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
     """Tracks C and F: at each curve point, adapt a fork of the memory and score one frozen episode."""
     optima = chunk.optima(chunk.trial.episodes + 1)
     transitions = torch.zeros_like(optima[0])
-    informed = torch.zeros_like(transitions, dtype=torch.bool)
+    informed, earned = torch.zeros_like(transitions, dtype=torch.bool), transitions
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
 
@@ -139,9 +139,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         memory = tree.fork(memory)
         if shots:
             memory = adapt(memory, shots - 1, True)
-        asked = None
-        if chunk.further:
-            asked = chunk.policies_after(tree.fork(memory), shots, chunk.further)
+        aside = tree.fork(memory) if chunk.further else None
         _, totals = play_episode(
             chunk.agent,
             chunk.family,
@@ -156,15 +154,17 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         if chunk.context:
             metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)
-        paid = env_steps + chunk.trial.horizon
-        return Score(chunk.points.index(shots), paid, metrics, costs, asked)
+        paid, kept = env_steps + chunk.trial.horizon, None
+        if chunk.further:  # after the costs, of which it is none
+            kept = chunk.policies_after(aside, shots, chunk.further)._replace(earned=earned)
+        return Score(chunk.points.index(shots), paid, metrics, costs, kept)
 
     yield score(chunk.memory, 0)
     began = chunk.clock()
     for episode, memory, totals in chunk.play(adapt):
         spent += chunk.clock() - began
         env_steps += chunk.trial.horizon
-        transitions = transitions + totals.steps
+        transitions, earned = transitions + totals.steps, earned + totals.reward
         if totals.success is not None:
             informed = informed | totals.success
         if episode + 1 in chunk.points:

@@ -1,7 +1,7 @@
 """Histories that all methods of a family observe, and how the training seeds of each respond to them.
 
 A behaviour agent plays the trials, and every method observes them (track C). So methods are compared on the same
-evidence, whatever they would have explored themselves.
+evidence, whatever they would have explored themselves. On track F each explores its own.
 
 Shape letters: S training seeds, P numbers of shots, T trials, H steps, A actions, D features of a state.
 """
@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from bridge import parquet
 from bridge.errors import UserError, unknown
-from bridge.evaluation.plan import Plan
+from bridge.evaluation.plan import Plan, Track
 from bridge.tasks import family as make_family
 from bridge.tasks.base import Discrete, TaskFamily
 from experiments import agents
@@ -119,24 +119,28 @@ class Histories:
         last = f"/{max(self.levels)}"
         return tuple(split for split in self.splits if split == "id" or split.endswith(last))
 
-    def plan(self, split: str) -> Plan:
+    def plan(self, split: str, track: Track = "C") -> Plan:
         """Return how histories of a split are played."""
-        return Plan(split=split, trials=self.size.trials, track="C")
+        return Plan(split=split, trials=self.size.trials, track=track)
 
     def cells(
-        self, methods: Iterable[Player], references: Sequence[str], splits: Sequence[str] = ()
+        self,
+        methods: Iterable[Player],
+        references: Sequence[str],
+        splits: Sequence[str] = (),
+        *,
+        track: Track = "C",
     ) -> list[list[Cell]]:
-        """Return the cells of methods and references that observe the histories of ``splits`` (empty: of all).
+        """Return the cells of methods and references on the histories of ``splits`` (empty: of all), kept policies too.
 
         The second list tunes runs that the first one trains.
         """
         needs = [(player, split) for player in methods for split in splits or self.splits]
         lists = players.cells(needs, self.size.seeds, self.size.trials, self.out, bounds=references)
-        return [[self._on_context(cell) for cell in cells] for cells in lists]
+        return [[self._kept(cell, track) for cell in cells] for cells in lists]
 
-    def _on_context(self, cell: Cell) -> Cell:
-        """The cell on track C, with its policies kept."""
-        plans = tuple(self.plan(plan.split) for plan in cell.plans)
+    def _kept(self, cell: Cell, track: Track) -> Cell:
+        plans = tuple(self.plan(plan.split, track) for plan in cell.plans)
         return replace(cell, plans=plans, behaviour=self.behaviour, policies="forward")
 
     def read(self, cells: Iterable[Cell], split: str) -> dict[str, Responses]:
@@ -157,6 +161,8 @@ class Responses(NamedTuple):
     """The policies and states of a method, and what it earns, after each number of shots of each trial."""
 
     shots: tuple[int, ...]
+    earned: Float[np.ndarray, "S P T"]
+    """Sum of rewards of the shots."""
     policy: Float[np.ndarray, "S P T H A"]
     """Probabilities; zero at steps after the end of the further episode."""
     regret: Float[np.ndarray, "S P T"]
@@ -188,6 +194,7 @@ def read(places: Sequence[Path], family: TaskFamily) -> Responses:
 
     return Responses(
         tuple(shots.tolist()),
+        grid("earned"),
         grid("policy", -1, family.action.n),
         grid("regret"),
         grid("optimum")[0],

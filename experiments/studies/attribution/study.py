@@ -63,8 +63,8 @@ class Study:
 
     def free(self) -> list[Cell]:
         """Return the cells of track F. Their runs have to be there."""
-        lists = self.histories.cells(self.players, REFERENCES, self.splits)
-        return [_free(cell) for cells in lists for cell in cells]
+        lists = self.histories.cells(self.players, REFERENCES, self.splits, track="F")
+        return [cell for cells in lists for cell in cells]
 
     def play(self) -> None:
         """Play what is missing.
@@ -126,12 +126,6 @@ class Study:
             with_steps=regret(tuned.name) if tuned else None,
             probes=None if own is None or exact is None else Probes(own, exact),
         )
-
-
-def _free(cell: Cell) -> Cell:
-    """The cell on track F, where no policies are kept."""
-    plans = tuple(replace(plan, track="F") for plan in cell.plans)
-    return replace(cell, plans=plans, behaviour="", policies="")
 
 
 def run(study: Study) -> None:

@@ -123,6 +123,24 @@ def test_order_matters_to_a_recurrence_alone(method, settings, most):
         assert abs(by_shots(forward)[-1] - by_shots(forward)[0]).max() > 1e-3  # it does learn
 
 
+def test_on_track_f_the_agent_explores_itself():
+    """The state of the exact learner is the posterior of what it has earned itself."""
+    agent, random = (agents.load(name, BANDIT, "id") for name in ("bayes", "random"))
+    detail, plan = PolicyDetail(), Plan(trials=TRIALS, track="F")
+    found = evaluate(agent, BANDIT, plan, behaviour=random, policies=detail)
+    rows = found.policies
+    plain = evaluate(agent, BANDIT, plan)
+    for metric, sums in plain.total.items():
+        np.testing.assert_array_equal(sums, found.total[metric])
+    after = rows["shots"] == 1
+    best = rows["state"][after].max(1)
+    won = rows["earned"][after]
+    assert set(won) == {0.0, 1.0}
+    np.testing.assert_allclose(best, np.where(won, 2 / 3, 1 / 2), atol=1e-6)
+    assert (rows["earned"][rows["shots"] == 0] == 0).all()
+    assert (rows["earned"][rows["shots"] == 4] >= rows["earned"][rows["shots"] == 2]).all()
+
+
 def test_chunks_change_nothing(monkeypatch):
     from bridge.evaluation import evaluator
     from bridge.evaluation.footprint import Fit
@@ -146,13 +164,13 @@ def test_steps_after_the_end_of_an_episode_have_no_policy():
 
 
 @pytest.mark.parametrize(
-    ("family", "track"), [("bandit:k=3,n=4", "O"), ("bandit:k=3,n=4", "F"), ("sparse_point", "C")]
+    ("family", "track"), [("bandit:k=3,n=4", "O"), ("sparse_point", "C"), ("sparse_point", "F")]
 )
-def test_policies_are_of_discrete_actions_on_track_c(family, track):
+def test_policies_are_of_discrete_actions_on_tracks_c_and_f(family, track):
     made = make_family(family)
     agent = agents.load("random", made, "id")
     plan = replace(Plan(trials=2), track=track)
-    with pytest.raises(UserError, match="Policies are kept on track C and of discrete actions"):
+    with pytest.raises(UserError, match="Policies are kept on tracks C and F"):
         evaluate(agent, made, plan, behaviour=agent, policies=PolicyDetail())
 
 

@@ -22,7 +22,7 @@ def remembers(state) -> Responses:
     """A method whose seeds' memories hold ``state`` after all shots, ``[S, N, D]``."""
     policy = np.full((len(state), 1, PLAN.trials, 1, 5), 0.2)
     nothing = np.zeros((len(state), 1, PLAN.trials))
-    return Responses((10,), policy, nothing, nothing[0], state[:, None])
+    return Responses((10,), nothing, policy, nothing, nothing[0], state[:, None])
 
 
 def means(split="id"):

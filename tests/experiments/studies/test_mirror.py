@@ -28,7 +28,7 @@ def responses(policy=None, state=None, regret=None, seeds=SEEDS) -> Responses:
         state = RNG.normal(size=(*size, WIDTH))
     if regret is None:
         regret = RNG.random(size)
-    return Responses(SHOTS, policy, regret, np.ones((len(SHOTS), TRIALS)), state)
+    return Responses(SHOTS, regret, policy, regret, np.ones((len(SHOTS), TRIALS)), state)
 
 
 def alike(one: Responses) -> Responses:
@@ -42,9 +42,8 @@ def shuffled(one: Responses) -> Responses:
     """The same, on the histories of other trials."""
     assert one.state is not None
     order = RNG.permutation(TRIALS)
-    return Responses(
-        SHOTS, one.policy[:, :, order], one.regret[:, :, order], one.optimum, one.state[:, :, order]
-    )
+    policy, regret = one.policy[:, :, order], one.regret[:, :, order]
+    return Responses(SHOTS, regret, policy, regret, one.optimum, one.state[:, :, order])
 
 
 def same_seeds(noise: float = 0.0) -> Responses:
@@ -60,7 +59,7 @@ def same_seeds(noise: float = 0.0) -> Responses:
             (one.state, other.state),
         )
     )
-    return Responses(SHOTS, policy, regret, one.optimum, state)
+    return Responses(SHOTS, regret, policy, regret, one.optimum, state)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
