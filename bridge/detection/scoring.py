@@ -48,9 +48,14 @@ def risk_over_coverage(signal: Signal, loss: Float[np.ndarray, " T"]) -> float:
     It is the mean loss of the c trials with the lowest signals, averaged over c = 1 .. T. Trials with the same signal
     are kept in random order, in expectation.
     """
+    return float(risks(signal, loss).mean())
+
+
+def risks(signal: Signal, loss: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """The mean loss of the c trials with the lowest signals, for c = 1 .. T: the risk-coverage curve."""
     expected = _averaged_over_ties(signal, loss)
     kept = expected[np.argsort(signal, kind="stable")]
-    return float(np.mean(np.cumsum(kept) / np.arange(1, len(kept) + 1)))
+    return np.cumsum(kept) / np.arange(1, len(kept) + 1)
 
 
 def excess_risk(signal: Signal, loss: Float[np.ndarray, " T"]) -> float:

@@ -1,0 +1,119 @@
+"""Signals that a trial goes wrong, from what is kept of it after each number of shots.
+
+Each signal compares trials with those of ``id_val``, whose tasks are as in training, after the same number of shots. It
+is larger if more is to be feared. No shifted trial is needed.
+
+A posterior variance is no signal: in PEARL's product of Gaussians it shrinks with every transition, whatever it holds.
+
+Shape letters: P numbers of shots, T and N trials, D features of a state, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from bridge.detection.scoring import Signal
+from bridge.similarity.states import predicted_elsewhere, predicted_from
+
+_SHRINK = 1e-2
+"""Share of the mean variance that is added to each variance of states, so that rare directions do not decide alone."""
+_SLACK = 0.5
+"""Standard deviations by which a shot may disappoint without adding to the CUSUM (Page 1954)."""
+
+
+class Kept(NamedTuple):
+    """Trials of one training seed on one split, after each number of shots from 0 on."""
+
+    earned: Float[np.ndarray, "P T"]
+    """Sum of rewards of the shots."""
+    state: Float[np.ndarray, "P T D"] | None
+    """The state of the memory; None if the method has none."""
+    policy: Float[np.ndarray, "P T A"]
+    """Distribution of the next action."""
+
+
+def low_return(home: Kept, here: Kept, point: int) -> Signal:
+    """Minus what the shots earned: the cheap signal that others have to beat."""
+    return -here.earned[point]
+
+
+def novelty(home: Kept, here: Kept, point: int) -> Signal:
+    """The Mahalanobis distance of the state from those of training, after as many shots."""
+    known, new = _states(home, here, point)
+    known = known - (mean := known.mean(0))
+    covariance = known.T @ known / len(known)
+    covariance += (
+        _SHRINK * max(np.trace(covariance) / len(covariance), 1e-12) * np.eye(len(covariance))
+    )
+    away = new - mean
+    return np.sqrt(np.maximum((away * np.linalg.solve(covariance, away.T).T).sum(1), 0.0))
+
+
+def surprise(home: Kept, here: Kept, point: int) -> Signal:
+    """By how much shots earn less than the state before them foretells in training: a CUSUM of standard scores.
+
+    The return of the shots from one number to the next is predicted by a linear map of the state, which is fitted on
+    training; on training itself, on the other half of its trials.
+    """
+    total = np.zeros(here.earned.shape[1])
+    for now in range(1, point + 1):
+        known, new = _states(home, here, now - 1)
+        expected, got = (np.diff(each.earned, axis=0)[now - 1] for each in (home, here))
+        at_home = predicted_elsewhere(known, expected[:, None])[:, 0]
+        away = predicted_from(known, expected[:, None], new)[:, 0]
+        spread = max((expected - at_home).std(), 1e-12)
+        score = ((at_home if here is home else away) - got) / spread
+        total = np.maximum(0.0, total + score - _SLACK)
+    return total
+
+
+def entropy(home: Kept, here: Kept, point: int) -> Signal:
+    """The entropy of the next action, in nats."""
+    chances = here.policy[point]
+    return -np.where(chances > 0, chances * np.log(np.maximum(chances, 1e-300)), 0.0).sum(1)
+
+
+def step_size(home: Kept, here: Kept, point: int) -> Signal:
+    """The length of the change of weights (of methods whose state is that change): steps that are longer than usual."""
+    return np.linalg.norm(_states(home, here, point)[1], axis=1)
+
+
+def misalignment(home: Kept, here: Kept, point: int) -> Signal:
+    """Minus the largest cosine of the change of weights with one of training: steps in a direction that none had."""
+    known, new = (_unit(states) for states in _states(home, here, point))
+    cosine = new @ known.T
+    if here is home:
+        np.fill_diagonal(cosine, -1.0)
+    return -cosine.max(1)
+
+
+def _unit(states: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T D"]:
+    return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-12)
+
+
+def _states(
+    home: Kept, here: Kept, point: int
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "T D"]]:
+    """The states of training and of the trials, in float64."""
+    assert home.state is not None
+    assert here.state is not None
+    return home.state[point].astype(np.float64), here.state[point].astype(np.float64)
+
+
+SIGNALS: dict[str, Callable[[Kept, Kept, int], Signal]] = {
+    "low return": low_return,
+    "novelty": novelty,
+    "surprise": surprise,
+    "entropy": entropy,
+    "step size": step_size,
+    "misalignment": misalignment,
+}
+"""Signals by name; arguments: trials of ``id_val``, the trials, and the place of the number of shots."""
+OF_STATES = ("novelty", "surprise")
+"""Those that need states."""
+OF_STEPS = ("step size", "misalignment")
+"""Those that need states that are changes of weights."""

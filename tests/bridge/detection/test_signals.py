@@ -1,0 +1,93 @@
+"""Failure signals on trials with a planted fault, and on trials without one."""
+
+import numpy as np
+import pytest
+
+from bridge.detection.scoring import auroc, threshold
+from bridge.detection.signals import OF_STATES, OF_STEPS, SIGNALS, Kept, entropy, novelty, surprise
+
+RNG = np.random.default_rng(0)
+P, T, D, A = 4, 600, 5, 3
+PLANTED = RNG.random(T) < 0.4
+
+
+def trials(
+    *, shifted: float = 0.0, disappointing: float = 0.0, unsure: float = 0.0, turned: bool = False
+) -> Kept:
+    """Trials whose state foretells what the next shot earns; a fault of ``PLANTED`` ones is as large as is given."""
+    state = RNG.normal(size=(P, T, D)) + 2
+    state[:, PLANTED] += shifted
+    if turned:
+        state[:, PLANTED] *= -1
+    gains = state[:-1, :, 0] + 0.3 * RNG.normal(size=(P - 1, T)) - disappointing * PLANTED
+    earned = np.concatenate([np.zeros((1, T)), gains.cumsum(0)])
+    sharp = np.where(PLANTED, 1 - unsure, 1.0)[:, None]
+    policy = sharp * np.array([0.9, 0.05, 0.05]) + (1 - sharp) / A
+    return Kept(earned, state, np.broadcast_to(policy, (P, T, A)))
+
+
+HOME = trials()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("low return", {"disappointing": 5.0}),
+        ("novelty", {"shifted": 6.0}),
+        ("surprise", {"disappointing": 5.0}),
+        ("entropy", {"unsure": 0.5}),
+        ("step size", {"shifted": 6.0}),
+        ("misalignment", {"turned": True}),
+    ],
+)
+def test_a_planted_failure_is_found_by_the_signal_for_it(name, fault):
+    assert auroc(SIGNALS[name](HOME, trials(**fault), P - 1), PLANTED) > 0.95
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_without_a_fault_a_signal_is_a_coin(name):
+    failures, others = PLANTED.sum(), (~PLANTED).sum()
+    error = ((failures + others + 1) / (12 * failures * others)) ** 0.5
+    assert abs(auroc(SIGNALS[name](HOME, trials(), P - 1), PLANTED) - 0.5) < 3 * error
+
+
+@pytest.mark.parametrize("name", [name for name in SIGNALS if name != "entropy"])
+def test_the_threshold_of_training_keeps_its_rate_on_new_trials(name):
+    """No signal is fitted so closely to the trials of training that new ones of the same kind have alarms."""
+    signal = SIGNALS[name]
+    limit = threshold(signal(HOME, HOME, P - 1), 0.1)
+    rate = np.mean(signal(HOME, trials(), P - 1) > limit)
+    assert rate == pytest.approx(0.1, abs=3 * (0.1 * 0.9 * 2 / T) ** 0.5)
+
+
+def test_novelty_is_fitted_after_the_same_number_of_shots():
+    """States that grow with the shots, as a posterior's precision does, are no novelty."""
+
+    def grown(kept: Kept) -> Kept:
+        assert kept.state is not None
+        return kept._replace(state=kept.state * np.arange(1, P + 1)[:, None, None])
+
+    found = novelty(grown(HOME), grown(trials()), P - 1)
+    assert found.mean() == pytest.approx(D**0.5, rel=0.1)
+
+
+def test_surprise_is_of_the_outcome_given_the_state():
+    """A bad task that the state foretells is no surprise, though it earns less."""
+    poor = trials()
+    assert poor.state is not None
+    state = poor.state.copy()
+    state[:, PLANTED, 0] -= 4
+    earned = poor.earned.copy()
+    earned[1:, PLANTED] -= 4 * np.arange(1, P)[:, None]
+    poor = poor._replace(state=state, earned=earned)
+    assert auroc(SIGNALS["low return"](HOME, poor, P - 1), PLANTED) > 0.95
+    assert auroc(surprise(HOME, poor, P - 1), PLANTED) < 0.65
+
+
+def test_entropy_by_hand():
+    certain = Kept(np.zeros((1, 2)), None, np.array([[[1.0, 0.0], [0.5, 0.5]]]))
+    np.testing.assert_allclose(entropy(certain, certain, 0), [0, np.log(2)])
+
+
+def test_what_signals_need_is_named():
+    assert set(OF_STATES) | set(OF_STEPS) < set(SIGNALS)
