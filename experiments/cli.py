@@ -29,6 +29,7 @@ from experiments.commands.compare import Compare
 from experiments.commands.concerns import Concerns
 from experiments.commands.data import Data
 from experiments.commands.describe import Describe
+from experiments.commands.detect import Detect
 from experiments.commands.evaluate import Evaluate
 from experiments.commands.few_shot import FewShot
 from experiments.commands.finetune import Finetune
@@ -57,6 +58,7 @@ _COMMANDS = (
     Remedies,
     Mirror,
     Attribute,
+    Detect,
     Prompts,
     Claims,
     Advise,
