@@ -115,6 +115,6 @@ def test_the_study_plays_and_its_parts_add_up(tmp_path, monkeypatch, capsys):
                 if (r["split"], r["method"]) == (split, method)
             }
             assert found.pop("gap") == pytest.approx(sum(found.values()), abs=1e-4)
-            assert ("optimisation" in found) == (method != "mtrl")
+            assert ("optimisation" in found) == (method == "maml")
     assert (out / "figures" / "attribution.svg").exists()
     assert run(*arguments, capsys=capsys)[0] == printed
