@@ -35,7 +35,7 @@ def draw(found: Mapping[tuple[str, str], Scored], folder: Path) -> Path:
                         curve = found[axis, method].signals[name].curve
                         coverage = np.arange(1, len(curve) + 1) / len(curve)
                         panel.plot(coverage, curve, color=colour, linewidth=1)
-            row[0].set_ylabel(f"{axis}\\nregret")
+            row[0].set_ylabel(f"{axis}\nregret")
         for panel, method in zip(panels[0], methods, strict=True):
             panel.set_title(escape.figure(method))
         for panel in panels[-1]:
