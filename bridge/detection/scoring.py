@@ -1,4 +1,4 @@
-"""How well a signal foretells failures, and what a switch to a fallback gains by it.
+"""Scores of signals that foretell failures, and of a switch to a fallback by them.
 
 A signal is a number for each trial, computed from its first episodes; the larger it is, the more is to be feared. A
 trial fails if the method earns less than a safe fallback would. (A trial of a shifted task that the method handles is
@@ -70,7 +70,7 @@ def _averaged_over_ties(signal: Signal, values: Float[np.ndarray, " T"]) -> Floa
 
 
 class Switched(NamedTuple):
-    """What a rule earns that switches to the fallback in trials with an alarm."""
+    """The mean earnings of a rule that switches to the fallback in trials with an alarm, and of its bounds."""
 
     score: float
     """Of the rule."""
@@ -83,12 +83,12 @@ class Switched(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """What the rule earns more than the better of never and always switching; below 0 if it does harm."""
+        """The earnings beyond the better of never and always switching; below 0 if the rule does harm."""
         return self.score - max(self.never, self.always)
 
     @property
     def regret(self) -> float:
-        """What it earns less than the best of both."""
+        """The earnings that the rule lacks to the best of both."""
         return self.best - self.score
 
 
@@ -97,7 +97,7 @@ def switched(
     method: Float[np.ndarray, " T"],
     fallback: Float[np.ndarray, " T"],
 ) -> Switched:
-    """What is earned by a switch in trials with an alarm, from what both earn in each trial."""
+    """The earnings of a switch in trials with an alarm, from those of both agents in each trial."""
     return Switched(
         score=float(np.where(alarm, fallback, method).mean()),
         never=float(method.mean()),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import entr
 
 from bridge.detection.scoring import Signal
 from bridge.similarity.states import predicted_elsewhere, predicted_from
@@ -73,8 +74,7 @@ def surprise(home: Kept, here: Kept, point: int) -> Signal:
 
 def entropy(home: Kept, here: Kept, point: int) -> Signal:
     """The entropy of the next action, in nats."""
-    chances = here.policy[point]
-    return -np.where(chances > 0, chances * np.log(np.maximum(chances, 1e-300)), 0.0).sum(1)
+    return entr(here.policy[point]).sum(1)
 
 
 def step_size(home: Kept, here: Kept, point: int) -> Signal:

@@ -36,7 +36,7 @@ class Represents(Protocol):
     """An agent that can give its knowledge of the task as numbers."""
 
     def represent(self, memory: Any, obs: Tensor) -> Float[Tensor, "B D"] | None:
-        """What the agent has learned about each task: a hidden state, a latent, adapted weights. Only reads ``memory``.
+        """The knowledge of each task: a hidden state, a latent, adapted weights. Only reads ``memory``.
 
         None for an agent that is made of another one without ``represent``.
         """

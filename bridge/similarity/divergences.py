@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import rel_entr
 
 Chances = Float[np.ndarray, "... A"]
 """Probabilities of actions; rows sum to 1."""
@@ -14,9 +15,7 @@ Chances = Float[np.ndarray, "... A"]
 
 def kullback_leibler(p: Chances, q: Chances) -> Float[np.ndarray, "..."]:
     """KL(p || q) in nats; infinite if p takes an action that q never takes."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0)
-    return np.asarray(terms.sum(-1))
+    return np.asarray(rel_entr(p, q).sum(-1))
 
 
 def jensen_shannon(p: Chances, q: Chances) -> Float[np.ndarray, "..."]:

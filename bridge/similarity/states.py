@@ -76,8 +76,8 @@ def simulated(x: Seen, y: Seen) -> float:
 
 
 def predicted_elsewhere(x: States, y: Float[np.ndarray, "N E"]) -> Float[np.ndarray, "N E"]:
-    """What a linear map of ``x`` predicts for ``y``, fitted on the even histories and read on the odd ones, and the
-    other way round."""
+    """The prediction of ``y`` by a linear map of ``x`` that is fitted on the even histories and read on the odd ones,
+    and the other way round."""
     predicted = np.empty_like(y, dtype=np.float64)
     for fit, test in _HALVES:
         predicted[test] = predicted_from(x[fit], y[fit], x[test])
@@ -87,7 +87,7 @@ def predicted_elsewhere(x: States, y: Float[np.ndarray, "N E"]) -> Float[np.ndar
 def predicted_from(
     x: States, y: Float[np.ndarray, "N E"], new: Float[np.ndarray, "M D"]
 ) -> Float[np.ndarray, "M E"]:
-    """What a linear map of ``x``, fitted to ``y`` by ridge regression, predicts at ``new``."""
+    """The prediction at ``new`` by a linear map of ``x`` that is fitted to ``y`` by ridge regression."""
     mean, level = x.mean(0), y.mean(0)
     inputs = np.asarray(x, dtype=np.float64) - mean
     second = inputs.T @ inputs

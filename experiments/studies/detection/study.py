@@ -80,7 +80,7 @@ class Study:
                 [found[player.name] for found in by_split],
                 [found[fallback] for found in by_split],
                 floor=home["random"],
-                of_steps=LEARNERS[player.method].takes_steps,
+                of_steps=_keeps_changes(player),
             )
             for axis, by_split in self._by_axis(cells)
             for player, fallback in self.fallbacks.items()
@@ -101,6 +101,12 @@ def _tuned(player: Player) -> Player | None:
     if method.reads != "trial" or not method.can_be_tuned:
         return None
     return replace(player, tuned="lora_reward" if method.transformer else "full_reward")
+
+
+def _keeps_changes(player: Player) -> bool:
+    """True if the states of a method are changes of its weights; those of transformers are hidden states."""
+    method = LEARNERS[player.method]
+    return method.takes_steps and not method.transformer
 
 
 def run(study: Study) -> None:

@@ -87,6 +87,12 @@ def test_fallbacks_are_gradient_steps_or_a_rule(tmp_path):
     assert "mtrl_finetune" not in {player.name for player in grid}
 
 
+def test_states_of_transformers_are_no_changes_of_weights():
+    """``lora_maml`` takes gradient steps, but represents its knowledge by a hidden state."""
+    kept = {name: study._keeps_changes(Player(name)) for name in ("maml", "lora_maml", "rl2")}
+    assert kept == {"maml": True, "lora_maml": False, "rl2": False}
+
+
 def test_what_cannot_be_played_is_refused(tmp_path):
     with pytest.raises(UserError, match="discrete actions"):
         study.Study(histories(tmp_path, family="point_nav", axes=("slip",))).play()
