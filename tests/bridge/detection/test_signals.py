@@ -84,6 +84,17 @@ def test_surprise_is_of_the_outcome_given_the_state():
     assert auroc(surprise(HOME, poor, P - 1), PLANTED) < 0.65
 
 
+def test_surprise_of_training_is_read_on_trials_that_it_was_not_fitted_on():
+    """With many features a fit is close on its own trials; new ones of the same kind would all be surprises."""
+
+    def wide() -> Kept:
+        earned = np.concatenate([np.zeros((1, 120)), RNG.normal(size=(P - 1, 120)).cumsum(0)])
+        return Kept(earned, RNG.normal(size=(P, 120, 50)), np.full((P, 120, A), 1 / A))
+
+    home = wide()
+    assert surprise(home, home, P - 1).mean() > 0.8 * surprise(home, wide(), P - 1).mean()
+
+
 def test_entropy_by_hand():
     certain = Kept(np.zeros((1, 2)), None, np.array([[[1.0, 0.0], [0.5, 0.5]]]))
     np.testing.assert_allclose(entropy(certain, certain, 0), [0, np.log(2)])

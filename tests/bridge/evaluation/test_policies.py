@@ -9,10 +9,10 @@ import torch
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
-from bridge.evaluation.policies import WIDEST, PolicyDetail, sketched
+from bridge.evaluation.policies import WIDEST, PolicyDetail, policies, sketched
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_trial, record_context
-from bridge.protocol import Trial
+from bridge.protocol import Step, Trial
 from bridge.tasks import family as make_family
 from experiments import agents
 from experiments.registry import LEARNERS
@@ -161,6 +161,15 @@ def test_steps_after_the_end_of_an_episode_have_no_policy():
     assert np.isin(total.round(6), (0, 1)).all()
     assert (total[:, 0] > 0.9).all()
     assert (np.diff(total, axis=1) <= 1e-6).all()
+
+
+def test_rows_that_have_ended_have_no_policy():
+    agent, rng = agents.load("random", BANDIT, "id"), TrialNoise.of(0, torch.arange(2)).agent
+    zero, no = torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.bool)
+    step = Step(zero, zero, torch.zeros(2), zero, no, no, live=torch.tensor([True, False]))
+    memory = agent.start(clues(agent, BANDIT, "id", BANDIT.sample("id", zero)), Trial(1, 1), rng)
+    found = policies(agent, 3, memory, [step], rng, episode=0, horizon=2)
+    np.testing.assert_allclose(found.probabilities.sum(-1), [[1, 0], [0, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
