@@ -18,7 +18,7 @@ from torch import Tensor
 from bridge import memory as tree
 from bridge.contract_checks import check_decision, check_step
 from bridge.noise import TrialNoise
-from bridge.protocol import Agent, Card, ClueKind, Clues, Step, Trial
+from bridge.protocol import Agent, Card, ClueKind, Clues, Decision, Step, Trial
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tasks.perception import Senses, observed
@@ -67,7 +67,7 @@ def play_episode(
     episode: int,
     horizon: int,
     explore: bool = True,
-    visit: Callable[[int, Step], None] | None = None,
+    visit: Callable[[int, Step, Decision], None] | None = None,
 ) -> tuple[Any, EpisodeTotals]:
     """Play one episode of B rows, from ``begin`` to the last ``observe``. Returns the memory and the totals.
 
@@ -82,7 +82,8 @@ def play_episode(
         episode: number of the episode in its trial.
         horizon: most steps of an episode.
         explore: passed to ``act``; False in frozen scoring.
-        visit: called with the number of each step and its transition, as it is (``bridge/tasks/perception.py``).
+        visit: called with the number of each step, its transition, as it is (``bridge/tasks/perception.py``), and the
+            decision that led to it.
 
     Raises:
         ContractError: the agent or the family returned a wrong shape, a wrong type or a number that is not finite.
@@ -107,7 +108,7 @@ def play_episode(
         obs, seen = step.next_obs, sensed.next_obs
         totals = totals.plus(family, tasks, step)
         if visit:
-            visit(t, step)
+            visit(t, step, decision)
         if live is not None:
             live = live & ~step.terminated & ~step.truncated
             if not bool(live.any()):
@@ -166,8 +167,9 @@ def play_trial(
     *,
     context: Sequence[list[Step]] | None = None,
     context_noise: TrialNoise | None = None,
+    order: Sequence[int] | None = None,
     adapt: Adapt | None = None,
-    on_step: Callable[[int, int, Step], None] | None = None,
+    on_step: Callable[[int, int, Step, Decision], None] | None = None,
 ) -> Iterator[Played]:
     """Play the episodes of a trial in turn, with ``adapt(last=False)`` between them but not after the last one.
 
@@ -186,8 +188,10 @@ def play_trial(
             totals are those of the context.
         context_noise: the noise that the context was played under, and with it what was observed of it. None:
             ``noise``.
+        order: numbers of the episodes of the context in the order in which they are shown. None: as they were played.
         adapt: adapts the memory to an episode. None: ``agent.adapt`` with the noise ``at(episode, "adapt")``.
-        on_step: called with the numbers of episode and step and the transition, for each step that is played.
+        on_step: called with the numbers of episode and step, the transition and the decision, for each step that is
+            played.
 
     Raises:
         ContractError: as ``play_episode``.
@@ -212,11 +216,12 @@ def play_trial(
                 visit=partial(on_step, episode) if on_step else None,
             )
         else:
-            rng, now = noise.agent.at(episode, "begin"), family.task_of(tasks, episode)
-            seen = seen_by(agent, family, tasks, context, context_noise or noise, episode)
+            shown = order[episode] if order else episode
+            rng, now = noise.agent.at(episode, "begin"), family.task_of(tasks, shown)
+            seen = seen_by(agent, family, tasks, context, context_noise or noise, shown)
             memory = show(agent, memory, seen, rng, episode=episode)
             totals = EpisodeTotals.zeros(len(noise), noise.device)
-            for step in context[episode]:
+            for step in context[shown]:
                 totals = totals.plus(family, now, step)
         yield Played(episode, memory, totals)
 
@@ -241,7 +246,7 @@ def record_context(
     memory = behaviour.start(clues(behaviour, family, split, tasks), trial, noise.agent.at("start"))
     episodes: list[list[Step]] = [[] for _ in range(trial.episodes)]
 
-    def record(episode: int, _t: int, step: Step) -> None:
+    def record(episode: int, _t: int, step: Step, _decision: Decision) -> None:
         episodes[episode].append(step)
 
     for _ in play_trial(behaviour, family, tasks, memory, noise, trial, on_step=record):

@@ -268,7 +268,7 @@ class PearlLearner(OffPolicyLearner):
             noise,
             episode=episode,
             horizon=self.trial.horizon,
-            visit=lambda _t, step: steps.append(step),
+            visit=lambda _t, step, _decision: steps.append(step),
         )
         played, dense = stacked(steps), None
         if self.config.critic_reward == "dense":

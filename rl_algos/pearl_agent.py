@@ -104,8 +104,8 @@ class Pearl(Idle, nn.Module):
         self.actions: spaces.Actions = network.soft.actions
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
-        precision, weighted, z = torch.zeros(3, len(rng), self.network.latent, device=rng.device)
-        return Memory(Sums(precision, weighted), z)
+        *sums, z = torch.zeros(4, len(rng), self.network.latent, device=rng.device)
+        return Memory(Sums(*sums), z)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         """Draw a new latent from the posterior."""
@@ -130,6 +130,10 @@ class Pearl(Idle, nn.Module):
         """The posterior's means and log-precisions."""
         posterior = memory.sums.posterior()
         return torch.cat([posterior.mean, posterior.precision.log()], -1)
+
+    def misfit(self, memory: Memory) -> Float[Tensor, " B"]:
+        """How far the factors of the transitions disagree about the latent."""
+        return memory.sums.disagreement()
 
     def policy_outputs(self, memory: Memory, buffer: TrialBuffer) -> Float[Tensor, "B E H A"]:
         """The actor's output at every step, at the latent of the last episode."""

@@ -3,7 +3,8 @@
     q(z | context) = N(0, I) * product over transitions of N(mean, 1 / precision)
 
 A product of Gaussians is a Gaussian whose precision and precision * mean are the sums of the factors'. So the order of
-transitions does not matter, and two running sums represent a context.
+transitions does not matter, and two running sums represent a context. Its precision grows with every transition,
+whatever these hold; a third sum, of precision * mean^2, tells how far the factors disagree.
 
 Source: Rakelly et al. 2019, arXiv 1903.08254, section 4.1; ``rl_algos/pearl.py`` lists the differences.
 
@@ -47,6 +48,18 @@ class Sums(NamedTuple):
     precision: Float[Tensor, "*batch D"]
     weighted: Float[Tensor, "*batch D"]
     """Of precision * mean."""
+    squared: Float[Tensor, "*batch D"]
+    """Of precision * mean^2."""
+
+    def disagreement(self) -> Float[Tensor, "*batch"]:
+        """The squared distances of the factors' means from their common mean, in units of their variances, summed over
+        factors and dimensions; 0 for one factor or none.
+
+        If n factors were of independent estimates of one latent with the variances that they claim, it would have a
+        chi-squared distribution with (n - 1) D degrees of freedom (Cochran's Q).
+        """
+        mean = self.weighted / self.precision.clamp(min=_PRECISION[0])
+        return (self.squared - self.weighted * mean).sum(-1).clamp(min=0)
 
     def posterior(self) -> Posterior:
         """The product of the prior N(0, I) and the factors."""
@@ -86,4 +99,4 @@ class Encoder(nn.Module):
         """The factors, each as sums over itself alone."""
         mean, raw = self.layers(x)[0].chunk(2, -1)
         precision = softplus(raw).clamp(*_PRECISION)
-        return Sums(precision, precision * mean)
+        return Sums(precision, precision * mean, precision * mean.square())

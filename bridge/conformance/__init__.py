@@ -39,6 +39,7 @@ AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
     draws.noise_foretells_nothing,
     memories.act_only_reads,
     memories.represent_only_reads,
+    memories.misfit_only_reads,
     memories.shown_is_played,
     memories.carry_is_a_cache,
     memories.absorb_is_observe,

@@ -21,7 +21,7 @@ from bridge.conformance.probe import (
     reacting,
 )
 from bridge.conformance.rules import demand, demand_same
-from bridge.evaluation.policies import Represents
+from bridge.evaluation.policies import Doubts, Represents
 from bridge.protocol import Step, Trial
 
 _MANY_ROWS = 48
@@ -73,6 +73,32 @@ def represent_only_reads(probe: AgentProbe) -> None:
     demand(
         alone is not None and torch.allclose(alone, state[:1], rtol=1e-4, atol=1e-5),
         expected="the state of a trial alone to be its state among others",
+        found="another one",
+        remedy="Compute each row from that row alone.",
+        row=0,
+    )
+
+
+@agent_rule
+def misfit_only_reads(probe: AgentProbe) -> None:
+    """If an agent has ``misfit``, it returns a number for each trial, from that trial alone, and writes nothing."""
+    if not isinstance(probe.agent, Doubts):
+        return
+    sitting = Sitting(probe)
+    follow(sitting, probe.context)
+    before, rows = tree.fork(sitting.memory), len(sitting.noise)
+    found = probe.agent.misfit(sitting.memory)
+    demand(
+        found.shape == (rows,) and bool(found.isfinite().all()),
+        expected=f"{rows} finite numbers",
+        found=f"{tuple(found.shape)}, {int((~found.isfinite()).sum())} of them not finite",
+        remedy="Return a number for each trial.",
+    )
+    demand_same(sitting.memory, before, "the memory as before misfit", "Only read the memory.")
+    alone = probe.agent.misfit(tree.select(sitting.memory, slice(0, 1)))
+    demand(
+        torch.allclose(alone, found[:1], rtol=1e-3, atol=1e-4),
+        expected="the misfit of a trial alone to be its misfit among others",
         found="another one",
         remedy="Compute each row from that row alone.",
         row=0,

@@ -78,7 +78,7 @@ def evaluate(
         longest,
         plan.trials,
         limit=memory_limit,
-        forks=0 if plan.track == "O" else 2 if policies else 1,
+        forks=0 if plan.track == "O" else _forks(policies),
         shown_by=behaviour if plan.track == "C" else None,
         device=device,
     )
@@ -90,7 +90,6 @@ def evaluate(
         context, further, context_noise = None, None, noise.at("context")
         if plan.track == "C" and behaviour is not None:
             context = record_context(behaviour, family, plan.split, tasks, context_noise, trial)
-            context = context[::-1] if policies and policies.reverse else context
         if policies and behaviour is not None:
             further = Further.of(behaviour, family, plan.split, tasks, noise.at("further"))
         chunk = Chunk(
@@ -106,6 +105,7 @@ def evaluate(
             context=context,
             context_noise=context_noise,
             further=further,
+            closely=bool(policies and policies.closely),
             on_step=partial(_notify, observers, ids) if observers else None,
         )
         cells = assignment.cell(ids).cpu()
@@ -123,6 +123,12 @@ def evaluate(
     if policies is not None:
         result.policies = policies.rows()
     return result
+
+
+def _forks(policies: PolicyDetail | None) -> int:
+    """The number of copies of a memory at a time: one is scored, one observes a further episode; policies that are
+    kept closely need that of the start, and one that observes the shots in reverse order."""
+    return 1 if policies is None else 4 if policies.closely else 2
 
 
 def _notify(observers: Sequence[Observer], ids: Tensor, episode: int, t: int, step: Step) -> None:

@@ -5,12 +5,19 @@ observes a further episode of a behaviour agent, the same after any number of sh
 before each step, and the state of its memory before the first. On track C all agents observe the same shots, so that
 they can be compared on the same histories.
 
+If policies are kept closely, signs of what the agent makes of its shots are kept, too:
+
+* ``order``: the total variation between its policies and those after the same shots in reverse order;
+* ``likelihood``: the log-likelihood, in nats, of its own actions (track F);
+* ``misfit``: how badly the shots fit what it has learned, if it has ``misfit``.
+
 Shape letters: B trials, H steps, A actions, D features of a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,12 +28,14 @@ from torch.nn.functional import one_hot
 
 from bridge.noise import TrialNoise
 from bridge.play import record_context
-from bridge.protocol import Agent, Step
+from bridge.protocol import Agent, Decision, Step
 from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily, Tasks
 
 DRAWS = 64
 """Draws of an agent whose decisions have no logits; its distribution is then their frequencies."""
+SIGNS = ("order", "likelihood", "misfit")
+"""Names of signs."""
 WIDEST = 256
 """Most features of a state; wider ones are projected to this many."""
 
@@ -40,6 +49,15 @@ class Represents(Protocol):
 
         None for an agent that is made of another one without ``represent``.
         """
+        ...
+
+
+@runtime_checkable
+class Doubts(Protocol):
+    """An agent that can tell how badly a trial fits what it has learned."""
+
+    def misfit(self, memory: Any) -> Float[Tensor, " B"]:
+        """A number for each trial, the larger the worse the shots fit; 0 without shots. Only reads ``memory``."""
         ...
 
 
@@ -68,6 +86,31 @@ class Policies(NamedTuple):
     """None for an agent without ``represent``."""
     earned: Float[Tensor, " B"] | None = None
     """Sum of rewards of the shots."""
+    signs: Mapping[str, Float[Tensor, " B"]] = MappingProxyType({})
+    """By name; empty unless policies are kept closely."""
+
+
+class Explored:
+    """The shots that an agent explored itself: their steps by episode, and how likely its actions were.
+
+    Attributes:
+        episodes: the steps of each episode, as they are.
+        likelihood: sum of the log-probabilities of the actions, in nats, ``[B]``; 0 for an agent without logits.
+    """
+
+    def __init__(self, likelihood: Float[Tensor, " B"]) -> None:
+        self.episodes: list[list[Step]] = []
+        self.likelihood = likelihood
+
+    def add(self, _episode: int, t: int, step: Step, decision: Decision) -> None:
+        """Add a step and the decision that led to it."""
+        if not t:
+            self.episodes.append([])
+        self.episodes[-1].append(step)
+        if decision.logits is not None:
+            log_prob = decision.logits.float().log_softmax(-1)
+            chosen = log_prob.gather(1, step.action[:, None])[:, 0]
+            self.likelihood = self.likelihood + chosen * step.acted
 
 
 def policies(
@@ -127,15 +170,21 @@ def sketched(state: Float[Tensor, "B D"] | None) -> Float[Tensor, "B d"] | None:
     return state @ (rows.normal(WIDEST).to(state) / WIDEST**0.5)
 
 
+def moved(ours: Policies, theirs: Policies) -> Float[Tensor, " B"]:
+    """The total variation between two policies on the same episode, a mean over its steps."""
+    away = (ours.probabilities - theirs.probabilities).abs().sum(-1) / 2
+    return away.sum(1) / ours.probabilities.sum(-1).sum(1).clamp(min=1)
+
+
 class PolicyDetail:
     """The policies of every trial of an evaluation, with what the shots and the scored episode earn.
 
     Args:
-        reverse: True to take the episodes of a context (track C) in reverse order.
+        closely: True to keep signs of what the agent makes of its shots, too.
     """
 
-    def __init__(self, *, reverse: bool = False) -> None:
-        self.reverse = reverse
+    def __init__(self, *, closely: bool = False) -> None:
+        self.closely = closely
         self._rows: list[dict[str, Tensor]] = []
 
     def keep(
@@ -155,12 +204,13 @@ class PolicyDetail:
             "regret": regret,
             "optimum": optimum,
             "policy": found.probabilities.flatten(1),
+            **found.signs,
         }
         self._rows.append(row if found.state is None else row | {"state": found.state})
 
     def rows(self) -> dict[str, np.ndarray]:
         """One row a trial and number of shots: ``trial``, ``shots``, ``earned``, ``regret``, ``optimum``, ``policy``
-        (H x A probabilities) and perhaps ``state``."""
+        (H x A probabilities), and perhaps ``state`` and signs."""
         return {
             name: torch.cat([row[name] for row in self._rows]).cpu().numpy()
             for name in (self._rows[0] if self._rows else {})

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from bridge import memory as tree
 from bridge.evaluation.footprint import adapted
-from bridge.evaluation.policies import Further, Policies, policies
+from bridge.evaluation.policies import Doubts, Explored, Further, Policies, moved, policies
 from bridge.evaluation.sums import Score
 from bridge.noise import TrialNoise
 from bridge.play import EpisodeTotals, Played, play_episode, play_trial, seen_by
-from bridge.protocol import Agent, Step, Trial
+from bridge.protocol import Agent, Decision, Step, Trial
 from bridge.tasks.base import Discrete, TaskFamily, Tasks
 
 
@@ -47,6 +47,7 @@ class Chunk:
         context: track C: the transitions of each episode of the context.
         context_noise: the noise that the context was played under.
         further: tracks C and F: one more episode, on which policies are kept at each curve point; None: they are not.
+        closely: True to keep signs of what the agent makes of its shots, too.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 
@@ -62,10 +63,20 @@ class Chunk:
     context: list[list[Step]] | None = None
     context_noise: TrialNoise | None = None
     further: Further | None = None
+    closely: bool = False
     on_step: Callable[[int, int, Step], None] | None = None
 
-    def play(self, adapt: Callable[[Any, int, bool], Any]) -> Iterator[Played]:
-        """Play the trial, or show the context, with ``adapt`` between episodes."""
+    def play(
+        self, adapt: Callable[[Any, int, bool], Any], explored: Explored | None = None
+    ) -> Iterator[Played]:
+        """Play the trial, or show the context, with ``adapt`` between episodes. Steps are added to ``explored``."""
+
+        def on_step(episode: int, t: int, step: Step, decision: Decision) -> None:
+            if self.on_step:
+                self.on_step(episode, t, step)
+            if explored:
+                explored.add(episode, t, step, decision)
+
         return play_trial(
             self.agent,
             self.family,
@@ -76,7 +87,7 @@ class Chunk:
             context=self.context,
             context_noise=self.context_noise,
             adapt=adapt,
-            on_step=self.on_step,
+            on_step=on_step,
         )
 
     def adapt(self, memory: Any, episode: int, last: bool, *, named_from: int) -> Any:
@@ -92,6 +103,47 @@ class Chunk:
         return policies(
             self.agent, self.family.action.n, memory, steps, rng, episode=shots, horizon=horizon
         )
+
+    def closely_after(
+        self, memory: Any, shots: int, further: Further, explored: Explored, start: Any
+    ) -> Policies:
+        """The policies on a further episode after a number of shots, with their signs. Consumes ``memory``.
+
+        Args:
+            memory: after the shots.
+            shots: their number.
+            further: the episode.
+            explored: the shots, if the agent explored them itself.
+            start: the memory at the start of the trials. It is only read.
+        """
+        signs = {"likelihood": explored.likelihood}
+        if isinstance(self.agent, Doubts):
+            signs["misfit"] = self.agent.misfit(memory)
+        found = self.policies_after(memory, shots, further)
+        backward = self._reversed(start, explored, shots)
+        signs["order"] = moved(found, self.policies_after(backward, shots, further))
+        return found._replace(signs=signs)
+
+    def _reversed(self, start: Any, explored: Explored, shots: int) -> Any:
+        """The memory after some shots that are observed in reverse order."""
+        memory = tree.fork(start)
+        if not shots:
+            return memory
+        adapt = partial(self.adapt, named_from=1)
+        for played in play_trial(
+            self.agent,
+            self.family,
+            self.tasks,
+            memory,
+            self.noise,
+            self.trial._replace(episodes=shots),
+            context=(self.context or explored.episodes)[:shots],
+            context_noise=self.context_noise if self.context else self.noise,
+            order=range(shots)[::-1],
+            adapt=adapt,
+        ):
+            memory = played.memory
+        return adapt(memory, shots - 1, True)
 
     def optima(self, episodes: int) -> list[Tensor]:
         """The largest expected return of each of the first episodes given its task; all the same if none changes."""
@@ -133,6 +185,8 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
     informed, earned = torch.zeros_like(transitions, dtype=torch.bool), transitions
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
+    explored = Explored(transitions.float()) if chunk.closely else None
+    start = tree.fork(chunk.memory) if chunk.closely else None
 
     def score(memory: Any, shots: int) -> Score:
         began = chunk.clock()
@@ -156,12 +210,16 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)
         paid, kept = env_steps + chunk.trial.horizon, None
         if chunk.further:  # after the costs, of which it is none
-            kept = chunk.policies_after(aside, shots, chunk.further)._replace(earned=earned)
+            kept = (
+                chunk.closely_after(aside, shots, chunk.further, explored, start)
+                if explored
+                else chunk.policies_after(aside, shots, chunk.further)
+            )._replace(earned=earned)
         return Score(chunk.points.index(shots), paid, metrics, costs, kept)
 
     yield score(chunk.memory, 0)
     began = chunk.clock()
-    for episode, memory, totals in chunk.play(adapt):
+    for episode, memory, totals in chunk.play(adapt, explored):
         spent += chunk.clock() - began
         env_steps += chunk.trial.horizon
         transitions, earned = transitions + totals.steps, earned + totals.reward

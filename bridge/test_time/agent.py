@@ -173,11 +173,7 @@ class FineTuned(nn.Module):
             rows = rows[self.rows_to_adapt(memory.buffer, episode)]
         if not len(rows):
             return memory
-        buffer = memory.buffer.first(episode + 1)
-        step_weights = self.step_weights(buffer)
-        longest = int(buffer.live.flatten(1).sum(1).max())
-        for some in rows.split(max(1, _STEPS_AT_ONCE // max(1, longest))):
-            self._take_steps(memory, buffer, step_weights, some)
+        self._tune(memory, memory.buffer.first(episode + 1), rows)
         return memory._replace(agent=self._reread(memory, rng, episode + 1))
 
     def represent(self, memory: Memory, obs: Tensor) -> Float[Tensor, "B D"] | None:
@@ -187,6 +183,43 @@ class FineTuned(nn.Module):
             return None
         with self._on(memory.own):
             return inner(memory.agent, obs)
+
+    def misfit(self, memory: Memory) -> Float[Tensor, " B"]:
+        """The held-out loss of gradient steps: what the objective on every other episode loses by steps on the rest.
+
+        Steps begin at the weights that trials start from. It is a mean over both halves; below 0 if steps on one half
+        help on the other one, and 0 with less than two episodes each.
+        """
+        rows = torch.arange(len(memory.episode), device=memory.episode.device)
+        parity = torch.arange(memory.buffer.trial.episodes, device=rows.device) % 2
+        halves = [
+            memory.buffer._replace(live=memory.buffer.live & (parity == part)[:, None])
+            for part in (0, 1)
+        ]
+        gains = [self._gain(memory, *pair, rows) for pair in (halves, halves[::-1])]
+        return -torch.stack(gains).mean(0)
+
+    def _gain(
+        self, memory: Memory, known: TrialBuffer, held_out: TrialBuffer, rows: Int[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """What the objective on held-out episodes gains by gradient steps on known ones."""
+        own = tree.fork(
+            self.trial_weights.new(self.agent.network, Rows.of("held out", torch.zeros_like(rows)))
+        )
+        count = memory.grad_steps
+        memory = memory._replace(
+            own=own, moments=no_moments(own), grad_steps=count.clone(), refused=count.clone()
+        )
+        weight, log_prob = self.step_weights(held_out), []
+        for tuned in (False, True):
+            if tuned:
+                self._tune(memory, known, rows)
+            with self._on(own):
+                outputs = self.agent.policy_outputs(memory.agent, held_out)
+            found, _ = self.agent.actions.log_prob_and_entropy(outputs, held_out.action)
+            log_prob.append(found)
+        before, after = log_prob
+        return mean_gain(after - before, before, weight, held_out.live, None)
 
     def adapt_bytes(self, trial: Trial) -> int:
         """Most bytes that a row needs in ``adapt``: a gradient step on a whole trial, which is then read again."""
@@ -221,6 +254,13 @@ class FineTuned(nn.Module):
     def _on(self, own: Own) -> Any:
         """A context in which the network has each trial's own weights."""
         return self.trial_weights.on(self.agent.network, own)
+
+    def _tune(self, memory: Memory, buffer: TrialBuffer, rows: Int[Tensor, " b"]) -> None:
+        """Take all gradient steps of some rows on the episodes in ``buffer``, in place."""
+        step_weights = self.step_weights(buffer)
+        longest = int(buffer.live.flatten(1).sum(1).max())
+        for some in rows.split(max(1, _STEPS_AT_ONCE // max(1, longest))):
+            self._take_steps(memory, buffer, step_weights, some)
 
     def _take_steps(
         self,

@@ -34,7 +34,7 @@ def test_a_row_that_ended_earns_nothing_more_and_its_memory_rests() -> None:
         noise,
         episode=0,
         horizon=H,
-        visit=lambda t, step: seen.append(step),
+        visit=lambda _t, step, _decision: seen.append(step),
     )
     assert totals.reward.tolist() == [earned(task, 0, task + 1) for task in range(4)]
     assert torch.equal(totals.expected, totals.reward)

@@ -73,7 +73,7 @@ def test_it_says_what_one_pass_over_its_trial_says():
             noise,
             episode=episode,
             horizon=15,
-            visit=lambda _t, step: steps.append(step),
+            visit=lambda _t, step, _decision: steps.append(step),
         )
     rows = Transition(
         *(torch.stack(c, 1) for c in zip(*(Transition.of(s) for s in steps), strict=True))

@@ -336,7 +336,7 @@ def test_contexts_in_training_are_any_number_of_whole_episodes(monkeypatch):
     monkeypatch.setattr(
         Sums,
         "beginnings",
-        lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 2),
+        lambda factors, count: counts.append(count) or Sums(*[torch.ones(1)] * 3),
     )
     for i in range(200):
         made._posteriors(torch.arange(6), Rows.of(i, torch.arange(6)))

@@ -67,7 +67,7 @@ def test_an_episode_side_by_side_is_the_episode_of_the_agent_that_adapts(family)
         noise,
         episode=0,
         horizon=family.trial("train").horizon,
-        visit=lambda _t, step: steps.append(step),
+        visit=lambda _t, step, _decision: steps.append(step),
     )
     for name in ("obs", "action", "reward"):
         torch.testing.assert_close(

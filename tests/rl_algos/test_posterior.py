@@ -11,7 +11,7 @@ from rl_algos.posterior import Encoder, Posterior, Sums
 def sums(mean: torch.Tensor, sd: torch.Tensor) -> Sums:
     """Of the factors N(mean, sd^2), ``[T, D]``."""
     precision = sd**-2
-    return Sums(precision.sum(0), (precision * mean).sum(0))
+    return Sums(precision.sum(0), (precision * mean).sum(0), (precision * mean**2).sum(0))
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])
@@ -51,7 +51,7 @@ def test_divergence_is_torchs_and_draws_are_from_the_posterior():
 
 
 def test_beginnings_are_sums_of_so_many():
-    factors = Sums(*Rows.of(0, torch.arange(2)).normal(2, 7, 4).unbind(1))
+    factors = Sums(*Rows.of(0, torch.arange(2)).normal(3, 7, 4).unbind(1))
     count = torch.tensor([[0, 3, 7], [1, 7, 0]])
     found = factors.beginnings(count)
     for i in range(2):
@@ -63,7 +63,7 @@ def test_beginnings_are_sums_of_so_many():
 
 
 def test_totals_are_over_the_factors_that_count():
-    factors = Sums(*Rows.of(0, torch.arange(2)).normal(2, 5, 3).unbind(1))
+    factors = Sums(*Rows.of(0, torch.arange(2)).normal(3, 5, 3).unbind(1))
     known = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
     found = factors.total(known)
     for part, whole in zip(found, factors, strict=True):
@@ -72,12 +72,38 @@ def test_totals_are_over_the_factors_that_count():
 
 
 def test_sums_add_up():
-    factors = Sums(*Rows.of(0, torch.arange(2)).normal(2, 4, 3).unbind(1))
+    factors = Sums(*Rows.of(0, torch.arange(2)).normal(3, 4, 3).unbind(1))
     first, rest = (
         Sums(*(part[:, some].sum(1) for part in factors)) for some in (slice(0, 1), slice(1, 4))
     )
     for part, whole in zip(first.plus(rest), factors, strict=True):
         torch.testing.assert_close(part, whole.sum(1))
+
+
+def test_disagreement_is_cochrans_q():
+    """Against its definition; and 0 for a single factor, whatever it says."""
+    rng = Rows.of(0, torch.arange(6))
+    mean, sd = rng.at("m").normal(3), rng.at("s").uniform(3) + 0.3
+    common = (mean / sd**2).sum(0) / (1 / sd**2).sum(0)
+    torch.testing.assert_close(
+        sums(mean, sd).disagreement(), (((mean - common) / sd) ** 2).sum(), rtol=1e-4, atol=1e-4
+    )
+    assert sums(mean[:1], sd[:1]).disagreement() < 1e-4
+    assert sums(mean[:0], sd[:0]).disagreement() == 0
+
+
+def test_disagreement_of_honest_factors_is_chi_squared():
+    """n estimates with the variances that they claim: mean (n - 1) D, variance twice that."""
+    n, dims, many = 5, 2, 4000
+    rng = Rows.of(1, torch.arange(many))
+    mean = rng.at("z").normal(1, dims) + 0.7 * rng.at("noise").normal(n, dims)
+    precision = torch.full_like(mean, 0.7**-2)
+    found = Sums(
+        precision.sum(1), (precision * mean).sum(1), (precision * mean**2).sum(1)
+    ).disagreement()
+    df = (n - 1) * dims
+    assert abs(found.mean() - df) < 4 * (2 * df / many) ** 0.5
+    assert found.var() == pytest.approx(2 * df, rel=0.15)
 
 
 def test_a_factor_is_made_of_one_transition_and_is_weak_at_first():

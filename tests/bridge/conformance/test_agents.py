@@ -241,6 +241,28 @@ class RepresentsNothing(Represents):
         return super().represent(memory, obs) / 0
 
 
+class Doubts(AnyTally):
+    def misfit(self, memory: Notes) -> torch.Tensor:
+        return torch.zeros(len(memory.last))
+
+
+class WritesInMisfit(Doubts):
+    def misfit(self, memory: Notes) -> torch.Tensor:
+        for leaf in tree.leaves(memory):
+            leaf += 1
+        return super().misfit(memory)
+
+
+class MisfitOfTheBatch(Doubts):
+    def misfit(self, memory: Notes) -> torch.Tensor:
+        return super().misfit(memory) + len(memory.last)
+
+
+class NoMisfit(Doubts):
+    def misfit(self, memory: Notes) -> torch.Tensor:
+        return super().misfit(memory) / 0
+
+
 class HiddenField(AnyTally):
     """Keeps its recurrent state in itself."""
 
@@ -316,6 +338,9 @@ BROKEN_AGENTS: list[tuple[str, Any]] = [
     ("represent_only_reads", WritesInRepresent),
     ("represent_only_reads", RepresentsTheBatch),
     ("represent_only_reads", RepresentsNothing),
+    ("misfit_only_reads", WritesInMisfit),
+    ("misfit_only_reads", MisfitOfTheBatch),
+    ("misfit_only_reads", NoMisfit),
     ("shown_is_played", BelievesItself),
     ("carry_is_a_cache", NeedsItsCarry),
     ("absorb_is_observe", ForgetsTheLastShown),

@@ -11,7 +11,7 @@ from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.evaluation.policies import WIDEST, PolicyDetail, policies, sketched
 from bridge.noise import TrialNoise
-from bridge.play import clues, play_trial, record_context
+from bridge.play import clues, play_trial, record_context, seen_by
 from bridge.protocol import Step, Trial
 from bridge.tasks import family as make_family
 from experiments import agents
@@ -33,10 +33,12 @@ def learned(method, **settings):
     return agent
 
 
-def kept(agent, family=BANDIT, *, reverse=False, trials=TRIALS, behaviour="random", **given):
+def kept(
+    agent, family=BANDIT, *, closely=False, trials=TRIALS, behaviour="random", track="C", **given
+):
     shown_by = agents.load(behaviour, family, "id")
-    detail = PolicyDetail(reverse=reverse)
-    plan = Plan(trials=trials, track="C")
+    detail = PolicyDetail(closely=closely)
+    plan = Plan(trials=trials, track=track)
     found = evaluate(agent, family, plan, behaviour=shown_by, policies=detail, **given)
     return found, detail.rows()
 
@@ -58,12 +60,14 @@ def test_there_is_a_row_for_each_trial_and_number_of_shots():
     assert [found.mean("regret", point) for point in range(len(SHOTS))] == pytest.approx(regret)
 
 
+@pytest.mark.parametrize("closely", [False, True])
+@pytest.mark.parametrize("track", ["C", "F"])
 @pytest.mark.parametrize("behaviour", ["random", "bayes"])
-def test_keeping_policies_changes_no_score(behaviour):
+def test_keeping_policies_changes_no_score(behaviour, track, closely):
     """Nor the context of a behaviour agent that plans for the length of its trial."""
     agent = learned("rl2", hidden=8)
-    found, _ = kept(agent, behaviour=behaviour)
-    plan = Plan(trials=TRIALS, track="C")
+    found, _ = kept(agent, behaviour=behaviour, track=track, closely=closely)
+    plan = Plan(trials=TRIALS, track=track)
     plain = evaluate(agent, BANDIT, plan, behaviour=agents.load(behaviour, BANDIT, "id"))
     for metric, sums in plain.total.items():
         np.testing.assert_array_equal(sums, found.total[metric])
@@ -111,16 +115,92 @@ def test_the_frequencies_of_a_rule_are_its_policy():
         ("rl2", {"hidden": 8}, None),
     ],
 )
-def test_order_matters_to_a_recurrence_alone(method, settings, most):
-    agent = learned(method, **settings)
-    (_, forward), (_, backward) = kept(agent), kept(agent, reverse=True)
-    away = abs(by_shots(forward)[-1] - by_shots(backward)[-1]).sum(-1).max()
-    assert abs(by_shots(forward)[0] - by_shots(backward)[0]).max() < 1e-6  # nothing was shown
+@pytest.mark.parametrize("track", ["C", "F"])
+def test_order_matters_to_a_recurrence_alone(method, settings, most, track):
+    _, rows = kept(learned(method, **settings), track=track, closely=True)
+    away, probabilities = rows["order"].reshape(len(SHOTS), TRIALS), by_shots(rows)
+    assert (away[:2] == 0).all()  # nothing, and a single shot, have no order
     if most is None:
-        assert away > 1e-3
+        assert away[-1].max() > 1e-3
     else:
-        assert away < most
-        assert abs(by_shots(forward)[-1] - by_shots(forward)[0]).max() > 1e-3  # it does learn
+        assert away.max() < most
+        assert abs(probabilities[-1] - probabilities[0]).max() > 1e-3  # it does learn
+
+
+def test_the_effect_of_order_is_that_of_a_context_shown_backwards():
+    """The second implementation: show the shots, and the shots in reverse order, by hand."""
+    agent = learned("rl2", hidden=8)
+    _, rows = kept(agent, closely=True)
+    ids, trial = torch.arange(TRIALS), Trial(4, 1)
+    noise, tasks = TrialNoise.of(0, ids), BANDIT.sample("id", ids)
+    context = record_context(
+        agents.load("random", BANDIT, "id"), BANDIT, "id", tasks, noise.at("context"), trial
+    )
+    shown = []
+    with torch.no_grad():
+        for episodes in (context, context[::-1]):
+            memory = agent.start(
+                clues(agent, BANDIT, "id", tasks), Trial(5, 1), noise.agent.at("start")
+            )
+            for played in play_trial(agent, BANDIT, tasks, memory, noise, trial, context=episodes):
+                memory = played.memory
+            decision = agent.act(memory, context[0][0].obs, noise.agent, explore=True)
+            shown.append(decision.logits.softmax(-1))
+    expected = (shown[0] - shown[1]).abs().sum(-1) / 2
+    np.testing.assert_allclose(rows["order"][-TRIALS:], expected, atol=1e-6)
+
+
+def test_shots_that_are_observed_backwards_look_as_they_did():
+    """Noise of observations is that of the episode, at whatever place it is shown."""
+    family, split = make_family("point_nav"), "shift/obs_noise/4"
+    agent = LEARNERS["rl2"].learner(family, LEARNERS["rl2"].config(hidden=8), seed=0).agent()
+    ids, trial = torch.arange(6), Trial(3, 4)
+    noise, tasks = TrialNoise.of(0, ids), family.sample(split, ids)
+    behaviour = agents.load("random", family, split)
+    context = record_context(behaviour, family, split, tasks, noise, trial)
+    forward = [seen_by(agent, family, tasks, context, noise, episode) for episode in range(3)]
+    seen = []
+    agent.absorb = lambda memory, steps: seen.append(steps) or memory
+    memory = agent.start(clues(agent, family, split, tasks), trial, noise.agent.at("start"))
+    backward = {"context": context, "order": (2, 1, 0)}
+    for _ in play_trial(agent, family, tasks, memory, noise, trial, **backward):
+        pass
+    for ours, theirs in zip(seen, forward[::-1], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert torch.equal(one.obs, other.obs)
+            assert torch.equal(one.next_obs, other.next_obs)
+
+
+def test_the_likelihood_is_that_of_the_actions_that_were_taken():
+    """By hand for a policy that reads nothing: the same distribution at each shot."""
+    agent = learned("mtrl", hidden=8)
+    _, rows = kept(agent, track="F", closely=True)
+    chances = by_shots(rows)[0, :, 0]
+    plan = Plan(trials=TRIALS, track="F")
+    seen: list[torch.Tensor] = []
+
+    class Watch:
+        def on_step(self, _trials, _episode, _t, step):
+            seen.append(step.action)
+
+        def rows(self):
+            return {}
+
+    evaluate(agent, BANDIT, plan, observers=[Watch()])
+    taken = [np.log(chances[np.arange(TRIALS), action.numpy()]) for action in seen]
+    found = rows["likelihood"].reshape(len(SHOTS), TRIALS)
+    np.testing.assert_allclose(found[-1], sum(taken), atol=1e-5)
+    np.testing.assert_allclose(found[1], taken[0], atol=1e-5)
+    assert (found[0] == 0).all()
+
+
+def test_a_misfit_is_kept_of_agents_that_have_one():
+    _, rows = kept(learned("pearl", hidden=8), closely=True)
+    misfit = rows["misfit"].reshape(len(SHOTS), TRIALS)
+    assert (misfit[:1] == 0).all()
+    assert abs(misfit[1]).max() < 1e-5  # one factor agrees with itself
+    assert (misfit[-1] > 0).all()
+    assert "misfit" not in kept(learned("rl2", hidden=8), closely=True)[1]
 
 
 def test_on_track_f_the_agent_explores_itself():

@@ -124,7 +124,7 @@ def walked(family: Drifts, rows: int) -> list[Step]:
         TrialNoise.of(0, ids),
         episode=0,
         horizon=LIMIT + 3,
-        visit=lambda t, step: steps.append(step),
+        visit=lambda _t, step, _decision: steps.append(step),
     )
     return steps
 

@@ -54,7 +54,7 @@ def played(spec: str, split: str, card: Card | None = None):
         noise,
         episode=0,
         horizon=family.trial(split).horizon,
-        visit=lambda t, step: steps.append(step),
+        visit=lambda _t, step, _decision: steps.append(step),
     )
     return agent, steps, totals
 

@@ -151,7 +151,7 @@ def test_episodes_end_by_time_alone() -> None:
         TrialNoise.of(0, torch.arange(8)),
         episode=0,
         horizon=10,
-        visit=lambda _t, step: steps.append(step),
+        visit=lambda _t, step, _decision: steps.append(step),
     )
 
     assert steps[0].obs.tolist() == [0] * 8

@@ -14,7 +14,7 @@ from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.noise import TrialNoise
 from bridge.play import play_episode, play_trial
-from bridge.protocol import Card, Clues, Trial
+from bridge.protocol import Card, Clues, Step, Trial
 from bridge.references.random import Random
 from bridge.references.registry import reference
 from bridge.rng import Rows
@@ -411,7 +411,76 @@ def test_a_new_trial_in_the_weights_of_an_old_one_knows_nothing_else_of_it(name,
                 noise,
                 episode=episode,
                 horizon=trial.horizon,
-                visit=lambda _t, step, who=who: outputs[who].append(step.action[row]),
+                visit=lambda _t, step, _decision, who=who: outputs[who].append(step.action[row]),
             )
     assert torch.equal(torch.stack(outputs["alone"]), torch.stack(outputs["afresh"]))
     assert memories["afresh"].grad_steps.tolist() == [0, 0, 0]
+
+
+def shown(agent: FineTuned, family: TaskFamily, rewards: list[list[float]]) -> Memory:
+    """The memory after episodes of one step, by row: arms 0, 0, 1, 1, 0, ... and what they paid."""
+    rows = Rows.of(0, torch.arange(len(rewards)))
+    memory, nothing = agent.start(Clues(), family.trial("id"), rows), torch.zeros(len(rows)).long()
+    for episode in range(len(rewards[0])):
+        memory = agent.begin(memory, rows, episode=episode)
+        reward = torch.tensor([row[episode] for row in rewards])
+        action = torch.full_like(nothing, episode // 2 % 2)
+        step = Step(nothing, action, reward, nothing, nothing > 0, nothing == 0)
+        memory = agent.observe(memory, step)
+    return memory
+
+
+def test_held_out_loss_is_low_where_halves_agree_and_high_where_they_do_not():
+    """Halves that reward the same arm, and halves that reward opposite ones. Both arms are played in each half."""
+    family = make_family("bandit:k=2,n=8")
+    config = GradientSteps(inner_steps=3, inner_lr=0.3, inner_every=8, inner_clip=9.0)
+    tuned = FineTuned(Plain(family), PerTrialWeights(), config, Card(method="x"))
+    same, opposite = [1.0, 1, 0, 0, 1, 1, 0, 0], [1.0, 0, 0, 1, 1, 0, 0, 1]
+    with torch.no_grad():
+        found = tuned.misfit(shown(tuned, family, [same, opposite, [0.0] * 8]))
+    assert found[0] < -0.05
+    assert found[1] > 0.05
+    assert found[2] == 0  # nothing to learn, nothing to lose
+
+
+def test_held_out_loss_by_hand():
+    """One plain step on the even episodes, then the advantage-weighted likelihood of the odd ones; and vice versa."""
+    family = make_family("bandit:k=2,n=4")
+    config = GradientSteps(inner_steps=1, inner_rule="sgd", inner_lr=0.1, inner_norm=1e9)
+    plain = Plain(family)
+    tuned = FineTuned(plain, PerTrialWeights(), config, Card(method="x"))
+    memory = shown(tuned, family, [[1.0, 0.2, 0.5, 0.9]])
+    with torch.no_grad():
+        found = tuned.misfit(memory)
+    by_hand = []
+    for known, held_out in (((0, 2), (1, 3)), ((1, 3), (0, 2))):
+        policy = copy.deepcopy(plain.network)
+
+        def gain(of, policy=policy):
+            one = memory.buffer.live.clone()
+            one[:, [e for e in range(4) if e not in of]] = False
+            weight = tuned.step_weights(memory.buffer._replace(live=one))
+            log_prob = policy(memory.buffer.obs).log_softmax(-1)
+            chosen = log_prob.gather(-1, memory.buffer.action[..., None])[..., 0]
+            return (chosen * weight * one).sum() / 2
+
+        before = gain(held_out).item()
+        gain(known).backward()
+        with torch.no_grad():
+            for leaf in policy.parameters():
+                assert leaf.grad is not None
+                leaf += 0.1 * leaf.grad
+        by_hand.append(gain(held_out).item() - before)
+    assert found.item() == pytest.approx(-sum(by_hand) / 2, abs=1e-5)
+
+
+def test_misfit_leaves_the_trial_as_it_is():
+    """It would go on as if never looked at, and takes as many trials at a time as steps do."""
+    family = make_family("bandit:k=3,n=6")
+    tuned = FineTuned(in_context(family), PerTrialWeights(), STEPS, Card(method="x"))
+    memory = play(tuned, family, 3, 5)
+    before = tree.fork(memory)
+    with torch.no_grad():
+        tuned.misfit(memory)
+    for leaf, other in zip(tree.leaves(memory), tree.leaves(before), strict=True):
+        assert torch.equal(leaf, other)

@@ -50,7 +50,7 @@ def play(
             noise,
             episode=episode,
             horizon=trial.horizon,
-            visit=lambda _t, step: rewards.append(step.reward),
+            visit=lambda _t, step, _decision: rewards.append(step.reward),
         )
     return memory, torch.stack(rewards, -1)
 

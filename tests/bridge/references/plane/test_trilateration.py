@@ -156,7 +156,7 @@ def test_every_draw_agrees_with_every_distance_seen(spec: dict) -> None:
             noise,
             episode=episode,
             horizon=100,
-            visit=lambda _t, step: seen.append((step.next_obs, step.live)),
+            visit=lambda _t, step, _decision: seen.append((step.next_obs, step.live)),
         )
 
 
