@@ -169,7 +169,7 @@ def folder(spec: str, family: TaskFamily) -> Source:
 def _base(name: str, run: str, family: TaskFamily) -> Run:
     """The trained run whose weights a test-time method moves."""
     if not run:
-        raise UserError(f"{name} tunes a trained run. Name its folder: {name}:run=RUN")
+        raise UserError(f"{name} needs a trained run. Name its folder: {name}:run=RUN")
     base = folder(run, family)
     if isinstance(base, Finetuned):
         raise UserError(

@@ -180,13 +180,14 @@ def _of_pretrained(name: str) -> Details:
 
 def _of_test_time_method(name: str) -> Details:
     method = TEST_TIME_METHODS[name]
+    moves = f"Weights that move: {_first_lower(_text(method.config))}"
     return {
-        "about": f"Weights that move: {_first_lower(_text(method.config))}\n\n{_text(test_time)}",
+        "about": f"{_text(method.config) if method.hands_over else moves}\n\n{_text(test_time)}",
         "papers": [],
         "supervision": "that of its run",
         "given_at_test": "nothing",
         "reads": "what its run reads",
-        "gradient_steps": _STEPS[method.signal],
+        "gradient_steps": "the other agent's" if method.hands_over else _STEPS[method.signal],
         "parameters": _read(method),
     }
 

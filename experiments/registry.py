@@ -192,6 +192,8 @@ class TestTimeMethod:
     signal: Signal
     detects: bool = False
     """True if it takes steps only in trials that a detector calls failing."""
+    hands_over: bool = False
+    """True if it moves no weights, and lets another agent play the rest of a trial."""
 
     @property
     def config(self) -> type[Any]:
@@ -207,6 +209,7 @@ TEST_TIME_METHODS: dict[str, TestTimeMethod] = {
     "full_reward": TestTimeMethod("Full", "reward"),
     "full_demos": TestTimeMethod("Full", "demos"),
     "icl_then_lora": TestTimeMethod("Switch", "reward", detects=True),
+    "handover": TestTimeMethod("HandedOver", "reward", hands_over=True),
 }
 """Methods of fine-tuning a run at test, by name."""
 

@@ -311,11 +311,14 @@ class Finetuned(Trained):
 
 @dataclass(frozen=True)
 class TestTime(Trained):
-    """A trained run with gradient steps at test."""
+    """A trained run with gradient steps at test, or one that hands over to another agent."""
 
     base: Run
     settings: Any
-    takes_steps = True
+
+    @property
+    def takes_steps(self) -> bool:
+        return not TEST_TIME_METHODS[self.name].hands_over or self.settings.to in TEST_TIME_METHODS
 
     @property
     def name(self) -> str:

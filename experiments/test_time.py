@@ -2,23 +2,27 @@
 
 The name holds the weights that move, and the signal: ``lora`` (adapters; transformers), ``head`` (the last layer;
 transformers) or ``full`` (all weights; any method whose agents read their trial), by ``reward`` or ``demos``.
-``icl_then_lora`` moves adapters by reward in those trials alone whose return is lower than in training.
+``icl_then_lora`` moves adapters by reward in those trials alone whose return is lower than in training. ``handover``
+lets another agent play the rest of a trial: a reference, or one of these methods on the same run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge import config
-from bridge.config import Share, Trials
+from bridge.config import CountOrZero, Share, Trials
 from bridge.detection.low_returns import Detector, below, return_quantile
 from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
 from bridge.test_time.agent import FineTuned, card_of
+from bridge.test_time.handover import Handover
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.weights import PerTrialWeights, TrialWeights
+from experiments import agents
 from experiments.registry import TEST_TIME_METHODS
 from llm_adapt import lora
 
@@ -72,6 +76,41 @@ class Switch(Lora):
         return below(return_quantile(agent, family, quantile=self.quantile, trials=self.trials))
 
 
+@dataclass(frozen=True, kw_only=True)
+class HandedOver:
+    """Another agent for the rest of a trial, which has observed all of it."""
+
+    to: str = ""
+    """A reference that knows the family (``ucb1``), or a method that tunes the same run at test (``lora_reward``)."""
+    shots: CountOrZero = 0
+    """Episodes before that; 0: half of the trial's."""
+    run: str = ""
+    """The folder of a trained run."""
+
+    def agent(self, base: Agent, family: TaskFamily) -> Handover:
+        """Return the agent that plays by ``base`` first.
+
+        Raises:
+            UserError: nobody to hand over to, or one who is given the task.
+        """
+        if not self.to:
+            raise UserError("handover needs another agent. Name it: handover:to=ucb1,run=RUN")
+        second = agents.load(self._spec, family, "id")
+        if second.card.clue == "task":
+            raise UserError(
+                f"{self.to} is given the task, which would end the trial's question. Hand over to another agent, such "
+                "as ucb1."
+            )
+        card = dataclasses.replace(
+            base.card, method=f"handover_{base.card.method}", adapts=second.card.adapts
+        )
+        return Handover(base, second, self.shots, card)
+
+    @property
+    def _spec(self) -> str:
+        return f"{self.to}:run={self.run}" if self.to in TEST_TIME_METHODS else self.to
+
+
 def agent(source: TestTime) -> Agent:
     """Return the agent that ``source`` describes.
 
@@ -79,6 +118,8 @@ def agent(source: TestTime) -> Agent:
         UserError: the run is of a method whose weights cannot be moved so, or the settings make no sense for it.
     """
     settings, method, base = source.settings, source.base.method, source.base.agent
+    if isinstance(settings, HandedOver):
+        return settings.agent(base, source.family)
     if method.takes_steps:
         return _with_more_steps(source)
     if not method.can_be_tuned:

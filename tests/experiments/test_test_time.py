@@ -206,3 +206,28 @@ def test_what_cannot_be_tuned_is_refused(runs, spec, said):
     with pytest.raises(UserError) as refusal:
         agents.load(spec.format_map(runs), BANDIT, "id")
     assert said in str(refusal.value)
+
+
+def test_a_run_hands_over_to_a_rule_or_to_gradient_steps(runs):
+    to_rule = agents.load(f"handover:to=ucb1,run={runs['rl2']}", BANDIT, "id")
+    assert to_rule.card.method == "handover_rl2 (rl2)"
+    source = agents.resolve(f"handover:to=lora_reward,shots=4,run={runs['icl_rl']}", BANDIT)
+    assert isinstance(source.load("id").second, FineTuned)
+    assert source.takes_steps
+    assert source.steps_every(BANDIT.trial("id")) == 2
+    assert not agents.resolve(f"handover:to=ucb1,run={runs['rl2']}", BANDIT).takes_steps
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("handover:run={rl2}", "handover needs another agent"),
+        ("handover:to=oracle,run={rl2}", "oracle is given the task"),
+        ("handover:to=nobody,run={rl2}", "nobody"),
+        ("handover:to=lora_reward,run={rl2}", "no transformer"),
+        ("handover:to=ucb1", "handover needs a trained run"),
+    ],
+)
+def test_a_handover_that_makes_no_sense_is_refused(runs, spec, message):
+    with pytest.raises(UserError, match=message):
+        agents.load(spec.format(rl2=runs["rl2"]), BANDIT, "id")
