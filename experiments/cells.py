@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -60,9 +60,10 @@ class Cell:
     """The rule by which the agent's distributions become actions; empty: its own."""
     tuned_on: Plan | None = None
     """A plan whose split and shots each trial explores first, keeping the weights that its gradient steps leave."""
-    policies: Literal["", "forward", "backward"] = ""
-    """Shots after which policies are kept, on tracks C and F: as they are, or with the episodes of a context of track C
-    in reverse order; empty: none are kept."""
+    policies: bool = False
+    """True to keep policies after shots, on tracks C and F."""
+    closely: tuple[str, ...] = ()
+    """Splits on which they are kept with signs of what the agent makes of its shots."""
     count_flops: bool = False
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
@@ -168,7 +169,8 @@ class Cell:
             play = partial(
                 evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
             )
-            kept = PolicyDetail(reverse=self.policies == "backward") if self.policies else None
+            closely = plan.split in self.closely
+            kept = PolicyDetail(closely=closely) if self.policies else None
             evaluation, flops = play(plan, progress=advance, policies=kept), None
             if self.count_flops:
                 with counter() as counted:

@@ -10,7 +10,8 @@ Shape letters: P numbers of shots, T and N trials, D features of a state, A acti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ class Kept(NamedTuple):
     """The state of the memory; None if the method has none."""
     policy: Float[np.ndarray, "P T A"]
     """Distribution of the next action."""
+    signs: Mapping[str, Float[np.ndarray, "P T"]] = MappingProxyType({})
+    """What the agent makes of the shots, by name (``bridge/evaluation/policies.py``)."""
 
 
 def low_return(home: Kept, here: Kept, point: int) -> Signal:
@@ -43,13 +46,27 @@ def low_return(home: Kept, here: Kept, point: int) -> Signal:
 
 
 def novelty(home: Kept, here: Kept, point: int) -> Signal:
-    """The Mahalanobis distance of the state from those of training, after as many shots."""
+    """The Mahalanobis distance of the state from those of training, after as many shots.
+
+    On training itself the distance is from those of the other half of its trials.
+    """
     known, new = _states(home, here, point)
-    known = known - (mean := known.mean(0))
-    covariance = known.T @ known / len(known)
-    covariance += (
-        _SHRINK * max(np.trace(covariance) / len(covariance), 1e-12) * np.eye(len(covariance))
-    )
+    if here is not home:
+        return _distance(known, new)
+    found = np.empty(len(known))
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        found[half] = _distance(np.delete(known, half, axis=0), known[half])
+    return found
+
+
+def _distance(
+    known: Float[np.ndarray, "N D"], new: Float[np.ndarray, "T D"]
+) -> Float[np.ndarray, " T"]:
+    """The Mahalanobis distance of new states from the mean of known ones."""
+    centred = known - (mean := known.mean(0))
+    covariance = centred.T @ centred / len(known)
+    ridge = _SHRINK * max(np.trace(covariance) / len(covariance), 1e-12)
+    covariance += ridge * np.eye(len(covariance))
     away = new - mean
     return np.sqrt(np.maximum((away * np.linalg.solve(covariance, away.T).T).sum(1), 0.0))
 
@@ -104,16 +121,49 @@ def _states(
     return home.state[point].astype(np.float64), here.state[point].astype(np.float64)
 
 
-SIGNALS: dict[str, Callable[[Kept, Kept, int], Signal]] = {
-    "low return": low_return,
-    "novelty": novelty,
-    "surprise": surprise,
-    "entropy": entropy,
-    "step size": step_size,
-    "misalignment": misalignment,
+def order(home: Kept, here: Kept, point: int) -> Signal:
+    """By how much the policy depends on the order of the shots, as total variation; rounding is none of it."""
+    return np.round(here.signs["order"][point], 4)
+
+
+def unlikely(home: Kept, here: Kept, point: int) -> Signal:
+    """Minus the log-likelihood of the agent's own actions, in nats: it did what it does not usually do."""
+    return -here.signs["likelihood"][point]
+
+
+def misfit(home: Kept, here: Kept, point: int) -> Signal:
+    """How badly the shots fit what the agent has learned, by its own account: factors of PEARL that disagree, held-out
+    losses of gradient steps."""
+    return here.signs["misfit"][point]
+
+
+class Reader(NamedTuple):
+    """How a signal is computed, and what it needs."""
+
+    read: Callable[[Kept, Kept, int], Signal]
+    """Arguments: trials of ``id_val``, the trials, and the place of the number of shots."""
+    needs: str = ""
+    """``state``, ``steps`` (states that are changes of weights), the name of a sign, or nothing."""
+
+
+SIGNALS: dict[str, Reader] = {
+    "low return": Reader(low_return),
+    "novelty": Reader(novelty, "state"),
+    "surprise": Reader(surprise, "state"),
+    "entropy": Reader(entropy),
+    "step size": Reader(step_size, "steps"),
+    "misalignment": Reader(misalignment, "steps"),
+    "order": Reader(order, "order"),
+    "unlikely": Reader(unlikely, "likelihood"),
+    "misfit": Reader(misfit, "misfit"),
 }
-"""Signals by name; arguments: trials of ``id_val``, the trials, and the place of the number of shots."""
-OF_STATES = ("novelty", "surprise")
-"""Those that need states."""
-OF_STEPS = ("step size", "misalignment")
-"""Those that need states that are changes of weights."""
+"""Signals by name."""
+CHEAP = "low return"
+"""The one that others have to beat."""
+
+
+def available(home: Kept, *, of_steps: bool) -> list[str]:
+    """The names of the signals of a method; ``of_steps``: its states are changes of weights."""
+    states = () if home.state is None else ("state", "steps") if of_steps else ("state",)
+    has = {"", *states, *home.signs}
+    return [name for name, signal in SIGNALS.items() if signal.needs in has]

@@ -14,13 +14,13 @@ class Attribute(OnHistories):
 
     On ``id`` and at the last level of each axis, as far as the exact learners are known.
 
-    For example: metabridge attribute --family bandit --axes reward_sign --out results/attribution
+    For example: metabridge attribute --family bandit --axes reward_sign --out results/histories
     """
 
     def run(self) -> int:
         """Do what is missing, then print and draw all of it."""
-        from experiments.studies.attribution import study
+        from experiments.studies.attribution.study import Study
 
         one_thread()
-        study.run(study.Study(self.histories(study.SIZES, levels=(4,))))
+        print(self.study(Study).run())
         return 0

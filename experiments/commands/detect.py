@@ -15,13 +15,13 @@ class Detect(OnHistories):
     A signal is fitted on trials of training tasks alone. Low returns are the cheap signal that others have to beat.
     Axes are played at their levels 2 and 4.
 
-    For example: metabridge detect --family bandit --axes reward_sign --out results/detection
+    For example: metabridge detect --family bandit --axes reward_sign --out results/histories
     """
 
     def run(self) -> int:
         """Do what is missing, then print and draw all of it."""
-        from experiments.studies.detection import study
+        from experiments.studies.detection.study import Study
 
         one_thread()
-        study.run(study.Study(self.histories(study.SIZES, levels=(2, 4))))
+        print(self.study(Study).run())
         return 0

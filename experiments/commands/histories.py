@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from experiments.commands.common import names_of
 
 if TYPE_CHECKING:
-    from experiments.studies.histories import Histories
+    from experiments.studies.history_study import HistoryStudy
+
+    Kind = TypeVar("Kind", bound=HistoryStudy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +27,15 @@ class OnHistories:
     size: Literal["smoke", "quick", "small"] = "quick"
     """quick: the three seeds of the zoo; small: five seeds, of which two are trained first."""
     out: Path
-    """The folder of rows, policies, tables and the figure. What is done already is not done again."""
+    """The folder of runs, rows, tables and figures, which mirror, attribute and detect can share. What is done already
+    is not done again."""
 
-    def histories(self, sizes: Mapping[str, Any], levels: tuple[int, ...]) -> Histories:
-        """Return the histories that the flags name, of a size and some levels of each axis."""
-        from experiments.studies.histories import Histories
-
-        return Histories(
-            family=self.family,
+    def study(self, kind: type[Kind]) -> Kind:
+        """Return the study that the flags describe."""
+        return kind.on(
+            self.family,
+            self.out,
+            size=self.size,
             axes=names_of("axes", self.axes, ()),
             behaviour=self.behaviour,
-            size=sizes[self.size],
-            levels=levels,
-            out=self.out,
         )

@@ -15,13 +15,13 @@ class Mirror(OnHistories):
     Does in-context adaptation mirror RL², and LoRA fine-tuning MAML? Every two methods are compared, beside a floor
     (random play) and a ceiling (other training seeds of the same method).
 
-    For example: metabridge mirror --family bandit --size quick --out results/mirror
+    For example: metabridge mirror --family bandit --size quick --out results/histories
     """
 
     def run(self) -> int:
         """Do what is missing, then print and draw all of it."""
-        from experiments.studies.mirror import study
+        from experiments.studies.mirror.study import Study
 
         one_thread()
-        study.run(study.Study(self.histories(study.SIZES, levels=(1, 2, 3, 4))))
+        print(self.study(Study).run())
         return 0

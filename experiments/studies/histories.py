@@ -8,10 +8,11 @@ Shape letters: S training seeds, P numbers of shots, T trials, H steps, A action
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ from jaxtyping import Float
 from bridge import parquet
 from bridge.errors import UserError, unknown
 from bridge.evaluation.plan import Plan, Track
+from bridge.evaluation.policies import SIGNS
 from bridge.tasks import family as make_family
 from bridge.tasks.base import Discrete, TaskFamily
 from experiments import agents
 from experiments.cells import Cell
 from experiments.studies import players
+from experiments.studies.arguments import play
 from experiments.studies.players import Player
 from experiments.zoo import recipes
 from experiments.zoo.recipes import RECIPES
@@ -56,8 +59,10 @@ class Histories:
     size: Size
     levels: tuple[int, ...] = (1, 2, 3, 4)
     """Levels of each axis."""
+    study: str
+    """The name of the study that they are for."""
     out: Path
-    """The folder of rows, kept policies and runs."""
+    """The folder of runs, which studies can share, and of what a study writes."""
 
     def check(self) -> None:
         """Refuse what cannot be played.
@@ -90,10 +95,15 @@ class Histories:
         return make_family(recipes.variant(self.family))
 
     @property
+    def rows(self) -> Path:
+        """The folder of the study's rows and kept policies."""
+        return self.out / self.study
+
+    @property
     def about(self) -> dict[str, object]:
         """What a folder of them holds, for its marker."""
         return {
-            "histories": 1,
+            "histories": 2,
             "family": self.made.id,
             "hash": self.made.hash,
             "behaviour": self.behaviour,
@@ -130,18 +140,36 @@ class Histories:
         splits: Sequence[str] = (),
         *,
         track: Track = "C",
+        closely: Iterable[str] = (),
     ) -> list[list[Cell]]:
         """Return the cells of methods and references on the histories of ``splits`` (empty: of all), kept policies too.
 
-        The second list tunes runs that the first one trains.
+        The second list tunes runs that the first one trains. ``closely``: splits on which signs are kept, too.
         """
         needs = [(player, split) for player in methods for split in splits or self.splits]
         lists = players.cells(needs, self.size.seeds, self.size.trials, self.out, bounds=references)
-        return [[self._kept(cell, track) for cell in cells] for cells in lists]
+        about = {"out": self.rows, "behaviour": self.behaviour, "policies": True}
+        return [
+            [
+                replace(cell, plans=self._plans(cell, track), closely=tuple(closely), **about)
+                for cell in cells
+            ]
+            for cells in lists
+        ]
 
-    def _kept(self, cell: Cell, track: Track) -> Cell:
-        plans = tuple(self.plan(plan.split, track) for plan in cell.plans)
-        return replace(cell, plans=plans, behaviour=self.behaviour, policies="forward")
+    def _plans(self, cell: Cell, track: Track) -> tuple[Plan, ...]:
+        return tuple(self.plan(plan.split, track) for plan in cell.plans)
+
+    def play(self, lists: Iterable[Sequence[Cell]]) -> None:
+        """Play the cells that have no rows yet, one list after another.
+
+        Raises:
+            UserError: histories that cannot be played, a folder of others, or a cell failed.
+        """
+        self.check()
+        for cells in lists:
+            if cells:
+                play(cells, self.rows, self.about)
 
     def read(self, cells: Iterable[Cell], split: str) -> dict[str, Responses]:
         """Return the responses of the methods of cells on one split, by the method's name.
@@ -171,6 +199,8 @@ class Responses(NamedTuple):
     """The largest expected return of an episode given its task."""
     state: Float[np.ndarray, "S P T D"] | None
     """None for a method that does not represent its knowledge."""
+    signs: Mapping[str, Float[np.ndarray, "S P T"]] = MappingProxyType({})
+    """What a method makes of its shots, by name (``bridge/evaluation/policies.py``); empty unless they are kept."""
 
     @property
     def seeds(self) -> int:
@@ -199,6 +229,7 @@ def read(places: Sequence[Path], family: TaskFamily) -> Responses:
         grid("regret"),
         grid("optimum")[0],
         grid("state", -1) if "state" in first else None,
+        {name: grid(name) for name in SIGNS if name in first},
     )
 
 

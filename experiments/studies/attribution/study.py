@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import ClassVar
 
 from bridge.errors import UserError
-from bridge.files import write_text
 from bridge.report.gaps import Gap, Probes, Regrets, gap
 from bridge.report.summary import Key, Results
 from experiments import agents
 from experiments.cells import Cell
 from experiments.registry import LEARNERS
-from experiments.studies.arguments import play
 from experiments.studies.attribution import figure, probe, tables
-from experiments.studies.histories import Histories, Responses, Size
+from experiments.studies.histories import Responses, Size
+from experiments.studies.history_study import HistoryStudy, Report
 from experiments.studies.players import Player
 
 EXACT = ("bayes", "bayes_train")
@@ -22,18 +22,18 @@ EXACT = ("bayes", "bayes_train")
 REFERENCES = ("random", "oracle", *EXACT)
 MORE_STEPS = "full_reward:inner_steps=5"
 """More gradient steps at test, of methods that take steps of their own (one at a time)."""
-SIZES = {
-    "smoke": Size((0, 1), 60),
-    "quick": Size((0, 1, 2), 1024),
-    "small": Size((0, 1, 2, 3, 4), 2048),
-}
 
 
-@dataclass(frozen=True)
-class Study:
+class Study(HistoryStudy):
     """What is taken apart."""
 
-    histories: Histories
+    name = "attribution"
+    levels = (4,)
+    sizes: ClassVar[dict[str, Size]] = {
+        "smoke": Size((0, 1), 60),
+        "quick": Size((0, 1, 2), 1024),
+        "small": Size((0, 1, 2, 3, 4), 2048),
+    }
 
     @property
     def players(self) -> dict[Player, Player | None]:
@@ -56,39 +56,38 @@ class Study:
             s.plays_split(split) and s.load(split).card.exact_reference == "exact" for s in sources
         )
 
-    def on_context(self) -> list[list[Cell]]:
-        """Return the cells of track C; the second list tunes runs that the first one trains."""
+    def cells(self) -> list[list[Cell]]:
+        """Return the cells of track C, then those of track F."""
+        return [*self._on_context(), *self._free()]
+
+    def _on_context(self) -> list[list[Cell]]:
+        """The cells of track C; the second list tunes runs that the first one trains."""
         tuned = [player for player in self.players.values() if player]
         return self.histories.cells([*self.players, *tuned], REFERENCES, self.splits)
 
-    def free(self) -> list[Cell]:
-        """Return the cells of track F. Their runs have to be there."""
-        lists = self.histories.cells(self.players, REFERENCES, self.splits, track="F")
-        return [cell for cells in lists for cell in cells]
+    def _free(self) -> list[list[Cell]]:
+        """The cells of track F."""
+        return self.histories.cells(self.players, REFERENCES, self.splits, track="F")
 
-    def play(self) -> None:
-        """Play what is missing.
+    def check(self) -> None:
+        """Refuse what cannot be played.
 
         Raises:
-            UserError: histories that cannot be played, a family without exact learners, a folder of another study, or a
-                cell failed.
+            UserError: histories that cannot be played, or a family without exact learners.
         """
-        self.histories.check()
+        super().check()
         family = self.histories.made
         if not all(agents.plays(name, family) for name in EXACT) or not self._exact("id"):
             raise UserError(
                 f"The parts of a gap need exact learners, and {' or '.join(EXACT)} is none on {family.id}. Choose "
                 "another family, such as bandit."
             )
-        for cells in (*self.on_context(), self.free()):
-            if cells:
-                play(cells, self.histories.out, self.histories.about)
 
     def gaps(self) -> dict[str, dict[str, Gap]]:
         """Return the gap of each method, by split and name."""
-        cells = [cell for some in self.on_context() for cell in some]
+        cells = [cell for some in self._on_context() for cell in some]
         responses = {split: self.histories.read(cells, split) for split in self.splits}
-        results = Results(self.histories.out)
+        results = Results(self.histories.rows)
         return {
             split: {
                 player.name: self._gap(results, split, player, tuned, responses)
@@ -127,19 +126,13 @@ class Study:
             probes=None if own is None or exact is None else Probes(own, exact),
         )
 
-
-def run(study: Study) -> None:
-    """Play what is missing of a study, then print and write its tables, and draw its figure.
-
-    Raises:
-        UserError: as ``Study.play``.
-    """
-    study.play()
-    gaps, out = study.gaps(), study.histories.out
-    left_out = [split for split in study.histories.splits if split not in gaps]
-    text = tables.markdown(study.histories.made.id, gaps, left_out)
-    write_text(out / "attribution.md", text)
-    write_text(out / "attribution.csv", tables.comma_separated(gaps))
-    drawn = figure.draw(gaps, out / "figures")
-    print(text)
-    print(f"Written into {out}: attribution.md and attribution.csv. Drawn: {drawn}")
+    def report(self) -> Report:
+        """Return the tables, the numbers by name, and the figure."""
+        gaps = self.gaps()
+        left_out = [split for split in self.histories.splits if split not in gaps]
+        return Report(
+            tables.markdown(self.histories.made.id, gaps, left_out),
+            ("split", "method", "part"),
+            tables.named(gaps),
+            figure.draw(gaps, self.histories.out / "figures"),
+        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
 from bridge.report import escape
 from bridge.report.gaps import PARTS, Gap
 from experiments.studies.markdown import short, table
+from experiments.studies.named import Named
 
 
 def markdown(family: str, gaps: Mapping[str, Mapping[str, Gap]], left_out: Sequence[str]) -> str:
@@ -31,14 +30,11 @@ def markdown(family: str, gaps: Mapping[str, Mapping[str, Gap]], left_out: Seque
     return "\n\n".join(blocks) + "\n"
 
 
-def comma_separated(gaps: Mapping[str, Mapping[str, Gap]]) -> str:
-    """Return every gap and part with its interval, as CSV."""
-    with io.StringIO(newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(("split", "method", "part", "n", "mean", "low", "high"))
-        for split, by_method in gaps.items():
-            for name, found in by_method.items():
-                for part, number in {"gap": found.total, **found.parts}.items():
-                    values = (f"{x:.6g}" for x in number[:3])
-                    out.writerow((split, escape.comma_separated(name), part, number.n, *values))
-        return file.getvalue()
+def named(gaps: Mapping[str, Mapping[str, Gap]]) -> Named:
+    """Return every gap and part by split, method and the part's name; ``gap`` for the whole."""
+    return {
+        (split, method, part): number
+        for split, by_method in gaps.items()
+        for method, found in by_method.items()
+        for part, number in {"gap": found.total, **found.parts}.items()
+    }

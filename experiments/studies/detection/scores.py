@@ -5,14 +5,14 @@ Shape letters: S training seeds, T trials of all splits, C coverages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bridge.detection import scoring
-from bridge.detection.signals import OF_STATES, OF_STEPS, SIGNALS, Kept
+from bridge.detection.signals import CHEAP, SIGNALS, Kept, available
 from bridge.evaluation.stats import Interval, seed_interval
 from experiments.studies.histories import Responses
 
@@ -26,6 +26,8 @@ class OfSignal(NamedTuple):
     """The scores of one signal."""
 
     auroc: Interval
+    lead: Interval
+    """``auroc`` less that of low returns, paired by training seed."""
     false_alarms: Interval
     """Share of the other trials with an alarm, if 95% of failures have one."""
     excess_risk: Interval
@@ -33,6 +35,8 @@ class OfSignal(NamedTuple):
     gain: Interval
     """What a switch at the threshold of ``ALARMS`` gains over the better of never and always switching, in units of
     score."""
+    lack: Interval
+    """What it lacks to the better of both in each trial."""
     curve: Float[np.ndarray, " C"]
     """Mean regret of the trials that are kept, by coverage, in units of that of random play; mean over seeds."""
 
@@ -59,6 +63,7 @@ def scored(
     fallback: Sequence[Responses],
     *,
     floor: Responses,
+    shots: int,
     of_steps: bool,
 ) -> Scored:
     """Return the scores of all signals that a method has.
@@ -66,22 +71,20 @@ def scored(
     Args:
         home: the method on ``id_val``.
         trials: the method on ``id`` and on each level.
-        fallback: the fallback on the same splits; if it has one training seed, all seeds are compared with it.
+        fallback: the method on the same splits, if it hands over after half of the shots.
         floor: random play on ``id_val``.
+        shots: the number of shots from which signals are computed.
         of_steps: True if the method's states are changes of weights.
     """
-    point = max(p for p, shots in enumerate(home.shots) if 2 * shots <= home.shots[-1])
+    point = home.shots.index(shots)
     unit = float(floor.regret[0, -1].mean())
-    left_out = () if of_steps else OF_STEPS
-    if home.state is None:
-        left_out += OF_STATES + OF_STEPS
-    names = [name for name in SIGNALS if name not in left_out]
+    names = available(_kept(home, 0), of_steps=of_steps)
     by_seed = [
         _of_seed(_kept(home, seed), [_kept(t, seed) for t in trials], names, point)
         for seed in range(home.seeds)
     ]
     method = _joined(trials) / unit
-    safe = np.broadcast_to(_joined(fallback) / unit, method.shape)
+    safe = _joined(fallback) / unit
     failed = method > safe + MARGIN
     switches = [
         scoring.switched(np.zeros(len(m), bool), 1 - m, 1 - s)
@@ -89,14 +92,11 @@ def scored(
     ]
     return Scored(
         failures=_over_seeds(failed.mean(1)),
-        shots=home.shots[point],
+        shots=shots,
         never=_over_seeds(np.array([s.never for s in switches])),
         always=_over_seeds(np.array([s.always for s in switches])),
         best=_over_seeds(np.array([s.best for s in switches])),
-        signals={
-            name: _scores([found[name] for found in by_seed], method, safe, failed)
-            for name in names
-        },
+        signals={name: _scores(by_seed, name, method, safe, failed) for name in names},
     )
 
 
@@ -112,8 +112,8 @@ def _of_seed(
 ) -> dict[str, _Found]:
     return {
         name: _Found(
-            np.concatenate([SIGNALS[name](home, each, point) for each in trials]),
-            scoring.threshold(SIGNALS[name](home, home, point), ALARMS),
+            np.concatenate([SIGNALS[name].read(home, each, point) for each in trials]),
+            scoring.threshold(SIGNALS[name].read(home, home, point), ALARMS),
         )
         for name in names
     }
@@ -122,7 +122,8 @@ def _of_seed(
 def _kept(found: Responses, seed: int) -> Kept:
     """What signals read of one seed: the policy at the first step of the further episode."""
     state = None if found.state is None else found.state[seed]
-    return Kept(found.earned[seed], state, found.policy[seed, :, :, 0])
+    signs = {name: sign[seed] for name, sign in found.signs.items()}
+    return Kept(found.earned[seed], state, found.policy[seed, :, :, 0], signs)
 
 
 def _joined(splits: Sequence[Responses]) -> Float[np.ndarray, "S T"]:
@@ -131,30 +132,34 @@ def _joined(splits: Sequence[Responses]) -> Float[np.ndarray, "S T"]:
 
 
 def _scores(
-    found: Sequence[_Found],
+    by_seed: Sequence[Mapping[str, _Found]],
+    name: str,
     method: Float[np.ndarray, "S T"],
     safe: Float[np.ndarray, "S T"],
-    failed: Float[np.ndarray, "S T"],
+    failed: Bool[np.ndarray, "S T"],
 ) -> OfSignal:
-    seeds = list(zip(found, method, safe, failed, strict=True))
-    curves = [scoring.risks(f.signal, m) for f, m, _, _ in seeds]
+    """The scores of the signal of a name."""
+    found, cheap = ([seed[each] for seed in by_seed] for each in (name, CHEAP))
+    switches = [
+        scoring.switched(f.signal > f.threshold, 1 - m, 1 - s)
+        for f, m, s in zip(found, method, safe, strict=True)
+    ]
+
+    def of_failures(score: Callable[..., float], of: Sequence[_Found]) -> np.ndarray:
+        return np.array([score(f.signal, bad) for f, bad in zip(of, failed, strict=True)])
+
+    def of_regrets(score: Callable[..., Any]) -> np.ndarray:
+        return np.array([score(f.signal, regret) for f, regret in zip(found, method, strict=True)])
+
+    auroc = of_failures(scoring.auroc, found)
     return OfSignal(
-        auroc=_over_seeds(np.array([scoring.auroc(f.signal, bad) for f, _, _, bad in seeds])),
-        false_alarms=_over_seeds(
-            np.array([scoring.false_alarms(f.signal, bad) for f, _, _, bad in seeds])
-        ),
-        excess_risk=_over_seeds(
-            np.array([scoring.excess_risk(f.signal, m) for f, m, _, _ in seeds])
-        ),
-        gain=_over_seeds(
-            np.array(
-                [
-                    scoring.switched(f.signal > f.threshold, 1 - m, 1 - s).gain
-                    for f, m, s, _ in seeds
-                ]
-            )
-        ),
-        curve=np.mean(curves, axis=0),
+        auroc=_over_seeds(auroc),
+        lead=_over_seeds(auroc - of_failures(scoring.auroc, cheap)),
+        false_alarms=_over_seeds(of_failures(scoring.false_alarms, found)),
+        excess_risk=_over_seeds(of_regrets(scoring.excess_risk)),
+        gain=_over_seeds(np.array([switch.gain for switch in switches])),
+        lack=_over_seeds(np.array([switch.regret for switch in switches])),
+        curve=of_regrets(scoring.risks).mean(0),
     )
 
 

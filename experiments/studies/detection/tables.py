@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 
 from bridge.detection.signals import SIGNALS
+from bridge.evaluation.stats import Interval
 from bridge.report import escape
-from experiments.studies.detection.scores import ALARMS, MARGIN, Scored
+from experiments.studies.detection.scores import ALARMS, MARGIN, OfSignal, Scored
 from experiments.studies.markdown import short, table
+from experiments.studies.named import Named
 
 
 def markdown(
@@ -64,20 +64,14 @@ def _cells(of: Scored, score: str) -> list[str]:
     ]
 
 
-def comma_separated(found: Mapping[tuple[str, str], Scored]) -> str:
-    """Return every score with its interval, as CSV."""
-    with io.StringIO(newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(("axis", "method", "signal", "score", "n", "mean", "low", "high"))
-        for (axis, method), of in found.items():
-            about = (axis, escape.comma_separated(method))
-            numbers = {
-                ("", name): getattr(of, name) for name in ("failures", "never", "always", "best")
-            }
-            for signal, scores in of.signals.items():
-                for name in ("auroc", "false_alarms", "excess_risk", "gain"):
-                    numbers[signal, name] = getattr(scores, name)
-            for (signal, name), number in numbers.items():
-                values = (f"{x:.6g}" for x in number[:3])
-                out.writerow((*about, signal, name, number.n, *values))
-        return file.getvalue()
+def named(found: Mapping[tuple[str, str], Scored]) -> Named:
+    """Return every score by axis, method, signal and the score's name; those of no signal have an empty one."""
+    numbers: dict[tuple[str, ...], Interval] = {}
+    for (axis, method), of in found.items():
+        for name in ("failures", "never", "always", "best"):
+            numbers[axis, method, "", name] = getattr(of, name)
+        for signal, scores in of.signals.items():
+            for name in OfSignal._fields:
+                if name != "curve":
+                    numbers[axis, method, signal, name] = getattr(scores, name)
+    return numbers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bridge.evaluation.stats import Interval
+from bridge.evaluation.stats import Interval, Resampled, interval
 from experiments.studies.histories import Responses
 from experiments.studies.mirror.likeness import MEASURES, QUARTETS, Likeness, Pair, Quartet
 
@@ -22,6 +22,9 @@ class Numbers:
     headlines: Mapping[tuple[str, Quartet, str], Interval]
     """By measure and by the names of ``Quartet.claims``: the similarity of the pairs that should be more alike, less
     that of the others."""
+    orders: Mapping[str, Interval]
+    """By method: the total variation between its policies after all shots and after the same in reverse order; empty
+    unless signs were kept."""
 
     @property
     def quartets(self) -> tuple[Quartet, ...]:
@@ -52,6 +55,11 @@ def numbers(responses: Mapping[str, Responses]) -> Numbers:
             for measure in MEASURES
             for quartet in quartets
             for name, of in quartet.claims.items()
+        },
+        orders={
+            name: interval(Resampled.mean, found.signs["order"][:, -1])
+            for name, found in responses.items()
+            if "order" in found.signs
         },
     )
 

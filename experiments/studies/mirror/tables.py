@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
+from collections.abc import Mapping, Sequence
 
-from bridge.evaluation.stats import Interval, Resampled, interval
+from bridge.evaluation.stats import Interval
 from bridge.report import escape
-from bridge.similarity.divergences import total_variation
-from experiments.studies.histories import Responses
 from experiments.studies.markdown import short, table
 from experiments.studies.mirror.likeness import LEARNER, MEASURES, QUARTETS, Pair, Quartet
 from experiments.studies.mirror.numbers import Numbers
+from experiments.studies.named import Named
 
 
 def markdown(
     family: str,
     by_split: Mapping[str, Numbers],
     extremes: Sequence[str],
-    orders: tuple[Mapping[str, Responses], Mapping[str, Responses]],
 ) -> str:
     """Return all tables as Markdown.
 
@@ -28,7 +23,6 @@ def markdown(
         family: the family.
         by_split: the numbers of every split.
         extremes: ``id``, and the last level of each axis.
-        orders: responses to the histories of ``id``, and to the same in reverse order.
     """
     blocks = [
         f"Similarities on {family}, on histories that all methods observe: 1 for equal agents. policies: 1 less the "
@@ -56,7 +50,7 @@ def markdown(
         _policies({split: by_split[split] for split in extremes}),
         "**Does the order of a history matter?** Total variation between the policies after all shots and after the "
         "same shots in reverse order, on id.",
-        _order(*orders),
+        _order(by_split["id"]),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -110,32 +104,23 @@ def _policies(by_split: Mapping[str, Numbers]) -> str:
     return table(heads, rows, texts=1)
 
 
-def _order(forward: Mapping[str, Responses], backward: Mapping[str, Responses]) -> str:
-    rows = []
-    for name, ours in forward.items():
-        away = total_variation(ours.policy[:, -1], backward[name].policy[:, -1]).mean(2)
-        rows.append((escape.markdown(name), short(interval(Resampled.mean, away), digits=4)))
+def _order(found: Numbers) -> str:
+    rows = [(escape.markdown(name), short(moved, digits=4)) for name, moved in found.orders.items()]
     return table(("method", "total variation"), rows, texts=1)
 
 
-def comma_separated(by_split: Mapping[str, Numbers]) -> str:
-    """Return every similarity of every two methods, and every headline, with its interval, as CSV."""
-    with io.StringIO(newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(("split", "measure", "one", "other", "n", "mean", "low", "high"))
-        for split, measure, one, other, found in _numbers(by_split):
-            if not isnan(found.mean):
-                names = (escape.comma_separated(one), escape.comma_separated(other))
-                out.writerow((split, measure, *names, found.n, *(f"{x:.6g}" for x in found[:3])))
-        return file.getvalue()
-
-
-def _numbers(by_split: Mapping[str, Numbers]) -> Iterator[tuple[str, str, str, str, Interval]]:
-    for split, found in by_split.items():
-        for (measure, pair), number in found.pairs.items():
-            yield split, measure, *pair, number
-        for (measure, quartet, name), number in found.headlines.items():
-            yield split, measure, name, quartet.lora, number
+def named(by_split: Mapping[str, Numbers]) -> Named:
+    """Return every number by split, measure and two names: similarities of two methods, headlines by their name and the
+    quartet's LoRA method, effects of order by the method's name and ``reversed``."""
+    found: dict[tuple[str, ...], Interval] = {}
+    for split, of in by_split.items():
+        found |= {(split, measure, *pair): number for (measure, pair), number in of.pairs.items()}
+        found |= {
+            (split, measure, name, quartet.lora): number
+            for (measure, quartet, name), number in of.headlines.items()
+        }
+        found |= {(split, "order", name, "reversed"): moved for name, moved in of.orders.items()}
+    return found
 
 
 def _named(pair: Pair) -> str:

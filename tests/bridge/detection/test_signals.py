@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from bridge.detection.scoring import auroc, threshold
-from bridge.detection.signals import OF_STATES, OF_STEPS, SIGNALS, Kept, entropy, novelty, surprise
+from bridge.detection.signals import (
+    CHEAP,
+    SIGNALS,
+    Kept,
+    available,
+    entropy,
+    novelty,
+    surprise,
+)
+from bridge.evaluation.policies import SIGNS
 
 RNG = np.random.default_rng(0)
 P, T, D, A = 4, 600, 5, 3
@@ -12,7 +21,12 @@ PLANTED = RNG.random(T) < 0.4
 
 
 def trials(
-    *, shifted: float = 0.0, disappointing: float = 0.0, unsure: float = 0.0, turned: bool = False
+    *,
+    shifted: float = 0.0,
+    disappointing: float = 0.0,
+    unsure: float = 0.0,
+    turned: bool = False,
+    **signs: float,
 ) -> Kept:
     """Trials whose state foretells what the next shot earns; a fault of ``PLANTED`` ones is as large as is given."""
     state = RNG.normal(size=(P, T, D)) + 2
@@ -23,7 +37,8 @@ def trials(
     earned = np.concatenate([np.zeros((1, T)), gains.cumsum(0)])
     sharp = np.where(PLANTED, 1 - unsure, 1.0)[:, None]
     policy = sharp * np.array([0.9, 0.05, 0.05]) + (1 - sharp) / A
-    return Kept(earned, state, np.broadcast_to(policy, (P, T, A)))
+    told = {name: RNG.random((P, T)) + signs.get(name, 0.0) * PLANTED for name in SIGNS}
+    return Kept(earned, state, np.broadcast_to(policy, (P, T, A)), told)
 
 
 HOME = trials()
@@ -38,23 +53,26 @@ HOME = trials()
         ("entropy", {"unsure": 0.5}),
         ("step size", {"shifted": 6.0}),
         ("misalignment", {"turned": True}),
+        ("order", {"order": 1.0}),
+        ("unlikely", {"likelihood": -1.0}),
+        ("misfit", {"misfit": 1.0}),
     ],
 )
 def test_a_planted_failure_is_found_by_the_signal_for_it(name, fault):
-    assert auroc(SIGNALS[name](HOME, trials(**fault), P - 1), PLANTED) > 0.95
+    assert auroc(SIGNALS[name].read(HOME, trials(**fault), P - 1), PLANTED) > 0.95
 
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_without_a_fault_a_signal_is_a_coin(name):
     failures, others = PLANTED.sum(), (~PLANTED).sum()
     error = ((failures + others + 1) / (12 * failures * others)) ** 0.5
-    assert abs(auroc(SIGNALS[name](HOME, trials(), P - 1), PLANTED) - 0.5) < 3 * error
+    assert abs(auroc(SIGNALS[name].read(HOME, trials(), P - 1), PLANTED) - 0.5) < 3 * error
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNALS if name != "entropy"])
 def test_the_threshold_of_training_keeps_its_rate_on_new_trials(name):
     """No signal is fitted so closely to the trials of training that new ones of the same kind have alarms."""
-    signal = SIGNALS[name]
+    signal = SIGNALS[name].read
     limit = threshold(signal(HOME, HOME, P - 1), 0.1)
     rate = np.mean(signal(HOME, trials(), P - 1) > limit)
     assert rate == pytest.approx(0.1, abs=3 * (0.1 * 0.9 * 2 / T) ** 0.5)
@@ -80,7 +98,7 @@ def test_surprise_is_of_the_outcome_given_the_state():
     earned = poor.earned.copy()
     earned[1:, PLANTED] -= 4 * np.arange(1, P)[:, None]
     poor = poor._replace(state=state, earned=earned)
-    assert auroc(SIGNALS["low return"](HOME, poor, P - 1), PLANTED) > 0.95
+    assert auroc(SIGNALS[CHEAP].read(HOME, poor, P - 1), PLANTED) > 0.95
     assert auroc(surprise(HOME, poor, P - 1), PLANTED) < 0.65
 
 
@@ -100,5 +118,20 @@ def test_entropy_by_hand():
     np.testing.assert_allclose(entropy(certain, certain, 0), [0, np.log(2)])
 
 
-def test_what_signals_need_is_named():
-    assert set(OF_STATES) | set(OF_STEPS) < set(SIGNALS)
+def test_the_effect_of_order_is_without_rounding():
+    """An agent that adds up its shots is moved by nothing but the last digits of a sum."""
+    rounding = {"order": 1e-6 * RNG.random((P, T))}
+    assert not SIGNALS["order"].read(HOME, HOME._replace(signs=rounding), P - 1).any()
+
+
+def test_novelty_of_training_is_read_on_trials_that_it_was_not_fitted_on():
+    """With as many features as a fit has trials, these are all near its mean, and new ones are not."""
+    home, new = (Kept(HOME.earned, RNG.normal(size=(P, 80, 60)), HOME.policy) for _ in range(2))
+    assert novelty(home, home, 0).mean() > 0.9 * novelty(home, new, 0).mean()
+
+
+def test_signals_are_those_whose_needs_are_met():
+    blind = HOME._replace(state=None, signs={"misfit": HOME.signs["misfit"]})
+    assert available(blind, of_steps=True) == ["low return", "entropy", "misfit"]
+    assert available(HOME, of_steps=True) == list(SIGNALS)
+    assert set(SIGNALS) - set(available(HOME, of_steps=False)) == {"step size", "misalignment"}

@@ -79,7 +79,7 @@ def test_a_method_without_states_and_episodes_of_many_steps_have_no_probe():
 
 def histories(out, **given):
     about = {"family": "bandit", "axes": (), "behaviour": "random", "size": Size((0,), 9)}
-    return Histories(**about | {"levels": (4,), "out": out} | given)
+    return Histories(**about | {"levels": (4,), "study": "attribution", "out": out} | given)
 
 
 def test_methods_take_more_steps_of_their_own_kind(tmp_path):

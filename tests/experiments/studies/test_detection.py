@@ -31,11 +31,13 @@ FLOOR = responses(1, broken=1.0)
 
 def of(method, fallback, of_steps=False):
     home = responses()
-    return scored(home, [responses(), method], [fallback, fallback], floor=FLOOR, of_steps=of_steps)
+    return scored(
+        home, [responses(), method], [fallback, fallback], floor=FLOOR, shots=2, of_steps=of_steps
+    )
 
 
 def test_a_failure_that_is_foreseen_is_found_and_the_switch_gains():
-    found = of(responses(broken=0.8, foreseen=30.0), responses(1, regret=0.4))
+    found = of(responses(broken=0.8, foreseen=30.0), responses(regret=0.4))
     assert found.shots == 2
     assert found.failures.mean == pytest.approx(0.4, abs=0.03)
     known = found.signals["low return"]
@@ -49,14 +51,14 @@ def test_a_failure_that_is_foreseen_is_found_and_the_switch_gains():
 
 
 def test_a_failure_that_leaves_no_sign_is_not_found():
-    found = of(responses(broken=0.8), responses(1, regret=0.4))
+    found = of(responses(broken=0.8), responses(regret=0.4))
     for signal in found.signals.values():
         assert abs(signal.auroc.mean - 0.5) < 0.06
         assert signal.gain.mean < 0.02
 
 
 def test_a_method_without_failures_has_no_auroc_and_a_switch_costs_its_false_alarms():
-    found = of(responses(), responses(1, regret=0.5))
+    found = of(responses(), responses(regret=0.5))
     assert found.failures.mean == 0
     known = found.signals["low return"]
     assert np.isnan(known.auroc.mean)
@@ -64,24 +66,31 @@ def test_a_method_without_failures_has_no_auroc_and_a_switch_costs_its_false_ala
 
 
 def test_signals_are_those_that_the_method_has():
-    method, fallback = responses(), responses(1)
+    method, fallback = responses(), responses()
     assert "step size" not in of(method, fallback).signals
     assert "step size" in of(method, fallback, of_steps=True).signals
     blind = method._replace(state=None)
-    found = scored(blind, [blind], [fallback], floor=FLOOR, of_steps=True)
+    found = scored(blind, [blind], [fallback], floor=FLOOR, shots=2, of_steps=True)
     assert set(found.signals) == {"low return", "entropy"}
 
 
 def histories(out, **given):
-    about = {"family": "bandit", "axes": ("reward_sign",), "behaviour": "random"}
+    about = {
+        "family": "bandit",
+        "axes": ("reward_sign",),
+        "behaviour": "random",
+        "study": "detection",
+    }
     return Histories(**about | {"size": Size((0, 1), 40), "levels": (4,), "out": out} | given)
 
 
 def test_fallbacks_are_gradient_steps_or_a_rule(tmp_path):
-    fallbacks = {p.name: name for p, name in study.Study(histories(tmp_path)).fallbacks.items()}
-    assert fallbacks["rl2"] == "full_reward:run=rl2"
-    assert fallbacks["icl_rl"] == "lora_reward:run=icl_rl"
-    assert fallbacks["maml"] == "ucb1"
+    fallbacks = {
+        p.name: then.name for p, then in study.Study(histories(tmp_path)).fallbacks.items()
+    }
+    assert fallbacks["rl2"] == "handover:shots=4,to=full_reward,run=rl2"
+    assert fallbacks["icl_rl"] == "handover:shots=4,to=lora_reward,run=icl_rl"
+    assert fallbacks["maml"] == "handover:shots=4,to=ucb1,run=maml"
     assert "mtrl" not in fallbacks
     grid = study.Study(histories(tmp_path, family="gridnavi", axes=("slip",))).fallbacks
     assert "mtrl_finetune" not in {player.name for player in grid}
@@ -107,7 +116,10 @@ def test_the_study_plays_and_prints_everything(tmp_path, monkeypatch, capsys):
     arguments = ("detect", "--size", "smoke", "--axes", "reward_sign", "--out", str(out))
     printed, _ = run(*arguments, capsys=capsys)
     assert "| axis | method | failures | low return |" in printed
-    assert "Fallbacks: rl2: full_reward:run=rl2; maml: ucb1." in printed
+    assert (
+        "Fallbacks: rl2: handover:shots=4,to=full_reward,run=rl2; maml: handover:shots=4,to=ucb1,run=maml."
+        in printed
+    )
     with (out / "detection.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["method"] for row in rows} == {"rl2", "maml"}

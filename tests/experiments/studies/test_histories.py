@@ -5,13 +5,12 @@ import pytest
 
 from bridge.errors import UserError
 from experiments.cells import missing
-from experiments.studies.arguments import play
 from experiments.studies.histories import Histories, Size
 from experiments.studies.players import Player
 
 
 def histories(out, **given):
-    about = {"family": "bandit", "axes": ("prior",), "behaviour": "random"}
+    about = {"family": "bandit", "axes": ("prior",), "behaviour": "random", "study": "some"}
     return Histories(**about | {"size": Size((0, 1), 20), "levels": (4,), "out": out} | given)
 
 
@@ -53,7 +52,7 @@ def test_what_cells_keep_is_read_by_split_method_and_seed(tmp_path):
     assert none == []
     assert {cell.method for cell in cells} == {"random", "rl2"}
     assert all(plan.track == "C" for cell in cells for plan in cell.plans)
-    play(cells, tmp_path, shown.about)
+    shown.play([cells])
     found = shown.read(cells, "id")
     assert set(found) == {"random", "rl2"}
     rl2 = found["rl2"]
@@ -73,12 +72,12 @@ def test_a_cell_without_its_policies_is_played_again(tmp_path):
     cells, _ = some.cells([], ("random",))
     assert cells == []
     cells, _ = some.cells([Player("rl2")], ("random",), splits=("id",))
-    play(cells, tmp_path, some.about)
-    assert missing(cells, tmp_path) == []
+    some.play([cells])
+    assert missing(cells, some.rows) == []
     lost = cells[0].policies_place(some.plan("id"))
     lost.unlink()
-    assert [cell.method for cell in missing(cells, tmp_path)] == ["random"]
-    play(cells, tmp_path, some.about)
+    assert [cell.method for cell in missing(cells, some.rows)] == ["random"]
+    some.play([cells])
     lost.write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"cannot be read.*play it again"):
         some.read(cells, "id")

@@ -8,9 +8,9 @@ import pytest
 
 from bridge.similarity.divergences import jensen_shannon
 from experiments.studies.histories import Histories, Responses, Size
-from experiments.studies.mirror import study
 from experiments.studies.mirror.likeness import MEASURES, UNDECIDED, Likeness, Quartet
 from experiments.studies.mirror.numbers import numbers
+from experiments.studies.mirror.study import Study
 from experiments.studies.players import Player
 from tests.experiments.commands import run
 
@@ -126,6 +126,13 @@ def test_m_is_above_zero_if_the_mirror_holds_and_below_if_it_is_crossed():
         assert holds.headlines[measure, quartet, "M"].mean == pytest.approx(total)
 
 
+def test_the_effect_of_order_is_of_the_signs_that_were_kept():
+    moved = np.broadcast_to(np.array([0.0, 0.1, 0.4])[None, :, None], (SEEDS, len(SHOTS), TRIALS))
+    found = numbers({"a": responses()._replace(signs={"order": moved}), "b": responses()})
+    assert set(found.orders) == {"a"}
+    assert found.orders["a"].mean == pytest.approx(0.4)
+
+
 def test_a_quartet_without_one_of_its_methods_has_no_headline():
     found = numbers({"icl_rl": responses(), "rl2": responses()})
     assert found.quartets == ()
@@ -153,7 +160,7 @@ def test_states_are_compared_after_the_same_shots():
 def test_the_study_plays_and_prints_everything(tmp_path, monkeypatch, capsys):
     few = [Player(name) for name in ("rl2", "pearl", "maml", "icl_rl")]
     monkeypatch.setattr(Histories, "methods", property(lambda self: few))
-    monkeypatch.setitem(study.SIZES, "smoke", Size((0, 1, 2), 16))
+    monkeypatch.setitem(Study.sizes, "smoke", Size((0, 1, 2), 16))
     out = tmp_path / "out"
     arguments = ("mirror", "--size", "smoke", "--axes", "prior", "--out", str(out))
     printed, _ = run(*arguments, capsys=capsys)
@@ -167,6 +174,8 @@ def test_the_study_plays_and_prints_everything(tmp_path, monkeypatch, capsys):
     assert {row["measure"] for row in rows} == set(MEASURES)
     assert {row["one"] for row in rows} >= {"M", "rl2", LORA, "random", "bayes_train"}
     assert (out / "figures" / "mirror.svg").exists()
-    before = {path: path.stat().st_mtime_ns for path in (out / "policies").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (out / "mirror" / "policies").iterdir()}
     assert run(*arguments, capsys=capsys)[0] == printed
-    assert {path: path.stat().st_mtime_ns for path in (out / "policies").iterdir()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (out / "mirror" / "policies").iterdir()
+    } == before
