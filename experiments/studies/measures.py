@@ -35,6 +35,11 @@ class Measure(ABC):
     def needs(self) -> tuple[Need, ...]:
         """The players, and the splits that they have to play."""
 
+    @property
+    def studies(self) -> frozenset[str]:
+        """The names of other studies that it is a number of."""
+        return frozenset()
+
     @abstractmethod
     def read(self, rows: Rows) -> Interval | None:
         """Return the number; None if rows are missing."""
@@ -112,6 +117,11 @@ class _OfTwo(Measure):
     def needs(self) -> tuple[Need, ...]:
         """Those of both."""
         return self.one.needs + self.other.needs
+
+    @property
+    def studies(self) -> frozenset[str]:
+        """Those of both."""
+        return self.one.studies | self.other.studies
 
 
 @dataclass(frozen=True)

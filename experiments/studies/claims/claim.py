@@ -8,6 +8,7 @@ from typing import Literal
 
 from bridge.report.claims import AllOf, AnyOf, Effect, Evidence
 from experiments.studies.measures import Measure, Need, Rows
+from experiments.studies.named import Named
 from experiments.studies.players import Player
 
 
@@ -18,6 +19,11 @@ class Criterion(ABC):
     @abstractmethod
     def needs(self) -> tuple[Need, ...]:
         """The players, and the splits that they have to play."""
+
+    @property
+    @abstractmethod
+    def studies(self) -> frozenset[str]:
+        """The names of other studies whose numbers it is about."""
 
     @abstractmethod
     def evidence(self, rows: Rows) -> Evidence:
@@ -37,6 +43,11 @@ class Beyond(Criterion):
         """Those of the measure."""
         return self.measure.needs
 
+    @property
+    def studies(self) -> frozenset[str]:
+        """Those of the measure."""
+        return self.measure.studies
+
     def evidence(self, rows: Rows) -> Effect:
         """Return the effect."""
         return Effect(str(self.measure), self.measure.read(rows), self.bound, self.side)
@@ -53,6 +64,11 @@ class Several(Criterion):
     def needs(self) -> tuple[Need, ...]:
         """Those of all parts."""
         return tuple(need for part in self.parts for need in part.needs)
+
+    @property
+    def studies(self) -> frozenset[str]:
+        """Those of all parts."""
+        return frozenset().union(*(part.studies for part in self.parts))
 
     def evidence(self, rows: Rows) -> Evidence:
         """Return the effects of all parts."""
@@ -106,8 +122,9 @@ class _Nothing:
     def of(self, player: Player) -> None:
         """Return no results."""
 
-    def mitigation(self, testbed: str, name: str) -> None:
-        """Return no number."""
+    def numbers(self, study: str) -> Named:
+        """Return no numbers."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

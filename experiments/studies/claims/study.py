@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from bridge import files
 from bridge.evaluation import results
-from bridge.evaluation.stats import Interval
 from bridge.files import write_text
 from bridge.report.claims import Evidence, verdicts
 from bridge.report.summary import Results
@@ -20,9 +19,8 @@ from experiments.studies import players
 from experiments.studies.arguments import play
 from experiments.studies.claims import tables
 from experiments.studies.claims.claim import Claim
-from experiments.studies.concerns import study as concerns
-from experiments.studies.concerns.mitigations import PLAIN
-from experiments.studies.concerns.scores import Results as Reliefs
+from experiments.studies.claims.others import Other, others
+from experiments.studies.named import Named
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,14 @@ class Size:
     """Trials of a split that a language model plays; 0: none, so that claims on it have no rows."""
     concerns: str = ""
     """The size of ``metabridge concerns`` behind claims on multi-task RL; empty: none, so that these have no rows."""
+    histories: str = ""
+    """The size of ``metabridge mirror``, ``attribute`` and ``detect`` behind claims on why methods fail; as above."""
 
 
 SIZES = {
     "smoke": Size((0, 1), 100, share=0.01),
     "quick": Size((0, 1, 2), 512, share=0.25),
-    "small": Size((0, 1, 2, 3, 4), 1024, text_trials=64, concerns="quick"),
+    "small": Size((0, 1, 2, 3, 4), 1024, text_trials=64, concerns="quick", histories="small"),
 }
 
 
@@ -81,8 +81,8 @@ class Study:
             for cells in self._cells(text):
                 if cells:
                     play(cells, out, about | {"trials": trials})
-        if self._concerns and any(map(_rests_on_relief, self.asked.values())):
-            self._concerns.run()
+        for study in self._others_asked:
+            study.play()
 
     @cached_property
     def evidence(self) -> dict[str, Evidence]:
@@ -93,23 +93,18 @@ class Study:
         """Return the results that a player is in; None if there are none."""
         return self._results[_reads_text(player)]
 
-    def mitigation(self, testbed: str, name: str) -> Interval | None:
-        """Return what a mitigation adds to plain training at the top of a testbed's dial; None if it was not played."""
-        if self._reliefs is None:
-            return None
-        entries = {(e.testbed.name, e.value, e.row.name): e for e in self._reliefs.entries}
-        top = next((e.testbed.top for e in self._reliefs.entries if e.testbed.name == testbed), "")
-        found, plain = (entries.get((testbed, top, row)) for row in (name, PLAIN.name))
-        return self._reliefs.gain(found, plain) if found and plain else None
+    def numbers(self, study: str) -> Named:
+        """Return the numbers of another study; none unless it was played."""
+        return self._numbers.get(study, {})
 
     def _check(self) -> None:
         """Refuse what would fail after hours: a missing package.
 
         Raises:
-            UserError: the language model or a package of ``metabridge concerns`` is missing.
+            UserError: the language model or a package of another study is missing.
         """
-        if self._concerns and any(map(_rests_on_relief, self.asked.values())):
-            self._concerns.check()
+        for study in self._others_asked:
+            study.check()
         for player, _ in self._needs(text=True):
             if self.size.text_trials and not player.tuned:
                 shipped = f"zoo:{player.method}/{player.on}"
@@ -124,18 +119,20 @@ class Study:
         return found
 
     @property
-    def _concerns(self) -> concerns.Study | None:
-        """The study of ``metabridge concerns`` that claims rest on; None at sizes without."""
-        if not self.size.concerns:
-            return None
-        size = replace(concerns.SIZES[self.size.concerns], measures=False)
-        return concerns.Study(size, self.out / "concerns")
+    def _others(self) -> Mapping[str, Other]:
+        """The other studies by name, without those that the size leaves out."""
+        concerns, histories = self.size.concerns, self.size.histories
+        return others(self.out, size_of_concerns=concerns, size_of_histories=histories)
+
+    @property
+    def _others_asked(self) -> list[Other]:
+        """Those that the claims are about which are played."""
+        asked = {name for claim in self.asked.values() for name in claim.test.studies}
+        return [study for name, study in self._others.items() if name in asked]
 
     @cached_property
-    def _reliefs(self) -> Reliefs | None:
-        """Its results; None if it was not played."""
-        there = self._concerns and results.files(self._concerns.out)
-        return self._concerns.run()[0] if self._concerns and there else None
+    def _numbers(self) -> dict[str, Named]:
+        return {name: study.numbers() for name, study in self._others.items()}
 
     def _folder(self, text: bool) -> tuple[Path, int]:
         """The folder of rows of a language model, or of all others, and the trials of its splits."""
@@ -159,11 +156,6 @@ class Study:
 
 def _reads_text(player: players.Player) -> bool:
     return specs.reads_text(player.method)
-
-
-def _rests_on_relief(claim: Claim) -> bool:
-    """True if a claim rests on mitigations alone."""
-    return not claim.test.needs
 
 
 def run(study: Study) -> None:

@@ -4,7 +4,7 @@ Training on all tasks at once is the bound of a sequence of tasks, and no mitiga
 """
 
 from experiments.studies.claims.claim import Claim, above, all_of
-from experiments.studies.claims.relief import Relief
+from experiments.studies.claims.elsewhere import relief
 from experiments.studies.concerns.mitigations import mitigations
 from experiments.studies.concerns.testbeds import TESTBEDS
 
@@ -12,7 +12,7 @@ CLAIM = Claim(
     statement="Each mitigation of multi-task RL relieves the concern that it is for.",
     test=all_of(
         *(
-            above(Relief(testbed.name, row.name), 0.02)
+            above(relief(testbed.name, row.name), 0.02)
             for testbed in TESTBEDS
             for row in mitigations(testbed, every=False)
             if row.concern == testbed.concern and not row.together

@@ -1,15 +1,26 @@
 """Every claim of the sheet can be played and read, and says what it needs."""
 
+import itertools
+
 import pytest
 
+from bridge.detection.signals import SIGNALS
 from bridge.report.claims import verdicts
+from bridge.report.gaps import PARTS
 from experiments import agents
+from experiments.studies.attribution.study import Study as Attribution
 from experiments.studies.claims import advice
 from experiments.studies.claims.advice import EVIDENCE
 from experiments.studies.claims.claim import Choice
+from experiments.studies.claims.elsewhere import Elsewhere
 from experiments.studies.claims.sheet import SHEET
 from experiments.studies.claims.study import SIZES, Study
 from experiments.studies.concerns.testbeds import TESTBEDS
+from experiments.studies.detection.scores import OfSignal
+from experiments.studies.detection.study import Study as Detection
+from experiments.studies.histories import AXES
+from experiments.studies.mirror.likeness import MEASURES, QUARTETS
+from experiments.studies.mirror.study import Study as Mirror
 
 
 @pytest.mark.parametrize("name", SHEET)
@@ -30,8 +41,8 @@ def test_a_claim_without_rows_is_without_verdict(name, tmp_path):
         def of(self, player):
             return None
 
-        def mitigation(self, testbed, name):
-            return None
+        def numbers(self, study):
+            return {}
 
     evidence = SHEET[name].test.evidence(Nothing())
     assert verdicts({name: evidence})[name].outcome == "no rows"
@@ -72,4 +83,42 @@ def test_cells_of_one_run_are_made_once(tmp_path):
 def test_every_mitigation_of_a_testbed_is_judged():
     effects = SHEET["each_mitigation_relieves_its_concern"].test.parts
     assert len(effects) > 10
-    assert {each.measure.testbed for each in effects} == {testbed.name for testbed in TESTBEDS}
+    assert {each.measure.name[0] for each in effects} == {testbed.name for testbed in TESTBEDS}
+
+
+def numbers_of(study: str, tmp_path) -> set[tuple[str, ...]]:
+    """The names of all numbers that a study on histories has at its size."""
+    if study == "mirror":
+        made, (first, *_) = Mirror.on("bandit", tmp_path, size="small"), QUARTETS
+        names = [player.name for player in made.players]
+        headlines = itertools.product(
+            made.histories.splits, MEASURES, first.claims, [quartet.lora for quartet in QUARTETS]
+        )
+        return {*headlines, *(("id", "order", name, "reversed") for name in names)}
+    if study == "attribution":
+        made = Attribution.on("bandit", tmp_path, size="small")
+        names = [player.name for player in made.players]
+        return set(itertools.product(made.splits, names, PARTS))
+    made = Detection.on("bandit", tmp_path, size="small")
+    names = [player.name for player in made.fallbacks]
+    return set(itertools.product(AXES["bandit"], names, SIGNALS, OfSignal._fields))
+
+
+def measures_of(test):
+    return (
+        [each for part in test.parts for each in measures_of(part)]
+        if hasattr(test, "parts")
+        else [test.measure]
+    )
+
+
+@pytest.mark.parametrize("study", ["mirror", "attribution", "detection"])
+def test_numbers_of_other_studies_are_there(study, tmp_path):
+    asked = {
+        measure.name
+        for claim in SHEET.values()
+        for measure in measures_of(claim.test)
+        if isinstance(measure, Elsewhere) and measure.study == study
+    }
+    assert asked
+    assert asked <= numbers_of(study, tmp_path)
