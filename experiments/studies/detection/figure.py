@@ -12,7 +12,9 @@ from bridge.report import escape
 from bridge.report.figures.drawing import WIDTH, save, style
 from experiments.studies.detection.scores import Scored
 
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7")
+_COLOURS = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#8C564B", "#999999",
+)  # fmt: skip
 
 
 def draw(found: Mapping[tuple[str, str], Scored], folder: Path) -> Path:
@@ -42,5 +44,5 @@ def draw(found: Mapping[tuple[str, str], Scored], folder: Path) -> Path:
             panel.set_xlabel("coverage")
         for name, colour in zip(SIGNALS, _COLOURS, strict=True):
             panels[0, 0].plot([], [], color=colour, label=name)
-        figure.legend(loc="outside lower center", ncols=len(SIGNALS))
+        figure.legend(loc="outside lower center", ncols=5)
         return save(figure, folder / "detection")

@@ -171,7 +171,7 @@ def test_the_study_plays_and_prints_everything(tmp_path, monkeypatch, capsys):
     assert "| rl2 | 0.0000" not in order
     with (out / "mirror.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["measure"] for row in rows} == set(MEASURES)
+    assert {row["measure"] for row in rows} == {*MEASURES, "order"}
     assert {row["one"] for row in rows} >= {"M", "rl2", LORA, "random", "bayes_train"}
     assert (out / "figures" / "mirror.svg").exists()
     before = {path: path.stat().st_mtime_ns for path in (out / "mirror" / "policies").iterdir()}
