@@ -31,6 +31,7 @@ from experiments import own_agents, registry, specs, zoo
 from experiments.registry import LEARNERS, PRETRAINED, TEST_TIME_METHODS
 from experiments.sources import (
     Finetuned,
+    Handover,
     Own,
     Pretrained,
     Reference,
@@ -78,7 +79,8 @@ def resolve(spec: str, family: TaskFamily) -> Source:
         return Untrained(spec, family, LEARNERS[name], registry.configure(spec, LEARNERS[name]))
     if name in TEST_TIME_METHODS:
         settings = registry.configure(spec, TEST_TIME_METHODS[name])
-        return TestTime(spec, family, _base(name, settings.run, family), settings)
+        kind = Handover if TEST_TIME_METHODS[name].hands_over else TestTime
+        return kind(spec, family, _base(name, settings.run, family), settings)
     if name in PRETRAINED:
         return _pretrained(spec, name, family)
     if specs.own_place(spec):

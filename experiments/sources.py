@@ -311,14 +311,11 @@ class Finetuned(Trained):
 
 @dataclass(frozen=True)
 class TestTime(Trained):
-    """A trained run with gradient steps at test, or one that hands over to another agent."""
+    """A trained run with gradient steps at test."""
 
     base: Run
     settings: Any
-
-    @property
-    def takes_steps(self) -> bool:
-        return not TEST_TIME_METHODS[self.name].hands_over or self.settings.to in TEST_TIME_METHODS
+    takes_steps = True
 
     @property
     def name(self) -> str:
@@ -359,6 +356,38 @@ class TestTime(Trained):
                 f"{self.spec} detects failure by its own play, and track C shows another agent's. Ask for --track O or "
                 "F."
             )
+
+
+@dataclass(frozen=True)
+class Handover(TestTime):
+    """A trained run that hands over to another agent in the course of a trial."""
+
+    @cached_property
+    def second(self) -> Source:
+        """The agent that takes over."""
+        from experiments import agents
+
+        return agents.resolve(self.settings.second, self.family)
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.base.takes_steps or self.second.takes_steps
+
+    def load(self, split: str) -> Agent:
+        from experiments import test_time
+
+        return test_time.handed_over(self, split)
+
+    def plays_split(self, split: str) -> bool:
+        return self.second.plays_split(split)
+
+    def steps_every(self, trial: Trial) -> int | None:
+        every = (part.steps_every(trial) for part in (self.base, self.second))
+        return min(filter(None, every), default=None)
+
+    def check_track(self, track: str) -> None:
+        self.base.check_track(track)
+        self.second.check_track(track)
 
 
 def _check_signal(method: str, signal: Signal, track: str) -> None:

@@ -18,16 +18,15 @@ from bridge.detection.low_returns import Detector, below, return_quantile
 from bridge.errors import UserError
 from bridge.protocol import Agent
 from bridge.tasks.base import TaskFamily
+from bridge.test_time import handover as agents_in_turn
 from bridge.test_time.agent import FineTuned, card_of
-from bridge.test_time.handover import Handover
 from bridge.test_time.settings import GradientSteps
 from bridge.test_time.weights import PerTrialWeights, TrialWeights
-from experiments import agents
 from experiments.registry import TEST_TIME_METHODS
 from llm_adapt import lora
 
 if TYPE_CHECKING:
-    from experiments.sources import TestTime
+    from experiments.sources import Handover, TestTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,33 +80,21 @@ class HandedOver:
     """Another agent for the rest of a trial, which has observed all of it."""
 
     to: str = ""
-    """A reference that knows the family (``ucb1``), or a method that tunes the same run at test (``lora_reward``)."""
+    """A reference (``ucb1``), or a method that tunes the same run at test (``lora_reward``)."""
     shots: CountOrZero = 0
     """Episodes before that; 0: half of the trial's."""
     run: str = ""
     """The folder of a trained run."""
 
-    def agent(self, base: Agent, family: TaskFamily) -> Handover:
-        """Return the agent that plays by ``base`` first.
+    @property
+    def second(self) -> str:
+        """The spec of the agent that takes over.
 
         Raises:
-            UserError: nobody to hand over to, or one who is given the task.
+            UserError: there is none.
         """
         if not self.to:
             raise UserError("handover needs another agent. Name it: handover:to=ucb1,run=RUN")
-        second = agents.load(self._spec, family, "id")
-        if second.card.clue == "task":
-            raise UserError(
-                f"{self.to} is given the task, which would end the trial's question. Hand over to another agent, such "
-                "as ucb1."
-            )
-        card = dataclasses.replace(
-            base.card, method=f"handover_{base.card.method}", adapts=second.card.adapts
-        )
-        return Handover(base, second, self.shots, card)
-
-    @property
-    def _spec(self) -> str:
         return f"{self.to}:run={self.run}" if self.to in TEST_TIME_METHODS else self.to
 
 
@@ -118,8 +105,6 @@ def agent(source: TestTime) -> Agent:
         UserError: the run is of a method whose weights cannot be moved so, or the settings make no sense for it.
     """
     settings, method, base = source.settings, source.base.method, source.base.agent
-    if isinstance(settings, HandedOver):
-        return settings.agent(base, source.family)
     if method.takes_steps:
         return _with_more_steps(source)
     if not method.can_be_tuned:
@@ -135,6 +120,26 @@ def agent(source: TestTime) -> Agent:
         detector = settings.detector(base, source.family)
     card = card_of(base, weights, source.name)
     return FineTuned(base, weights, settings, card, source.signal, detector)
+
+
+def handed_over(source: Handover, split: str) -> Agent:
+    """Return the agent that plays by the run of ``source`` first, on ``split``.
+
+    Raises:
+        UserError: who takes over cannot play, or is given the task.
+    """
+    first, second = source.base.agent, source.second.load(split)
+    if second.card.clue == "task":
+        raise UserError(
+            f"{source.settings.to} is given the task, which would end the trial's question. Hand over to another "
+            "agent, such as ucb1."
+        )
+    ways = {way for agent in (first, second) for way in agent.card.adapts.split(", ")} - {""}
+    card = dataclasses.replace(
+        first.card, method=f"{source.name}_{first.card.method}", adapts=", ".join(sorted(ways))
+    )
+    half = max(1, source.family.trial(split).episodes // 2)
+    return agents_in_turn.Handover(first, second, source.settings.shots or half, card)
 
 
 def _with_more_steps(source: TestTime) -> Agent:

@@ -187,8 +187,9 @@ class FineTuned(nn.Module):
     def misfit(self, memory: Memory) -> Float[Tensor, " B"]:
         """The held-out loss of gradient steps: what the objective on every other episode loses by steps on the rest.
 
-        Steps begin at the weights that trials start from. It is a mean over both halves; below 0 if steps on one half
-        help on the other one, and 0 with less than two episodes each.
+        It is a mean over both halves; below 0 if steps on one half help on the other one, and 0 if a half has less than
+        two steps. Steps begin at weights as trials start from, but adapters of all trials at the same draw. A latent
+        (PEARL's) is the trial's present one.
         """
         rows = torch.arange(len(memory.episode), device=memory.episode.device)
         parity = torch.arange(memory.buffer.trial.episodes, device=rows.device) % 2

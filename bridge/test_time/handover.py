@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -21,8 +22,6 @@ class Memory(NamedTuple):
     first: Any
     second: Any
     episode: Int[Tensor, " B"]
-    shots: Int[Tensor, " B"]
-    """Episodes that the first one plays."""
 
 
 class Handover:
@@ -31,24 +30,25 @@ class Handover:
     Args:
         first: plays the first episodes.
         second: plays the others, scored ones too.
-        shots: the number of episodes of the first one; 0: half of the trial's, rounded down.
+        shots: the number of episodes of the first one, 1 or more.
         card: the card.
     """
 
     def __init__(self, first: Agent, second: Agent, shots: int, card: Card) -> None:
-        self.first, self.second, self.shots = first, second, shots
+        self.first, self.second, self.shots = copy.copy(first), copy.copy(second), shots
         self.card = card
 
     @property
     def card(self) -> Card:
-        """The card. Setting it sets the decoding rule of both agents, too."""
+        """The card. Setting it sets the decoding rule of the agents within, too, but of those that have a rule."""
         return self._card
 
     @card.setter
     def card(self, card: Card) -> None:
         self._card = card
         for agent in (self.first, self.second):
-            agent.card = dataclasses.replace(agent.card, decode_rule=card.decode_rule)
+            if agent.card.decode_rule != "rule":
+                agent.card = dataclasses.replace(agent.card, decode_rule=card.decode_rule)
 
     def double(self) -> Handover:
         """The same with weights in float64."""
@@ -58,15 +58,14 @@ class Handover:
         return self
 
     def interval(self, trial: Trial) -> int | None:
-        """Episodes between gradient steps of the second agent; None if it takes none."""
-        every = getattr(self.second, "interval", None)
-        return every(trial) if every else None
+        """Episodes between gradient steps: the shorter interval of both agents; None if none takes any."""
+        every = [getattr(agent, "interval", None) for agent in (self.first, self.second)]
+        return min((interval(trial) for interval in every if interval), default=None)
 
     def start(self, clues: Clues, trial: Trial, rng: Rows) -> Memory:
         zeros = torch.zeros(len(rng), dtype=torch.int64, device=rng.device)
-        shots = zeros + (self.shots or trial.episodes // 2)
         first, second = (agent.start(clues, trial, rng) for agent in (self.first, self.second))
-        return Memory(first, second, zeros, shots)
+        return Memory(first, second, zeros)
 
     def begin(self, memory: Memory, rng: Rows, *, episode: int) -> Memory:
         return memory._replace(
@@ -106,9 +105,13 @@ class Handover:
         return max(needs, default=0)
 
     def tally(self, memory: Memory) -> dict[str, Int[Tensor, " B"]]:
-        """What the second agent counts."""
-        count = getattr(self.second, "tally", None)
-        return count(memory.second) if count else {}
+        """What both agents count, together."""
+        total: dict[str, Int[Tensor, " B"]] = {}
+        for agent, own in ((self.first, memory.first), (self.second, memory.second)):
+            count = getattr(agent, "tally", None)
+            for name, number in (count(own) if count else {}).items():
+                total[name] = total.get(name, 0) + number
+        return total
 
     def _is_first(self, memory: Memory) -> bool:
-        return not len(memory.episode) or bool(memory.episode[0] < memory.shots[0])
+        return not len(memory.episode) or int(memory.episode[0]) < self.shots

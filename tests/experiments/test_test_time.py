@@ -211,11 +211,35 @@ def test_what_cannot_be_tuned_is_refused(runs, spec, said):
 def test_a_run_hands_over_to_a_rule_or_to_gradient_steps(runs):
     to_rule = agents.load(f"handover:to=ucb1,run={runs['rl2']}", BANDIT, "id")
     assert to_rule.card.method == "handover_rl2 (rl2)"
-    source = agents.resolve(f"handover:to=lora_reward,shots=4,run={runs['icl_rl']}", BANDIT)
-    assert isinstance(source.load("id").second, FineTuned)
+    assert to_rule.card.adapts == "context"
+    assert to_rule.shots == 4
+    source = agents.resolve(f"handover:to=lora_reward,shots=3,run={runs['icl_rl']}", BANDIT)
+    agent = source.load("id")
+    assert isinstance(agent.second, FineTuned)
+    assert agent.card.adapts == "context, gradient"
+    assert agent.shots == 3
     assert source.takes_steps
     assert source.steps_every(BANDIT.trial("id")) == 2
     assert not agents.resolve(f"handover:to=ucb1,run={runs['rl2']}", BANDIT).takes_steps
+
+
+def test_who_takes_over_plays_the_split_as_it_would_alone(runs):
+    """The exact learner of a split knows its distribution."""
+    source = agents.resolve(f"handover:to=bayes,run={runs['rl2']}", BANDIT)
+    known = agents.load("bayes", BANDIT, "shift/reward_sign/4").card
+    assert source.load("shift/reward_sign/4").second.card == known
+    assert not source.plays_split("shift/changes/4")
+    assert source.plays_split("shift/reward_sign/4")
+
+
+@pytest.mark.parametrize(
+    ("second", "track", "message"),
+    [("lora_demos", "F", "clones demonstrations"), ("icl_then_lora", "C", "detects failure")],
+)
+def test_who_takes_over_has_to_learn_from_the_track(runs, second, track, message):
+    source = agents.resolve(f"handover:to={second},run={runs['icl_rl']}", BANDIT)
+    with pytest.raises(UserError, match=message):
+        source.check_track(track)
 
 
 @pytest.mark.parametrize(

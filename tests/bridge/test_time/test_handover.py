@@ -1,5 +1,8 @@
 """A trial that is handed over: who plays, and what the second agent knows."""
 
+import dataclasses
+
+import numpy as np
 import torch
 
 from bridge.conformance import check_agent
@@ -10,7 +13,10 @@ from bridge.play import play_trial, record_context
 from bridge.protocol import Card, Clues
 from bridge.references.registry import reference
 from bridge.tasks import family as make_family
+from bridge.test_time.agent import FineTuned
 from bridge.test_time.handover import Handover
+from bridge.test_time.settings import GradientSteps
+from bridge.test_time.weights import PerTrialWeights
 from bridge.training.learner import seeded_init
 from rl_algos import rl2
 
@@ -51,23 +57,43 @@ def test_the_second_agent_has_observed_what_the_first_one_did():
     assert len(asked.action.unique()) == 3
 
 
-def test_it_plays_half_of_the_trial_by_default():
-    alone, _ = actions(reference("random", BANDIT, "id"))
-    together, _ = actions(handed(shots=0))
-    assert torch.equal(together[:4], alone[:4])
-    assert not torch.equal(together[4:], alone[4:])
-
-
 def test_an_agent_that_hands_over_to_itself_is_that_agent():
     """Also with a cache that one act computes and the other agent does not know."""
     with seeded_init(0):
         agent = rl2.Rl2Learner(BANDIT, rl2.Config(hidden=8), seed=0).agent()
         torch.nn.init.normal_(agent.network.policy.last.weight, std=0.5)
     twice = Handover(agent, agent, 3, agent.card)
-    for track in ("O", "F"):
-        plan = Plan(trials=50, track=track)
-        one, other = (evaluate(each, BANDIT, plan) for each in (agent, twice))
-        assert one.mean("regret") == other.mean("regret")
+    assert torch.equal(actions(agent)[0], actions(twice)[0])
+    plan = Plan(trials=50, track="F")
+    one, other = (evaluate(each, BANDIT, plan) for each in (agent, twice))
+    for metric, sums in one.total.items():
+        np.testing.assert_array_equal(sums, other.total[metric])
+
+
+def test_gradient_steps_take_over_from_the_run_that_they_tune():
+    """Until then it plays as the run does, although steps were taken; afterwards as they would have it."""
+    with seeded_init(0):
+        agent = rl2.Rl2Learner(BANDIT, rl2.Config(hidden=8), seed=0).agent()
+    steps = GradientSteps(inner_steps=5, inner_lr=0.3, inner_every=2, inner_clip=9.0)
+    tuned = FineTuned(agent, PerTrialWeights(agent.policy_modules), steps, agent.card)
+    turns = Handover(agent, tuned, 4, agent.card)
+    (alone, _), (together, _) = actions(agent, 200), actions(turns, 200)
+    assert torch.equal(alone[:4], together[:4])
+    assert not torch.equal(alone[4:], together[4:])
+    counted = evaluate(turns, BANDIT, Plan(trials=20, track="F")).cost["grad_steps"]
+    assert counted[-1] == 4 * 5
+    assert turns.interval(BANDIT.trial("id")) == 2
+    assert agent.card.decode_rule == turns.card.decode_rule
+
+
+def test_the_agents_that_take_turns_stay_as_they_are():
+    with seeded_init(0):
+        agent = rl2.Rl2Learner(BANDIT, rl2.Config(hidden=8), seed=0).agent()
+    turns = Handover(agent, reference("ucb1", BANDIT, "id"), 2, agent.card)
+    turns.card = dataclasses.replace(turns.card, decode_rule="argmax")
+    assert turns.first.card.decode_rule == "argmax"
+    assert turns.second.card.decode_rule == "rule"
+    assert agent.card.decode_rule == "sample"
 
 
 def test_it_keeps_the_contract():
