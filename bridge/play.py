@@ -216,7 +216,7 @@ def play_trial(
                 visit=partial(on_step, episode) if on_step else None,
             )
         else:
-            shown = order[episode] if order else episode
+            shown = episode if order is None else order[episode]
             rng, now = noise.agent.at(episode, "begin"), family.task_of(tasks, shown)
             seen = seen_by(agent, family, tasks, context, context_noise or noise, shown)
             memory = show(agent, memory, seen, rng, episode=episode)

@@ -62,8 +62,10 @@ class Cell:
     """A plan whose split and shots each trial explores first, keeping the weights that its gradient steps leave."""
     policies: bool = False
     """True to keep policies after shots, on tracks C and F."""
-    closely: tuple[str, ...] = ()
-    """Splits on which they are kept with signs of what the agent makes of its shots."""
+    signs: tuple[str, ...] = ()
+    """Signs of what the agent makes of its shots that are kept with them."""
+    signs_on: tuple[str, ...] = ()
+    """The splits on which they are."""
     count_flops: bool = False
     """True to count the operations of a trial, on two trials that are played again."""
     memory: int = MEMORY
@@ -169,8 +171,8 @@ class Cell:
             play = partial(
                 evaluate, agent, self.family, behaviour=shown_by, memory_limit=self.memory
             )
-            closely = plan.split in self.closely
-            kept = PolicyDetail(closely=closely) if self.policies else None
+            signs = self.signs if plan.split in self.signs_on else ()
+            kept = PolicyDetail(signs) if self.policies else None
             evaluation, flops = play(plan, progress=advance, policies=kept), None
             if self.count_flops:
                 with counter() as counted:

@@ -79,7 +79,7 @@ def evaluate(
         plan.trials,
         limit=memory_limit,
         forks=0 if plan.track == "O" else _forks(policies),
-        shown_by=behaviour if plan.track == "C" else None,
+        shown_by=behaviour if plan.track == "C" or (policies and policies.signs) else None,
         device=device,
     )
     for ids in torch.arange(plan.trials, device=device).split(size.rows):
@@ -105,15 +105,15 @@ def evaluate(
             context=context,
             context_noise=context_noise,
             further=further,
-            closely=bool(policies and policies.closely),
+            signs=policies.signs if policies else (),
             on_step=partial(_notify, observers, ids) if observers else None,
         )
         cells = assignment.cell(ids).cpu()
         for score in play(chunk):
             result.add(score, cells)
             if policies and score.policies:
-                about = (score.metrics["regret"], family.optimal_return(tasks, trial))
-                policies.keep(ids, points[score.point], score.policies, *about)
+                shots, regret = points[score.point], score.metrics["regret"]
+                policies.keep(ids, shots, score.policies, regret)
             if progress:
                 progress(score.env_steps * len(ids))
     result.seconds = time.perf_counter() - began
@@ -126,9 +126,9 @@ def evaluate(
 
 
 def _forks(policies: PolicyDetail | None) -> int:
-    """The number of copies of a memory at a time: one is scored, one observes a further episode; policies that are
-    kept closely need that of the start, and one that observes the shots in reverse order."""
-    return 1 if policies is None else 4 if policies.closely else 2
+    """The number of copies of a memory at a time: one is scored, one observes a further episode; signs need that of the
+    start, and one that observes the shots in reverse order."""
+    return 1 if policies is None else 4 if policies.signs else 2
 
 
 def _notify(observers: Sequence[Observer], ids: Tensor, episode: int, t: int, step: Step) -> None:

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import optree
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge import memory as tree
 from bridge.errors import ContractError, DivergenceError, UserError
+from bridge.evaluation.policies import Doubts
 from bridge.noise import TrialNoise
 from bridge.play import clues, play_episode, record_context, show
 from bridge.protocol import Agent, Clues, Trial
@@ -152,6 +154,13 @@ def adapted(agent: Agent, memory: Any, rng: Rows, at_once: int, *, episode: int,
     return tree.joined(
         [agent.adapt(tree.select(memory, p), rng[p], episode=episode, last=last) for p in parts]
     )
+
+
+def misfits(agent: Doubts, memory: Any, at_once: int) -> Float[Tensor, " B"]:
+    """``agent.misfit`` of all rows, ``at_once`` at a time, as it may take gradient steps."""
+    rows = len(tree.leaves(memory)[0])
+    parts = [slice(first, first + at_once) for first in range(0, rows, at_once)]
+    return torch.cat([agent.misfit(tree.select(memory, part)) for part in parts])
 
 
 def gradient_step_bytes(agent: Agent, trial: Trial, device: torch.device) -> int:

@@ -5,10 +5,10 @@ observes a further episode of a behaviour agent, the same after any number of sh
 before each step, and the state of its memory before the first. On track C all agents observe the same shots, so that
 they can be compared on the same histories.
 
-If policies are kept closely, signs of what the agent makes of its shots are kept, too:
+Signs of what the agent makes of its shots can be kept, too:
 
 * ``order``: the total variation between its policies and those after the same shots in reverse order;
-* ``likelihood``: the log-likelihood, in nats, of its own actions (track F);
+* ``likelihood``: the log-likelihood of its own actions at temperature 1, in nats (track F);
 * ``misfit``: how badly the shots fit what it has learned, if it has ``misfit``.
 
 Shape letters: B trials, H steps, A actions, D features of a state.
@@ -16,7 +16,7 @@ Shape letters: B trials, H steps, A actions, D features of a state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -84,10 +84,12 @@ class Policies(NamedTuple):
     """Zero at steps after the end of a row's episode."""
     state: Float[Tensor, "B D"] | None
     """None for an agent without ``represent``."""
+    signs: Mapping[str, Float[Tensor, " B"]] = MappingProxyType({})
+    """By name; those that are kept."""
     earned: Float[Tensor, " B"] | None = None
     """Sum of rewards of the shots."""
-    signs: Mapping[str, Float[Tensor, " B"]] = MappingProxyType({})
-    """By name; empty unless policies are kept closely."""
+    optimum: Float[Tensor, " B"] | None = None
+    """The largest expected return of the scored episode given its task."""
 
 
 class Explored:
@@ -110,7 +112,7 @@ class Explored:
         if decision.logits is not None:
             log_prob = decision.logits.float().log_softmax(-1)
             chosen = log_prob.gather(1, step.action[:, None])[:, 0]
-            self.likelihood = self.likelihood + chosen * step.acted
+            self.likelihood = self.likelihood + torch.where(step.acted, chosen, 0.0)
 
 
 def policies(
@@ -180,11 +182,11 @@ class PolicyDetail:
     """The policies of every trial of an evaluation, with what the shots and the scored episode earn.
 
     Args:
-        closely: True to keep signs of what the agent makes of its shots, too.
+        signs: names of the signs that are kept, too.
     """
 
-    def __init__(self, *, closely: bool = False) -> None:
-        self.closely = closely
+    def __init__(self, signs: Collection[str] = ()) -> None:
+        self.signs = signs
         self._rows: list[dict[str, Tensor]] = []
 
     def keep(
@@ -193,16 +195,16 @@ class PolicyDetail:
         shots: int,
         found: Policies,
         regret: Float[Tensor, " B"],
-        optimum: Float[Tensor, " B"],
     ) -> None:
         """Keep the policies of ``trials`` after a number of shots, with the regret of the scored episode."""
         assert found.earned is not None
+        assert found.optimum is not None
         row = {
             "trial": trials,
             "shots": torch.full_like(trials, shots),
             "earned": found.earned,
             "regret": regret,
-            "optimum": optimum,
+            "optimum": found.optimum,
             "policy": found.probabilities.flatten(1),
             **found.signs,
         }

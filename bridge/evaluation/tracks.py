@@ -12,7 +12,7 @@ Shape letters: B trials of the chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.evaluation.footprint import adapted
+from bridge.evaluation.footprint import adapted, misfits
 from bridge.evaluation.policies import Doubts, Explored, Further, Policies, moved, policies
 from bridge.evaluation.sums import Score
 from bridge.noise import TrialNoise
@@ -47,7 +47,7 @@ class Chunk:
         context: track C: the transitions of each episode of the context.
         context_noise: the noise that the context was played under.
         further: tracks C and F: one more episode, on which policies are kept at each curve point; None: they are not.
-        closely: True to keep signs of what the agent makes of its shots, too.
+        signs: names of the signs of what the agent makes of its shots that are kept, too.
         on_step: called with the numbers of episode and step and the transition, for each step that explores.
     """
 
@@ -63,7 +63,7 @@ class Chunk:
     context: list[list[Step]] | None = None
     context_noise: TrialNoise | None = None
     further: Further | None = None
-    closely: bool = False
+    signs: Collection[str] = ()
     on_step: Callable[[int, int, Step], None] | None = None
 
     def play(
@@ -104,7 +104,7 @@ class Chunk:
             self.agent, self.family.action.n, memory, steps, rng, episode=shots, horizon=horizon
         )
 
-    def closely_after(
+    def signs_after(
         self, memory: Any, shots: int, further: Further, explored: Explored, start: Any
     ) -> Policies:
         """The policies on a further episode after a number of shots, with their signs. Consumes ``memory``.
@@ -116,12 +116,15 @@ class Chunk:
             explored: the shots, if the agent explored them itself.
             start: the memory at the start of the trials. It is only read.
         """
-        signs = {"likelihood": explored.likelihood}
-        if isinstance(self.agent, Doubts):
-            signs["misfit"] = self.agent.misfit(memory)
+        signs = {}
+        if "likelihood" in self.signs and not self.context:
+            signs["likelihood"] = explored.likelihood
+        if "misfit" in self.signs and isinstance(self.agent, Doubts):
+            signs["misfit"] = misfits(self.agent, memory, self.adapting)
         found = self.policies_after(memory, shots, further)
-        backward = self._reversed(start, explored, shots)
-        signs["order"] = moved(found, self.policies_after(backward, shots, further))
+        if "order" in self.signs:
+            backward = self._reversed(start, explored, shots)
+            signs["order"] = moved(found, self.policies_after(backward, shots, further))
         return found._replace(signs=signs)
 
     def _reversed(self, start: Any, explored: Explored, shots: int) -> Any:
@@ -185,8 +188,8 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
     informed, earned = torch.zeros_like(transitions, dtype=torch.bool), transitions
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
-    explored = Explored(transitions.float()) if chunk.closely else None
-    start = tree.fork(chunk.memory) if chunk.closely else None
+    explored = Explored(transitions.float()) if chunk.signs else None
+    start = tree.fork(chunk.memory) if chunk.signs else None
 
     def score(memory: Any, shots: int) -> Score:
         began = chunk.clock()
@@ -211,10 +214,10 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         paid, kept = env_steps + chunk.trial.horizon, None
         if chunk.further:  # after the costs, of which it is none
             kept = (
-                chunk.closely_after(aside, shots, chunk.further, explored, start)
+                chunk.signs_after(aside, shots, chunk.further, explored, start)
                 if explored
                 else chunk.policies_after(aside, shots, chunk.further)
-            )._replace(earned=earned)
+            )._replace(earned=earned, optimum=optima[shots])
         return Score(chunk.points.index(shots), paid, metrics, costs, kept)
 
     yield score(chunk.memory, 0)

@@ -25,10 +25,9 @@ from bridge.evaluation.plan import Plan, Track
 from bridge.evaluation.policies import SIGNS
 from bridge.tasks import family as make_family
 from bridge.tasks.base import Discrete, TaskFamily
-from experiments import agents
+from experiments import agents, markers
 from experiments.cells import Cell
-from experiments.studies import players
-from experiments.studies.arguments import play
+from experiments.studies import arguments, players
 from experiments.studies.players import Player
 from experiments.zoo import recipes
 from experiments.zoo.recipes import RECIPES
@@ -108,7 +107,17 @@ class Histories:
             "hash": self.made.hash,
             "behaviour": self.behaviour,
             "trials": self.size.trials,
+            "seeds": [*self.size.seeds],
         }
+
+    @property
+    def are_there(self) -> bool:
+        """True if the folder of rows holds these histories, of whatever axes.
+
+        Raises:
+            UserError: its marker is damaged.
+        """
+        return markers.agrees(self.rows / arguments.MARKER, self.about)
 
     @property
     def methods(self) -> list[Player]:
@@ -140,18 +149,25 @@ class Histories:
         splits: Sequence[str] = (),
         *,
         track: Track = "C",
-        closely: Iterable[str] = (),
+        signs: Sequence[str] = (),
+        signs_on: Sequence[str] = (),
     ) -> list[list[Cell]]:
         """Return the cells of methods and references on the histories of ``splits`` (empty: of all), kept policies too.
 
-        The second list tunes runs that the first one trains. ``closely``: splits on which signs are kept, too.
+        The second list tunes runs that the first one trains. Of methods, ``signs`` are kept on the splits ``signs_on``.
         """
         needs = [(player, split) for player in methods for split in splits or self.splits]
         lists = players.cells(needs, self.size.seeds, self.size.trials, self.out, bounds=references)
         about = {"out": self.rows, "behaviour": self.behaviour, "policies": True}
+        kept = {"signs": tuple(signs), "signs_on": tuple(signs_on)}
         return [
             [
-                replace(cell, plans=self._plans(cell, track), closely=tuple(closely), **about)
+                replace(
+                    cell,
+                    plans=self._plans(cell, track),
+                    **about,
+                    **(kept if cell.by_network else {}),
+                )
                 for cell in cells
             ]
             for cells in lists
@@ -169,7 +185,7 @@ class Histories:
         self.check()
         for cells in lists:
             if cells:
-                play(cells, self.rows, self.about)
+                arguments.play(cells, self.rows, self.about)
 
     def read(self, cells: Iterable[Cell], split: str) -> dict[str, Responses]:
         """Return the responses of the methods of cells on one split, by the method's name.

@@ -38,7 +38,9 @@ class Study(HistoryStudy):
 
     def cells(self, splits: tuple[str, ...] = ()) -> list[list[Cell]]:
         """Return the cells of splits (empty: of all); the second list tunes runs that the first one trains."""
-        return self.histories.cells(self.players, REFERENCES, splits, closely=("id",))
+        return self.histories.cells(
+            self.players, REFERENCES, splits, signs=("order",), signs_on=("id",)
+        )
 
     def numbers(self) -> dict[str, Numbers]:
         """Return the numbers of each split, one after another: states take memory."""
