@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
 Signal = Float[np.ndarray, " T"]
@@ -29,6 +29,23 @@ def auroc(signal: Signal, failed: Bool[np.ndarray, " T"]) -> float:
         return float("nan")
     above = rankdata(signal)[failed].sum() - failures * (failures + 1) / 2
     return float(above / (failures * others))
+
+
+def auroc_within(
+    signal: Signal, failed: Bool[np.ndarray, " T"], group: Int[np.ndarray, " T"]
+) -> float:
+    """``auroc`` over pairs of trials of the same group alone: a signal that only tells groups apart has 0.5.
+
+    NaN if no group has trials that fail and trials that do not.
+    """
+    pairs, above = 0, 0.0
+    for each in np.unique(group):
+        of = group == each
+        count = int(failed[of].sum()) * int((~failed[of]).sum())
+        if count:
+            pairs += count
+            above += count * auroc(signal[of], failed[of])
+    return above / pairs if pairs else float("nan")
 
 
 def false_alarms(signal: Signal, failed: Bool[np.ndarray, " T"], share: float = 0.95) -> float:
@@ -111,4 +128,4 @@ def threshold(at_home: Signal, rate: float = 0.05) -> float:
 
     A trial has an alarm if its signal is above the threshold. No shifted trial is needed.
     """
-    return float(np.quantile(at_home, 1 - rate, method="higher"))
+    return float(np.quantile(at_home, 1 - rate, method="inverted_cdf"))

@@ -1,7 +1,7 @@
 """Signals that a trial goes wrong, from what is kept of it after each number of shots.
 
-Each signal compares trials with those of ``id_val``, whose tasks are as in training, after the same number of shots. It
-is larger if more is to be feared. No shifted trial is needed.
+Each signal compares trials with those of ``id_val``, new tasks of the training distribution, after the same number of
+shots. It is larger if more is to be feared. No shifted trial is needed.
 
 A posterior variance is no signal: in PEARL's product of Gaussians it shrinks with every transition, whatever it holds.
 
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import entr
 
 from bridge.detection.scoring import Signal
@@ -39,6 +39,15 @@ class Kept(NamedTuple):
     signs: Mapping[str, Float[np.ndarray, "P T"]] = MappingProxyType({})
     """What the agent makes of the shots, by name (``bridge/evaluation/policies.py``)."""
 
+    def only(self, trials: Bool[np.ndarray, " T"]) -> Kept:
+        """Some of the trials."""
+        return Kept(
+            self.earned[:, trials],
+            None if self.state is None else self.state[:, trials],
+            self.policy[:, trials],
+            {name: sign[:, trials] for name, sign in self.signs.items()},
+        )
+
 
 def low_return(home: Kept, here: Kept, point: int) -> Signal:
     """Minus what the shots earned: the cheap signal that others have to beat."""
@@ -46,45 +55,29 @@ def low_return(home: Kept, here: Kept, point: int) -> Signal:
 
 
 def novelty(home: Kept, here: Kept, point: int) -> Signal:
-    """The Mahalanobis distance of the state from those of training, after as many shots.
-
-    On training itself the distance is from those of the other half of its trials.
-    """
+    """The Mahalanobis distance of the state from those of ``id_val``."""
     known, new = _states(home, here, point)
-    if here is not home:
-        return _distance(known, new)
-    found = np.empty(len(known))
-    for half in (slice(0, None, 2), slice(1, None, 2)):
-        found[half] = _distance(np.delete(known, half, axis=0), known[half])
-    return found
-
-
-def _distance(
-    known: Float[np.ndarray, "N D"], new: Float[np.ndarray, "T D"]
-) -> Float[np.ndarray, " T"]:
-    """The Mahalanobis distance of new states from the mean of known ones."""
-    centred = known - (mean := known.mean(0))
-    covariance = centred.T @ centred / len(known)
+    known = known - (mean := known.mean(0))
+    covariance = known.T @ known / len(known)
     ridge = _SHRINK * max(np.trace(covariance) / len(covariance), 1e-12)
-    covariance += ridge * np.eye(len(covariance))
     away = new - mean
-    return np.sqrt(np.maximum((away * np.linalg.solve(covariance, away.T).T).sum(1), 0.0))
+    scaled = np.linalg.solve(covariance + ridge * np.eye(len(covariance)), away.T).T
+    return np.sqrt(np.maximum((away * scaled).sum(1), 0.0))
 
 
 def surprise(home: Kept, here: Kept, point: int) -> Signal:
-    """By how much shots earn less than the state before them foretells in training: a CUSUM of standard scores.
+    """By how much shots earn less than the state before them foretells on ``id_val``: a CUSUM of standard scores.
 
     The return of the shots from one number to the next is predicted by a linear map of the state, which is fitted on
-    training; on training itself, on the other half of its trials.
+    ``id_val``. Standard deviations are those of its errors on trials that it was not fitted on.
     """
     total = np.zeros(here.earned.shape[1])
     for now in range(1, point + 1):
         known, new = _states(home, here, now - 1)
         expected, got = (np.diff(each.earned, axis=0)[now - 1] for each in (home, here))
-        at_home = predicted_elsewhere(known, expected[:, None])[:, 0]
-        away = predicted_from(known, expected[:, None], new)[:, 0]
-        spread = max((expected - at_home).std(), 1e-12)
-        score = ((at_home if here is home else away) - got) / spread
+        errors = expected - predicted_elsewhere(known, expected[:, None])[:, 0]
+        foretold = predicted_from(known, expected[:, None], new)[:, 0]
+        score = (foretold - got) / max(errors.std(), 1e-12)
         total = np.maximum(0.0, total + score - _SLACK)
     return total
 
@@ -100,25 +93,9 @@ def step_size(home: Kept, here: Kept, point: int) -> Signal:
 
 
 def misalignment(home: Kept, here: Kept, point: int) -> Signal:
-    """Minus the largest cosine of the change of weights with one of training: steps in a direction that none had."""
+    """Minus the largest cosine of the change of weights with one of ``id_val``: steps in a direction that none had."""
     known, new = (_unit(states) for states in _states(home, here, point))
-    cosine = new @ known.T
-    if here is home:
-        np.fill_diagonal(cosine, -1.0)
-    return -cosine.max(1)
-
-
-def _unit(states: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T D"]:
-    return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-12)
-
-
-def _states(
-    home: Kept, here: Kept, point: int
-) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "T D"]]:
-    """The states of training and of the trials, in float64."""
-    assert home.state is not None
-    assert here.state is not None
-    return home.state[point].astype(np.float64), here.state[point].astype(np.float64)
+    return -(new @ known.T).max(1)
 
 
 def order(home: Kept, here: Kept, point: int) -> Signal:
@@ -137,6 +114,19 @@ def misfit(home: Kept, here: Kept, point: int) -> Signal:
     return here.signs["misfit"][point]
 
 
+def _unit(states: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T D"]:
+    return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-12)
+
+
+def _states(
+    home: Kept, here: Kept, point: int
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "T D"]]:
+    """The states of ``id_val`` and of the trials, in float64."""
+    assert home.state is not None
+    assert here.state is not None
+    return home.state[point].astype(np.float64), here.state[point].astype(np.float64)
+
+
 class Reader(NamedTuple):
     """How a signal is computed, and what it needs."""
 
@@ -144,6 +134,13 @@ class Reader(NamedTuple):
     """Arguments: trials of ``id_val``, the trials, and the place of the number of shots."""
     needs: str = ""
     """``state``, ``steps`` (states that are changes of weights), the name of a sign, or nothing."""
+
+    def at_home(self, home: Kept, fold: Bool[np.ndarray, " T"], point: int) -> Signal:
+        """The signal on ``id_val`` itself, each fold of its trials beside the other one."""
+        found = np.empty(len(fold))
+        for some in (fold, ~fold):
+            found[some] = self.read(home.only(~some), home.only(some), point)
+        return found
 
 
 SIGNALS: dict[str, Reader] = {

@@ -21,7 +21,7 @@ def draw(found: Mapping[tuple[str, str], Scored], folder: Path) -> Path:
     """Draw a row of panels for each axis; return the path of the PNG.
 
     A line is the mean regret of the trials that are kept if those with the largest signals are left out, in units of
-    the regret of random play. The lower to the left, the better the signal.
+    score. The lower to the left, the better the signal.
     """
     from matplotlib.figure import Figure
 

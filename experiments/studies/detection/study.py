@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
+import torch
+from jaxtyping import Bool
+
 from bridge.errors import UserError
+from bridge.evaluation import policies
+from bridge.evaluation.assignment import Assignment
 from experiments import agents
 from experiments.cells import Cell
 from experiments.registry import LEARNERS
 from experiments.studies.detection import figure, tables
-from experiments.studies.detection.scores import Scored, scored
-from experiments.studies.histories import Responses, Size
+from experiments.studies.detection.scores import OnSplit, Scored, scored
+from experiments.studies.histories import Size
 from experiments.studies.history_study import HistoryStudy, Report
 from experiments.studies.players import Player
 
@@ -57,58 +62,81 @@ class Study(HistoryStudy):
 
     def cells(self) -> list[list[Cell]]:
         """Return the cells of methods, then those of fallbacks."""
-        splits = (HOME, *self.histories.splits)
-        play = partial(self.histories.cells, splits=splits, track="F")
-        methods = play(list(self.fallbacks), ("random",), closely=splits)
-        return [methods[0], play(list(self.fallbacks.values()), ())[1]]
+        shifted, play = self.histories.splits, partial(self.histories.cells, track="F")
+        splits = (HOME, *shifted)
+        methods = play(
+            list(self.fallbacks), ("random",), splits, signs=policies.SIGNS, signs_on=splits
+        )
+        return [methods[0], play(list(self.fallbacks.values()), (), shifted)[1]]
 
     def check(self) -> None:
         """Refuse what cannot be played.
 
         Raises:
-            UserError: histories that cannot be played, or a family without methods that could switch.
+            UserError: histories that cannot be played, trials of one episode, a single task of ``id_val``, or an axis
+                that changes the length of trials.
         """
         super().check()
-        if not self.fallbacks:
+        made = self.histories.made
+        episodes = made.trial("id").episodes
+        if not self.shots:
             raise UserError(
-                f"No method of the zoo on {self.histories.made.id} could switch. Choose another family, such as bandit."
+                f"A trial of {made.id} is one episode, and a switch comes after half of them. Choose a family with "
+                "longer trials, such as bandit."
             )
+        if made.support(HOME) == 1:
+            raise UserError(
+                f"{HOME} of {made.id} is a single task, so that no signal could be known to be unusual. Choose another "
+                "family, such as bandit."
+            )
+        for split in self.histories.splits:
+            if made.trial(split).episodes != episodes:
+                raise UserError(
+                    f"Signals after {self.shots} of {episodes} episodes are compared, and a trial of {split} has "
+                    f"{made.trial(split).episodes}. Choose other --axes."
+                )
 
     def scores(self) -> dict[tuple[str, str], Scored]:
         """Return the scores of signals on each axis, by the axis and the method's name."""
         cells = [cell for some in self.cells() for cell in some]
-        home = self.histories.read(cells, HOME)
-        return {
-            (axis, player.name): scored(
-                home[player.name],
-                [found[player.name] for found in by_split],
-                [found[fallback.name] for found in by_split],
-                floor=home["random"],
-                shots=self.shots,
-                of_steps=_keeps_changes(player),
-            )
-            for axis, by_split in self._by_axis(cells)
-            for player, fallback in self.fallbacks.items()
-        }
+        home, at_home = self.histories.read(cells, HOME), self.histories.read(cells, "id")
+        found = {}
+        for axis in dict.fromkeys(split.split("/")[1] for split in self.histories.splits[1:]):
+            levels = [s for s in self.histories.splits if s.startswith(f"shift/{axis}/")]
+            by_split = [at_home, *(self.histories.read(cells, split) for split in levels)]
+            for player, fallback in self.fallbacks.items():
+                names = (player.name, fallback.name, "random")
+                found[axis, player.name] = scored(
+                    home[player.name],
+                    self._fold,
+                    [OnSplit(*(responses[name] for name in names)) for responses in by_split],
+                    shots=self.shots,
+                    of_steps=_keeps_changes(player),
+                )
+        return found
+
+    @property
+    def _fold(self) -> Bool[np.ndarray, " N"]:
+        """True for every other task of ``id_val``, by trial."""
+        plan = self.histories.plan(HOME, "F")
+        assignment = Assignment.of(self.histories.made, plan)
+        return (assignment.task(torch.arange(plan.trials)) % 2 == 0).numpy()
 
     def report(self) -> Report:
         """Return the tables, the numbers by name, and the figure."""
         found = self.scores()
         fallbacks = {player.name: fallback.name for player, fallback in self.fallbacks.items()}
         return Report(
-            tables.markdown(self.histories.made.id, found, fallbacks),
+            tables.markdown(
+                self.histories.made.id,
+                self.histories.made.trial("id").episodes,
+                found,
+                fallbacks,
+            ),
             ("axis", "method", "signal", "score"),
             tables.named(found),
             figure.draw(found, self.histories.out / "figures"),
         )
-
-    def _by_axis(self, cells: list[Cell]) -> Iterator[tuple[str, list[Mapping[str, Responses]]]]:
-        """Each axis, with the responses on ``id`` and on its levels."""
-        at_home = self.histories.read(cells, "id")
-        axes = dict.fromkeys(split.split("/")[1] for split in self.histories.splits[1:])
-        for axis in axes:
-            levels = [s for s in self.histories.splits if s.startswith(f"shift/{axis}/")]
-            yield axis, [at_home, *(self.histories.read(cells, split) for split in levels)]
 
 
 def _second(player: Player, rule: bool) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bridge.detection.scoring import (
     auroc,
+    auroc_within,
     excess_risk,
     false_alarms,
     risk_over_coverage,
@@ -88,3 +89,24 @@ def test_the_threshold_keeps_its_rate_of_false_alarms(rate):
     assert np.mean(signal > limit) <= rate
     below = signal[signal < limit].max()
     assert np.mean(signal > below) > rate
+
+
+@pytest.mark.parametrize("trials", [20, 60, 256, 500])
+def test_the_threshold_is_the_least_that_keeps_the_rate(trials):
+    signal = RNG.permutation(trials).astype(float)
+    limit = threshold(signal, 0.05)
+    assert np.mean(signal > limit) <= 0.05
+    assert np.mean(signal > limit - 1) > 0.05
+
+
+def test_within_groups_pairs_of_one_group_count():
+    signal, group = np.array([1.0, 2, 11, 12, 5]), np.array([0, 0, 1, 1, 2])
+    failed = np.array([True, False, False, True, True])
+    assert auroc_within(signal, failed, group) == 0.5
+    assert auroc(signal, failed) == pytest.approx(3 / 6)
+    assert np.isnan(auroc_within(signal, failed, np.arange(5)))
+
+
+def test_within_one_group_it_is_auroc():
+    noise = RNG.normal(size=TRIALS)
+    assert auroc_within(noise, FAILED, np.zeros(TRIALS, int)) == pytest.approx(auroc(noise, FAILED))

@@ -41,7 +41,7 @@ def trials(
     return Kept(earned, state, np.broadcast_to(policy, (P, T, A)), told)
 
 
-HOME = trials()
+HOME, FOLD = trials(), np.arange(T) % 2 == 0
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_without_a_fault_a_signal_is_a_coin(name):
 @pytest.mark.parametrize("name", [name for name in SIGNALS if name != "entropy"])
 def test_the_threshold_of_training_keeps_its_rate_on_new_trials(name):
     """No signal is fitted so closely to the trials of training that new ones of the same kind have alarms."""
-    signal = SIGNALS[name].read
-    limit = threshold(signal(HOME, HOME, P - 1), 0.1)
-    rate = np.mean(signal(HOME, trials(), P - 1) > limit)
+    signal = SIGNALS[name]
+    limit = threshold(signal.at_home(HOME, FOLD, P - 1), 0.1)
+    rate = np.mean(signal.read(HOME, trials(), P - 1) > limit)
     assert rate == pytest.approx(0.1, abs=3 * (0.1 * 0.9 * 2 / T) ** 0.5)
 
 
@@ -110,7 +110,9 @@ def test_surprise_of_training_is_read_on_trials_that_it_was_not_fitted_on():
         return Kept(earned, RNG.normal(size=(P, 120, 50)), np.full((P, 120, A), 1 / A))
 
     home = wide()
-    assert surprise(home, home, P - 1).mean() > 0.8 * surprise(home, wide(), P - 1).mean()
+    at_home = SIGNALS["surprise"].at_home(home, FOLD[:120], P - 1)
+    assert at_home.mean() > 0.8 * surprise(home, wide(), P - 1).mean()
+    assert surprise(home, home, P - 1).mean() < 0.8 * at_home.mean()
 
 
 def test_entropy_by_hand():
@@ -126,8 +128,11 @@ def test_the_effect_of_order_is_without_rounding():
 
 def test_novelty_of_training_is_read_on_trials_that_it_was_not_fitted_on():
     """With as many features as a fit has trials, these are all near its mean, and new ones are not."""
-    home, new = (Kept(HOME.earned, RNG.normal(size=(P, 80, 60)), HOME.policy) for _ in range(2))
-    assert novelty(home, home, 0).mean() > 0.9 * novelty(home, new, 0).mean()
+    earned, policy = np.zeros((P, 160)), np.full((P, 160, A), 1 / A)
+    home, new = (Kept(earned, RNG.normal(size=(P, 160, 60)), policy) for _ in range(2))
+    at_home = SIGNALS["novelty"].at_home(home, FOLD[:160], 0)
+    assert novelty(home, home, 0).mean() < 0.8 * novelty(home, new, 0).mean()
+    assert at_home.mean() > novelty(home, new, 0).mean()
 
 
 def test_signals_are_those_whose_needs_are_met():
