@@ -18,8 +18,7 @@ def claim(marker: Path, about: Mapping[str, Any], what: str) -> None:
         UserError: the marker cannot be read, lacks the first key of ``about``, or has another value for one of its
             keys. ``what`` names the contents of the folder, such as "comparison".
     """
-    remedy = f"Choose another --out, or remove it with what lies beside it in {marker.parent}."
-    before = json_files.read_object(marker, remedy) if marker.exists() else {}
+    remedy, before = _remedy(marker), _read(marker)
     if before and next(iter(about)) not in before:
         raise UserError(f"{marker} cannot be read (another version wrote it). {remedy}")
     settled = {key: value for key, value in about.items() if value is not None}
@@ -31,3 +30,22 @@ def claim(marker: Path, about: Mapping[str, Any], what: str) -> None:
             )
     found = {**about, **before, **settled}
     files.write_text(marker, json.dumps(found, sort_keys=True, indent=1) + "\n")
+
+
+def agrees(marker: Path, about: Mapping[str, Any]) -> bool:
+    """Return True if ``marker`` is there and has the values of ``about``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found = _read(marker)
+    return bool(found) and all(found.get(key) == value for key, value in about.items())
+
+
+def _read(marker: Path) -> dict[str, Any]:
+    """The content of a marker; empty if there is none."""
+    return json_files.read_object(marker, _remedy(marker)) if marker.exists() else {}
+
+
+def _remedy(marker: Path) -> str:
+    return f"Choose another --out, or remove it with what lies beside it in {marker.parent}."

@@ -18,6 +18,9 @@ from experiments.cells import Cell
 from experiments.streams import replace_unknown_characters
 from experiments.studies.few_shot.variants import RATES, Study
 
+MARKER = "study.json"
+"""The file that says which study a folder holds."""
+
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
     """Return a parser of a family, runs on it, how they are tuned, and how much is played."""
@@ -73,7 +76,7 @@ def play(asked: Iterable[Cell], out: Path, about: Mapping[str, Any]) -> None:
     Raises:
         UserError: the folder holds another study, or a cell failed.
     """
-    cells.keep(asked, out, "study.json", about, "study")
+    cells.keep(asked, out, MARKER, about, "study")
 
 
 def run(

@@ -96,3 +96,8 @@ class HistoryStudy(ABC):
     def csv(self) -> Path:
         """The path of the numbers."""
         return self.histories.out / f"{self.name}.csv"
+
+    @property
+    def is_written(self) -> bool:
+        """True if the numbers are there, of these histories."""
+        return self.csv.exists() and self.histories.are_there

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bridge.evaluation import results
+from bridge.evaluation.stats import Interval
+from bridge.files import write_text
 from experiments.studies import named
 from experiments.studies.attribution.study import Study as Attribution
 from experiments.studies.concerns import study as concerns
@@ -52,18 +53,21 @@ class Concerns:
         self.study.check()
 
     def play(self) -> None:
-        self.study.run()
-
-    def numbers(self) -> Named:
-        if not results.files(self.study.out):
-            return {}
         found, _ = self.study.run()
         entries = {(e.testbed, e.row.name): e for e in found.entries if e.value == e.testbed.top}
-        gains = {
+        gains: dict[tuple[str, ...], Interval | None] = {
             (testbed.name, name): found.gain(entry, entries[testbed, PLAIN.name])
             for (testbed, name), entry in entries.items()
         }
-        return {name: gain for name, gain in gains.items() if gain is not None}
+        known = {name: gain for name, gain in gains.items() if gain is not None}
+        write_text(self._csv, named.comma_separated(("testbed", "mitigation"), known))
+
+    def numbers(self) -> Named:
+        return named.read(self._csv) if self._csv.exists() else {}
+
+    @property
+    def _csv(self) -> Path:
+        return self.study.out / "gains.csv"
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class OnHistories:
         self.study.run()
 
     def numbers(self) -> Named:
-        return named.read(self.study.csv) if self.study.csv.exists() else {}
+        return named.read(self.study.csv) if self.study.is_written else {}
 
 
 def others(out: Path, *, size_of_concerns: str, size_of_histories: str) -> Mapping[str, Other]:

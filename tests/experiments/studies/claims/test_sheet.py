@@ -2,11 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
-from bridge.detection.signals import SIGNALS
+from bridge.detection.signals import Kept, available
+from bridge.evaluation.policies import Doubts
 from bridge.report.claims import verdicts
 from bridge.report.gaps import PARTS
+from bridge.tasks import family as make_family
 from experiments import agents
 from experiments.studies.attribution.study import Study as Attribution
 from experiments.studies.claims import advice
@@ -100,8 +103,24 @@ def numbers_of(study: str, tmp_path) -> set[tuple[str, ...]]:
         names = [player.name for player in made.players]
         return set(itertools.product(made.splits, names, PARTS))
     made = Detection.on("bandit", tmp_path, size="small")
-    names = [player.name for player in made.fallbacks]
-    return set(itertools.product(AXES["bandit"], names, SIGNALS, OfSignal._fields))
+    return {
+        (axis, player.name, signal, score)
+        for axis in AXES["bandit"]
+        for player in made.fallbacks
+        for signal in signals_of(player.method)
+        for score in set(OfSignal._fields) - {"curve"}
+    }
+
+
+def signals_of(method: str) -> list[str]:
+    """The signals of a method, by what its agents have."""
+    agent = agents.load(f"zoo:{method}/bandit/0", make_family("bandit:k=5,n=10"), "id")
+    one = np.zeros((1, 1))
+    signs = {"order": one, "likelihood": one}
+    if isinstance(agent, Doubts):
+        signs["misfit"] = one
+    kept = Kept(one, one[None], one[None], signs)
+    return available(kept, of_steps=method in ("maml", "mtrl_finetune"))
 
 
 def measures_of(test):
