@@ -58,8 +58,8 @@ class Scored(NamedTuple):
     """The score of the fallback."""
     best: Interval
     """The score of the better of both in each trial."""
-    ceiling: Interval
-    """The AUROC of the regret after these shots, which only the task's optimum tells: what signals could reach."""
+    hindsight: Interval
+    """The AUROC of the regret after these shots, which no agent knows."""
     signals: dict[str, OfSignal]
 
 
@@ -107,14 +107,14 @@ def scored(
         scoring.switched(np.zeros(len(m), bool), 1 - m, 1 - s)
         for m, s in zip(method, safe, strict=True)
     ]
-    ceilings = [scoring.auroc(known, bad) for known, bad in zip(so_far, failed, strict=True)]
+    hindsight = [scoring.auroc(known, bad) for known, bad in zip(so_far, failed, strict=True)]
     return Scored(
         failures=_over_seeds(failed.mean(1)),
         shots=shots,
         never=_over_seeds(np.array([s.never for s in switches])),
         always=_over_seeds(np.array([s.always for s in switches])),
         best=_over_seeds(np.array([s.best for s in switches])),
-        ceiling=_over_seeds(np.array(ceilings)),
+        hindsight=_over_seeds(np.array(hindsight)),
         signals={name: _scores(by_seed, name, method, safe, failed, group) for name in names},
     )
 

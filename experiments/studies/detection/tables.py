@@ -32,9 +32,9 @@ def markdown(
         "id and all levels of an axis, as many trials of each. A trial fails if it scores less, after all shots, than "
         f"if the method had handed over to its fallback after those {shots}, by more than {MARGIN:g}. Scores are 0 for "
         "random play on the split and 1 for the oracle. Intervals of 95% over training seeds, on these trials.",
-        "**AUROC**: the chance that a failed trial has the larger signal; 0.5 knows nothing. ceiling: that of the "
-        "regret after those shots, which nobody knows.",
-        _table(("failures", "ceiling"), found, "auroc"),
+        "**AUROC**: the chance that a failed trial has the larger signal; 0.5 knows nothing. hindsight: that of the "
+        "regret after those shots, which no agent knows.",
+        _table(("failures", "hindsight"), found, "auroc"),
         "**AUROC within splits**: of pairs of trials of the same split, so that telling splits apart is worth nothing.",
         _table((), found, "within"),
         f"**Switch to the fallback** in trials above the threshold that {ALARMS:.0%} of trials of id_val are above: "
@@ -68,7 +68,7 @@ def named(found: Mapping[tuple[str, str], Scored]) -> Named:
     """Return every score by axis, method, signal and the score's name; those of no signal have an empty one."""
     numbers: dict[tuple[str, ...], Interval] = {}
     for (axis, method), of in found.items():
-        for name in ("failures", "ceiling", "never", "always", "best"):
+        for name in ("failures", "hindsight", "never", "always", "best"):
             numbers[axis, method, "", name] = getattr(of, name)
         for signal, scores in of.signals.items():
             for name in OfSignal._fields:
