@@ -92,8 +92,9 @@ def gap(
 
 
 def _share(regret: Regrets, random: OfReference) -> Interval:
-    """A mean regret in units of that of random play."""
-    return stats.interval(_ratio, regret, random)
+    """A mean regret in units of that of random play. Seeds that are all alike are one, whose interval is over tasks."""
+    alike = (regret == regret[:1]).all()
+    return stats.interval(_ratio, regret[:1] if alike else regret, random)
 
 
 def _ratio(regret: Resampled, random: Resampled) -> Float[np.ndarray, " R"]:

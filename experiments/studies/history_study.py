@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from bridge.evaluation import results
 from bridge.files import write_text
-from experiments.cells import Cell
+from experiments.cells import Cell, missing
 from experiments.studies import named
 from experiments.studies.histories import Histories, Size
 from experiments.studies.named import Named
@@ -101,3 +102,13 @@ class HistoryStudy(ABC):
     def is_written(self) -> bool:
         """True if the numbers are there, of these histories."""
         return self.csv.exists() and self.histories.are_there
+
+    @property
+    def is_current(self) -> bool:
+        """True if nothing is left to play, and the numbers are of the rows as they are."""
+        if not self.is_written or any(
+            missing(cells, self.histories.rows) for cells in self.cells()
+        ):
+            return False
+        written = self.csv.stat().st_mtime
+        return all(path.stat().st_mtime <= written for path in results.files(self.histories.rows))

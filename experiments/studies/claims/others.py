@@ -80,7 +80,8 @@ class OnHistories:
         self.study.check()
 
     def play(self) -> None:
-        self.study.run()
+        if not self.study.is_current:
+            self.study.run()
 
     def numbers(self) -> Named:
         return named.read(self.study.csv) if self.study.is_written else {}

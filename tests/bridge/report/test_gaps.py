@@ -74,3 +74,13 @@ def test_steps_are_paired_with_their_own_seed():
     assert found.parts["optimisation"].mean == pytest.approx(0.02, abs=0.002)
     assert found.parts["optimisation"].half < 0.003
     assert found.total.half > 0.2
+
+
+def test_a_part_in_which_all_seeds_are_alike_has_an_interval_over_tasks():
+    """MAML's memories are linear images of one another: whatever is read off them is the same from seed to seed."""
+    probes = Probes(np.repeat(regrets(0.3, 1), 5, 0), np.full((1, TASKS), 0.2))
+    found = gap(**REFERENCES, on_context=regrets(0.2, 5), free=regrets(0.25, 5), probes=probes)
+    part = found.parts["representation"]
+    assert part.n == TASKS
+    assert part.low < part.mean < part.high
+    assert found.parts["inference"].n == 5

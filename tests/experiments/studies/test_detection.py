@@ -53,7 +53,9 @@ def test_a_failure_that_is_foreseen_is_found_and_the_switch_gains():
     assert found.best.mean == pytest.approx(1 - (0.6 * 0.2 + 0.4 * 0.4), abs=0.02)
     assert found.never.mean == pytest.approx(1 - (0.6 * 0.2 + 0.4 * 1.0), abs=0.02)
     assert found.always.mean == pytest.approx(0.6)
-    assert found.hindsight.mean == 1  # the regret of a broken trial is as large after its first shots
+    assert (
+        found.hindsight.mean == 1
+    )  # the regret of a broken trial is as large after its first shots
     assert known.curve[0] < known.curve[-1]
     assert known.curve[-1] == pytest.approx(1 - found.never.mean)
 
