@@ -20,8 +20,8 @@ class Claims:
     """Claims to test (default: the whole sheet, whose size verdicts are corrected for in any case). A name is that of a
     file in experiments/studies/claims/sheet."""
     size: Literal["smoke", "quick", "small"] = "quick"
-    """quick: three seeds of short trainings, which decide little; claims on mitigations and on language models have no
-    rows. small: five seeds, those of the zoo among them, and everything (needs make llm and 'metabridge[concerns]')."""
+    """quick: three seeds of short trainings, which decide little; claims on mitigations, on language models and on why
+    methods fail have no rows. small: five seeds, those of the zoo among them, and everything (needs make llm and 'metabridge[concerns]')."""
     out: Path
     """The folder of rows, runs and the sheet (claims.md, claims.csv). What is done already is not done again."""
 
