@@ -21,7 +21,8 @@ class Claims:
     file in experiments/studies/claims/sheet."""
     size: Literal["smoke", "quick", "small"] = "quick"
     """quick: three seeds of short trainings, which decide little; claims on mitigations, on language models and on why
-    methods fail have no rows. small: five seeds, those of the zoo among them, and everything (needs make llm and 'metabridge[concerns]')."""
+    methods fail have no rows. small: five seeds, those of the zoo among them, and everything (needs make llm and
+    'metabridge[concerns]')."""
     out: Path
     """The folder of rows, runs and the sheet (claims.md, claims.csv). What is done already is not done again."""
 
