@@ -1,9 +1,12 @@
-"""Task families whose tasks are Gymnasium environments, by whoever wrote them: task i of every split is environment i.
+"""Task families whose tasks are Gymnasium environments, by whoever wrote them.
 
-Every row steps an environment of its own. An environment cannot be copied, so the state of an episode is not the
-environment but its history: the seed of the reset and the actions since. A seeded environment is a function of both.
-So states can be kept, repeated and reordered as those of any other family; whoever asks for a step from a history other
-than the one where the row's environment stands pays for a replay.
+Every row steps an environment of its own, which is reset when an episode begins and never by itself: a row whose
+episode has ended stands still until the others have ended, too (Gymnasium's ``AutoresetMode.DISABLED``).
+
+An environment cannot be copied, so the state of an episode is not the environment but its history: the seed of the
+reset and the actions since. A seeded environment is a function of both. So states can be kept, repeated and reordered
+as those of any other family; whoever asks for a step from a history other than the one where the row's environment
+stands pays for a replay.
 
 Two things differ from families of our own:
 
@@ -27,8 +30,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from bridge.errors import UserError
 from bridge.rng import Rows
-from bridge.tasks.base import Axis, Outcome, Split, TaskFamily, Tasks, device_zeros
+from bridge.tasks.base import Axis, Outcome, TaskFamily, Tasks, device_zeros
+from bridge.tasks.simulators import Setting, Stage, hashed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -37,14 +42,20 @@ _SEEDS = 1 << 32
 """Number of seeds: the most that environments which seed a generator of numpy's old kind accept."""
 
 
+_KEPT_AS = {torch.int64: torch.int16, torch.float32: torch.float32}
+"""The types in which actions are kept: those of a discrete space are few."""
+
+
 class History(NamedTuple):
-    """All that the state of an episode depends on."""
+    """All that the state of an episode depends on, beside its task."""
 
     seed: Int[Tensor, " B"]
     actions: Tensor
     """``[B, H, ...]``; zeros at steps that are not taken yet."""
     taken: Int[Tensor, " B"]
     """The number of steps taken."""
+    mark: Int[Tensor, " B"]
+    """64 bits of a hash of task, seed and actions, by which a row's environment is known to stand there already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,76 +64,105 @@ class FromGymnasium(TaskFamily):
 
     ends_early: ClassVar[bool] = True
 
-    @property
     @abstractmethod
-    def environments(self) -> Sequence[str]:
-        """The name of each environment: task i is environment i."""
-
-    @abstractmethod
-    def make(self, environment: int) -> gymnasium.Env:
-        """Return a new environment of this number. It ends an episode itself, after H steps at the latest.
+    def make(self, environment: Any) -> gymnasium.Env:
+        """Return a new environment. It ends an episode itself, after H steps at the latest.
 
         Raises:
             UserError: its package is not installed.
         """
 
     @abstractmethod
+    def setting(self, tasks: Tasks, row: int) -> Setting:
+        """Return how the environment of one of the tasks is made and reset."""
+
+    @abstractmethod
     def observed(self, observations: Sequence[Any]) -> Tensor:
         """Return the observations of B environments as values of ``observation``, on the CPU."""
+
+    def taken(self, actions: Tensor) -> np.ndarray | list[int]:
+        """Return actions in the form that the environments take."""
+        return actions.cpu().numpy()
 
     @property
     def axes(self) -> Mapping[str, Axis]:
         return {}
 
-    def _support(self, split: Split) -> int:
-        return len(self.environments)
-
-    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
-        return {"environment": index}
-
     def reset(self, tasks: Tasks, noise: Rows) -> tuple[History, Tensor]:
-        action = self.action
+        action, seed = self.action, noise.at("seed").bits() & (_SEEDS - 1)
+        of_task = (part.cpu().numpy() for part in (tasks.index, *tasks.params.values()))
         history = History(
-            noise.at("seed").bits() & (_SEEDS - 1),
-            device_zeros(tasks, self._longest, *action.shape, dtype=action.dtype),
+            seed,
+            device_zeros(tasks, self._longest, *action.shape, dtype=_KEPT_AS[action.dtype]),
             device_zeros(tasks),
+            torch.from_numpy(hashed(seed.cpu().numpy(), *of_task)).to(seed.device),
         )
-        return history, self._observed(self._simulators_at(tasks, history), tasks.index.device)
+        return history, self._observed(self._standing(tasks, history), seed.device)
 
     def step(self, tasks: Tasks, state: History, action: Tensor, noise: Rows) -> Outcome:
-        """One step of the rows whose episode is not over; the others stay as they are, with no reward."""
-        simulators, device = self._simulators_at(tasks, state), action.device
-        live = ~torch.tensor([simulator.over for simulator in simulators], device=device)
-        reward = [
-            simulator.step(each)
-            for simulator, each in zip(simulators, action.cpu().numpy(), strict=True)
-        ]
-        actions = state.actions.clone()
-        actions[live, state.taken[live]] = action[live]
+        """One step of the rows whose episode is not over; the others stay as they are, with no reward.
+
+        Raises:
+            UserError: an environment raised; the message has its task, its step and its words.
+        """
+        stage, device = self._standing(tasks, state), action.device
+        live = np.flatnonzero(~stage.over)
+        chosen, reward, row = self.taken(action), np.zeros(len(stage.over), np.float32), 0
+        try:
+            for row in live.tolist():
+                reward[row] = stage.step(row, chosen[row])
+        except Exception as error:
+            stage.lost(row)
+            raise self._failed(tasks, row, f"in step {int(state.taken[row])}", error) from error
+        seed, actions, taken, mark = (part.cpu().numpy() for part in state)
+        actions, taken, mark = actions.copy(), taken.copy(), mark.copy()
+        given = action.cpu().numpy()[live]
+        actions[live, taken[live]] = given
+        taken[live] += 1
+        mark[live] = hashed(mark[live], given)
+        stage.moved(mark)
+        history = (seed, actions, taken, mark)
         return Outcome(
-            History(state.seed, actions, state.taken + live),
-            self._observed(simulators, device),
-            torch.tensor(reward, dtype=torch.float32, device=device),
-            torch.tensor([simulator.terminated for simulator in simulators], device=device),
-            torch.tensor([simulator.truncated for simulator in simulators], device=device),
+            History(*(torch.from_numpy(part).to(device) for part in history)),
+            self._observed(stage, device),
+            torch.from_numpy(reward).to(device),
+            torch.from_numpy(stage.terminated.copy()).to(device),
+            torch.from_numpy(stage.truncated.copy()).to(device),
         )
 
-    def _observed(self, simulators: Sequence[Simulator], device: torch.device) -> Tensor:
-        return self.observed([simulator.obs for simulator in simulators]).to(device)
+    def in_words(self, tasks: Tasks, row: int) -> str:
+        """Return the name of one of the tasks, for errors."""
+        return f"task {int(tasks.index[row])} of {self.id}"
 
-    def _simulators_at(self, tasks: Tasks, history: History) -> list[Simulator]:
-        """A simulator for each row, standing where its history leads."""
-        columns = (tasks.params["environment"], history.seed, history.taken)
-        environment, seed, taken = (column.tolist() for column in columns)
-        actions, simulators = history.actions.cpu().numpy(), []
-        for row in range(len(seed)):
-            place = row, environment[row]
-            if place not in self._simulators:
-                self._simulators[place] = Simulator(self.make(environment[row]))
-            simulator = self._simulators[place]
-            simulator.stand_at(seed[row], actions[row, : taken[row]])
-            simulators.append(simulator)
-        return simulators
+    def _observed(self, stage: Stage, device: torch.device) -> Tensor:
+        return self.observed(stage.obs).to(device)
+
+    def _standing(self, tasks: Tasks, history: History) -> Stage:
+        """The stage, with the environment of each row where its history leads."""
+        row = 0
+
+        def setting(of: int) -> Setting:
+            nonlocal row
+            row = of
+            return self.setting(tasks, of)
+
+        def past(of: int) -> tuple[int, np.ndarray | list[int]]:
+            done = history.actions[of, : int(history.taken[of])]
+            return int(history.seed[of]), self.taken(done.to(self.action.dtype))
+
+        try:
+            self._stage.stand(history.mark.cpu().numpy(), setting, past)
+        except UserError:
+            raise
+        except Exception as error:
+            self._stage.lost(row)
+            raise self._failed(tasks, row, "as it was reset", error) from error
+        return self._stage
+
+    def _failed(self, tasks: Tasks, row: int, when: str, error: Exception) -> UserError:
+        return UserError(
+            f"The environment of {self.in_words(tasks, row)} raised {when}: {type(error).__name__}: {error}"
+        )
 
     @cached_property
     def _longest(self) -> int:
@@ -130,45 +170,9 @@ class FromGymnasium(TaskFamily):
         return max(self.trial(split).horizon for split in self.splits)
 
     @cached_property
-    def _simulators(self) -> dict[tuple[int, int], Simulator]:
-        """By row and environment: a cache, which changes no number."""
-        return {}
+    def _stage(self) -> Stage:
+        return Stage(self.make)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: another process makes simulators of its own."""
+        """The fields alone: another process makes environments of its own."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-class Simulator:
-    """One environment, which knows the history that led to where it stands."""
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        self.env = env
-        self.obs: Any = None
-        self.terminated = self.truncated = False
-        self._seed: int | None = None
-        self._actions = b""
-
-    @property
-    def over(self) -> bool:
-        """True if the episode has ended."""
-        return self.terminated or self.truncated
-
-    def stand_at(self, seed: int, actions: np.ndarray) -> None:
-        """Stand where ``actions``, one a step, lead after a reset with ``seed``: replay them unless it stands there."""
-        if (seed, actions.tobytes()) == (self._seed, self._actions):
-            return
-        self.obs, _ = self.env.reset(seed=seed)
-        self.terminated = self.truncated = False
-        self._seed, self._actions = seed, b""
-        for action in actions:
-            self.step(action)
-
-    def step(self, action: Any) -> float:
-        """Take a step and return its reward; if the episode is over, nothing happens and the reward is 0."""
-        if self.over:
-            return 0.0
-        self.obs, reward, terminated, truncated, _ = self.env.step(action)
-        self.terminated, self.truncated = bool(terminated), bool(truncated)
-        self._actions += action.tobytes()
-        return float(reward)

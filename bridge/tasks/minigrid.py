@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from bridge.config import Count, CountOrZero
 from bridge.errors import UserError
 from bridge.protocol import Step, Trial
-from bridge.tasks.base import Box, Discrete, Tasks
+from bridge.rng import Rows
+from bridge.tasks.base import Box, Discrete, Split, Tasks
 from bridge.tasks.from_gymnasium import FromGymnasium
+from bridge.tasks.simulators import Setting
 
 if TYPE_CHECKING:
     import gymnasium
@@ -90,10 +92,21 @@ class MiniGrid(FromGymnasium):
 
     @property
     def environments(self) -> Sequence[str]:
+        """The name of each environment."""
         return SUITES[self.suite]
 
     def signature(self) -> Any:
         return [(name, LIMITS[name]) for name in self.environments]
+
+    def _support(self, split: Split) -> int:
+        return len(self.environments)
+
+    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        """Task i of every split is environment i."""
+        return {"environment": index}
+
+    def setting(self, tasks: Tasks, row: int) -> Setting:
+        return Setting(int(tasks.params["environment"][row]))
 
     def make(self, environment: int) -> gymnasium.Env:
         try:

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from bridge.conformance import FAMILY_CHECKS
-from bridge.errors import ContractError
+from bridge.errors import ContractError, UserError
 from bridge.noise import TrialNoise
 from bridge.play import play_episode
 from bridge.protocol import Decision, Step, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
-from bridge.tasks.base import Box, Discrete, Tasks
+from bridge.tasks.base import Box, Discrete, Split, Tasks
 from bridge.tasks.from_gymnasium import FromGymnasium
+from bridge.tasks.simulators import Setting
 
 LIMIT = 9
 
@@ -48,7 +49,15 @@ class Drift(gymnasium.Env):
 @dataclass(frozen=True, kw_only=True)
 class Drifts(FromGymnasium):
     name: ClassVar[str] = "drifts"
-    environments: ClassVar[Sequence[str]] = ("slow", "fast")
+
+    def _support(self, split: Split) -> int:
+        return 2
+
+    def _sample(self, split: Split, index: Tensor, noise: Rows) -> dict[str, Tensor]:
+        return {"environment": index}
+
+    def setting(self, tasks: Tasks, row: int) -> Setting:
+        return Setting(int(tasks.params["environment"][row]))
 
     def make(self, environment: int) -> gymnasium.Env:
         return Drift((0.1, 1.0)[environment])
@@ -134,12 +143,6 @@ def test_it_keeps_the_contract(rule):
     FAMILY_CHECKS[rule](Drifts())
 
 
-def test_task_i_of_every_split_is_environment_i():
-    family = Drifts(tasks=2)
-    for split in ("train", "id_val", "id"):
-        assert family.sample(split, torch.arange(4)).params["environment"].tolist() == [0, 1, 0, 1]
-
-
 def test_rows_are_environments_stepped_by_hand():
     family, tasks, noise = begun()
     state, obs = family.reset(tasks, noise)
@@ -176,11 +179,10 @@ def test_a_state_of_before_leads_to_the_same_outcome():
 def test_going_on_replays_nothing():
     family, tasks, noise = begun()
     state, _ = family.reset(tasks, noise)
-    for simulator in family._simulators.values():
-        simulator.env = Watched(simulator.env)
+    watched = family._stage._envs[:] = [Watched(env) for env in family._stage._envs]
     for _ in range(LIMIT + 3):
         state = family.step(tasks, state, torch.ones(6, dtype=torch.int64), noise).state
-    assert not any(simulator.env.resets for simulator in family._simulators.values())
+    assert not any(env.resets for env in watched)
 
 
 def test_a_time_limit_truncates_and_an_end_terminates():
@@ -230,4 +232,54 @@ def test_another_process_makes_its_own_simulators():
     family.reset(tasks, noise)
     sent = pickle.loads(pickle.dumps(family))
     assert sent == family
-    assert "_simulators" not in vars(sent)
+    assert "_stage" not in vars(sent)
+
+
+class Raises(Drifts):
+    """Its environments raise at the third step, and one of them as it is reset."""
+
+    def make(self, environment: int) -> gymnasium.Env:
+        env = Drift(0.1)
+        step = env.step
+
+        def third(action):
+            if env.steps == 2:
+                raise RuntimeError("the motor is on fire")
+            return step(action)
+
+        env.step = third
+        if environment:
+            env.reset = lambda **_given: {}["wheel"]
+        return env
+
+
+def test_an_environment_that_raises_is_named_with_its_task_and_step():
+    family = Raises()
+    tasks, noise = family.sample("id", torch.tensor([0, 0])), Rows.of(0, torch.arange(2))
+    state, _ = family.reset(tasks, noise)
+    action = torch.ones(2, dtype=torch.int64)
+    for _ in range(2):
+        state = family.step(tasks, state, action, noise).state
+    with pytest.raises(UserError, match=r"task 0 of drifts raised in step 2: .*motor is on fire"):
+        family.step(tasks, state, action, noise)
+    with pytest.raises(UserError, match=r"task 1 of drifts raised as it was reset: KeyError"):
+        family.reset(family.sample("id", torch.tensor([1])), noise[:1])
+    again, _ = family.reset(tasks, noise)  # a row that raised begins anew
+    assert family.step(tasks, again, action, noise).state.taken.tolist() == [1, 1]
+
+
+def test_a_row_keeps_its_environments_and_not_more_than_eight():
+    made = []
+
+    class Counted(Drifts):
+        def _support(self, split: Split) -> int:
+            return 20
+
+        def make(self, environment: int) -> gymnasium.Env:
+            made.append(environment)
+            return Drift(0.1)
+
+    family, noise = Counted(), Rows.of(0, torch.arange(1))
+    for task in (*range(8), *range(8), 8, 0):
+        family.reset(family.sample("id", torch.tensor([task])), noise.at(task, len(made)))
+    assert made == [*range(9), 0]
