@@ -29,16 +29,21 @@ def check(target: str, family_spec: str) -> int:
         print(_line(verdict, again=verdict.crash in crashes))
         crashes |= {verdict.crash} - {""}
     broken = sum(verdict.error is not None for verdict in found)
+    left_out = sum(bool(verdict.left_out) for verdict in found)
     print(
         f"{target}{where}: {counted(broken, 'rule')} broken"
         if broken
-        else f"{target} keeps the contract{where} ({counted(len(found), 'rule')})"
+        else f"{target} keeps the contract{where} ({counted(len(found) - left_out, 'rule')}"
+        + f", {left_out} left out" * bool(left_out)
+        + ")"
     )
     return 1 if broken else 0
 
 
 def _line(verdict: Verdict, *, again: bool) -> str:
     """What came of a rule. A crash that stopped a rule before (``again``) is not told again."""
+    if verdict.left_out:
+        return f"left out {verdict.rule}: {verdict.left_out}"
     if verdict.error is None:
         return f"holds   {verdict.rule}: {verdict.sentence}"
     return f"broken  {verdict.rule}: the same error." if again else f"broken  {verdict.error}"

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
+AGENT_CHECKS: dict[str, Callable[..., str | None]] = listed(
     agents.has_the_verbs,
     agents.card_is_sane,
     agents.task_is_hidden,
@@ -49,7 +49,7 @@ AGENT_CHECKS: dict[str, Callable[..., None]] = listed(
     memories.last_reward_is_kept,
 )
 
-FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
+FAMILY_CHECKS: dict[str, Callable[[TaskFamily], str | None]] = listed(
     splits.splits_are_named,
     splits.id_spells_the_family,
     simulator.every_split_plays,
@@ -70,6 +70,7 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], None]] = listed(
     splits.hash_distinguishes_tasks,
     simulator.expected_reward_is_the_mean,
     simulator.optimal_return_is_a_bound,
+    simulator.first_observation_hides_the_task,
     simulator.curve_points_end_with_the_trial,
 )
 

@@ -22,6 +22,10 @@ class Breach(Exception):  # noqa: N818 (it never leaves this package: `rule` tur
     """The message of a broken rule: expected, found, place and remedy."""
 
 
+class LeftOut(Exception):  # noqa: N818 (nor does this: it is no error)
+    """The reason why a rule does not apply to a subject."""
+
+
 class Verdict(NamedTuple):
     """The result of one rule; ``error`` is None if it holds."""
 
@@ -30,22 +34,30 @@ class Verdict(NamedTuple):
     error: ContractError | None
     crash: str
     """The error that stopped the rule: the user's line and its type, or else the whole of it; empty if none did."""
+    left_out: str = ""
+    """The reason why the rule does not apply; empty if it does."""
 
 
-def rule(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
-    """A check whose every failure is a ``ContractError`` that names the subject and the rule."""
+def rule(check: Callable[[Subject], None]) -> Callable[[Subject], str | None]:
+    """A check whose every failure is a ``ContractError`` that names the subject and the rule.
+
+    It returns the reason if it does not apply.
+    """
 
     @functools.wraps(check)
-    def checked(subject: Subject) -> None:
+    def checked(subject: Subject) -> str | None:
         name = getattr(subject, "id", None) or str(subject)
         rule = f"{rule_name(check)}: {sentence(check)}"
         try:
             check(subject)
+        except LeftOut as left_out:
+            return str(left_out)
         except Breach as breach:
             raise ContractError(f"{name} breaks {rule} {breach}") from None
         except Exception as error:
             found = user_code.described(error)
             raise ContractError(f"{name} fails under {rule} {found}") from error
+        return None
 
     return checked
 
@@ -129,21 +141,21 @@ def demand_within(
     )
 
 
-def listed(*checks: Callable[..., None]) -> dict[str, Callable[..., None]]:
+def listed(*checks: Callable[..., str | None]) -> dict[str, Callable[..., str | None]]:
     """Checks by name."""
     return {rule_name(check): check for check in checks}
 
 
-def verdicts(checks: Mapping[str, Callable[..., None]], *subject: Any) -> Iterator[Verdict]:
+def verdicts(checks: Mapping[str, Callable[..., str | None]], *subject: Any) -> Iterator[Verdict]:
     """Run all rules one by one and yield the result of each; a broken rule does not stop the others."""
     for name, check in checks.items():
-        found, crash = None, ""
+        found, crash, left_out = None, "", ""
         try:
-            check(*subject)
+            left_out = check(*subject) or ""
         except ContractError as error:
             found = error
             crash = _crash(error.__cause__) if error.__cause__ else ""
-        yield Verdict(name, sentence(check), found, crash)
+        yield Verdict(name, sentence(check), found, crash, left_out)
 
 
 def _crash(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from bridge.conformance.random_steps import (
 )
 from bridge.conformance.recorded_noise import recorded_draws
 from bridge.conformance.rules import (
+    LeftOut,
     demand,
     demand_form,
     demand_rows,
@@ -30,7 +31,9 @@ from bridge.noise import TrialNoise
 from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
 from bridge.references.random import Random
+from bridge.rng import Rows
 from bridge.tasks.base import TaskFamily
+from bridge.tasks.gym_family import GymFamily
 
 _REPEATS, _GROUPS = 1024, 4
 _BOUNDED_ROWS = 128
@@ -237,6 +240,8 @@ def expected_reward_is_the_mean(family: TaskFamily) -> None:
 @rule
 def optimal_return_is_a_bound(family: TaskFamily) -> None:
     """``optimal_return`` is finite, one a row, and on every split at least the random agent's mean return."""
+    if not family.solved:
+        raise LeftOut("the optimal return is not known")
     agent, ids = Random(family), torch.arange(_BOUNDED_ROWS)
     for split in family.splits:
         tasks, noise = family.sample(split, ids), TrialNoise.of("conformance", ids)
@@ -265,6 +270,25 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
             found=f"{float(totals.expected.mean()):.4g}",
             remedy="Return the largest expected return of one episode given the task.",
         )
+
+
+@rule
+def first_observation_hides_the_task(family: TaskFamily) -> None:
+    """An episode of a Gymnasium environment begins with the same observation in every task, if the seed is the same."""
+    if not isinstance(family, GymFamily):
+        raise LeftOut("it is about environments of Gymnasium")
+    tasks = family.sample("train", torch.arange(ROWS))
+    if not tasks.params:
+        raise LeftOut("nothing varies between tasks")
+    same = Rows.of("conformance", torch.zeros(ROWS, dtype=torch.int64))
+    _, obs = family.reset(tasks, same)
+    demand(
+        (obs == obs[:1]).flatten(1).all(1) if obs.dim() > 1 else obs == obs[:1],
+        expected=f"the first observation of task 0, {obs[0].tolist()}",
+        found=obs,
+        remedy="An agent can read the task off it without any trial. Mask it, unless that is meant.",
+        step=0,
+    )
 
 
 @rule

@@ -162,6 +162,11 @@ def _check(
         raise UserError(
             f"{plan.split} changes what is shown, and only track C shows anything. Ask for track C."
         )
+    if policies and not family.solved:
+        raise UserError(
+            f"Policies are kept with the regret of an episode, and that of {family.id} is not known. Choose another "
+            "family, such as bandit."
+        )
     if policies and (plan.track == "O" or not behaviour or not isinstance(family.action, Discrete)):
         raise UserError(
             f"Policies are kept on tracks C and F, on an episode of a behaviour agent, and of discrete actions; found "

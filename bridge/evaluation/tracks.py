@@ -148,8 +148,11 @@ class Chunk:
             memory = played.memory
         return adapt(memory, shots - 1, True)
 
-    def optima(self, episodes: int) -> list[Tensor]:
-        """The largest expected return of each of the first episodes given its task; all the same if none changes."""
+    def optima(self, episodes: int) -> list[Tensor] | None:
+        """The largest expected return of each of the first episodes given its task; all the same if none changes. None
+        if it is not known."""
+        if not self.family.solved:
+            return None
         unchanged = self.family.optimal_return(self.tasks, self.trial)
         tasks = (self.family.task_of(self.tasks, episode) for episode in range(episodes))
         return [
@@ -167,15 +170,18 @@ class Chunk:
 def explored(chunk: Chunk) -> Iterator[Score]:
     """Track O: play the trial, and score at each curve point what it has earned so far."""
     optima = chunk.optima(chunk.trial.episodes)
-    earned = regret = transitions = torch.zeros_like(optima[0]).double()
+    earned = regret = transitions = torch.zeros(
+        len(chunk.noise), device=chunk.noise.device
+    ).double()
     env_steps, began = 0, chunk.clock()
     for episode, memory, totals in chunk.play(partial(chunk.adapt, named_from=0)):
         earned = earned + totals.reward
-        regret = regret + (optima[episode].double() - totals.expected)
+        if optima:
+            regret = regret + (optima[episode].double() - totals.expected)
         transitions = transitions + totals.steps
         env_steps += chunk.trial.horizon
         if episode + 1 in chunk.points:
-            metrics = _metrics(totals, trial_return=earned, regret=regret)
+            metrics = _metrics(totals, trial_return=earned, regret=regret if optima else None)
             costs = chunk.costs(memory, transitions, float(chunk.clock() - began))
             yield Score(chunk.points.index(episode + 1), env_steps, metrics, costs)
             env_steps = 0
@@ -184,7 +190,7 @@ def explored(chunk: Chunk) -> Iterator[Score]:
 def frozen(chunk: Chunk) -> Iterator[Score]:
     """Tracks C and F: at each curve point, adapt a fork of the memory and score one frozen episode."""
     optima = chunk.optima(chunk.trial.episodes + 1)
-    transitions = torch.zeros_like(optima[0])
+    transitions = torch.zeros(len(chunk.noise), device=chunk.noise.device)
     informed, earned = torch.zeros_like(transitions, dtype=torch.bool), transitions
     env_steps, spent = 0, 0.0
     adapt = partial(chunk.adapt, named_from=1)
@@ -207,7 +213,8 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
             horizon=chunk.trial.horizon,
             explore=False,
         )
-        metrics = _metrics(totals, regret=optima[shots] - totals.expected)
+        regret = optima[shots] - totals.expected if optima else None
+        metrics = _metrics(totals, regret=regret)
         if chunk.context:
             metrics["informed_return"] = torch.where(informed, totals.reward, torch.nan)
         costs = chunk.costs(memory, transitions, spent + chunk.clock() - began)
@@ -217,7 +224,7 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
                 chunk.signs_after(aside, shots, chunk.further, explored, start)
                 if explored
                 else chunk.policies_after(aside, shots, chunk.further)
-            )._replace(earned=earned, optimum=optima[shots])
+            )._replace(earned=earned, optimum=optima[shots] if optima else None)
         return Score(chunk.points.index(shots), paid, metrics, costs, kept)
 
     yield score(chunk.memory, 0)
@@ -234,9 +241,10 @@ def frozen(chunk: Chunk) -> Iterator[Score]:
         began = chunk.clock()
 
 
-def _metrics(totals: EpisodeTotals, **others: Tensor) -> dict[str, Tensor]:
-    """The metrics of an episode, and others."""
-    metrics = {"episode_return": totals.reward} | others
+def _metrics(totals: EpisodeTotals, **others: Tensor | None) -> dict[str, Tensor]:
+    """The metrics of an episode, and others that are known."""
+    known = {name: value for name, value in others.items() if value is not None}
+    metrics = {"episode_return": totals.reward} | known
     if totals.success is not None:
         metrics["success"] = totals.success.double()
     return metrics

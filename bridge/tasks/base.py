@@ -148,6 +148,8 @@ class TaskFamily(ABC):
     """Fields that the canonical name always contains."""
     ends_early: ClassVar[bool] = False
     """True if an episode can end before its horizon."""
+    solved: ClassVar[bool] = True
+    """False if ``optimal_return`` is not known: there is no regret then."""
     bytes_a_row: ClassVar[int] = 0
     """Bytes that a row of a batch needs outside of tensors, for environments of other packages."""
     neutral: ClassVar[Mapping[str, Any]] = {}

@@ -12,6 +12,7 @@ from bridge.rng import Rows
 from bridge.tasks import FAMILIES
 from bridge.tasks import family as make_family
 from bridge.tasks.base import Axis, Box, Discrete, Outcome
+from bridge.tasks.gym_family import GymFamily
 from tests.bridge.short import SHORT
 from tests.bridge.toys import Corridor, Reach, Tally
 
@@ -298,6 +299,11 @@ class StopsShort(AnyCorridor):
         return tuple(range(1, trial.episodes)) or (1,)
 
 
+def TellsTheTask() -> GymFamily:  # noqa: N802 (it stands for a class)
+    """An episode of MountainCar begins nearer to the goal in some tasks."""
+    return GymFamily.of("MountainCar-v0", vary={"reset.low": (-0.6, -0.4)}, steps=12)
+
+
 BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("splits_are_named", NoValidation),
     ("splits_are_named", StandsStill),
@@ -338,6 +344,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("expected_reward_is_the_mean", HalfTheMean),
     ("optimal_return_is_a_bound", NothingToGain),
     ("optimal_return_is_a_bound", OneBestReturn),
+    ("first_observation_hides_the_task", TellsTheTask),
     ("curve_points_end_with_the_trial", StopsShort),
 ]
 
