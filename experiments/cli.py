@@ -42,6 +42,7 @@ from experiments.commands.shift import Shift
 from experiments.commands.show import Show
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
+from experiments.knob_flags import with_knobs
 from experiments.streams import discard_output, replace_unknown_characters
 from experiments.version import version
 
@@ -117,7 +118,7 @@ def _run(given: list[str]) -> int:
     if given == ["--version"]:
         print(f"metabridge {version()}")
         return 0
-    command = parse(given)
+    command = parse(with_knobs(given))
     if "torch" not in sys.modules:
         gc.disable()  # what imports make stays, and a tenth of their time would go into looking for garbage in it
     _refuse_numbers(command)

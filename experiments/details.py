@@ -75,7 +75,12 @@ def of_method(name: str, families: Iterable[TaskFamily]) -> Details:
 def playable(name: str, families: Iterable[TaskFamily]) -> list[TaskFamily]:
     """Return the families that a reference plays, with fixed training tasks if it has to know such."""
     if name in KNOW_TRAINING_TASKS:
-        families = (dataclasses.replace(family, tasks=_FEW) for family in families)
+        families = (
+            dataclasses.replace(
+                family, tasks=min(_FEW, family.support("train", whole=True) or _FEW)
+            )
+            for family in families
+        )
     return [family for family in families if agents.plays(name, family)]
 
 

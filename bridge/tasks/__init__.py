@@ -16,6 +16,7 @@ from bridge.tasks.base import TaskFamily
 from bridge.tasks.contextual_bandit import ContextualBandit
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
+from bridge.tasks.gym_family import GymFamily
 from bridge.tasks.minigrid import MiniGrid
 from bridge.tasks.point_nav import PointNav
 from bridge.tasks.sparse_point import SparsePoint
@@ -30,6 +31,7 @@ _BUILTIN: dict[str, type[TaskFamily]] = {
     "point_nav": PointNav,
     "sparse_point": SparsePoint,
     "minigrid": MiniGrid,
+    "gym": GymFamily,
 }
 FAMILIES: Registry[type[TaskFamily]] = Registry(
     _BUILTIN, "metabridge.families", TaskFamily, subclasses=True
@@ -49,7 +51,7 @@ def family(spec: str) -> TaskFamily:
         kind, (_, values) = _own(place), config.split_spec(spec, place)
         with user_code.as_user_errors(f"{place} cannot be made"):
             return config.build(kind, spec, values)
-    name, values = config.split_spec(spec)
+    name, values = config.split_spec(_in_full(spec))
     if name not in FAMILIES:
         raise unknown("task family", name, FAMILIES)
     return config.build(FAMILIES[name], spec, values)
@@ -63,6 +65,13 @@ def is_family(spec: str) -> bool:
     """
     place = _place(spec)
     return _is_kind(user_code.load(place)) if place else _name(spec) in FAMILIES
+
+
+def _in_full(spec: str) -> str:
+    """``gym:CartPole-v1,steps=200`` as ``gym:env=CartPole-v1,steps=200``; any other spec as it is."""
+    name, _, rest = spec.strip().partition(":")
+    first = rest.partition(",")[0]
+    return f"{name}:env={rest}" if name == GymFamily.name and first and "=" not in first else spec
 
 
 def _name(spec: str) -> str:

@@ -9,6 +9,7 @@ SHORT = {
     "point_nav": "point_nav:episodes=2",
     "sparse_point": "sparse_point:episodes=2",
     "minigrid": "minigrid:steps=4",
+    "gym": "gym:vary=length=0.4..0.8,shift=length=0.8..1.6,episodes=2,steps=6",
 }
 LENGTHS = {
     "bandit": 1,
@@ -19,5 +20,6 @@ LENGTHS = {
     "point_nav": 100,
     "sparse_point": 20,
     "minigrid": 4,
+    "gym": 6,
 }
-"""Steps of an episode; on point_nav and minigrid, of one that does not end early."""
+"""Steps of an episode; on point_nav, minigrid and gym, of one that does not end early."""

@@ -27,6 +27,7 @@ from llm_adapt.in_context import InContext
 from llm_adapt.prompted import Prompted
 from rl_algos.inner_loop import GradientAgent
 
+GYM = "gym:vary=length=0.4..0.8,shift=length=0.8..1.6,episodes=2,steps=6"
 SMALL = {
     "bandit": "bandit:k=3,n=6",
     "contextual_bandit": "contextual_bandit",
@@ -36,6 +37,7 @@ SMALL = {
     "point_nav": "point_nav:episodes=3",
     "sparse_point": "sparse_point:episodes=3",
     "minigrid": "minigrid:steps=20",
+    "gym": GYM,
 }
 VARIANTS = (
     "bandit:k=3,n=6",
@@ -63,6 +65,7 @@ VARIANTS = (
     "sparse_point:episodes=3,tasks=5",
     "minigrid:steps=20",
     "minigrid:suite=mt5,steps=20,tasks=4",
+    GYM,
 )
 PLAYED = {
     (method, spec): agents.resolve(method, make_family(spec)).constructor
@@ -164,6 +167,7 @@ LEARNED_ON = (
     "point_nav:episodes=3",
     "sparse_point:episodes=3",
     "minigrid:steps=20",
+    GYM,
 )
 
 
@@ -178,7 +182,7 @@ TRAINED = [
     for spec in (
         LEARNED_ON[:1] if method in ALIKE and method != "lora_reward_icl_rl" else LEARNED_ON
     )
-    if (method not in ("icl_ad", "icl_dpt") or spec != LEARNED_ON[7])  # nobody to imitate
+    if (method not in ("icl_ad", "icl_dpt") or spec not in LEARNED_ON[7:])  # nobody to imitate
     and (method != "prompted_lora_ad" or make_family(spec).describe() is not None)
 ]
 CHEAPEST = [
@@ -186,7 +190,7 @@ CHEAPEST = [
     *(("mt", spec) for spec in LEARNED_ON[1:4]),
     *(("mtrl", spec) for spec in LEARNED_ON[4:6]),
     ("icl_ad", LEARNED_ON[6]),
-    ("mtrl", LEARNED_ON[7]),
+    *(("mtrl", spec) for spec in LEARNED_ON[7:]),
 ]
 """Every learner on a bandit, and every other family once."""
 
@@ -216,7 +220,8 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec, tiny_mod
     agent = learner.agent()
     for split in {"id", "shift/horizon/2"}.intersection(family.splits):
         played = evaluate(agent, family, Plan(split=split, trials=4))
-        assert np.isfinite([played.mean(metric) for metric in ("trial_return", "regret")]).all()
+        metrics = ("trial_return", "regret") if family.solved else ("trial_return",)
+        assert np.isfinite([played.mean(metric) for metric in metrics]).all()
         tuned = isinstance(agent, GradientAgent) or (
             isinstance(agent, FineTuned) and agent.signal == "reward"
         )

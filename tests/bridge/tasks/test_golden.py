@@ -44,6 +44,7 @@ SPECS = (
     "sparse_point:tasks=3",
     "minigrid:steps=20",
     "minigrid:suite=mt5,steps=20,tasks=4",
+    "gym:vary=length=0.4..0.8,shift=length=0.8..1.6,episodes=2,steps=6",
 )
 
 

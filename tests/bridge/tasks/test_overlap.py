@@ -39,6 +39,7 @@ OVERLAPS = {
     "gridnavi:train=inner": (11, 11),
     "gridnavi:tasks=8": (8, 21),
     "minigrid": (3, 3),
+    "gym": (1, 1),
     "bandit:k=2,arms=dependent_easy": (2, 2),
     "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
     "bandit:arms=one_best_hard": (5, 5),

@@ -68,8 +68,8 @@ def variants() -> list[str]:
             if get_origin(hint) is Literal
             for value in get_args(hint)
         ]
-        two_arms = "k=2," if name == "bandit" else ""  # as dependent arms ask for
-        found += [f"{name}:{two_arms}{choice}" for choice in (*choices, "tasks=3")]
+        needed = {"bandit": "k=2,", "gym": "vary=length=0.4..0.8,"}.get(name, "")
+        found += [f"{name}:{needed}{choice}" for choice in (*choices, "tasks=3")]
     return found
 
 

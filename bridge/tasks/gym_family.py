@@ -1,0 +1,259 @@
+"""Any Gymnasium environment as a task family: ``gym:CartPole-v1``, with what varies between its tasks.
+
+    gym:env=CartPole-v1,vary=length=0.4..0.8,shift=length=0.8..1.6
+
+A task is a value of each knob in ``vary`` (``bridge/tasks/knobs.py``), drawn uniformly from its range. A knob in
+``shift`` is a shift axis: level 1 draws it from the quarter of that range which is nearest to the training tasks, level
+4 from the farthest one.
+
+Nobody has solved an environment that we do not know: there is no optimal return, no regret, and no oracle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bridge.config import Count, CountOrZero
+from bridge.errors import UserError, in_words, nearest
+from bridge.protocol import Trial
+from bridge.rng import Rows
+from bridge.tasks import knobs
+from bridge.tasks.base import Axis, Space, Split, Tasks
+from bridge.tasks.from_gymnasium import FromGymnasium
+from bridge.tasks.knobs import Knob
+from bridge.tasks.simulators import Setting, attribute
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from bridge.tasks.gym_spaces import Actions, Observations
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymFamily(FromGymnasium):
+    """Tasks of one Gymnasium environment."""
+
+    env: str = "CartPole-v1"
+    """Its registered name; ``package:Name-v0`` imports the package first."""
+    vary: str = ""
+    """What varies between tasks: ``length=0.4..0.8+masspole=0.05..0.2``."""
+    shift: str = ""
+    """Shift axes: ``length=0.8..1.6``."""
+    episodes: Count = 4
+    """Episodes in a trial."""
+    steps: CountOrZero = 0
+    """Most steps of an episode; 0: the environment's own limit."""
+
+    name: ClassVar[str] = "gym"
+    always: ClassVar[tuple[str, ...]] = ("env",)
+    solved: ClassVar[bool] = False
+    bytes_a_row: ClassVar[int] = 100_000
+
+    def __post_init__(self) -> None:
+        for field in ("vary", "shift"):
+            object.__setattr__(self, field, knobs.sorted_parts(getattr(self, field)))
+        super().__post_init__()
+        for key, knob in self._shifted.items():
+            if knob.values:
+                raise UserError(f"shift={key} of {self.id} needs a range, such as {key}=0.8..1.6.")
+            if key not in self._varied and knob.place != "attribute":
+                raise UserError(
+                    f"shift={key} of {self.id} has no trained value. Vary it, too: vary={key}=LOW..HIGH"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        env: str,
+        vary: Mapping[str, Sequence[Any]] | None = None,
+        shift: Mapping[str, Sequence[Any]] | None = None,
+        **fields: Any,
+    ) -> GymFamily:
+        """Return the family of an environment whose knobs are given as ranges: ``vary={"length": (0.4, 0.8)}``.
+
+        A tuple of two numbers is a range, any other sequence a list of values.
+        """
+        varied, shifted = (knobs.spelled(given or {}) for given in (vary, shift))
+        return cls(env=env, vary=varied, shift=shifted, **fields)
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+    @cached_property
+    def axes(self) -> Mapping[str, Axis]:
+        """A shift axis for each knob in ``shift``; the values are the middles of its levels' ranges."""
+        return {key: self._axis(key, knob) for key, knob in self._shifted.items()}
+
+    def _axis(self, key: str, knob: Knob) -> Axis:
+        trained = self._trained(key)
+        one, two, three, four = (knob.quarter(level, trained).middle for level in range(1, 5))
+        unit, predicts = f"middle of the range of {key}", "agents that have not met such values"
+        return Axis(unit, (trained, one, two, three, four), predicts)
+
+    def _support(self, split: Split) -> int | None:
+        """The number of combinations of values, if each knob has a list of them."""
+        counts = [knob.count for knob in self._knobs(split).values()]
+        return math.prod(filter(None, counts)) if all(counts) else None
+
+    def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
+        knobs, drawn, place = self._knobs(split), {}, index
+        for key in self._keys:
+            if key not in knobs:
+                drawn[key] = torch.full_like(index, self._trained(key), dtype=torch.float64)
+            elif self._support(split):
+                count = knobs[key].count or 1
+                drawn[key], place = knobs[key].entry(place % count), place // count
+            else:
+                drawn[key] = knobs[key].draw(noise.at("knob", key))
+        return drawn or {"task": torch.zeros_like(index)}
+
+    def _knobs(self, split: Split) -> dict[str, Knob]:
+        """The knobs that vary on a split."""
+        if not split.level or split.axis not in self._shifted:
+            return self._varied
+        level = self._shifted[split.axis].quarter(split.level, self._trained(split.axis))
+        return self._varied | {split.axis: level}
+
+    @cached_property
+    def _varied(self) -> dict[str, Knob]:
+        return knobs.parse(self.vary, f"vary={self.vary}")
+
+    @cached_property
+    def _shifted(self) -> dict[str, Knob]:
+        return knobs.parse(self.shift, f"shift={self.shift}")
+
+    @property
+    def _keys(self) -> list[str]:
+        return sorted({*self._varied, *self._shifted})
+
+    def _trained(self, key: str) -> float:
+        """The middle of the trained values of a knob."""
+        if key in self._varied:
+            return self._varied[key].middle
+        return float(self._number(self._first, key))
+
+    def in_words(self, tasks: Tasks, row: int) -> str:
+        """Return the name of one of the tasks with its values."""
+        values = ", ".join(f"{key}={tasks.params[key][row].item():.4g}" for key in self._keys)
+        return f"task {int(tasks.index[row])} of {self.id}" + f" ({values})" * bool(values)
+
+    # --- the environment ---------------------------------------------------------------------------------------------
+    def make(self, environment: Any) -> gymnasium.Env:
+        """Return a new environment.
+
+        Args:
+            environment: pairs of keyword arguments.
+
+        Raises:
+            UserError: there is none of this name, it needs a package, or it refuses its arguments.
+        """
+        import gymnasium
+
+        limit = {"max_episode_steps": self.steps} if self.steps else {}
+        try:
+            made = gymnasium.make(self.env, disable_env_checker=True, **limit, **dict(environment))
+        except gymnasium.error.UnregisteredEnv as error:
+            raise UserError(f"There is no Gymnasium environment {self.env!r}: {error}") from None
+        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+            raise UserError(f"{self.env} needs a package: {error}") from None
+        except Exception as error:
+            raise UserError(f"{self.env} cannot be made: {in_words(error)}") from error
+        if made.spec is None or made.spec.max_episode_steps is None:
+            raise UserError(
+                f"{self.env} has no limit of steps, and every episode needs one. Give it: steps=200"
+            )
+        return made
+
+    def setting(self, tasks: Tasks, row: int) -> Setting:
+        found: dict[str, dict[str, Any]] = {"attribute": {}, "make": {}, "reset": {}}
+        for key in self._keys:
+            knob = self._varied.get(key) or self._shifted[key]
+            value = knob.value(tasks.params[key][row].item())
+            found[knob.place][knob.name] = value
+        return Setting(
+            tuple(sorted(found["make"].items())),
+            tuple(found["attribute"].items()),
+            found["reset"] or None,
+        )
+
+    @cached_property
+    def _first(self) -> gymnasium.Env:
+        """An environment, for its spaces, its limit and its attributes."""
+        chosen = (
+            (knob.name, knob.value(knob.low))
+            for knob in self._varied.values()
+            if knob.place == "make"
+        )
+        made = self.make(tuple(sorted(chosen)))
+        for key, knob in (self._varied | self._shifted).items():
+            if knob.place == "attribute" and not knob.values:
+                self._number(made, key)
+        return made
+
+    def _number(self, made: gymnasium.Env, key: str) -> float:
+        """An attribute of the environment as it is made.
+
+        Raises:
+            UserError: it has none of this name, or one that is no number.
+        """
+        thing = made.unwrapped
+        try:
+            value = attribute(thing, key)
+        except AttributeError:
+            names = [name for name in dir(thing) if not name.startswith("_")]
+            known = [n for n in names if isinstance(getattr(thing, n, None), int | float)]
+            raise UserError(
+                f"{self.env} has no attribute {key!r}. {nearest(key, known)}Its numbers: {', '.join(known)}. An "
+                f"argument of its constructor is make.{key}, an option of its reset reset.{key}."
+            ) from None
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise UserError(f"{key} of {self.env} is {value!r}, which is no number.")
+        return float(value)
+
+    def trial(self, split: str) -> Trial:
+        self.split(split)
+        spec = self._first.spec
+        assert spec is not None
+        assert spec.max_episode_steps is not None
+        return Trial(self.episodes, spec.max_episode_steps)
+
+    @property
+    def observation(self) -> Space:
+        return self._observations.ours
+
+    @property
+    def action(self) -> Space:
+        return self._actions.ours
+
+    def observed(self, observations: Sequence[Any]) -> Tensor:
+        return self._observations.read(observations)
+
+    def taken(self, actions: Tensor) -> np.ndarray | list[int]:
+        return self._actions.taken(actions)
+
+    @cached_property
+    def _observations(self) -> Observations:
+        from bridge.tasks.gym_spaces import Observations
+
+        return Observations(self._first.observation_space, self.env)
+
+    @cached_property
+    def _actions(self) -> Actions:
+        from bridge.tasks.gym_spaces import Actions
+
+        return Actions(self._first.action_space, self.env)
+
+    def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
+        """Nobody knows it.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"The optimal return of {self.id} is not known, and with it regret.")
