@@ -71,6 +71,7 @@ FAMILY_CHECKS: dict[str, Callable[[TaskFamily], str | None]] = listed(
     simulator.expected_reward_is_the_mean,
     simulator.optimal_return_is_a_bound,
     simulator.first_observation_hides_the_task,
+    simulator.all_that_varies_matters,
     simulator.curve_points_end_with_the_trial,
 )
 

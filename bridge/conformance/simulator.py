@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 
 from bridge import memory as tree
+from bridge import spaces
 from bridge.conformance.compare import same_rows
 from bridge.conformance.random_steps import (
     ROWS,
@@ -32,11 +33,13 @@ from bridge.play import play_episode, transition
 from bridge.protocol import Clues, Trial
 from bridge.references.random import Random
 from bridge.rng import Rows
-from bridge.tasks.base import TaskFamily
+from bridge.tasks.base import TaskFamily, Tasks
 from bridge.tasks.gym_family import GymFamily
 
 _REPEATS, _GROUPS = 1024, 4
 _BOUNDED_ROWS = 128
+_WALKED = 100
+"""Steps in which what varies has to matter."""
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -289,6 +292,41 @@ def first_observation_hides_the_task(family: TaskFamily) -> None:
         remedy="An agent can read the task off it without any trial. Mask it, unless that is meant.",
         step=0,
     )
+
+
+@rule
+def all_that_varies_matters(family: TaskFamily) -> None:
+    """Whatever varies between tasks of a Gymnasium environment changes some steps, under the same seed and actions."""
+    if not isinstance(family, GymFamily):
+        raise LeftOut("it is about environments of Gymnasium")
+    tasks = family.sample("train", torch.arange(ROWS))
+    same = Rows.of("conformance", torch.zeros(ROWS, dtype=torch.int64))
+    for key in tasks.params.keys() - {"task"}:
+        alone = {name: value[:1].expand_as(value) for name, value in tasks.params.items()}
+        alone[key] = tasks.params[key]
+        if (alone[key] == alone[key][0]).all():
+            continue  # a list of one value
+        demand(
+            _moves(family, tasks._replace(params=alone), same),
+            expected=f"episodes that depend on {key}",
+            found="the same steps at all of its values",
+            remedy="Nothing reads it, or only after longer episodes. Vary something else.",
+        )
+
+
+def _moves(family: TaskFamily, tasks: Tasks, noise: Rows) -> bool:
+    """True if some row takes other steps than the first one, by the same actions."""
+    state, obs = family.reset(tasks, noise)
+    for t in range(min(_WALKED, family.trial("train").horizon)):
+        if (obs != obs[:1]).any():
+            return True
+        action = spaces.uniform(family.action, noise.at("act", t))
+        outcome = family.step(tasks, state, action, noise.at(t))
+        state, obs = outcome.state, outcome.obs
+        ends = torch.stack([outcome.reward.double(), *(end.double() for end in outcome.ends())])
+        if (ends != ends[:, :1]).any():
+            return True
+    return False
 
 
 @rule

@@ -304,6 +304,12 @@ def TellsTheTask() -> GymFamily:  # noqa: N802 (it stands for a class)
     return GymFamily.of("MountainCar-v0", vary={"reset.low": (-0.6, -0.4)}, steps=12)
 
 
+def VariesNothing() -> GymFamily:  # noqa: N802
+    """Acrobot's equations read the length of the first link alone."""
+    varied = {"LINK_LENGTH_1": (0.5, 1.5), "LINK_LENGTH_2": (0.5, 1.5)}
+    return GymFamily.of("Acrobot-v1", vary=varied, steps=20)
+
+
 BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("splits_are_named", NoValidation),
     ("splits_are_named", StandsStill),
@@ -345,6 +351,7 @@ BROKEN_FAMILIES: list[tuple[str, Any]] = [
     ("optimal_return_is_a_bound", NothingToGain),
     ("optimal_return_is_a_bound", OneBestReturn),
     ("first_observation_hides_the_task", TellsTheTask),
+    ("all_that_varies_matters", VariesNothing),
     ("curve_points_end_with_the_trial", StopsShort),
 ]
 

@@ -87,6 +87,7 @@ def test_it_keeps_the_contract(spec):
     left_out = {name for name, each in found.items() if each.left_out}
     assert "optimal_return_is_a_bound" in left_out
     assert left_out <= {"optimal_return_is_a_bound", "first_observation_hides_the_task"}
+    assert not found["all_that_varies_matters"].left_out
 
 
 class Forgets(gymnasium.Env):
