@@ -265,7 +265,8 @@ def split_list(texts: Iterable[str]) -> tuple[str, ...]:
     """
     specs: list[str] = []
     for piece in (piece.strip() for text in texts for piece in text.split(",")):
-        if "=" in piece and ":" not in piece and specs:
+        key, equals, _ = piece.partition("=")
+        if equals and ":" not in key and specs:
             specs[-1] += f",{piece}"
         elif piece:
             specs.append(piece)

@@ -44,12 +44,13 @@ def check_decision(decision: Decision, family: TaskFamily, rows: int, episode: i
 
 
 def check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
-    """Check the shape of rewards and that they are finite.
+    """Check the shape of rewards, and that rewards and observations are finite.
 
     Raises:
         ContractError: they are not.
     """
     when = f"at episode {episode}, step {t}"
+    check_observation(step.next_obs, family, when)
     if step.reward.shape != step.terminated.shape:
         raise ContractError(
             f"{family.id} returned rewards of shape {tuple(step.reward.shape)} {when}; expected "
@@ -61,6 +62,20 @@ def check_step(step: Step, family: TaskFamily, episode: int, t: int) -> None:
         raise ContractError(
             f"{family.id} returned reward {float(step.reward[row])} in row {row} {when}; rewards must be finite "
             "numbers."
+        )
+
+
+def check_observation(obs: Tensor, family: TaskFamily, when: str) -> None:
+    """Check that observations are finite.
+
+    Raises:
+        ContractError: they are not.
+    """
+    if obs.is_floating_point() and not bool(torch.isfinite(obs).all()):
+        row = _first(~torch.isfinite(obs).flatten(1).all(1))
+        raise ContractError(
+            f"{family.id} returned the observation {obs[row].tolist()} in row {row} {when}; observations must be "
+            "finite numbers."
         )
 
 

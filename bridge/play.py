@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bridge import memory as tree
-from bridge.contract_checks import check_decision, check_step
+from bridge.contract_checks import check_decision, check_observation, check_step
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, ClueKind, Clues, Decision, Step, Trial
 from bridge.rng import Rows
@@ -93,6 +93,7 @@ def play_episode(
     senses = Senses.of(family, tasks, env.at("senses"), agent.card)
     memory = agent.begin(memory, own.at("begin"), episode=episode)
     state, obs = family.reset(tasks, env.at("reset"))
+    check_observation(obs, family, f"at the start of episode {episode}")
     seen = senses.first(obs) if senses else obs
     totals = EpisodeTotals.zeros(len(noise), noise.device)
     live = torch.ones_like(totals.steps, dtype=torch.bool) if family.ends_early else None

@@ -77,6 +77,21 @@ def load(target: str) -> Any:
     return getattr(module, name)
 
 
+def import_beside(module: str) -> None:
+    """Import a module, also one that lies in the current folder, which a console script does not look into.
+
+    Raises:
+        ImportError: there is none, or its import fails.
+    """
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        if (here := os.getcwd()) in sys.path:
+            raise
+        sys.path.append(here)
+        importlib.import_module(module)
+
+
 def loaded() -> list[str]:
     """Return all that has been loaded in this process, in order."""
     return list(_used)

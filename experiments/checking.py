@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.conformance import AGENT_CHECKS, FAMILY_CHECKS, Verdict, verdicts
+from bridge.conformance.rules import OTHER_KIND
 from bridge.errors import UserError, unknown
 from bridge.references.registry import REFERENCES
 from bridge.tasks import FAMILIES, is_family
@@ -23,21 +24,20 @@ def check(target: str, family_spec: str) -> int:
     elif family_spec:
         raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
     else:
-        found, where = list(verdicts(FAMILY_CHECKS, make_family(target))), ""
+        every, where = verdicts(FAMILY_CHECKS, make_family(target)), ""
+        found = [verdict for verdict in every if verdict.left_out != OTHER_KIND]
     crashes: set[str] = set()
     for verdict in found:
         print(_line(verdict, again=verdict.crash in crashes))
         crashes |= {verdict.crash} - {""}
     broken = sum(verdict.error is not None for verdict in found)
     left_out = sum(bool(verdict.left_out) for verdict in found)
-    print(
-        f"{target}{where}: {counted(broken, 'rule')} broken"
-        if broken
-        else f"{target} keeps the contract{where} ({counted(len(found) - left_out, 'rule')}"
-        + f", {left_out} left out" * bool(left_out)
-        + ")"
-    )
-    return 1 if broken else 0
+    if broken:
+        print(f"{target}{where}: {counted(broken, 'rule')} broken")
+        return 1
+    held = counted(len(found) - left_out, "rule") + f", {left_out} left out" * bool(left_out)
+    print(f"{target} keeps the contract{where} ({held})")
+    return 0
 
 
 def _line(verdict: Verdict, *, again: bool) -> str:

@@ -46,12 +46,17 @@ def describe(name: str) -> Description:
         return _method(methods[name])
     families = {entry["name"] for entry in listing.entries("families")}
     family, _, axis = name.rpartition("/")
-    if family and registry.name_of(family) in families:
+    if family and registry.name_of(family) in families and not _is_environment(name):
         return _axis(listing.entries_of("axes", family), axis, f"axis of {family}:")
     if registry.name_of(name) in families:
         return _family(name)
     others = {entry["name"] for entry in zoo.listing()} | SIZES.keys() | methods.keys() | families
     return _axis(listing.entries("axes"), name, "name", others)
+
+
+def _is_environment(name: str) -> bool:
+    """True for the name of a Gymnasium environment, which may hold a slash."""
+    return registry.name_of(name) == "gym"
 
 
 _KINDS = {

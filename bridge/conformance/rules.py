@@ -22,6 +22,10 @@ class Breach(Exception):  # noqa: N818 (it never leaves this package: `rule` tur
     """The message of a broken rule: expected, found, place and remedy."""
 
 
+OTHER_KIND = "it is for another kind of family"
+"""The reason of rules that a subject of this kind never has."""
+
+
 class LeftOut(Exception):  # noqa: N818 (nor does this: it is no error)
     """The reason why a rule does not apply to a subject."""
 

@@ -19,6 +19,7 @@ from bridge.conformance.random_steps import (
 )
 from bridge.conformance.recorded_noise import recorded_draws
 from bridge.conformance.rules import (
+    OTHER_KIND,
     LeftOut,
     demand,
     demand_form,
@@ -38,6 +39,8 @@ from bridge.tasks.gym_family import GymFamily
 
 _REPEATS, _GROUPS = 1024, 4
 _BOUNDED_ROWS = 128
+_SAME = Rows.of("conformance", torch.zeros(ROWS, dtype=torch.int64))
+"""The same noise in every row."""
 _WALKED = 100
 """Steps in which what varies has to matter."""
 
@@ -278,12 +281,7 @@ def optimal_return_is_a_bound(family: TaskFamily) -> None:
 @rule
 def first_observation_hides_the_task(family: TaskFamily) -> None:
     """An episode of a Gymnasium environment begins with the same observation in every task, if the seed is the same."""
-    if not isinstance(family, GymFamily):
-        raise LeftOut("it is about environments of Gymnasium")
-    tasks = family.sample("train", torch.arange(ROWS))
-    if not tasks.params:
-        raise LeftOut("nothing varies between tasks")
-    same = Rows.of("conformance", torch.zeros(ROWS, dtype=torch.int64))
+    tasks, same = _varied_tasks(family), _SAME
     _, obs = family.reset(tasks, same)
     demand(
         (obs == obs[:1]).flatten(1).all(1) if obs.dim() > 1 else obs == obs[:1],
@@ -297,21 +295,32 @@ def first_observation_hides_the_task(family: TaskFamily) -> None:
 @rule
 def all_that_varies_matters(family: TaskFamily) -> None:
     """Whatever varies between tasks of a Gymnasium environment changes some steps, under the same seed and actions."""
+    tasks = _varied_tasks(family)
+    for split in ("train", *(name for name in family.splits if name.endswith("/4"))):
+        others = family.sample(split, torch.arange(1, ROWS))
+        for key, trained in tasks.params.items():
+            alone = {name: value[:1].expand_as(value) for name, value in tasks.params.items()}
+            alone[key] = torch.cat([trained[:1], others.params[key]])
+            if (alone[key] != alone[key][0]).any():
+                demand(
+                    _moves(family, tasks._replace(params=alone), _SAME),
+                    expected=f"episodes that depend on {key}",
+                    found=f"the same steps at all of its values of {split}",
+                    remedy="Nothing reads it, or only after longer episodes. Vary something else.",
+                )
+
+
+def _varied_tasks(family: TaskFamily) -> Tasks:
+    """Some training tasks of a Gymnasium environment.
+
+    Raises:
+        LeftOut: another family, or one in which nothing varies or shifts.
+    """
     if not isinstance(family, GymFamily):
-        raise LeftOut("it is about environments of Gymnasium")
-    tasks = family.sample("train", torch.arange(ROWS))
-    same = Rows.of("conformance", torch.zeros(ROWS, dtype=torch.int64))
-    for key in tasks.params.keys() - {"task"}:
-        alone = {name: value[:1].expand_as(value) for name, value in tasks.params.items()}
-        alone[key] = tasks.params[key]
-        if (alone[key] == alone[key][0]).all():
-            continue  # a list of one value
-        demand(
-            _moves(family, tasks._replace(params=alone), same),
-            expected=f"episodes that depend on {key}",
-            found="the same steps at all of its values",
-            remedy="Nothing reads it, or only after longer episodes. Vary something else.",
-        )
+        raise LeftOut(OTHER_KIND)
+    if not (family.vary or family.shift):
+        raise LeftOut("nothing varies between tasks")
+    return family.sample("train", torch.arange(ROWS))
 
 
 def _moves(family: TaskFamily, tasks: Tasks, noise: Rows) -> bool:

@@ -57,7 +57,10 @@ def findings(results: Results, board: Board) -> list[str]:
     if not board.learned:
         return []
     if not board.ceiling:
-        return ["There are no findings without scores. They need random, oracle and enough trials."]
+        return [
+            "There are no findings without scores. They need random, oracle and enough trials. (Gymnasium's "
+            "environments have no oracle.)"
+        ]
     if board.columns[0].name != "id":
         return ["There are no findings without id: play it beside the shifted splits."]
     said = (

@@ -197,7 +197,7 @@ def _ranks(numbers: Mapping[Key, Interval]) -> dict[str, dict[str, int]]:
 
 def short_names(results: Results) -> dict[str, str]:
     """Return each family's name without its parameters, unless two would be called alike."""
-    names = {family: make_family(family).name for family in results.families}
+    names = {family: make_family(family).title for family in results.families}
     alike = list(names.values())
     return {f: name if alike.count(name) == 1 else f for f, name in names.items()}
 

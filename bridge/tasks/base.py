@@ -174,6 +174,11 @@ class TaskFamily(ABC):
         return config.spec_of(self.place or self.name, self, self.always)
 
     @property
+    def title(self) -> str:
+        """The name in tables: without parameters."""
+        return self.name
+
+    @property
     def hash(self) -> str:
         """Twelve hex digits of a hash of all that defines the tasks but the levels of shifts.
 

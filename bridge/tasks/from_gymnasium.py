@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from bridge.errors import UserError
+from bridge.errors import UserError, in_words
 from bridge.rng import Rows
 from bridge.tasks.base import Axis, Outcome, TaskFamily, Tasks, device_zeros
 from bridge.tasks.simulators import Setting, Stage, hashed
@@ -107,6 +107,7 @@ class FromGymnasium(TaskFamily):
         """
         stage, device = self._standing(tasks, state), action.device
         live = np.flatnonzero(~stage.over)
+        stage.adrift()
         chosen, reward, row = self.taken(action), np.zeros(len(stage.over), np.float32), 0
         try:
             for row in live.tolist():
@@ -135,7 +136,12 @@ class FromGymnasium(TaskFamily):
         return f"task {int(tasks.index[row])} of {self.id}"
 
     def _observed(self, stage: Stage, device: torch.device) -> Tensor:
-        return self.observed(stage.obs).to(device)
+        try:
+            return self.observed(stage.obs).to(device)
+        except Exception as error:
+            raise UserError(
+                f"An environment of {self.id} returned an observation that is none of its space: {in_words(error)}"
+            ) from error
 
     def _standing(self, tasks: Tasks, history: History) -> Stage:
         """The stage, with the environment of each row where its history leads."""
@@ -161,7 +167,7 @@ class FromGymnasium(TaskFamily):
 
     def _failed(self, tasks: Tasks, row: int, when: str, error: Exception) -> UserError:
         return UserError(
-            f"The environment of {self.in_words(tasks, row)} raised {when}: {type(error).__name__}: {error}"
+            f"The environment of {self.in_words(tasks, row)} raised {when}: {in_words(error)}"
         )
 
     @cached_property
@@ -171,7 +177,12 @@ class FromGymnasium(TaskFamily):
 
     @cached_property
     def _stage(self) -> Stage:
-        return Stage(self.make)
+        return Stage(self.make, self.kept_environments)
+
+    @property
+    def kept_environments(self) -> int:
+        """Most environments that a row keeps, as its tasks may need different ones in turn."""
+        return 8
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: another process makes environments of its own."""

@@ -9,6 +9,7 @@ Shape letters: B rows, D coordinates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,17 +45,17 @@ class Observations:
     """The environment's, for errors."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.theirs, spaces.Discrete):
-            return
-        if not self.theirs.is_np_flattenable:
+        try:
+            count = spaces.flatdim(self.theirs)
+        except (NotImplementedError, ValueError):
             raise UserError(
-                f"Observations of {self.name} are {self.theirs}, which has no fixed number of coordinates. Wrap the "
-                "environment so that it returns a Box, Discrete, Dict or Tuple of these."
-            )
-        if (count := spaces.flatdim(self.theirs)) > MOST_COORDINATES:
+                f"Observations of {self.name} are {self.theirs}, which has no fixed number of coordinates. Register a "
+                "wrapped environment that returns a Box, Discrete, Dict or Tuple of these (docs/gymnasium.md)."
+            ) from None
+        if count > MOST_COORDINATES:
             raise UserError(
                 f"An observation of {self.name} has {count:,} coordinates; networks here read at most "
-                f"{MOST_COORDINATES:,}. Wrap the environment in gymnasium.wrappers.ResizeObservation or an encoder."
+                f"{MOST_COORDINATES:,}. Register a wrapped environment with fewer (docs/gymnasium.md)."
             )
 
     @cached_property
@@ -70,10 +71,15 @@ class Observations:
     def read(self, observations: Sequence[Any]) -> Tensor:
         """Return B observations, on the CPU."""
         if isinstance(self.theirs, spaces.Discrete):
-            return torch.tensor(observations, dtype=torch.int64) - int(self.theirs.start)
+            found = torch.tensor(observations, dtype=torch.int64) - int(self.theirs.start)
+            if ((found < 0) | (found >= int(self.theirs.n))).any():
+                raise ValueError(f"{observations} are not all of {self.theirs}")
+            return found
         if not isinstance(self.theirs, spaces.Box):
             observations = [spaces.flatten(self.theirs, each) for each in observations]
-        flat = np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
+        flat = np.array(observations, dtype=np.float32).reshape(len(observations), -1)
+        if flat.shape[1] != len(self._bounded):
+            raise ValueError(f"{flat.shape[1]} coordinates, expected {len(self._bounded)}")
         free = flat[:, self._free]
         size = np.log1p(np.abs(free))
         flat[:, self._free] = np.sign(free) * size / (1 + size)
@@ -108,19 +114,22 @@ class Actions:
     """The environment's, for errors."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.theirs, spaces.Box):
-            if self.theirs.is_bounded("both") and np.issubdtype(self.theirs.dtype, np.floating):
+        theirs = self.theirs
+        if isinstance(theirs, spaces.Box):
+            real = np.issubdtype(theirs.dtype, np.floating)
+            if theirs.is_bounded("both") and real and (theirs.low < theirs.high).all():
                 return
             raise UserError(
-                f"Actions of {self.name} are {self.theirs}; policies here choose real numbers within bounds. Wrap the "
-                "environment in gymnasium.wrappers.RescaleAction, or give it a bounded action space."
+                f"Actions of {self.name} are {theirs}; policies here choose real numbers between two different bounds. "
+                "Register the environment in gymnasium.wrappers.TransformAction, with a bounded space "
+                "(docs/gymnasium.md)."
             )
         if self._counts is None:
             raise UserError(
                 f"Actions of {self.name} are {self.theirs}; policies here choose from Discrete, MultiDiscrete, "
                 "MultiBinary and bounded Box spaces. Wrap the environment in one of these."
             )
-        if (count := int(np.prod(self._counts))) > MOST_ACTIONS:
+        if (count := math.prod(self._counts)) > MOST_ACTIONS:
             raise UserError(
                 f"{self.name} has {count:,} combinations of actions; at most {MOST_ACTIONS:,} can be chosen from. Wrap "
                 "it with fewer."
@@ -133,7 +142,7 @@ class Actions:
             low, high = (np.ravel(end) for end in (self.theirs.low, self.theirs.high))
             return Box(tuple(map(float, low)), tuple(map(float, high)))
         assert self._counts is not None
-        return Discrete(int(np.prod(self._counts)))
+        return Discrete(math.prod(self._counts))
 
     def taken(self, actions: Tensor) -> np.ndarray | list[int]:
         """Return actions in the form that the environment takes; Python's integers, whose check is the fastest."""
@@ -141,7 +150,10 @@ class Actions:
         if isinstance(theirs, spaces.Discrete):
             return (chosen + int(theirs.start)).tolist()
         if isinstance(theirs, spaces.Box):
-            return chosen.astype(theirs.dtype).reshape(-1, *theirs.shape)
+            shaped = chosen.astype(theirs.dtype).reshape(-1, *theirs.shape)
+            return np.clip(
+                shaped, theirs.low, theirs.high
+            )  # the bounds may differ in their last digit
         assert self._counts is not None
         parts = np.stack(np.unravel_index(chosen, self._counts), -1)
         start = getattr(theirs, "start", 0)

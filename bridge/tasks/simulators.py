@@ -15,8 +15,6 @@ _NONE: Any = None
 _ODD, _OTHER = (
     np.uint64(word).astype(np.int64) for word in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
-_KEPT = 8
-"""Most environments that a row keeps: its tasks may need different ones in turn."""
 
 
 class Setting(NamedTuple):
@@ -78,6 +76,7 @@ class Stage:
 
     Args:
         make: makes the environment of a setting.
+        kept: most environments that a row keeps.
 
     Attributes:
         obs: the last observation of each of the B rows that stand.
@@ -85,8 +84,8 @@ class Stage:
         truncated: True for rows whose time is up, ``[B]``.
     """
 
-    def __init__(self, make: Callable[[Any], gymnasium.Env]) -> None:
-        self.make = make
+    def __init__(self, make: Callable[[Any], gymnasium.Env], kept: int) -> None:
+        self.make, self.kept = make, kept
         self.obs: list[Any] = []
         self.terminated = self.truncated = np.zeros(0, np.bool_)
         self._kept: list[dict[Hashable, gymnasium.Env]] = []
@@ -134,10 +133,15 @@ class Stage:
         """Note the marks of all rows after a step."""
         self._marks[:] = marks
 
+    def adrift(self) -> None:
+        """Let no row stand where it did, until ``moved``: some step may fail."""
+        self._marks[:] = ~self._marks
+
     def lost(self, row: int) -> None:
-        """Forget the environments of a row, one of which raised."""
+        """Close the environments of a row, one of which raised."""
+        for env in self._kept[row].values():
+            env.close()
         self._kept[row].clear()
-        self._marks[row] ^= 1
 
     def _resize(self, marks: Int[np.ndarray, " B"]) -> None:
         """Let as many rows stand as there are marks; new ones stand nowhere."""
@@ -153,7 +157,7 @@ class Stage:
     def _made(self, row: int, setting: Setting) -> gymnasium.Env:
         kept = self._kept[row]
         if setting.environment not in kept:
-            if len(kept) == _KEPT:
+            if len(kept) >= self.kept:
                 kept.pop(next(iter(kept))).close()
             kept[setting.environment] = self.make(setting.environment)
         return kept[setting.environment]

@@ -21,6 +21,12 @@ FAMILY = "gym:CartPole-v1"
             f"check --family={FAMILY},steps=9,vary=a=1..2+b=3..4",
         ),
         (f"check {FAMILY} --vary a=1:2", f"check {FAMILY},vary=a=1..2"),
+        (f"check --vary a=1:2 {FAMILY}", f"check {FAMILY},vary=a=1..2"),
+        ("check gym --vary a=.5:1e-3 -h", "check gym:vary=a=.5..1e-3 -h"),
+        (
+            f"compare --families {FAMILY},steps=9,bandit:k=3,n=4 --vary make.id=pkg:Name b=-1.:+2",
+            f"compare --families {FAMILY},steps=9,vary=make.id=pkg:Name+b=-1...+2,bandit:k=3,n=4",
+        ),
         (
             f"train rl2 --vary=a=1..2 --family {FAMILY}",
             f"train rl2 --family {FAMILY},vary=a=1..2",
@@ -34,9 +40,10 @@ def test_they_are_written_into_the_family(given, expected):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("train rl2 --vary a=1:2", "belong to a Gymnasium environment"),
-        ("train rl2 --family bandit --shift a=1:2", "belong to a Gymnasium environment"),
+        ("train rl2 --vary a=1:2", "is of one Gymnasium environment; found 0"),
+        ("train rl2 --family bandit --shift a=1:2", "is of one Gymnasium environment; found 0"),
         (f"train rl2 --family {FAMILY} --vary --out x", "--vary names nothing"),
+        (f"compare --families {FAMILY},gym --vary a=1:2", "found 2"),
     ],
 )
 def test_without_an_environment_or_a_value_they_are_refused(given, message):

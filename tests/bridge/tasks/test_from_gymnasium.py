@@ -268,6 +268,26 @@ def test_an_environment_that_raises_is_named_with_its_task_and_step():
     assert family.step(tasks, again, action, noise).state.taken.tolist() == [1, 1]
 
 
+class SecondRaises(Drifts):
+    """The environment of task 1 raises at its first step."""
+
+    def make(self, environment: int) -> gymnasium.Env:
+        env = Drift(0.1)
+        if environment:
+            env.step = lambda action: {}["wheel"]
+        return env
+
+
+def test_rows_before_one_that_raises_do_not_stand_a_step_ahead():
+    family, noise = SecondRaises(), Rows.of(0, torch.arange(2))
+    tasks, action = family.sample("id", torch.arange(2)), torch.ones(2, dtype=torch.int64)
+    state, obs = family.reset(tasks, noise)
+    with pytest.raises(UserError, match="task 1 of drifts raised in step 0"):
+        family.step(tasks, state, action, noise)
+    _, again = family.reset(tasks, noise)
+    assert torch.equal(again, obs)
+
+
 def test_a_row_keeps_its_environments_and_not_more_than_eight():
     made = []
 

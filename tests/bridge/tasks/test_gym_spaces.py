@@ -66,6 +66,7 @@ def test_discrete_observations_begin_at_zero():
         (spaces.Discrete(3), Discrete(3), [2, 0], [2, 0]),
         (spaces.Discrete(3, start=-1), Discrete(3), [2, 0], [1, -1]),
         (spaces.MultiDiscrete([2, 3]), Discrete(6), [0, 5, 4], [[0, 0], [1, 2], [1, 1]]),
+        (spaces.MultiDiscrete([2, 2], start=[1, -1]), Discrete(4), [0, 3], [[1, -1], [2, 0]]),
         (spaces.MultiBinary(2), Discrete(4), [1, 2], [[0, 1], [1, 0]]),
         (
             spaces.Box(-2.0, 2.0, (2, 1)),
@@ -93,9 +94,17 @@ def test_every_combination_of_actions_can_be_taken_once():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (spaces.Box(-np.inf, np.inf, (2,)), "within bounds. Wrap .*RescaleAction"),
+        (
+            spaces.Box(-np.inf, np.inf, (2,)),
+            "between two different bounds. Register .*TransformAction",
+        ),
         (spaces.Dict({"a": spaces.Discrete(2)}), "Wrap the environment in one of these"),
+        (
+            spaces.Box(np.zeros(2, np.float32), np.array([0, 1], np.float32)),
+            "between two different bounds",
+        ),
         (spaces.MultiDiscrete([100, 100]), "10,000 combinations"),
+        (spaces.MultiBinary(64), "18,446,744,073,709,551,616 combinations"),
     ],
 )
 def test_actions_that_no_policy_chooses_are_refused(space, message):
@@ -109,8 +118,30 @@ def test_actions_that_no_policy_chooses_are_refused(space, message):
         (spaces.Graph(spaces.Discrete(2), None), "no fixed number of coordinates"),
         (spaces.Sequence(spaces.Discrete(2)), "no fixed number of coordinates"),
         (spaces.Box(0, 255, (210, 160, 3), np.uint8), "100,800 coordinates"),
+        (spaces.Discrete(10**9), "1,000,000,000 coordinates"),
     ],
 )
 def test_observations_that_no_network_reads_are_refused(space, message):
     with pytest.raises(UserError, match=message):
         Observations(space, "x")
+
+
+def test_an_action_at_a_bound_is_within_the_environments_own():
+    """0.1 in our float32 is above 0.1 in its float64."""
+    space = spaces.Box(-0.1, 0.1, (1,), np.float64)
+    made = Actions(space, "x")
+    assert all(space.contains(each) for each in made.taken(torch.tensor([[0.1], [-0.1]])))
+
+
+@pytest.mark.parametrize(
+    ("space", "value"),
+    [
+        (BOUNDED, np.zeros(3)),
+        (BOUNDED, None),
+        (spaces.Discrete(3), 3),
+        (spaces.Dict({"a": BOUNDED}), {}),
+    ],
+)
+def test_an_observation_of_another_form_is_an_error(space, value):
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        read(space, value)

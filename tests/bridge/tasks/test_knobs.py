@@ -1,5 +1,6 @@
 """What varies between the tasks of a Gymnasium environment."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,12 +32,17 @@ def test_ranges_are_drawn_uniformly():
     assert drawn.mean() == pytest.approx(0.6, abs=4 * 0.4 / 12**0.5 / 4000**0.5)
 
 
-def test_whole_numbers_and_lists_are_drawn_from_all_their_values():
-    whole, listed = parse("n=-1..2+make.map=4x4|8x8|true|1.5", "").values()
-    assert sorted({whole.value(x) for x in whole.draw(NOISE).tolist()}) == [-1, 0, 1, 2]
-    assert {type(whole.value(x)) for x in whole.draw(NOISE).tolist()} == {int}
-    assert {listed.value(x) for x in listed.draw(NOISE).tolist()} == {"4x4", "8x8", True, 1.5}
-    assert (whole.count, listed.count, parse("x=1.0..2", "")["x"].count) == (4, 4, None)
+def test_lists_are_drawn_from_all_their_values():
+    (listed,) = parse("make.map=4x4|8x8|true|1.5|3|1_0", "").values()
+    drawn = [listed.value(x) for x in listed.draw(NOISE).tolist()]
+    assert set(drawn) == {"4x4", "8x8", True, 1.5, 3, "1_0"}
+    assert {type(value) for value in drawn} == {str, bool, float, int}
+    assert listed.value(1.0) == "8x8"
+
+
+def test_ranges_without_a_point_are_of_real_numbers_too():
+    drawn = parse("gravity=5..15", "")["gravity"].draw(NOISE)
+    assert len(drawn.unique()) > 3000
 
 
 @pytest.mark.parametrize(
@@ -51,10 +57,20 @@ def test_levels_are_quarters_from_the_near_end(low, high, trained, nearest, fart
 
 
 def test_mappings_are_spelled_as_text():
-    given = {"length": (0.4, 0.8), "n": (1, 3), "make.map_name": ["4x4", "8x8"]}
-    assert spelled(given) == "length=0.4..0.8+make.map_name=4x4|8x8+n=1..3"
+    given = {"length": (0.4, 0.8), "n": [1, 3], "make.map_name": ["4x4", "8x8"]}
+    assert spelled(given) == "length=0.4..0.8+make.map_name=4x4|8x8+n=1|3"
+    assert spelled({"a": (np.float32(0.5), np.int64(2))}) == "a=0.5..2"
+    assert spelled({"a": (0.5, 1e6), "b": (1e-7, 1.0)}) == "a=0.5..1e06+b=1e-07..1"
     assert sorted_parts("b=1..2 + a=0..1") == "a=0..1+b=1..2"
     assert spelled({}) == ""
+    with pytest.raises(UserError, match="may not hold any of"):
+        spelled({"a": ["x|y"]})
+
+
+def test_what_is_spelled_is_read():
+    given = {"a": (-1e6, 1e-7), "b": (0.1, 0.30000000000000004)}
+    found = parse(sorted_parts(spelled(given)), "")
+    assert {key: (knob.low, knob.high) for key, knob in found.items()} == given
 
 
 @pytest.mark.parametrize(
