@@ -186,7 +186,7 @@ def test_the_study_plays_and_prints_everything(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     arguments = ("detect", "--size", "smoke", "--axes", "reward_sign", "--out", str(out))
     printed, _ = run(*arguments, capsys=capsys)
-    assert "| axis | method | failures | low return |" in printed
+    assert "| axis | method | failures | hindsight | low return |" in printed
     assert (
         "Fallbacks: rl2: handover:shots=4,to=full_reward,run=rl2; maml: handover:shots=4,to=ucb1,run=maml."
         in printed
