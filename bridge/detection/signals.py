@@ -37,7 +37,7 @@ class Kept(NamedTuple):
     policy: Float[np.ndarray, "P T A"]
     """Distribution of the next action."""
     signs: Mapping[str, Float[np.ndarray, "P T"]] = MappingProxyType({})
-    """What the agent makes of the shots, by name (``bridge/evaluation/policies.py``)."""
+    """Signs of what the agent makes of the shots, by name (``bridge/evaluation/policies.py``)."""
 
     def only(self, trials: Bool[np.ndarray, " T"]) -> Kept:
         """Some of the trials."""
@@ -109,7 +109,7 @@ def unlikely(home: Kept, here: Kept, point: int) -> Signal:
 
 
 def misfit(home: Kept, here: Kept, point: int) -> Signal:
-    """How badly the shots fit what the agent has learned, by its own account: factors of PEARL that disagree, held-out
+    """The agent's own measure of how badly the shots fit what it has learned: factors of PEARL that disagree, held-out
     losses of gradient steps."""
     return here.signs["misfit"][point]
 
@@ -128,7 +128,7 @@ def _states(
 
 
 class Reader(NamedTuple):
-    """How a signal is computed, and what it needs."""
+    """The function that computes a signal, and its needs."""
 
     read: Callable[[Kept, Kept, int], Signal]
     """Arguments: trials of ``id_val``, the trials, and the place of the number of shots."""

@@ -48,7 +48,7 @@ class GymFamily(FromGymnasium):
     env: str = "CartPole-v1"
     """Its registered name; ``package:Name-v0`` imports the package first."""
     vary: str = ""
-    """What varies between tasks: ``length=0.4..0.8+masspole=0.05..0.2``."""
+    """Knobs of the tasks: ``length=0.4..0.8+masspole=0.05..0.2``."""
     shift: str = ""
     """Shift axes: ``length=0.8..1.6``."""
     episodes: Count = 4
@@ -134,7 +134,7 @@ class GymFamily(FromGymnasium):
         return drawn or {"task": torch.zeros_like(index)}
 
     def _on(self, split: Split) -> dict[str, Knob]:
-        """What varies on a split."""
+        """The knobs that vary on a split."""
         if not split.level or split.axis not in self._shifted:
             return self._varied
         level = self._shifted[split.axis].quarter(split.level, self._trained(split.axis))
@@ -159,10 +159,9 @@ class GymFamily(FromGymnasium):
         return float(self._own(key))
 
     def signature(self) -> Any:
-        """What the registry says of the environment, and the version of its package."""
-        import gymnasium
-
-        spec = gymnasium.spec(self.env)
+        """The environment's registered limit and arguments, and the version of its package."""
+        spec = self._first.spec
+        assert spec is not None
         package = str(spec.entry_point).partition(":")[0].partition(".")[0]
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             package = f"{package} {importlib.metadata.version(package)}"
@@ -328,7 +327,7 @@ def _found(thing: Any, name: str) -> Any:
 
 
 def _pairs(environment: Any) -> tuple[tuple[str, Any], ...]:
-    """What ``make`` is given, which ``setting`` has made."""
+    """The arguments of ``make``, which ``setting`` has made."""
     return environment
 
 

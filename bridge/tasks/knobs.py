@@ -1,4 +1,4 @@
-"""What varies between the tasks of a Gymnasium environment: ``length=0.4..0.8+make.gravity=-12..-8``.
+"""Knobs, the differences between tasks of a Gymnasium environment: ``length=0.4..0.8+make.gravity=-12..-8``.
 
 A knob is an attribute of the unwrapped environment (``length``, ``model.opt.timestep``), a keyword argument of its
 constructor (``make.gravity``) or an option of its reset (``reset.low``). It has a range of real numbers, or a list of

@@ -29,7 +29,7 @@ def test_the_spec_is_short_for_a_name_and_python_takes_ranges():
     ranges = {"vary": {"length": (0.4, 0.8)}, "shift": {"length": (0.8, 1.6)}}
     assert GymFamily.of("CartPole-v1", steps=30, **ranges) == POLES
     assert make_family("gym:CartPole-v1").trial("id").horizon == 500
-    assert make_family("gym:CartPole-v1").hash != make_family("gym:CartPole-v0").hash
+    assert make_family("gym:CartPole-v1").hash != make_family("gym:Acrobot-v1").hash
 
 
 def test_each_row_has_the_length_of_its_task():
@@ -257,4 +257,7 @@ def test_an_environment_of_a_module_in_the_current_folder(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "path", [*sys.path])
     family = make_family("gym:my_envs:Empty-v0,vary=make.agent_view_size=3|3,steps=9")
     assert evaluate(Random(family), family, Plan(trials=3)).mean("trial_return") >= 0
+    assert len(family.hash) == 12
+    with pytest.raises(UserError, match="no Gymnasium environment"):
+        _ = make_family("gym:Nowhere-v0").hash
     assert split_list([f"bandit,{family.id},gridnavi"]) == ("bandit", family.id, "gridnavi")
