@@ -17,6 +17,9 @@ from bridge.tasks.contextual_bandit import ContextualBandit
 from bridge.tasks.darkroom import Darkroom
 from bridge.tasks.gridnavi import GridNavi
 from bridge.tasks.gym_family import GymFamily
+from bridge.tasks.locomotion.ant import AntDir, AntGoal
+from bridge.tasks.locomotion.cheetah import CheetahDir, CheetahVel
+from bridge.tasks.locomotion.walker import WalkerParams
 from bridge.tasks.minigrid import MiniGrid
 from bridge.tasks.point_nav import PointNav
 from bridge.tasks.sparse_point import SparsePoint
@@ -31,6 +34,11 @@ _BUILTIN: dict[str, type[TaskFamily]] = {
     "point_nav": PointNav,
     "sparse_point": SparsePoint,
     "minigrid": MiniGrid,
+    "cheetah_vel": CheetahVel,
+    "cheetah_dir": CheetahDir,
+    "ant_dir": AntDir,
+    "ant_goal": AntGoal,
+    "walker_params": WalkerParams,
     "gym": GymFamily,
 }
 FAMILIES: Registry[type[TaskFamily]] = Registry(

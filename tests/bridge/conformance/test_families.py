@@ -18,7 +18,8 @@ from tests.bridge.toys import Corridor, Reach, Tally
 
 AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
 PLAYED = {name: cls() for name, cls in FAMILIES.items()}
-PLAYED["minigrid"] = make_family(SHORT["minigrid"])  # by default its episodes take long
+LONG = ("minigrid", "ant_dir", "ant_goal", "cheetah_vel", "cheetah_dir", "walker_params")
+PLAYED |= {name: make_family(SHORT[name]) for name in LONG}
 
 
 # --- what keeps the rules passes --------------------------------------------------------------------------------------

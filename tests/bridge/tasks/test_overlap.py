@@ -33,12 +33,15 @@ VARIANTS = (
     "bandit:arms=one_best_hard,tasks=3",
     "bandit:tasks=8",
     "tabular_mdp:tasks=2",
+    "ant_dir:train=four",
 )
 OVERLAPS = {
     "gridnavi": (21, 21),
     "gridnavi:train=inner": (11, 11),
     "gridnavi:tasks=8": (8, 21),
     "minigrid": (3, 3),
+    "cheetah_dir": (2, 2),
+    "ant_dir:train=four": (4, 4),
     "gym": (1, 1),
     "bandit:k=2,arms=dependent_easy": (2, 2),
     "bandit:k=2,arms=dependent_easy,tasks=1": (1, 2),
