@@ -1,6 +1,7 @@
 """Shifts of observations and of the times of rewards, while the world, its rewards and all scores stay as they are.
 
-* ``obs_permutation``: the coordinates of observations are moved round by one, in a share of the tasks.
+* ``obs_permutation``: the coordinates of observations are moved round by one, in a share of the tasks, each scaled to
+  the bounds of its new place.
 * ``obs_noise``: Gaussian noise on every observation, which stays within its space.
 * ``reward_delay``: rewards are withheld. Every d steps, and when an episode ends, what is owed is paid in one sum.
 
@@ -103,11 +104,20 @@ class Senses:
     def look(self, obs: Tensor, noise: Rows) -> Tensor:
         """A state as it is observed, whatever was observed before."""
         if self.order is not None:
-            obs = obs.gather(1, self.order)
+            obs = self._moved(obs, self.order)
         if self.sd is not None:
             obs = obs + self.sd[:, None] * noise.normal(obs.shape[1])
             obs = obs.clamp(obs.new_tensor(self.space.low), obs.new_tensor(self.space.high))
         return obs
+
+    def _moved(self, obs: Float[Tensor, "B D"], order: Int[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Coordinates in another order, each scaled from the bounds of its place to those of its new one."""
+        moved = obs.gather(1, order)
+        low, high = obs.new_tensor(self.space.low), obs.new_tensor(self.space.high)
+        if bool((low == low[0]).all() and (high == high[0]).all()):
+            return moved
+        share = (moved - low[order]) / (high - low)[order]
+        return (low + share * (high - low)).clamp(low, high)
 
     def _paid(
         self, t: int | Int[Tensor, " B"], reward: Float[Tensor, " B"], end: Bool[Tensor, " B"]

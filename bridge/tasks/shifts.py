@@ -33,6 +33,8 @@ OBS_PERMUTATION = Axis(
 )
 """Acts in ``perception.py``, as do the next two."""
 
+OWN_VARIABLES = ("reward_sign",)
+"""The axes of this file on which every task has a random variable of its own, so that tasks are no finite list."""
 NEUTRAL = {"factor": 1.0}
 """Values at which the parameters of this file change nothing."""
 

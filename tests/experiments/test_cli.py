@@ -65,6 +65,11 @@ def test_list_knows_every_name_that_stays(capsys):
         "point_nav",
         "sparse_point",
         "minigrid",
+        "cheetah_vel",
+        "cheetah_dir",
+        "ant_dir",
+        "ant_goal",
+        "walker_params",
         "gym",
     }
 

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Split
 from bridge.tasks.locomotion.running import Move, Params, Robot, Running
 
@@ -72,8 +73,10 @@ class AntDir(Running):
         return {**axes, "turn": _TURN} if self.train == "four" else axes
 
     def _support(self, split: Split) -> int | None:
-        fixed = not split.level or split.axis in ("friction", "mass", "motor")
-        return 4 if self.train == "four" and fixed else None
+        drawn = self.train == "all" or (
+            split.level and split.axis in (*shifts.OWN_VARIABLES, "turn")
+        )
+        return None if drawn else 4
 
     def _goals(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         if self.train == "all":

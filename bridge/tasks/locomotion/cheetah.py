@@ -19,6 +19,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from bridge.rng import Rows
+from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Split
 from bridge.tasks.locomotion.running import Move, Params, Robot, Running
 
@@ -76,7 +77,7 @@ class CheetahDir(_Cheetah):
     name: ClassVar[str] = "cheetah_dir"
 
     def _support(self, split: Split) -> int | None:
-        return 2 if not split.level or split.axis in ("friction", "mass", "motor") else None
+        return None if split.level and split.axis in shifts.OWN_VARIABLES else 2
 
     def _goals(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         return {"direction": torch.where(index % 2 == 0, 1.0, -1.0)}

@@ -184,7 +184,7 @@ class Running(EpisodicFamily):
         Raises:
             UserError: the simulation of a row diverged.
         """
-        action, params = action.clamp(-1, 1).double(), tasks.params
+        action, params = action.detach().clamp(-1, 1).double(), tasks.params
         factors = {name: params[name].double().cpu().numpy() for name in FIELDS if name in params}
         try:
             new = self.physics.step(state.cpu().numpy(), action.cpu().numpy(), factors)

@@ -66,7 +66,9 @@ def test_a_task_of_any_other_split_is_itself():
     assert BANDIT.task_of(tasks, 7) is tasks
 
 
-@pytest.mark.parametrize("name", [n for n, made in FAMILIES.items() if "changes" in made().axes])
+@pytest.mark.parametrize(
+    "name", [n for n, made in FAMILIES.items() if made.solved and "changes" in made().axes]
+)
 def test_the_oracle_follows_every_change(name):
     """Its regret is 0 up to chance, and an oracle of the first task regrets."""
     family = FAMILIES[name]()

@@ -44,12 +44,12 @@ SPECS = (
     "sparse_point:tasks=3",
     "minigrid:steps=20",
     "minigrid:suite=mt5,steps=20,tasks=4",
-    "cheetah_vel:episodes=2,steps=6",
-    "cheetah_dir:episodes=2,steps=6",
-    "ant_dir:episodes=2,steps=6",
-    "ant_dir:episodes=2,steps=6,train=four",
-    "ant_goal:episodes=2,steps=6",
-    "walker_params:episodes=2,steps=6",
+    "cheetah_vel:episodes=2,steps=10",
+    "cheetah_dir:episodes=2,steps=10",
+    "ant_dir:episodes=2,steps=10",
+    "ant_dir:episodes=2,steps=10,train=four",
+    "ant_goal:episodes=2,steps=10",
+    "walker_params:episodes=2,steps=10",
     "gym:vary=length=0.4..0.8,shift=length=0.8..1.6,episodes=2,steps=6",
 )
 

@@ -15,7 +15,7 @@ from bridge.references.random import Random
 from bridge.references.registry import DoesNotPlayError, reference
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
-from bridge.tasks.base import Discrete
+from bridge.tasks.base import Box, Discrete
 from bridge.tasks.perception import Senses
 
 B = 256
@@ -183,3 +183,11 @@ def test_no_reference_claims_to_know_such_a_split(axis):
         reference("bayes", family, f"shift/{axis}/1")
     reference("bayes", family, f"shift/{axis}/0")
     reference("bayes_train", family, f"shift/{axis}/1")
+
+
+def test_exchanged_coordinates_are_scaled_to_the_bounds_of_their_new_places():
+    space = Box((-1.0, 0.0, -10.0), (1.0, 4.0, 10.0))
+    order = torch.tensor([[2, 0, 1], [0, 1, 2]])
+    senses = Senses(space, {"senses/order": order}, Rows.of(0, torch.arange(2)))
+    seen = senses.first(torch.tensor([[0.5, 1.0, -10.0], [0.5, 1.0, -10.0]]))
+    assert seen.tolist() == [[-1.0, 3.0, -5.0], [0.5, 1.0, -10.0]]

@@ -38,7 +38,7 @@ class Beside:
         env = gymnasium.make(name, **arguments)
         env.reset(seed=0)
         theirs = env.unwrapped
-        model, data = theirs.model, theirs.data  # ty: ignore[unresolved-attribute]
+        model, data = theirs.model, theirs.data
         state = np.concatenate([[data.time], data.qpos, data.qvel])[None]
         tasks, noise = Tasks(torch.arange(1), params), Rows.of(0, torch.arange(1))
         ours, self.apart = torch.from_numpy(state), 0.0
@@ -53,7 +53,7 @@ class Beside:
             self.apart = max(self.apart, float((outcome.state - there).abs().max()))
             ours = there  # rounding grows in a body that tumbles
             self.observations.append((outcome.obs[0].numpy(), obs))
-            velocity = (data.qpos[:2] - before[:2]) / theirs.dt  # ty: ignore[unresolved-attribute]
+            velocity = (data.qpos[:2] - before[:2]) / theirs.dt
             self.rewards.append((float(outcome.reward), float(reward)))
             self.expected.append((velocity, float((action.astype(np.float64) ** 2).sum())))
             if outcome.terminated is not None:
@@ -117,7 +117,7 @@ def test_episodes_begin_as_gymnasiums_do(spec: str, name: str) -> None:
     theirs = []
     for seed in range(400):
         env.reset(seed=seed)
-        theirs.append(np.concatenate([env.data.qpos, env.data.qvel]))  # ty: ignore[unresolved-attribute]
+        theirs.append(np.concatenate([env.data.qpos, env.data.qvel]))
     tasks = family.sample("id", torch.arange(400))
     ours, _ = family.reset(tasks, Rows.of(1, torch.arange(400)))
     for mine, other in zip(ours[:, 1:].numpy().T, np.transpose(theirs), strict=True):
