@@ -83,7 +83,7 @@ def test_the_speed_is_paid_by_its_distance_from_the_tasks() -> None:
 
 
 def test_ant_is_ant_v5_without_contact_forces() -> None:
-    """Gymnasium's velocity is that of the place where the torso was a part of a step ago: the reward is by ours."""
+    """The reward is by the torso's place after the step; Gymnasium reads one of the integrator's last stage."""
     direction = torch.tensor([[0.6, 0.8]])
     both = Beside(
         "ant_dir", {"direction": direction}, "Ant-v5", include_cfrc_ext_in_observation=False
