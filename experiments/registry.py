@@ -48,6 +48,8 @@ class Method:
     """True if its policy is a transformer, which adapters fit."""
     known_tasks: bool = False
     """True if its policy is given the ids of known tasks (``--family F:tasks=N``), without which it is one for all."""
+    of_test_tasks: bool = False
+    """True if it trains on test tasks, as a reference may: nothing is chosen or watched on ``id_val``."""
     budget_share: float = 1.0
     """Share of a size's budget of environment steps: less for methods that take longer over each of them."""
     signal: Signal = "reward"
@@ -174,6 +176,9 @@ _METHODS: dict[str, Method] = {
         budget_share=0.01,
     ),
     "rl2": Method("rl_algos.rl2", "Rl2Learner"),
+    "specialists": Method(
+        "rl_algos.specialists", "SpecialistsLearner", reads="nothing", of_test_tasks=True
+    ),
 }
 _LORA = {
     f"lora_{signal}_{base}": _with_lora(base, signal)

@@ -161,7 +161,7 @@ def _work(
     schedule = loop.Schedule(
         budget=run.budget,
         checkpoint_seconds=run.checkpoint_seconds,
-        evaluations=run.evaluations,
+        evaluations=0 if LEARNERS[name].of_test_tasks else run.evaluations,
         evaluation_trials=_evaluation_trials(run, family),
     )
     with workers.joined(

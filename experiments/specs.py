@@ -28,10 +28,18 @@ def own_place(spec: str) -> str:
 
 
 def label(spec: str) -> str:
-    """Return the name of ``spec`` in a comparison: ``lora_reward_icl_rl`` for ``lora_reward:run=zoo:icl_rl``."""
+    """Return the name of ``spec`` in a comparison: ``lora_reward_icl_rl`` for ``lora_reward:run=zoo:icl_rl``.
+
+    A run of specialists is ``specialists``, by which scores are measured.
+    """
+    from experiments import runs
+
     name, run = registry.name_of(spec), run_in(spec)
     if zoo.is_method(run) and spec == f"{name}:run={run}":
         return f"{name}_{run.removeprefix(zoo.PREFIX)}"
+    if spec == run and not zoo.is_entry(spec) and runs.is_folder(spec):
+        method = runs.read(spec).about["method"]
+        return method if method in LEARNERS and LEARNERS[method].of_test_tasks else spec
     return spec
 
 

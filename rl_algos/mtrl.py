@@ -48,6 +48,7 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
+from bridge.tasks.base import Tasks
 from bridge.training.learner import (
     CheckpointedLearner,
     backward,
@@ -160,6 +161,11 @@ class MtrlLearner(CheckpointedLearner):
     method = "mtrl"
 
     @property
+    def known(self) -> int:
+        """The number of known tasks; 0: none."""
+        return self.family.tasks
+
+    @property
     def together(self) -> int:
         """The number of known tasks that are trained on at once."""
         return len(self.tasks)
@@ -171,12 +177,13 @@ class MtrlLearner(CheckpointedLearner):
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
         self.table = TaskTable(
             family,
+            self.known,
             self._network,
             config.shared,
             ids=capacity.KINDS[config.network].owned,
             heads=("head.",),
         ).to(self.workers.device)
-        self.tasks = chosen(config.only, family.tasks).to(self.workers.device)
+        self.tasks = chosen(config.only, self.known).to(self.workers.device)
         self.learned = list(self.table.parameters())
         self.optimizer = torch.optim.AdamW(
             self.learned, lr=config.lr, eps=1e-5, weight_decay=config.weight_decay
@@ -187,7 +194,7 @@ class MtrlLearner(CheckpointedLearner):
             self.combiner = combiners.make(
                 config.combine,
                 config.weights,
-                known=family.tasks,
+                known=self.known,
                 together=self.together if config.hidden_ids < 1 else 0,
                 shared=config.shared,
                 gamma=config.gamma,
@@ -231,9 +238,10 @@ class MtrlLearner(CheckpointedLearner):
         config, family = self.config, self.family
         slot = self.workers.rows(self.updates, self.slots)
         noise = TrialNoise.of(f"train/mtrl/{self.seed}", slot)
-        tasks = family.sample("train", self._numbers(slot, noise))
+        number = self._numbers(slot, noise)
+        tasks = self._sample(number)
         hidden_noise = Rows.of(f"learn/mtrl/{self.seed}", slot).at("hidden").uniform()
-        task = self.table.with_hidden(tasks.index, hidden_noise, config.hidden_ids)
+        task = self.table.with_hidden(number, hidden_noise, config.hidden_ids)
         episodes = per_task.roll_out(
             self.table.net,
             self.table.rows(task),
@@ -258,7 +266,11 @@ class MtrlLearner(CheckpointedLearner):
 
     def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
         """The number of the task in each slot: known tasks in turn, or new ones all the time."""
-        return self.tasks[slot % len(self.tasks)] if self.family.tasks else task_numbers(noise)
+        return self.tasks[slot % len(self.tasks)] if self.known else task_numbers(noise)
+
+    def _sample(self, number: Int[Tensor, " N"]) -> Tasks:
+        """The tasks of these numbers."""
+        return self.family.sample("train", number)
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float

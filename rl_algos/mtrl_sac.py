@@ -192,6 +192,7 @@ class MtrlSacLearner(OffPolicyLearner):
         popart, values = config.rewards == "popart", (*_head("critic"), *_head("target"))
         self.table = TaskTable(
             family,
+            family.tasks,
             lambda: TaskSac(family, config),
             config.shared,
             ids=("actor.biases.0", "critic.biases.0"),

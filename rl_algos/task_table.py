@@ -56,7 +56,8 @@ class TaskTable(nn.Module, Generic[Net]):
     """A network, with a row of each owned parameter for each of N known tasks and for the unknown one (number N).
 
     Args:
-        family: for its known tasks. If there are none, only the unknown task has a row.
+        family: for its name.
+        known: N, the number of known tasks. If there are none, only the unknown task has a row.
         make: makes a network.
         shared: weights that tasks share.
         ids: names of the first layer's biases, which start out different for each task.
@@ -70,6 +71,7 @@ class TaskTable(nn.Module, Generic[Net]):
     def __init__(
         self,
         family: TaskFamily,
+        known: int,
         make: Callable[[], Net],
         shared: Shared,
         *,
@@ -78,10 +80,10 @@ class TaskTable(nn.Module, Generic[Net]):
         always: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        if shared == "nothing" and not family.tasks:
-            known = f"{family.id}{',' if ':' in family.id else ':'}tasks=N"
-            raise UserError(f"Specialists need known tasks. Name how many: --family {known}")
-        self.known, self.shared = family.tasks, shared
+        if shared == "nothing" and not known:
+            named = f"{family.id}{',' if ':' in family.id else ':'}tasks=N"
+            raise UserError(f"Specialists need known tasks. Name how many: --family {named}")
+        self.known, self.shared = known, shared
         nets = [make() for _ in range(1 + (self.known if shared == "nothing" else 0))]
         self.net = nets[0]
         own = {"all": (*ids, *always), "trunk": (*ids, *heads, *always), "nothing": ("",)}[shared]

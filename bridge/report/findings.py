@@ -58,8 +58,8 @@ def findings(results: Results, board: Board) -> list[str]:
         return []
     if not board.ceiling:
         return [
-            "There are no findings without scores. They need random, oracle and enough trials. (Gymnasium's "
-            "environments have no oracle.)"
+            "There are no findings without scores. They need random, oracle and enough trials; where nobody knows the "
+            "optimum, specialists in place of the oracle (docs/gymnasium.md)."
         ]
     if board.columns[0].name != "id":
         return ["There are no findings without id: play it beside the shifted splits."]

@@ -18,8 +18,8 @@ from bridge.report.reading import Key
 from bridge.report.summary import Results
 from bridge.tasks import family as make_family
 
-_REFERENCES = ("random", "oracle", "bayes", "bayes_train")
-"""References that stand below learned methods; in a table of scores, random play and the oracle are 0 and 1."""
+_REFERENCES = ("random", "oracle", "specialists", "bayes", "bayes_train")
+"""References that stand below learned methods; in a table of scores, random play and the ceiling are 0 and 1."""
 
 
 class Column(NamedTuple):

@@ -13,7 +13,7 @@ from bridge.evaluation.stats import Interval
 from bridge.report import escape
 from bridge.report.fold import fold
 from bridge.report.leaderboard import Board, Cell, Column, Row
-from bridge.report.tables import mark, number
+from bridge.report.tables import SPECIALISTS, mark, number
 from bridge.words import counted
 
 if TYPE_CHECKING:
@@ -72,9 +72,13 @@ def legend(boards: list[Board], notes: Notes | None = None) -> list[str]:
         return ["There is no leaderboard: neither id nor scores (random and oracle) were played."]
     said = (_meaning_of_cells(boards), _meaning_of_ranks(boards), MARKS, _single_seeds(boards))
     return [
-        *filter(None, (*said, _unscored(boards))),
+        *filter(None, (*said, _unscored(boards), _without_optimum(boards))),
         *(f"{_NOTED} {method}: {note}." for method, note in (notes or {}).items()),
     ]
+
+
+def _without_optimum(boards: list[Board]) -> str:
+    return SPECIALISTS if any(board.ceiling == "specialists" for board in boards) else ""
 
 
 def _meaning_of_cells(boards: list[Board]) -> str:
@@ -145,7 +149,7 @@ def _unscored(boards: list[Board]) -> str:
         return ""
     return (
         f"Left out, as they have no scores: {'; '.join(left_out)}. Scores need random play, and an oracle that earns "
-        "more."
+        "more (or specialists, docs/gymnasium.md)."
     )
 
 

@@ -26,6 +26,8 @@ from bridge.tasks import family as make_family
 
 REPS = 1000
 """Bootstrap resamples behind every interval of a report."""
+CEILINGS = ("oracle", "specialists", "bayes")
+"""References whose score is 1, the first of those that were played."""
 _SPLIT_BY_OVERLAP = ("episode_return", "trial_return", "success")
 """Metrics that are also reported for training tasks and for new tasks alone, if a split has both."""
 
@@ -71,8 +73,9 @@ class Results:
 
     @property
     def ceiling(self) -> str:
-        """The reference whose score is 1: the oracle, or Bayes-optimal play if no family was played by an oracle."""
-        return "oracle" if any(key.method == "oracle" for key in self.about) else "bayes"
+        """The reference whose score is 1: the oracle, or else specialists, or else Bayes-optimal play."""
+        played = {key.method for key in self.about}
+        return next((name for name in CEILINGS[:-1] if name in played), CEILINGS[-1])
 
     @property
     def tables(self) -> list[tuple[str, str, str]]:
@@ -332,8 +335,7 @@ class Results:
 
     def _numbers(self, key: Key) -> list[Line]:
         numbers = {metric: self.mean(key, metric) for metric in METRICS} | {
-            "score_oracle": self.score(key, "oracle"),
-            "score_bayes": self.score(key, "bayes"),
+            **{f"score_{top}": self.score(key, top) for top in CEILINGS},
             "minus_bayes": self.difference(key, "bayes"),
             "cvar20": self.cvar(key),
             "iqm": self.iqm(key),
@@ -345,7 +347,7 @@ class Results:
             for among in ("train", "new"):
                 for metric in _SPLIT_BY_OVERLAP:
                     numbers[f"{metric}_{among}_tasks"] = self.mean(key, metric, among=among)
-                for top in ("oracle", "bayes"):
+                for top in CEILINGS:
                     numbers[f"score_{top}_{among}_tasks"] = self.score(key, top, among=among)
         sums = self.sums(key, "episode_return")
         trials = sums.trials if sums else 0

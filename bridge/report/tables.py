@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HEADINGS = {
     "return": "return ↑",
     "score_oracle": "oracle=1 ↑",
+    "score_specialists": "specialists=1 ↑",
     "score_bayes": "Bayes=1 ↑",
     "minus_bayes": "−Bayes ↑",
     "regret": "regret ↓",
@@ -27,7 +28,7 @@ HEADINGS = {
     "score_oracle_new_tasks": "oracle=1, new tasks ↑",
 }
 """Columns of the terminal and Markdown tables; the CSV has every metric."""
-NARROW = ("return", "score_oracle", "score_bayes", "minus_bayes")
+NARROW = ("return", "score_oracle", "score_specialists", "score_bayes", "minus_bayes")
 """Columns that fit a terminal of 80 characters."""
 _NAMED = 4
 """The most splits that a note lists by name."""
@@ -45,6 +46,11 @@ _LETTERS = {
     "optimal_actions": "a",
 }
 """Marks for what a method is given or trained on."""
+SPECIALISTS = (
+    "Nobody knows the optimum of these tasks. A score of 1 is that of `specialists`: a policy for each test task, "
+    "trained on that task alone. Others may earn more."
+)
+"""The meaning of scores without an oracle."""
 LEGEND = (
     "± is half of a 95% interval; = exact reference, ≈ near-exact reference. Given at test: T the task, I its index, "
     "W a text, p the task distribution. Trained on: r rewards (rt: with the task in the critic), h histories, "
@@ -228,6 +234,7 @@ def markdown(results: Results) -> str:
         "Differences to Bayes are taken task by task under the same noise. Δ_prior is the cost of the training prior: "
         "the score of `bayes` minus that of `bayes_train`, oracle = 1, if both are exact. Results are of the last "
         "checkpoint of a run; configurations are chosen on `id_val`.\n",
+        *([f"{SPECIALISTS}\n"] if results.ceiling == "specialists" else []),
     ]
     for table in results.tables:
         heading, rows = grid(results, *table)

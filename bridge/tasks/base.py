@@ -138,6 +138,9 @@ class TaskFamily(ABC):
 
     tasks: config.CountOrZero = 0
     """Number of fixed training tasks, which split ``train`` then has (0: the whole training distribution)."""
+    tests: config.CountOrZero = 0
+    """Number of fixed test tasks, the first ones of ``id`` and of each shifted split, which are then played again and
+    again (0: the whole distribution). It is no part of the hash: agents are trained as without it."""
     wide: str = ""
     """A shift axis of which levels 1 and 2 are among the training tasks, too; empty: none."""
 
@@ -185,6 +188,7 @@ class TaskFamily(ABC):
         The name alone does not identify them. Runs and rows have it; rows have the value of a shift as a column.
         """
         fields = asdict(self)
+        del fields["tests"]
         if not self.wide:
             del fields["wide"]
         content = [SUITE_VERSION, self.name, self.version, fields, self.signature()]
@@ -257,7 +261,7 @@ class TaskFamily(ABC):
         return (self.value(self.split(split), axis, default),)
 
     def support(self, split: str, *, whole: bool = False) -> int | None:
-        """The number of distinct tasks of ``split``; None if they are drawn from a continuum.
+        """The number of distinct tasks of ``split``; None if they are drawn from a continuum without ``tests``.
 
         With ``whole``, that of the distribution behind a fixed set of ``tasks`` training tasks.
         """
@@ -266,9 +270,11 @@ class TaskFamily(ABC):
         if split == "train" and self.wide:
             return None
         parsed = self.split(split)
-        if parsed.level and parsed.axis in _OWN_VARIABLES:
-            return None
-        return self._support(parsed)
+        own = parsed.level and parsed.axis in _OWN_VARIABLES
+        found = None if own else self._support(parsed)
+        if not self.tests or parsed.stream != "id":
+            return found
+        return self.tests if found is None else min(self.tests, found)
 
     def _support(self, split: Split) -> int | None:
         return None

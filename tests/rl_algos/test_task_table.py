@@ -14,6 +14,7 @@ def table(family="gridnavi:tasks=3", *, shared="all", always=()) -> TaskTable[Ml
     made = make_family(family)
     return TaskTable(
         made,
+        made.tasks,
         lambda: MlpPolicy(made.observation, made.action, 8),
         shared,
         ids=("body.0.bias",),
@@ -115,7 +116,7 @@ def test_what_is_not_learned_stays_so():
         policy.head.requires_grad_(False)
         return policy
 
-    made = TaskTable(family, make, "trunk", ids=("body.0.bias",), heads=("head.",))
+    made = TaskTable(family, 2, make, "trunk", ids=("body.0.bias",), heads=("head.",))
     assert [p.requires_grad for p in made.tables] == [True, False, False]
 
 

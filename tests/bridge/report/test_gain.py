@@ -8,6 +8,7 @@ from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
 from bridge.report.summary import Key, Results
 from bridge.tasks import family
+from tests.bridge.report.made_up import played
 
 FAMILY = family("bandit:k=3,n=8")
 
@@ -40,3 +41,16 @@ def test_agents_that_do_not_adapt_gain_nothing(results):
 def test_without_a_reference_there_is_no_gain(results):
     assert results.gain(key("ucb1"), ceiling="bayes") is None
     assert results.gain(key("rl2")) is None
+
+
+def test_without_an_oracle_specialists_are_the_ceiling():
+    rows = [
+        played("random", "cheetah_vel:tests=3", "id", 0.0, exact_reference="exact"),
+        played("specialists", "cheetah_vel:tests=3", "id", 2.0, exact_reference="heuristic"),
+        played("rl2", "cheetah_vel:tests=3", "id", 1.5),
+    ]
+    results = Results(rows)
+    assert results.ceiling == "specialists"
+    score = results.number(Key("cheetah_vel:tests=3", "id", "rl2"), "score_specialists")
+    assert score.mean == pytest.approx(0.75)
+    assert results.number(Key("cheetah_vel:tests=3", "id", "rl2"), "score_oracle") is None
