@@ -170,6 +170,7 @@ def test_references_alone_have_no_findings_and_scores_are_needed():
     read = Results([played("rl2", GRID, "id", 0.5, **CONTEXT)])
     (said,) = findings(read, boards(read)[0])
     assert (
-        said == "There are no findings without scores. They need random, oracle and enough trials; where nobody knows "
+        said
+        == "There are no findings without scores. They need random, oracle and enough trials; where nobody knows "
         "the optimum, specialists in place of the oracle (docs/gymnasium.md)."
     )

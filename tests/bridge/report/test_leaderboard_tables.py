@@ -192,7 +192,8 @@ def test_training_seeds_are_those_of_every_board():
 def test_families_without_scores_are_named():
     made = board([row("rl2", cell(0.5))], ("id",), unscored=["mine"])
     assert tables.legend([made])[-1] == (
-        "Left out, as they have no scores: mine. Scores need random play, and an oracle that earns more (or specialists, docs/gymnasium.md)."
+        "Left out, as they have no scores: mine. Scores need random play, and an oracle that earns more (or "
+        "specialists, docs/gymnasium.md)."
     )
 
 

@@ -9,7 +9,10 @@ from tests.experiments.survival.commands import COMMANDS, KINDS, LEARNERS, diffe
 def test_every_learner_and_every_command_that_goes_on_is_here():
     """Methods with a ``base`` train that base; one of them is here."""
     bases = {name: method.base for name, method in registry.LEARNERS.items()}
-    alike = {"prompted_smollm2_lora_ad", "specialists"}  # they train as prompted_lora_ad and mtrl do
+    alike = {
+        "prompted_smollm2_lora_ad",
+        "specialists",
+    }  # they train as prompted_lora_ad and mtrl do
     every = {bases[name] or name for name in bases} - alike
     assert {bases[name] or name for name in LEARNERS} == every
     assert any(bases[name] for name in LEARNERS)
