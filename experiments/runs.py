@@ -65,6 +65,23 @@ class Run:
         """Environment steps that it will take (a million if the budget is in another unit)."""
         return int(self.budget.amount) if self.budget.unit == "steps" else 1_000_000
 
+    @property
+    def command(self) -> str:
+        """The command that makes this run, in a folder RUN."""
+        unusual = "".join(
+            f" --{name} {value}"
+            for name, value, usual in (
+                ("processes", self.processes, 1),
+                ("device", self.device, "cpu"),
+                ("precision", self.precision, "no"),
+            )
+            if value != usual
+        )
+        return (
+            f"metabridge train {self.method} --family {self.family} --budget {self.budget.spec} --seed {self.seed}"
+            f"{unusual} --out RUN"
+        )
+
 
 def check_cadence(seconds: float) -> None:
     """Refuse an impossible time between checkpoints.
@@ -168,17 +185,36 @@ def _work(
         device=run.device, precision=run.precision, tracker=run.tracker, folder=str(run.out)
     ) as team:
         learner = LEARNERS[name].learner(family, chosen, seed=run.seed, workers=team)
-        return loop.train(
+        finished = loop.train(
             learner,
             family,
             schedule,
-            about,
+            about | _for_transformers(name, learner),
             run.out,
             resume=resume,
             workers=team,
             notify=tell,
             progress=progress,
         )
+        if finished and team.index == 0:
+            _write_card(run, family, learner)
+        return finished
+
+
+def _for_transformers(name: str, learner: Learner) -> dict[str, Any]:
+    """The keys of ``config.json`` by which transformers opens the run folder; none if the policy is no transformer."""
+    if not LEARNERS[name].transformer or LEARNERS[name].reads_text:
+        return {}
+    from llm_adapt import run_policy
+
+    return run_policy.describe(learner)
+
+
+def _write_card(run: Run, family: TaskFamily, learner: Learner) -> None:
+    """Write the model card into the run folder."""
+    from experiments import model_card  # imports huggingface_hub
+
+    model_card.write(run.out, family, learner.agent().card, run.command)
 
 
 def _evaluation_trials(run: Run, family: TaskFamily) -> int:

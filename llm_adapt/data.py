@@ -5,7 +5,7 @@ collection's definition: family (by hash), split, sources, seed, trial, rows of 
 hash of the definition as its name, and a README; a shard that exists is not made again. A row is one history, so that
 no window of a row crosses the boundary of a task.
 
-The folder is an ordinary dataset: ``datasets.load_dataset("parquet", data_files=..., streaming=True)`` reads it.
+The folder is an ordinary dataset: ``datasets.load_dataset(FOLDER)`` reads all shards (``llm_adapt/dataset_card.py``).
 
 Shape letters: B rows, T steps.
 """
@@ -38,6 +38,7 @@ from bridge.references.registry import reference
 from bridge.rng import Rows
 from bridge.tasks.base import SUITE_VERSION, Discrete, Space, TaskFamily
 from bridge.training.rollouts import task_numbers
+from llm_adapt import dataset_card
 from llm_adapt.histories import Histories, play
 from llm_adapt.tokens import Transition
 
@@ -256,13 +257,9 @@ class Collection:
             columns[name] = [row[:n].numpy() for row, n in zip(values, lengths, strict=True)]
         made = datasets.Dataset.from_dict(columns, features=self.features)
         if not (self.folder / _DEFINITION).exists():
+            card = dataset_card.content(asdict(d), self.trial.horizon, self.features)
+            files.write_text(self.folder / "README.md", card)
             definition = json.dumps(asdict(d), indent=1, sort_keys=True)
-            about = asdict(d) | {
-                "sources": ", ".join(d.sources),
-                "horizon": self.trial.horizon,
-                "definition": definition,
-            }
-            files.write_text(self.folder / "README.md", _CARD.format(**about))
             files.write_text(self.folder / _DEFINITION, definition)
         parquet.write(path, made.data.table)
 
@@ -279,27 +276,6 @@ _TYPES = {
 }
 """The keys of a definition and their types, besides the versions, which are compared first."""
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
-
-_CARD = """---
-pretty_name: Learning histories on {family}
-tags: [meta-reinforcement-learning, in-context-learning]
-configs:
-- config_name: default
-  data_files: shard-*.parquet
----
-# Learning histories on {family}
-
-Made by metabridge. A row is the whole history of one learner ({sources}, in turn) on one task of the split {split}:
-{episodes} episodes of at most {horizon} steps; {rows} rows a shard. Columns, a list of steps each: `obs`, `action`,
-`reward`, `next_obs`, `end` (this step ended its episode), `asked` (a query state, drawn at random from those of the
-shard), `best` (the informed oracle's action there). Rewards are the task's own. There are no parameters of tasks.
-
-The content is a function of this definition (family hash {family_hash}) and the shard's number:
-
-```json
-{definition}
-```
-"""
 
 
 def _shards(folder: Path) -> dict[int, Path]:

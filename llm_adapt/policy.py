@@ -1,6 +1,7 @@
 """A transformer policy: a causal decoder over one token a step, with a distribution of actions and a value as outputs.
 
 It is an ordinary model of transformers: ``save_pretrained``, ``from_pretrained``, ``AutoModel`` and adapters work.
+After ``import llm_adapt.policy``, ``AutoModel.from_pretrained`` also opens run folders (``llm_adapt/run_policy.py``).
 ``forward`` reads whole trials at once, in training; ``read`` reads one more token of each row at play, from a cache.
 Both give the same outputs, to rounding.
 
@@ -24,16 +25,17 @@ from typing import Any, ClassVar, NamedTuple, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 
 from bridge import spaces
 from bridge.config import Bounded, Depth, ReadIf, Width
 from bridge.errors import ContractError, UserError, unknown
 from bridge.tasks.base import Box, Discrete, Space, TaskFamily
-from llm_adapt import backbones
+from llm_adapt import backbones, run_policy
 from llm_adapt.attention import Past, check_attention, visible
 from llm_adapt.cache import Cache, Entry, extend
+from llm_adapt.run_policy import RunPolicy
 from llm_adapt.tokens import Layout
 
 Tokens = Float[Tensor, "B T D"]
@@ -76,6 +78,11 @@ class TransformerPolicyConfig(PreTrainedConfig):
         self.check()
         super().__init__(**kwargs)
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers; the fields may also be those of a run folder's ``config.json``."""
+        return super().from_dict(run_policy.fields(config_dict), **kwargs)
+
     def check(self) -> None:
         """Refuse impossible fields. A window of None becomes as many tokens as the positions allow.
 
@@ -117,7 +124,7 @@ class Reading(NamedTuple):
     entry: Entry
 
 
-class TransformerPolicy(PreTrainedModel):
+class TransformerPolicy(RunPolicy):
     """From tokens to distributions of actions and values."""
 
     config_class = TransformerPolicyConfig

@@ -26,6 +26,8 @@ from bridge import files, flops
 from bridge.errors import DivergenceError, UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
+from bridge.evaluation.stats import mean_interval
+from bridge.evaluation.sums import Evaluation
 from bridge.interrupts import asked_to_stop
 from bridge.protocol import Learner
 from bridge.tasks.base import SUITE_VERSION, TaskFamily
@@ -190,6 +192,12 @@ def _start(
     return cost, one.flops / one.env_steps
 
 
+def _half_width(evaluation: Evaluation) -> float:
+    """Half of the 95% interval of the mean return of a trial."""
+    n, total, squares = evaluation.pooled("trial_return")
+    return mean_interval(total, squares, int(n)).half
+
+
 def _overrun(cost: Cost, budget: Budget) -> str:
     """A notice if the last update went far past the budget, else an empty string."""
     past, steps = cost.share(budget) - 1, f"{cost.env_steps:,} environment steps"
@@ -278,6 +286,7 @@ class _Recorder:
             agent, device = self.learner.agent(), self.workers.device
             evaluation = evaluate(agent, self.family, plan, device=device)
             line["id_val_trial_return"] = evaluation.mean("trial_return")
+            line["id_val_trial_return_half"] = _half_width(evaluation)
         self.log.write(line)
         self.workers.log(line, self.learner.env_steps)
         if self.progress:

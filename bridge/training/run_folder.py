@@ -33,6 +33,9 @@ _REMEDY = "Put a copy of it back, or train in another folder."
 _NOT_COMPARED = {"earlier_budgets", "base.run", "base.card.method", "demos"}
 """Keys of config.json that may differ within a run: a folder's path can be written in many ways, and other keys
 describe what it holds."""
+_OF_MODEL = ("model_type", "policy")
+"""Keys that describe the network for other libraries. They follow from the method and the family, and their content
+depends on the versions of these libraries."""
 _OF_BUDGET = {"schedule.budget.amount", "schedule.evaluation_trials"}
 """Keys that change when a run is trained further."""
 
@@ -68,7 +71,7 @@ def claim(folder: Path, about: dict[str, Any], *, resume: bool) -> None:
             f"{folder} holds an agent without the state of its training, which cannot go on. Train in another --out."
         )
     longer = _is_longer(config, about)
-    theirs, ours = _flat(config), _flat(about)
+    theirs, ours = (_flat(_without_model(each)) for each in (config, about))
     keys = (theirs.keys() | ours.keys()) - _NOT_COMPARED
     if longer:
         keys -= _OF_BUDGET
@@ -196,7 +199,7 @@ def restore(folder: Path, learner: Learner, notify: files.Tell) -> tuple[Cost, f
     Raises:
         UserError: the state is of another version of the method, or cannot be read.
     """
-    state = _last_state(folder, notify)
+    state = last_state(folder, notify)
     if state is None:
         return None
     with _of_this_version(folder):
@@ -210,7 +213,7 @@ def restore_agent(folder: Path, learner: Learner, notify: files.Tell) -> bool:
     Raises:
         UserError: as ``restore``.
     """
-    state = _last_state(folder, notify)
+    state = last_state(folder, notify)
     if state is not None:
         with _of_this_version(folder):
             load = (
@@ -277,7 +280,7 @@ def read_cost(folder: Path, notify: files.Tell) -> Cost:
         UserError: there is no state, or one of another version.
     """
     try:
-        return Cost(**(_last_state(folder, notify) or {})["cost"])
+        return Cost(**(last_state(folder, notify) or {})["cost"])
     except (KeyError, TypeError):
         raise UserError(f"{folder} has no checkpoint of this version. Train it again.") from None
 
@@ -292,7 +295,7 @@ def _weights(folder: Path) -> list[Path]:
     return [*checkpoint.paths(folder / _CHECKPOINTS), *folder.glob(MODEL)]
 
 
-def _last_state(folder: Path, notify: files.Tell) -> dict[str, Any] | None:
+def last_state(folder: Path, notify: files.Tell) -> dict[str, Any] | None:
     """The last checkpoint that is whole; without checkpoints, the model; None without both.
 
     Raises:
@@ -347,6 +350,10 @@ def diverged(folder: Path, env_steps: int, why: str) -> DivergenceError:
         f"Training stopped at {env_steps:,} environment steps: {why} {kept}; train again with a lower learning rate, "
         "in another folder."
     )
+
+
+def _without_model(about: About) -> dict[str, Any]:
+    return {key: value for key, value in about.items() if key not in _OF_MODEL}
 
 
 def _flat(about: dict[str, Any], prefix: str = "") -> dict[str, Any]:

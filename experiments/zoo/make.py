@@ -27,7 +27,7 @@ from bridge.tasks import family as make_family
 from bridge.training.budget import Budget
 from bridge.training.run_folder import read_cost
 from bridge.words import counted
-from experiments import cells, runs, zoo
+from experiments import cells, model_card, runs, zoo
 from experiments.cells import Cell
 from experiments.studies.arguments import run
 from experiments.version import checkout
@@ -124,11 +124,7 @@ def _note_origin(cell: Cell) -> None:
     note = made.out.with_suffix(".json")
     if note.exists():
         return
-    command = (
-        f"metabridge train {made.method} --family {made.family} --budget {int(made.budget.amount)} --seed {made.seed} "
-        f"{f'--precision {made.precision} ' * (made.precision != 'no')}--out RUN"
-    )
-    files.write_text(note, json.dumps({"command": command, "commit": _commit()}) + "\n")
+    files.write_text(note, json.dumps({"command": made.command, "commit": _commit()}) + "\n")
 
 
 def _commit() -> str:
@@ -182,11 +178,12 @@ def _card(entry: zoo.Entry, cell: Cell, half: str, whole: Interval, copy: Interv
     assert cell.training is not None
     cost = read_cost(cell.training.out, lambda _text: None)
     card = runs.load_agent(half, cell.family).card
-    origin = runs.read(half).about["exported"]
+    about = runs.read(half).about
+    origin = about["exported"]
     steps = f"{cost.env_steps:,} environment steps, {cost.grad_steps:,} gradient steps"
     command = origin["command"].replace(" train ", " train \\\n      ")
     command = command.replace(" --family ", " \\\n      --family ")
-    return f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
+    text = f"""# {entry.method} on {cell.family.id}, training seed {entry.seed}
 
 | | |
 |---|---|
@@ -201,6 +198,8 @@ Return of a trial on `id`, {whole.n:,} trials, 95% interval: {_pm(copy)} as it i
 
 {_limits(entry)}
 """
+    measured = [model_card.Measured("id", copy)]
+    return model_card.content(about, cell.family, measured, text)
 
 
 def _weights(card: Card) -> str:

@@ -114,15 +114,6 @@ def test_tasks_are_those_of_the_split(tmp_path):
     assert torch.equal(stored(made.path(1), family).tasks, shown.tasks[4:])
 
 
-def test_the_card_says_what_it_is(tmp_path):
-    made = collection(tmp_path, sources=("psrl", "random"))
-    made.shard(0)
-    card = (made.folder / "README.md").read_text()
-    assert card.startswith("---\n")
-    for word in ("gridnavi", made.family.hash, "psrl, random", "`best`", '"seed": 0'):
-        assert word in card
-
-
 def test_a_broken_shard_is_refused_with_the_remedy(tmp_path):
     made = collection(tmp_path)
     made.folder.mkdir(parents=True)

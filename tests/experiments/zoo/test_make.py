@@ -1,6 +1,7 @@
 """The zoo is made again: a run joins it whole, with its card, and one that is there stays."""
 
 import pytest
+from huggingface_hub import ModelCard
 
 from bridge.errors import UserError
 from experiments import zoo
@@ -22,10 +23,14 @@ def shelf(tmp_path, monkeypatch):
 def test_a_run_joins_the_zoo_with_its_card_and_stays(shelf, tmp_path):
     assert make.make(tmp_path / "work", "rl2/bandit", (3,)) == 0
     assert [entry.spec for entry in zoo.entries()] == ["zoo:rl2/bandit/3"]
-    card = (shelf / "rl2" / "bandit" / "3" / "README.md").read_text()
-    assert card.startswith("# rl2 on bandit:k=2,n=3, training seed 3\n")
-    assert "kept as float16" in card
-    assert "--budget 600 --seed 3 --out RUN" in card
+    card = ModelCard.load(shelf / "rl2" / "bandit" / "3" / "README.md")
+    assert card.text.startswith("# rl2 on bandit:k=2,n=3, training seed 3\n")
+    assert "kept as float16" in card.text
+    assert "--budget 600 --seed 3 --out RUN" in card.text
+    (measured,) = card.data.eval_results
+    assert measured.dataset_split == "id"
+    assert measured.metric_args["n"] == 200
+    assert f"{measured.metric_value:.4g} ±" in card.text
     before = {path: path.stat().st_mtime_ns for path in shelf.rglob("*")}
     assert make.make(tmp_path / "work", "rl2/*", (3,)) == 0
     assert {path: path.stat().st_mtime_ns for path in shelf.rglob("*")} == before
