@@ -38,7 +38,7 @@ from bridge.rng import Rows
 from bridge.tasks.base import Axis, Box, Split, Tasks
 from bridge.tasks.from_gymnasium import FromGymnasium
 from bridge.tasks.locomotion import physics
-from bridge.tasks.metaworld.suites import DISTANCES, Suite, suite
+from bridge.tasks.metaworld.suites import DISTANCES, HOLES, Suite, suite
 from bridge.tasks.simulators import Setting
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class MetaWorld(FromGymnasium):
                 drawn = noise[pending].at(attempt).uniform(len(low), dtype=torch.float64).cpu()
                 places = low + (high - low) * drawn
                 placed[pending.cpu(), : len(low)] = places
-                pending = pending[~_accepted(places, DISTANCES[name]).to(pending.device)]
+                pending = pending[~_accepted(places, name).to(pending.device)]
                 if not len(pending):
                     break
             else:
@@ -192,8 +192,9 @@ class MetaWorld(FromGymnasium):
         raise UserError(f"The optimal return of {self.id} is not known, and with it regret.")
 
 
-def _accepted(places: Float64[Tensor, "B any"], distance: float) -> Bool[Tensor, " B"]:
-    """True where object and goal are far enough from each other, in the plane."""
-    if not distance:
+def _accepted(places: Float64[Tensor, "B any"], name: str) -> Bool[Tensor, " B"]:
+    """True where object and goal are far enough from each other, in the plane, for the environment called ``name``."""
+    if not DISTANCES[name]:
         return torch.ones(len(places), dtype=torch.bool)
-    return (places[:, :2] - places[:, 3:5]).norm(dim=1) >= distance + _ROUNDING
+    goal = places.new_tensor(HOLES[name]) if name in HOLES else places[:, 3:5]
+    return (places[:, :2] - goal).norm(dim=1) >= DISTANCES[name] + _ROUNDING

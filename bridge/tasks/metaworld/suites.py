@@ -64,6 +64,9 @@ DISTANCES: Mapping[str, float] = {
 """All environments. The object starts at least as far from its goal, in metres in the plane: a reset draws its places
 until they are. 0: any places will do."""
 
+HOLES: Mapping[str, tuple[float, float]] = {"sweep-into-v3": (0.0, 0.84)}
+"""Goals that never move, in metres in the plane; the environment ignores the goal among its places."""
+
 
 class Suite(NamedTuple):
     """Environments that are trained on, and others that are not."""

@@ -18,7 +18,7 @@ from bridge.rng import Rows
 from bridge.tasks import family as make_family
 from bridge.tasks.metaworld import sawyer
 from bridge.tasks.metaworld.family import MetaWorld
-from bridge.tasks.metaworld.suites import DISTANCES
+from bridge.tasks.metaworld.suites import DISTANCES, HOLES
 
 IDS = torch.arange(3)
 GOAL = slice(36, 39)
@@ -135,10 +135,11 @@ def test_resets_accept_exactly_the_places_that_are_drawn(name):
     env._get_state_rand_vec = next_places
     far, near = places[0, : len(low)].numpy(), None
     if distance:
-        assert float((places[:, :2] - places[:, 3:5]).norm(dim=1).min()) >= distance
+        goal = torch.tensor(HOLES[name]) if name in HOLES else places[:, 3:5]
+        assert float((places[:, :2] - goal).norm(dim=1).min()) >= distance
         near, far = far.copy(), far.copy()
-        near[3:5] = far[3:5] = far[:2]
-        near[4], far[4] = near[4] + distance - 1e-6, far[4] + distance + 1e-6
+        near[:2] = far[:2] = HOLES.get(name, far[3:5])
+        near[1], far[1] = near[1] - distance + 1e-6, far[1] - distance - 1e-6
     queue = [far] if near is None else [near, near, far]
     env.reset_model()
     assert given[-1] is far
