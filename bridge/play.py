@@ -105,7 +105,7 @@ def play_episode(
         )
         check_step(step, family, episode, t)
         sensed = senses.step(t, step) if senses else step
-        memory = agent.observe(memory, sensed, decision.carry)
+        memory = agent.observe(memory, sensed.unflagged, decision.carry)
         obs, seen = step.next_obs, sensed.next_obs
         totals = totals.plus(family, tasks, step)
         if visit:
@@ -133,7 +133,8 @@ def transition(
     terminate are truncated.
     """
     outcome = family.step(tasks, state, action, noise)
-    step = Step(obs, action, outcome.reward, outcome.obs, *outcome.ends(out_of_time))
+    ends = outcome.ends(out_of_time)
+    step = Step(obs, action, outcome.reward, outcome.obs, *ends, succeeded=outcome.succeeded)
     if live is None:
         return outcome.state, step
     return tree.where(live, outcome.state, state), only(live, step, obs)
@@ -143,7 +144,8 @@ def only(live: Bool[Tensor, " B"], step: Step, here: Tensor) -> Step:
     """``step`` in live rows; the others stand still ``here``, with no reward and no end."""
     never = torch.zeros_like(live)
     idle = Step(here, step.action, torch.zeros_like(step.reward), here, never, never)
-    return Step(*tree.where(live, step[:6], idle[:6]), live=live)
+    succeeded = None if step.succeeded is None else step.succeeded & live
+    return Step(*tree.where(live, step[:6], idle[:6]), live=live, succeeded=succeeded)
 
 
 class Played(NamedTuple):
@@ -237,7 +239,8 @@ def seen_by(
 ) -> list[Step]:
     """The steps of one episode of a context as an agent observes them; it was played under ``context_noise``."""
     senses = context_noise.env.at("env", episode, "senses")
-    return observed(context[episode], family, family.task_of(tasks, episode), senses, agent.card)
+    steps = [step.unflagged for step in context[episode]]
+    return observed(steps, family, family.task_of(tasks, episode), senses, agent.card)
 
 
 def record_context(

@@ -37,7 +37,8 @@ class Moment(NamedTuple):
     def step(self) -> Step:
         """The transition in the contract's form; the horizon does not end it."""
         outcome = self.outcome
-        return Step(self.obs, self.action, outcome.reward, outcome.obs, *outcome.ends())
+        step = Step(self.obs, self.action, outcome.reward, outcome.obs, *outcome.ends())
+        return step._replace(succeeded=outcome.succeeded)
 
 
 def noise_of(rows: Int[Tensor, " B"]) -> Rows:

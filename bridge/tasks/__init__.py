@@ -20,6 +20,7 @@ from bridge.tasks.gym_family import GymFamily
 from bridge.tasks.locomotion.ant import AntDir, AntGoal
 from bridge.tasks.locomotion.cheetah import CheetahDir, CheetahVel
 from bridge.tasks.locomotion.walker import WalkerParams
+from bridge.tasks.metaworld.family import MetaWorld
 from bridge.tasks.minigrid import MiniGrid
 from bridge.tasks.point_nav import PointNav
 from bridge.tasks.sparse_point import SparsePoint
@@ -34,6 +35,7 @@ _BUILTIN: dict[str, type[TaskFamily]] = {
     "point_nav": PointNav,
     "sparse_point": SparsePoint,
     "minigrid": MiniGrid,
+    "metaworld": MetaWorld,
     "cheetah_vel": CheetahVel,
     "cheetah_dir": CheetahDir,
     "ant_dir": AntDir,

@@ -117,6 +117,8 @@ class Outcome(NamedTuple):
     """None if the family never ends an episode early."""
     truncated: Bool[Tensor, " B"] | None = None
     """True if time ran out before the horizon, in a family whose tasks have time limits of their own; else None."""
+    succeeded: Bool[Tensor, " B"] | None = None
+    """The simulator's own flag of success, in a family whose success is no function of the transition; else None."""
 
     def ends(
         self, out_of_time: bool | Bool[Tensor, " B"] = False
@@ -335,8 +337,11 @@ class TaskFamily(ABC):
         return step.reward
 
     def success(self, tasks: Tasks, step: Step) -> Bool[Tensor, " B"] | None:
-        """True if this step succeeded, None if the family does not define success; one such step makes an episode."""
-        return None
+        """True if this step succeeded, None if the family does not define success; one such step makes an episode.
+
+        Here it is the simulator's own flag, which most families do not have.
+        """
+        return step.succeeded
 
     def dense_reward(self, tasks: Tasks, step: Step) -> Float[Tensor, " B"] | None:
         """A shaped reward for training critics of a family with sparse rewards; None if there is none.

@@ -63,6 +63,8 @@ class FromGymnasium(TaskFamily):
     """A family of Gymnasium environments with one space of actions; its observations are made from theirs."""
 
     ends_early: ClassVar[bool] = True
+    flag: ClassVar[str] = ""
+    """The entry of a step's ``info`` that is True (or 1) if the step succeeded; empty: environments have none."""
 
     @abstractmethod
     def make(self, environment: Any) -> gymnasium.Env:
@@ -109,9 +111,11 @@ class FromGymnasium(TaskFamily):
         live = np.flatnonzero(~stage.over)
         stage.adrift()
         chosen, reward, row = self.taken(action), np.zeros(len(stage.over), np.float32), 0
+        succeeded = np.zeros(len(stage.over), np.bool_)
         try:
             for row in live.tolist():
                 reward[row] = stage.step(row, chosen[row])
+                succeeded[row] = bool(self.flag) and bool(stage.info[row][self.flag])
         except Exception as error:
             stage.lost(row)
             raise self._failed(tasks, row, f"in step {int(state.taken[row])}", error) from error
@@ -129,6 +133,7 @@ class FromGymnasium(TaskFamily):
             torch.from_numpy(reward).to(device),
             torch.from_numpy(stage.terminated.copy()).to(device),
             torch.from_numpy(stage.truncated.copy()).to(device),
+            torch.from_numpy(succeeded).to(device) if self.flag else None,
         )
 
     def in_words(self, tasks: Tasks, row: int) -> str:

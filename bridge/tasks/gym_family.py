@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from bridge import user_code
@@ -34,6 +34,7 @@ from bridge.tasks.base import Axis, Space, Split, Tasks
 from bridge.tasks.from_gymnasium import FromGymnasium
 from bridge.tasks.knobs import Knob
 from bridge.tasks.simulators import Setting, attribute
+from bridge.tasks.unsolved import Unsolved
 
 if TYPE_CHECKING:
     import gymnasium
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GymFamily(FromGymnasium):
+class GymFamily(Unsolved, FromGymnasium):
     """Tasks of one Gymnasium environment."""
 
     env: str = "CartPole-v1"
@@ -58,7 +59,6 @@ class GymFamily(FromGymnasium):
 
     name: ClassVar[str] = "gym"
     always: ClassVar[tuple[str, ...]] = ("env",)
-    solved: ClassVar[bool] = False
     bytes_a_row: ClassVar[int] = 20_000
     """Measured: 14,000 for an environment of classic control."""
 
@@ -308,14 +308,6 @@ class GymFamily(FromGymnasium):
         from bridge.tasks.gym_spaces import Actions
 
         return Actions(self._first.action_space, self.env)
-
-    def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
-        """Nobody knows it.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(f"The optimal return of {self.id} is not known, and with it regret.")
 
 
 def _found(thing: Any, name: str) -> Any:

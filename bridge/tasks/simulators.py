@@ -58,7 +58,7 @@ def begun(env: gymnasium.Env, setting: Setting, seed: int) -> Any:
 
 
 def hashed(
-    mark: Int[np.ndarray, " B"], *columns: Shaped[np.ndarray, "B *any"]
+    mark: Int[np.ndarray, " B"], *columns: Shaped[np.ndarray, "B ..."]
 ) -> Int[np.ndarray, " B"]:
     """64 bits of a hash of a mark and of each row's entries of some columns, by SplitMix64's multiplications."""
     for column in columns:
@@ -80,6 +80,7 @@ class Stage:
 
     Attributes:
         obs: the last observation of each of the B rows that stand.
+        info: what each row's last step returned beside it.
         terminated: True for rows whose episode has ended by itself, ``[B]``.
         truncated: True for rows whose time is up, ``[B]``.
     """
@@ -87,6 +88,7 @@ class Stage:
     def __init__(self, make: Callable[[Any], gymnasium.Env], kept: int) -> None:
         self.make, self.kept = make, kept
         self.obs: list[Any] = []
+        self.info: list[dict[str, Any]] = []
         self.terminated = self.truncated = np.zeros(0, np.bool_)
         self._kept: list[dict[Hashable, gymnasium.Env]] = []
         self._envs: list[gymnasium.Env] = []
@@ -124,9 +126,8 @@ class Stage:
 
     def step(self, row: int, action: Any) -> float:
         """Take a step of a row whose episode is not over, and return its reward."""
-        self.obs[row], reward, self.terminated[row], self.truncated[row], _ = self._envs[row].step(
-            action
-        )
+        self.obs[row], reward, *ends, self.info[row] = self._envs[row].step(action)
+        self.terminated[row], self.truncated[row] = ends
         return float(reward)
 
     def moved(self, marks: Int[np.ndarray, " B"]) -> None:
@@ -148,6 +149,7 @@ class Stage:
         old, new = len(self._marks), len(marks)
         self._kept += [{} for _ in range(new - len(self._kept))]
         self.obs = (self.obs + [None] * new)[:new]
+        self.info = (self.info + [{}] * new)[:new]
         self._envs = (self._envs + [_NONE] * new)[:new]
         self._marks = np.append(self._marks[:new], ~marks[old:])
         more = np.zeros(max(0, new - old), np.bool_)

@@ -65,6 +65,7 @@ def test_list_knows_every_name_that_stays(capsys):
         "point_nav",
         "sparse_point",
         "minigrid",
+        "metaworld",
         "cheetah_vel",
         "cheetah_dir",
         "ant_dir",

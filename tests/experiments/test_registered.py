@@ -37,6 +37,7 @@ SMALL = {
     "point_nav": "point_nav:episodes=3",
     "sparse_point": "sparse_point:episodes=3",
     "minigrid": "minigrid:steps=20",
+    "metaworld": "metaworld:steps=10",
     "cheetah_vel": "cheetah_vel:steps=10",
     "ant_dir": "ant_dir:steps=10",
     "gym": GYM,
@@ -67,6 +68,9 @@ VARIANTS = (
     "sparse_point:episodes=3,tasks=5",
     "minigrid:steps=20",
     "minigrid:suite=mt5,steps=20,tasks=4",
+    "metaworld:steps=10,tasks=4",
+    "metaworld:suite=ml10,steps=10,wide=environment",
+    "metaworld:suite=mt10,steps=10",
     "cheetah_vel:steps=10,tasks=4",
     "cheetah_dir:steps=10",
     "ant_dir:steps=10,train=four",
@@ -174,6 +178,7 @@ LEARNED_ON = (
     "point_nav:episodes=3",
     "sparse_point:episodes=3",
     "minigrid:steps=20",
+    "metaworld:steps=10",
     "cheetah_vel:steps=10",
     "ant_dir:steps=10",
     GYM,
@@ -205,7 +210,7 @@ CHEAPEST = [
 ]
 """Every learner on a bandit, and every other family once."""
 
-LONG = ("gridnavi", "point_nav:episodes=3", "minigrid:steps=20")
+LONG = ("gridnavi", "point_nav:episodes=3", "minigrid:steps=20", "metaworld:steps=10")
 """Trials that take long, on which each agent is checked where its method is tested."""
 
 

@@ -44,26 +44,35 @@ class DivergedError(Exception):
         self.row = row
 
 
-def package() -> Any:
+def package(needed_by: str = "Ant, cheetah and walker", extra: str = "mujoco") -> Any:
     """Return the package ``mujoco``.
+
+    Args:
+        needed_by: what needs it, in the plural, for errors.
+        extra: the extra of ours that installs it, for errors.
 
     Raises:
         UserError: it is not installed, or a version that moves bodies differently.
     """
     first, last = (".".join(map(str, version)) for version in VERSIONS)
-    remedy = "Install it: pip install 'metabridge[mujoco]'"
+    remedy = f"Install it: pip install 'metabridge[{extra}]'"
     try:
         import mujoco
         import mujoco.rollout
     except ImportError as error:
-        raise UserError(f"Ant, cheetah and walker need mujoco ({error}). {remedy}") from error
+        raise UserError(f"{needed_by} need mujoco ({error}). {remedy}") from error
     found = tuple(int(part) for part in mujoco.__version__.split(".")[:2])
     if not VERSIONS[0] <= found < VERSIONS[1]:
         raise UserError(
-            f"Ant, cheetah and walker need mujoco from {first} up to {last}, after which ants move differently; found "
+            f"{needed_by} need mujoco from {first} up to {last}, after which bodies move differently; found "
             f"{mujoco.__version__}. {remedy}"
         )
+    mujoco.set_mju_user_warning(_silent)
     return mujoco
+
+
+def _silent(_warning: str) -> None:
+    """In place of MuJoCo's own handler, which writes MUJOCO_LOG.TXT into the working folder; ``step`` looks itself."""
 
 
 def version() -> str:

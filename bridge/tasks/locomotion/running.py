@@ -26,6 +26,7 @@ from bridge.tasks import shifts
 from bridge.tasks.base import Axis, Box, Outcome, Split, Tasks
 from bridge.tasks.episodic import EpisodicFamily
 from bridge.tasks.locomotion.physics import DivergedError, Physics, physics, version
+from bridge.tasks.unsolved import Unsolved
 
 Params = Mapping[str, Tensor]
 """The parameters of B tasks by name."""
@@ -96,7 +97,7 @@ class Move(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running(EpisodicFamily):
+class Running(Unsolved, EpisodicFamily):
     """A robot with a task of its own in each trial."""
 
     episodes: Count = 3
@@ -108,7 +109,6 @@ class Running(EpisodicFamily):
     robot: ClassVar[Robot]
     unseen: ClassVar[int]
     """Number of positions, counted from the first one, that are not observed."""
-    solved: ClassVar[bool] = False
     neutral: ClassVar[Mapping[str, Any]] = dict.fromkeys(FIELDS, 1.0)
 
     @abstractmethod
@@ -212,12 +212,3 @@ class Running(EpisodicFamily):
 
     def _positions(self, state: State) -> Float64[Tensor, "B P"]:
         return state[:, 1 : 1 + len(self.robot.positions)]
-
-    # --- for the evaluator -------------------------------------------------------------------------------------------
-    def optimal_return(self, tasks: Tasks, trial: Trial) -> Float[Tensor, " B"]:
-        """Nobody knows it.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(f"The optimal return of {self.id} is not known, and with it regret.")

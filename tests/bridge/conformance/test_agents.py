@@ -24,6 +24,8 @@ from tests.bridge.toys import Corridor, Notes, Reach, Tally
 
 BANDIT = FAMILIES["bandit"]()
 AnyTally: Any = Tally  # what breaks the contract does not fit its types
+LONG = ("minigrid", "metaworld")
+"""Families whose default trials take long."""
 REFERENCE = {"reference": True, "exact_reference": "heuristic", "decode_rule": "rule"}
 
 
@@ -54,10 +56,10 @@ def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name == "minigrid" else ()) for name in FAMILIES],
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FAMILIES],
 )
 def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
-    family = make_family(SHORT["minigrid"] if name == "minigrid" else name)
+    family = make_family(SHORT[name] if name in LONG else name)
     check_agent(partial(Random, family), family)
 
 

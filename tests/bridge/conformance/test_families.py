@@ -18,7 +18,15 @@ from tests.bridge.toys import Corridor, Reach, Tally
 
 AnyCorridor: Any = Corridor  # what breaks the contract does not fit its types
 PLAYED = {name: cls() for name, cls in FAMILIES.items()}
-LONG = ("minigrid", "ant_dir", "ant_goal", "cheetah_vel", "cheetah_dir", "walker_params")
+LONG = (
+    "minigrid",
+    "metaworld",
+    "ant_dir",
+    "ant_goal",
+    "cheetah_vel",
+    "cheetah_dir",
+    "walker_params",
+)
 PLAYED |= {name: make_family(SHORT[name]) for name in LONG}
 
 

@@ -34,6 +34,7 @@ VARIANTS = (
     "bandit:tasks=8",
     "tabular_mdp:tasks=2",
     "ant_dir:train=four",
+    "metaworld:tasks=8",
 )
 OVERLAPS = {
     "gridnavi": (21, 21),

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -97,13 +98,17 @@ def test_few_bodies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(after, again)
 
 
-def test_a_row_that_diverges_is_named_although_mujoco_puts_it_back() -> None:
+def test_a_row_that_diverges_is_named_although_mujoco_puts_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     made = Physics("half_cheetah.xml", 5)
     state, action = states(made, 3)
     state[1, -1] = 1e12
     with pytest.raises(DivergedError) as error:
         made.step(state, action, {})
     assert error.value.row == 1
+    assert not list(tmp_path.iterdir())  # no log of MuJoCo's
 
 
 def test_the_task_that_diverges_is_named() -> None:
