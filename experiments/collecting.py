@@ -16,6 +16,7 @@ from bridge.tasks.base import TaskFamily
 from experiments import agents, runs, specs
 from experiments.progress import Progress
 from experiments.sources import TestTime
+from llm_adapt import to_minari
 from llm_adapt.data import Collection
 
 _STEPS = 20_000
@@ -32,12 +33,14 @@ def collect(
     episodes: int,
     seed: int,
     out: Path,
+    minari: str = "",
 ) -> Path:
-    """Make the first ``shards`` shards that are missing; return the collection's folder.
+    """Make the first ``shards`` shards that are missing, and a Minari dataset of these shards if ``minari`` names one;
+    return the collection's folder.
 
     Raises:
         UserError: a source that is empty, unknown, given the task, of another family or takes gradient steps at test;
-            an unknown split; a count that is too small.
+            an unknown split; a count that is too small; a name of a Minari dataset that is malformed or taken.
     """
     for name, value, least in (("shards", shards, 1), ("rows", rows, 0), ("episodes", episodes, 0)):
         if value < least:
@@ -49,6 +52,8 @@ def collect(
     played.split_of_tasks(split)
     whole = played.trial(split)
     rows = rows or max(1, _STEPS // ((episodes or whole.episodes) * whole.horizon))
+    if minari:
+        to_minari.check_free(minari)
     named = [_named(source, played, split) for source in players]
     names = tuple(name for name, _ in named)
     settings = {"split": split, "seed": seed, "episodes": episodes, "rows": rows}
@@ -57,6 +62,8 @@ def collect(
         for number in range(shards):
             made.shard(number)
             progress.advance(rows)
+    if minari:
+        to_minari.export(made, range(shards), minari)
     return made.folder
 
 

@@ -87,7 +87,8 @@ def finetune(
         config: the weights that are trained, and how far.
         out: a folder that is not there yet, or is empty, or holds the same tuning to be resumed.
         split: the split whose tasks are played for reward; empty: train.
-        demos: histories to imitate instead: a collection's folder or one of its shards; empty: none.
+        demos: histories to imitate instead: a collection's folder, one of its shards, or a Minari dataset
+            (``minari:NAME-v0``); empty: none.
         resume: go on with the tuning that ``out`` holds.
         checkpoint_every: seconds between checkpoints.
 
@@ -128,7 +129,7 @@ def _begun(
         UserError: the settings do not fit the policy, or ``run`` holds none.
     """
     agent = _transformer(run, family)
-    shown = data.stored(Path(demos), family) if demos else None
+    shown = data.stored(demos, family) if demos else None
     if shown and split and split != shown.split:
         raise UserError(
             f"{demos} holds histories on {shown.split}, not on {split}. Leave --split or --demos out."

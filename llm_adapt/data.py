@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import datasets
 import numpy as np
@@ -44,6 +44,8 @@ from llm_adapt.tokens import Transition
 
 VERSION = 3
 """Increases when the content of shards changes."""
+MINARI = "minari:"
+"""The beginning of a Minari dataset's name in the place of a folder."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,34 @@ class Definition:
     suite_version: int | str = SUITE_VERSION
     version: int = VERSION
 
+    @classmethod
+    def of(cls, found: dict[str, Any], place: Path, family: TaskFamily, another: str) -> Definition:
+        """The definition that a file holds.
+
+        Args:
+            found: its fields.
+            place: the file, for errors.
+            family: the family that it should be of.
+            another: the command that makes another one.
+
+        Raises:
+            UserError: it is of another family or version, or lacks a field.
+        """
+        remedy = f"Make another: {another}"
+        versions = [found.get(name) for name in ("version", "suite_version")]
+        if versions != [VERSION, SUITE_VERSION]:
+            raise UserError(
+                f"{place} is of version {versions}; this program reads {[VERSION, SUITE_VERSION]}. {remedy}"
+            )
+        json_files.check(found, place, _TYPES, remedy)
+        if found["family_hash"] != family.hash:
+            raise UserError(
+                f"{place} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
+                f"({family.hash}). {remedy}"
+            )
+        fields = {name: found[name] for name in ("split", "seed", "episodes", "rows")}
+        return cls(family.id, family.hash, sources=tuple(found["sources"]), **fields)
+
     @property
     def hash(self) -> str:
         """Sixteen hex digits of a hash of all fields."""
@@ -84,12 +114,71 @@ class SavedHistories(NamedTuple):
     """The collection's hash and the numbers of its shards, independent of the folder's place."""
 
 
-def stored(place: Path, family: TaskFamily) -> SavedHistories:
-    """All histories in a collection's folder, or those of one of its shards.
+@runtime_checkable
+class Shards(Protocol):
+    """Histories that a learner reads shard by shard."""
+
+    @property
+    def place(self) -> str:
+        """Their folder, or the name of their dataset."""
+
+    @property
+    def split(self) -> str:
+        """Split of the tasks."""
+
+    @property
+    def trial(self) -> Trial:
+        """Most episodes of a history, and most steps of an episode."""
+
+    @property
+    def steps(self) -> int | None:
+        """Number of steps in all shards, if no more can be made; None if they can."""
+
+    @property
+    def optimal(self) -> bool:
+        """True if ``best`` is the informed oracle's action."""
+
+    @property
+    def more(self) -> str:
+        """The remedy if there are too few steps, as the first half of a sentence."""
+
+    def shard(self, number: int) -> datasets.Dataset:
+        """One shard.
+
+        Raises:
+            UserError: it cannot be read, or there is none of this number.
+        """
+
+
+def opened(place: str, family: TaskFamily, steps: int) -> Shards:
+    """Saved histories for a learner.
+
+    Args:
+        place: a collection's folder, or a Minari dataset (``minari:NAME-v0``).
+        family: the family that they should be of.
+        steps: of a shard, if the place does not fix it.
 
     Raises:
-        UserError: there are none, or they are of another family or version.
+        UserError: there are none, or they do not fit the family.
     """
+    if place.startswith(MINARI):
+        from llm_adapt.from_minari import MinariHistories
+
+        return MinariHistories(place, family, steps)
+    return Collection.opened(Path(place), family)
+
+
+def stored(place: Path | str, family: TaskFamily) -> SavedHistories:
+    """All histories of a collection's folder, of one of its shards, or of a Minari dataset (``minari:NAME-v0``).
+
+    Raises:
+        UserError: there are none, or they do not fit the family.
+    """
+    if str(place).startswith(MINARI):
+        from llm_adapt.from_minari import MinariHistories
+
+        return MinariHistories(str(place), family).saved
+    place = Path(place)
     one = place.suffix == ".parquet"
     collection = Collection.opened(place.parent if one else place, family)
     folder, split = collection.folder, collection.definition.split
@@ -118,6 +207,9 @@ class Collection:
         folder: the parent of the collection's own folder; None: ``cache_folder() / "histories"``.
         agents: the sources by name; None: the references of these names.
     """
+
+    optimal = True
+    more = "Make more by the command that made it with a higher --shards"
 
     def __init__(
         self,
@@ -155,23 +247,24 @@ class Collection:
                 f"{folder} holds no collection of histories: no {_DEFINITION}. Make one: {another}"
             )
         found = json_files.read_object(folder / _DEFINITION, f"Make another: {another}")
-        versions = [found.get(name) for name in ("version", "suite_version")]
-        if versions != [VERSION, SUITE_VERSION]:
-            raise UserError(
-                f"{folder} is of version {versions}; this program reads {[VERSION, SUITE_VERSION]}. Make another: "
-                f"{another}"
-            )
-        json_files.check(found, folder / _DEFINITION, _TYPES, f"Make another: {another}")
-        if found["family_hash"] != family.hash:
-            raise UserError(
-                f"{folder} holds histories on {found['family']} ({found['family_hash']}), not on {family.id} "
-                f"({family.hash}). Make another: {another}"
-            )
-        settings = {name: found[name] for name in ("split", "seed", "episodes", "rows")}
-        made = cls(family, found["sources"], **settings)
+        definition = Definition.of(found, folder / _DEFINITION, family, another)
+        settings = {
+            name: getattr(definition, name) for name in ("split", "seed", "episodes", "rows")
+        }
+        made = cls(family, definition.sources, **settings)
         made.folder = folder
         made.steps = sum(made.steps_of(path) for path in _shards(folder).values())
         return made
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @property
+    def split(self) -> str:
+        """Split of the tasks."""
+        return self.definition.split
 
     def steps_of(self, path: Path) -> int:
         """Number of steps in a shard.
@@ -224,21 +317,8 @@ class Collection:
 
     @cached_property
     def features(self) -> datasets.Features:
-        """The columns: ``source``, ``length``, and a list of all steps for each of the others."""
-        obs, action = _feature(self.family.observation), _feature(self.family.action)
-        steps = {
-            "obs": obs,
-            "action": action,
-            "reward": datasets.Value("float32"),
-            "next_obs": obs,
-            "end": datasets.Value("bool"),
-            "asked": obs,
-            "best": action,
-        }
-        return datasets.Features(
-            {"source": datasets.Value("string"), "length": datasets.Value("int64")}
-            | {name: datasets.List(kind) for name, kind in steps.items()}
-        )
+        """``features`` of the family."""
+        return features(self.family)
 
     def _make(self, number: int, path: Path) -> None:
         d = self.definition
@@ -262,6 +342,24 @@ class Collection:
             definition = json.dumps(asdict(d), indent=1, sort_keys=True)
             files.write_text(self.folder / _DEFINITION, definition)
         parquet.write(path, made.data.table)
+
+
+def features(family: TaskFamily) -> datasets.Features:
+    """The columns: ``source``, ``length``, and a list of all steps for each of the others."""
+    obs, action = _feature(family.observation), _feature(family.action)
+    steps = {
+        "obs": obs,
+        "action": action,
+        "reward": datasets.Value("float32"),
+        "next_obs": obs,
+        "end": datasets.Value("bool"),
+        "asked": obs,
+        "best": action,
+    }
+    return datasets.Features(
+        {"source": datasets.Value("string"), "length": datasets.Value("int64")}
+        | {name: datasets.List(kind) for name, kind in steps.items()}
+    )
 
 
 _DEFINITION = "definition.json"

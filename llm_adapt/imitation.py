@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
@@ -53,7 +52,8 @@ class Imitating(Bounded):
     """Histories, and gradient steps on them."""
 
     data: str = ""
-    """The folder of a collection (``metabridge data``), which fixes sources, episodes and number of histories."""
+    """The folder of a collection (``metabridge data``), or a Minari dataset (``minari:NAME-v0``); both fix sources,
+    episodes and number of histories."""
     sources: str = ""
     """Sources of the histories, joined by +: ``psrl+random``; empty: the family's default."""
     episodes: CountOrZero = 0
@@ -121,19 +121,25 @@ class ImitationLearner(CheckpointedLearner):
         return self.config.policy(self.family).to(self.workers.device)
 
     @cached_property
-    def collection(self) -> data.Collection:
+    def collection(self) -> data.Shards:
         """The histories: the collection in ``config.data``, or the family's own. Not made until they are needed.
 
         Raises:
-            UserError: the collection is not of training tasks.
+            UserError: the collection is not of training tasks, or lacks the oracle's actions that the method imitates.
         """
         config, family = self.config, self.family
         if config.data:
-            made = data.Collection.opened(Path(config.data), family)
-            if made.definition.split != "train":  # others are reserved for evaluation
+            made = data.opened(config.data, family, config.steps_per_update)
+            another = f"metabridge data SOURCES --family {family.id} --out FOLDER"
+            if made.split != "train":  # others are reserved for evaluation
                 raise UserError(
-                    f"{made.folder} holds histories on {made.definition.split}, and learners read those on train "
-                    f"alone. Make others: metabridge data SOURCES --family {family.id} --out FOLDER"
+                    f"{made.place} holds histories on {made.split}, and learners read those on train alone. Make "
+                    f"others: {another}"
+                )
+            if self.supervision == "optimal_actions" and not made.optimal:
+                raise UserError(
+                    f"{self.method} imitates an oracle's actions, and {made.place} has only those of its source. Train "
+                    f"icl_ad on it, or make others: {another}"
                 )
             return made
         whole = family.trial("train")
@@ -195,8 +201,8 @@ class ImitationLearner(CheckpointedLearner):
         supply, needed = self.collection.steps, self.env_steps / spent if spent else 0
         if supply is not None and needed > supply:
             raise UserError(
-                f"{self.collection.folder} holds {supply:,} steps, and this budget would need about {needed:,.0f}. "
-                "Make more by the command that made it with a higher --shards, or lower the budget."
+                f"{self.collection.place} holds {supply:,} steps, and this budget would need about {needed:,.0f}. "
+                f"{self.collection.more}, or lower the budget."
             )
 
     def questions(self, histories: Histories) -> tuple[Tensor, Tensor]:

@@ -160,6 +160,23 @@ class Actions:
         shaped = parts.reshape(-1, *(theirs.shape or ()))
         return (shaped + start).astype(theirs.dtype)
 
+    def read(self, actions: np.ndarray) -> Tensor:
+        """Return B actions of the environment as ours: the inverse of ``taken``.
+
+        Raises:
+            ValueError: one of them is not of the space.
+        """
+        theirs = self.theirs
+        if isinstance(theirs, spaces.Box):
+            shaped = np.asarray(actions, dtype=np.float32).reshape(len(actions), -1)
+            if shaped.shape[1:] != (np.prod(theirs.shape, dtype=int),):
+                raise ValueError(f"actions of {shaped.shape[1]} coordinates are none of {theirs}")
+            return torch.from_numpy(shaped)
+        assert self._counts is not None
+        whole = np.asarray(actions, dtype=np.int64) - getattr(theirs, "start", 0)
+        parts = whole.reshape(len(actions), len(self._counts))
+        return torch.from_numpy(np.ravel_multi_index(tuple(parts.T), self._counts).astype(np.int64))
+
     @cached_property
     def _counts(self) -> tuple[int, ...] | None:
         """The numbers of choices of each discrete part; None if there are other parts."""

@@ -71,8 +71,8 @@ class FamilyEnv(gymnasium.Env):
     def __init__(self, spec: str, split: str = "id", render_mode: str | None = None) -> None:
         gymnasium_inputs.no_render_mode(render_mode)
         self.family = family(spec)
-        self.observation_space = _space(self.family.observation)
-        self.action_space = _space(self.family.action)
+        self.observation_space = gymnasium_space(self.family.observation)
+        self.action_space = gymnasium_space(self.family.action)
         self._trials = _Trials(self.family, split, 1)
 
     def reset(
@@ -115,8 +115,8 @@ class FamilyVectorEnv(VectorEnv):
         gymnasium_inputs.no_render_mode(render_mode)
         self.num_envs = num_envs = gymnasium_inputs.row_count(num_envs)
         self.family = family(spec)
-        self.single_observation_space = _space(self.family.observation)
-        self.single_action_space = _space(self.family.action)
+        self.single_observation_space = gymnasium_space(self.family.observation)
+        self.single_action_space = gymnasium_space(self.family.action)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._trials = _Trials(self.family, split, num_envs)
@@ -225,7 +225,8 @@ class _Trials:
         return sensed.reward, *ends
 
 
-def _space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:
+def gymnasium_space(space: Discrete | Box) -> spaces.Discrete | spaces.Box:
+    """A space of ours as Gymnasium's."""
     if isinstance(space, Discrete):
         return spaces.Discrete(space.n)
     low, high = np.array(space.low, dtype=np.float32), np.array(space.high, dtype=np.float32)

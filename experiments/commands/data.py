@@ -37,12 +37,16 @@ class Data:
     """Of tasks and play."""
     out: Path
     """The collection gets a folder of its own in it, named by what it is; train on it: icl_dpt:data=FOLDER."""
+    minari: str = ""
+    """Also a Minari dataset of these shards, which minari.load_dataset opens: gridnavi/psrl-v0 (empty: none)."""
 
     def run(self) -> int:
-        """Play, write and print the folder."""
+        """Play, write and print the folder, and the name of the Minari dataset if there is one."""
         from experiments import collecting
 
         one_thread()
         folder = collecting.collect(**asdict(self))
         print(f"{counted(self.shards, 'shard')} of histories: {folder}")
+        if self.minari:
+            print(f"Minari dataset: {self.minari}")
         return 0

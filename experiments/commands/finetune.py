@@ -31,7 +31,8 @@ class Finetune:
     tasks: int = 16
     """Number of these tasks. If the split has endless tasks, none of them is one that evaluate scores."""
     demos: str = ""
-    """Instead of reward, histories to imitate: a folder that metabridge data has made, or a shard in it."""
+    """Instead of reward, histories to imitate: a folder that metabridge data has made, a shard in it, or a Minari
+    dataset (minari:NAME-v0, or minari:NAME-v0+task=COLUMN)."""
     tuner: Literal["lora", "full", "head", "ia3", "prompt"] = "lora"
     """Weights that are trained: adapters (lora, ia3), vectors read before every trial (prompt), the distribution of
     actions alone (head), or all (full)."""

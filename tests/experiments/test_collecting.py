@@ -3,8 +3,10 @@
 import itertools
 import re
 import shutil
+from pathlib import Path
 
 import datasets
+import minari
 import pytest
 
 from bridge.tasks import family as make_family
@@ -52,9 +54,35 @@ def test_histories_of_references_and_runs_are_written_and_trained_on(tmp_path, c
     )
 
 
+def test_a_minari_dataset_is_made_tuned_on_and_trained_on(tmp_path, monkeypatch, capsys):
+    """Two shards; a shard of icl_ad's has as many steps as it takes at a time."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    base, name = ["--family", "gridnavi:episodes=2"], "grids/psrl-v1"
+    command = ["data", "psrl", *base, "--rows", "4", "--shards", "2", "--out", str(tmp_path / "d")]
+    said, _ = run(*command, "--minari", name, capsys=capsys)
+    assert f"Minari dataset: {name}" in said
+    (folder,) = (tmp_path / "d").iterdir()
+    dataset = minari.load_dataset(name)
+    assert (dataset.total_episodes, dataset.total_steps) == (16, 240)
+    runs = []
+    for number, place in enumerate((f"minari:{name}", folder)):
+        trained, tuned = (str(tmp_path / f"{what}{number}") for what in ("ad", "tuned"))
+        ad = f"icl_ad:{SMALL},data={place}" + ",steps_per_update=120" * (number == 0)
+        run("train", ad, *base, "--budget", "240", "--out", trained, capsys=capsys)
+        demos = ["--demos", str(place), "--steps", "2", "--batch", "64", "--out", tuned]
+        run("finetune", trained, *demos, capsys=capsys)
+        runs.append(
+            (Path(trained) / "model.safetensors", Path(tuned) / "adapter_model.safetensors")
+        )
+    assert [path.read_bytes() for path in runs[0]] == [path.read_bytes() for path in runs[1]]
+    _, err = run(*command, "--minari", name, code=2, capsys=capsys)
+    assert f"There is a Minari dataset {name} already" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["psrl", "--minari", "psrl"], "The name of a Minari dataset is NAME-v0"),
         (["psrl", "--rows", "-1"], "--rows must be 0 or more, found -1"),
         (["psrl", "--shards", "0"], "--shards must be 1 or more, found 0"),
         (["nobody"], "Unknown method or run 'nobody'"),

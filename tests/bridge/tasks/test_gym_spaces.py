@@ -82,6 +82,24 @@ def test_actions_are_those_of_the_environment(space, ours, given, expected):
     taken = made.taken(torch.tensor(given))
     assert np.array(taken).tolist() == expected
     assert all(space.contains(each) for each in taken)
+    back = made.read(np.array(taken))
+    assert torch.equal(back, torch.tensor(given))
+    assert back.dtype == made.ours.dtype
+
+
+@pytest.mark.parametrize(
+    ("space", "actions"),
+    [
+        (spaces.Discrete(3, start=1), [4]),
+        (spaces.Discrete(3, start=1), [0]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 3]]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 2, 0]]),
+        (spaces.Box(-2.0, 2.0, (2,)), [[0.0, 0.0, 0.0]]),
+    ],
+)
+def test_actions_of_another_space_are_an_error(space, actions):
+    with pytest.raises(ValueError, match=r"."):
+        Actions(space, "x").read(np.array(actions))
 
 
 def test_every_combination_of_actions_can_be_taken_once():
