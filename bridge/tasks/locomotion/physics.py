@@ -67,8 +67,9 @@ def package(needed_by: str = "Ant, cheetah and walker", extra: str = "mujoco") -
             f"{needed_by} need mujoco from {first} up to {last}, after which bodies move differently; found "
             f"{mujoco.__version__}. {remedy}"
         )
-    mujoco.set_mju_user_warning(_silent)
-    return mujoco
+    silenced: Any = mujoco
+    silenced.set_mju_user_warning(_silent)
+    return silenced
 
 
 def _silent(_warning: str) -> None:
