@@ -24,7 +24,9 @@ def check(target: str, family_spec: str) -> int:
     elif family_spec:
         raise UserError(f"{target} is a family, and --family is for agents. Leave it out.")
     else:
-        every, where = verdicts(FAMILY_CHECKS, make_family(target)), ""
+        family = make_family(target)
+        _check_it_is_there(family)
+        every, where = verdicts(FAMILY_CHECKS, family), ""
         found = [verdict for verdict in every if verdict.left_out != OTHER_KIND]
     crashes: set[str] = set()
     for verdict in found:
@@ -38,6 +40,20 @@ def check(target: str, family_spec: str) -> int:
     held = counted(len(found) - left_out, "rule") + f", {left_out} left out" * bool(left_out)
     print(f"{target} keeps the contract{where} ({held})")
     return 0
+
+
+def _check_it_is_there(family: TaskFamily) -> None:
+    """Refuse a family whose environment does not exist: that is one error, and breaks no rule.
+
+    Raises:
+        UserError: its trials cannot be made, and it says why.
+    """
+    try:
+        family.trial("id")
+    except UserError:
+        raise
+    except Exception:  # the rules report it
+        return
 
 
 def _line(verdict: Verdict, *, again: bool) -> str:

@@ -53,4 +53,4 @@ def test_a_comparison_on_acrobot_from_its_tutorial_alone(tmp_path):
     found = printed([commands], tmp_path)
     assert "keeps the contract" in found
     table = (tmp_path / "results" / "acrobot" / "tables" / "results.csv").read_text()
-    assert {"runs/rl2", "runs/icl", "random"} <= set(re.findall(r"[^,\n]+", table))
+    assert {"runs/rl2", "runs/mtrl", "runs/icl", "random"} <= set(re.findall(r"[^,\n]+", table))
