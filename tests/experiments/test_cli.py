@@ -602,6 +602,12 @@ def test_check_prints_a_line_a_rule(capsys, write):
     assert " broken\n" in out
 
 
+def test_check_says_once_that_an_environment_does_not_exist(capsys):
+    out, err = run("check", "gym:CartPol-v1", code=2, capsys=capsys)
+    assert not out
+    assert err.count("There is no Gymnasium environment 'CartPol-v1'") == 1
+
+
 LONG = "a" * 300
 
 
