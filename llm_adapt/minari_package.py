@@ -58,12 +58,19 @@ def load(name: str) -> MinariDataset:
         with reading(name):
             return minari.load_dataset(name)
     except FileNotFoundError:
-        with quiet():
-            known = minari.list_local_datasets()
         raise UserError(
-            f"There is no Minari dataset {name!r} on this machine. {nearest(name, known)}Fetch it: minari download "
+            f"There is no Minari dataset {name!r} on this machine. {nearest(name, _local())}Fetch it: minari download "
             f"{name}. Or make one: metabridge data SOURCES --family FAMILY --out FOLDER --minari {name}"
         ) from None
+
+
+def _local() -> list[str]:
+    """The names of this machine's datasets; none if minari cannot list them, as when one has no version."""
+    try:
+        with quiet():
+            return list(package().list_local_datasets())
+    except Exception:
+        return []
 
 
 @contextmanager

@@ -286,6 +286,9 @@ def test_a_dataset_that_is_not_here_or_damaged_is_named_with_the_remedy(root):
         match=r"no Minari dataset 'cat-v0' .*'cart-v0'\? Fetch it: minari download cat-v0",
     ):
         stored("minari:cat-v0", family)
+    (root / "without-version" / "data").mkdir(parents=True)  # minari fails to list it
+    with pytest.raises(UserError, match=r"no Minari dataset 'cat-v0' on this machine. Fetch it"):
+        stored("minari:cat-v0", family)
     with pytest.raises(UserError, match=r"NAME-v0, or FOLDER/NAME-v0"):
         opened("minari:cart-v0,task=x", family, 100)
     (root / "cart-v0" / "data" / "main_data.hdf5").write_bytes(b"none")

@@ -98,10 +98,10 @@ def test_the_environment_is_recovered_and_the_origin_named(tmp_path):
 
 
 def test_an_early_end_is_a_termination_and_a_late_one_a_time_out(tmp_path, monkeypatch):
-    """A history of two steps that arrive, and as many as an episode has; then a shorter history of one step."""
+    """A history of one step that arrives; then one of two steps that arrive, and of as many as an episode has."""
     made = Collection(make_family("point_nav"), ("random",), rows=2, folder=tmp_path, episodes=2)
     horizon = made.trial.horizon
-    ends = [[0, 1] + [0] * (horizon - 1) + [1], [1]]
+    ends = [[1], [0, 1] + [0] * (horizon - 1) + [1]]
     points = [np.arange(2 * len(end), dtype=np.float32).reshape(-1, 2) / 100 for end in ends]
     parts = dict.fromkeys(("obs", "action", "asked", "best"), points)
     parts["next_obs"] = [np.concatenate([each[1:], each[:1]]) for each in points]
@@ -112,7 +112,7 @@ def test_an_early_end_is_a_termination_and_a_late_one_a_time_out(tmp_path, monke
     to_minari.export(made, [0], NAME)
     dataset = minari.load_dataset(NAME)
     assert dataset.total_steps == horizon + 3
-    for episode, length in zip(dataset, (2, horizon, 1), strict=True):
+    for episode, length in zip(dataset, (1, 2, horizon), strict=True):
         never = [False] * (length - 1)
         assert episode.terminations.tolist() == [*never, length < horizon]
         assert episode.truncations.tolist() == [*never, length == horizon]
