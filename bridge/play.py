@@ -105,7 +105,7 @@ def play_episode(
         )
         check_step(step, family, episode, t)
         sensed = senses.step(t, step) if senses else step
-        memory = agent.observe(memory, sensed.unflagged, decision.carry)
+        memory = agent.observe(memory, sensed.without_success, decision.carry)
         obs, seen = step.next_obs, sensed.next_obs
         totals = totals.plus(family, tasks, step)
         if visit:
@@ -239,7 +239,7 @@ def seen_by(
 ) -> list[Step]:
     """The steps of one episode of a context as an agent observes them; it was played under ``context_noise``."""
     senses = context_noise.env.at("env", episode, "senses")
-    steps = [step.unflagged for step in context[episode]]
+    steps = [step.without_success for step in context[episode]]
     return observed(steps, family, family.task_of(tasks, episode), senses, agent.card)
 
 

@@ -52,10 +52,10 @@ class Step(NamedTuple):
     """True for rows that acted in this step, also if it ended their episode; None if no episode can end early."""
     succeeded: Bool[Tensor, " B"] | None = None
     """The simulator's own flag of success, in a family whose success is no function of the rest; else None. It is for
-    scores: agents observe ``unflagged`` steps."""
+    scores: agents observe ``without_success`` steps."""
 
     @property
-    def unflagged(self) -> Step:
+    def without_success(self) -> Step:
         """The step as agents may observe it."""
         return self if self.succeeded is None else self._replace(succeeded=None)
 

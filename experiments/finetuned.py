@@ -103,7 +103,8 @@ def finetune(
         raise UserError(
             f"{out} is not empty, and holds no fine-tuning to go on with. Choose another --out."
         )
-    tuning, about = _begun(run, make_family(family_spec), config, split, demos)
+    family = dataclasses.replace(make_family(family_spec), tests=0)  # tasks have their own numbers
+    tuning, about = _begun(run, family, config, split, demos)
     with (
         files.locked(out),
         asked_to_stop() as asked,
@@ -322,7 +323,7 @@ def overlap_notices(place: str, family: TaskFamily, plans: Iterable[Plan]) -> li
 
 def _tuned(place: str, family: TaskFamily) -> set[bytes]:
     """Keys of the tasks that it was tuned on; none if it imitated histories on training tasks, as learners may."""
-    about = _about(place)
+    about, family = _about(place), dataclasses.replace(family, tests=0)  # numbers are of the whole
     return (
         set(_named(family, about["split"], torch.tensor(about["tasks"])))
         if about["tasks"]

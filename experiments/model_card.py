@@ -19,6 +19,7 @@ from bridge.protocol import Card
 from bridge.tasks.base import TaskFamily
 from bridge.training import run_folder, train_log
 from bridge.words import counted
+from experiments.registry import LEARNERS
 
 _LEARNING = "reinforcement-learning"
 _RETURN = "id_val_trial_return"
@@ -110,7 +111,7 @@ def _text(
 | | |
 |---|---|
 | weights | {card.params_total:,}, of which {card.params_trained:,} were trained |
-| trained on | {family}, training tasks; supervision: {card.supervision} |
+| trained on | {family}, {_tasks(about)}; supervision: {card.supervision} |
 | cost | {_cost(folder)} |
 | selected by | last checkpoint, {counted(about["tuning_configs"], "configuration")} |
 
@@ -122,6 +123,12 @@ def _text(
 {_use(about)}
 {_limits(about)}
 """
+
+
+def _tasks(about: Mapping[str, Any]) -> str:
+    if LEARNERS[about["method"]].of_test_tasks:
+        return f"the test tasks of {about['config']['splits']}"
+    return "training tasks"
 
 
 def _cost(folder: Path) -> str:
@@ -151,6 +158,11 @@ policy = AutoModel.from_pretrained("THIS_FOLDER")
 
 def _limits(about: Mapping[str, Any]) -> str:
     """The last paragraph."""
+    if LEARNERS[about["method"]].of_test_tasks:
+        return (
+            "This is a reference, by which the scores of others are measured. It was trained on the tasks that it is "
+            "tested on."
+        )
     sentences = [
         "This is one training seed. `id_val` is evaluated while a run is trained, and configurations are chosen on it: "
         "the test split is `id`. The agent has met training tasks of this family alone; `metabridge evaluate "

@@ -323,6 +323,10 @@ class Folder(NamedTuple):
         run_folder.check_config(self.path, self.about, _KEYS, "tuning_configs", "earlier_budgets")
         if self.method is None or not self.method.reads_text:
             refuse_other_family(self.place, self.about, family)
+        if self.method is not None and self.method.of_test_tasks:
+            family = make_family(
+                self.about["family"]
+            )  # with as many test tasks as it was trained on
         return LEARNERS[self.about["method"]].learner(
             family, configuration, seed=self.about["seed"]
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bridge import user_code
 from bridge.errors import UserError
-from bridge.references.registry import Constructor, check_models, models_split
+from bridge.references.registry import Constructor, check_models, made, models_split
 from bridge.tasks import family as make_family
 from experiments import own_agents, registry
 from experiments.registry import TEST_TIME_METHODS, Method, PretrainedMethod, Signal
@@ -100,8 +100,9 @@ class Reference(Source):
         return models_split(registry.name_of(self.spec), self.family, split)
 
     def load(self, split: str) -> Agent:
-        check_models(registry.name_of(self.spec), self.family, split)
-        agent = self.constructor(self.family, split, **self.parameters)
+        name = registry.name_of(self.spec)
+        check_models(name, self.family, split)
+        agent = made(name, self.constructor, self.family, split, **self.parameters)
         if self.parameters:
             agent.card = dataclasses.replace(agent.card, method=self.spec)
         return agent

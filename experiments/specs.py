@@ -38,9 +38,8 @@ def label(spec: str) -> str:
     if zoo.is_method(run) and spec == f"{name}:run={run}":
         return f"{name}_{run.removeprefix(zoo.PREFIX)}"
     if spec == run and not zoo.is_entry(spec) and runs.is_folder(spec):
-        method = runs.read(spec).about["method"]
-        return method if method in LEARNERS and LEARNERS[method].of_test_tasks else spec
-    return spec
+        name = runs.read(spec).about["method"]
+    return name if name in LEARNERS and LEARNERS[name].of_test_tasks else spec
 
 
 def names() -> dict[str, str]:

@@ -214,6 +214,11 @@ def _task(column: str, about: Mapping[str, Any], infos: Mapping[str, Any], place
     if column not in about and column not in steps:
         raise unknown("column of tasks", column, {**about, **steps})
     entry = about.get(column)
+    if column in about and entry is None:
+        raise UserError(
+            f"An episode of {place} has nothing as its {column!r}, and a task is one number or text. Name another "
+            "column, or make the dataset again with it in every episode."
+        )
     if entry is None:
         entry = steps[column][0]
         if np.ndim(entry) == 0 and any(other != entry for other in steps[column]):
@@ -270,7 +275,7 @@ def _rows(
 
 def _tasks(histories: list[tuple[_Episode, ...]], definition: Definition | None) -> Tensor:
     """The number of each history's task: in its split if it is known, else in the order of first appearance."""
-    if definition:
+    if definition and all("task" in history[0].about for history in histories):
         return torch.tensor([int(history[0].about["task"]) for history in histories])
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(h[0].task, len(numbers)) for h in histories])

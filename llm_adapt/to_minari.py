@@ -66,12 +66,13 @@ def export(collection: Collection, shards: Sequence[int], name: str) -> None:
         UserError: as ``check_free``.
         StorageError: it cannot be written; nothing is left of it.
     """
-    check_free(name)
+    made = [each for shard in shards for each in _episodes(collection, shard)]
+    check_free(name)  # as late as possible: what is there belongs to somebody else
     from minari.storage import get_dataset_path
 
     try:
         with minari_package.quiet():
-            _write(collection, shards, name)
+            _write(collection, made, name)
     except BaseException as error:
         shutil.rmtree(get_dataset_path(name), ignore_errors=True)
         if isinstance(error, OSError):
@@ -82,9 +83,10 @@ def export(collection: Collection, shards: Sequence[int], name: str) -> None:
         raise
 
 
-def _write(collection: Collection, shards: Sequence[int], name: str) -> None:
+def _write(
+    collection: Collection, made: list[tuple[EpisodeBuffer, dict[str, int | str]]], name: str
+) -> None:
     family, definition = collection.family, collection.definition
-    made = [each for shard in shards for each in _episodes(collection, shard)]
     dataset = minari_package.package().create_dataset_from_buffers(
         name,
         [buffer for buffer, _ in made],

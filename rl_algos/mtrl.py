@@ -48,7 +48,6 @@ from bridge.maths.surrogates import clipped_surrogate
 from bridge.noise import TrialNoise
 from bridge.protocol import Agent, Card, Clues, Decision, Trial
 from bridge.rng import Rows
-from bridge.tasks.base import Tasks
 from bridge.training.learner import (
     CheckpointedLearner,
     backward,
@@ -92,7 +91,8 @@ class Config(Bounded):
     hidden_ids: Share = 0.1
     """Share of slots that are played and learned from as an unknown task; 1: ids are never given, at test neither."""
     tasks_per_update: CountOrZero = 0
-    """Slots of a batch (of each process); 0: 20, or more if episodes are short."""
+    """Slots of a batch (of each process); 0: 20, or more if episodes are short. Specialists (shared=nothing) are all in
+    every batch."""
     episodes_per_task: Count = 10
     """Episodes of each slot."""
     epochs: Count = 8
@@ -175,6 +175,8 @@ class MtrlLearner(CheckpointedLearner):
         config: Config = self.config
         steps = config.episodes_per_task * family.trial("train").horizon
         self.slots = per_task.enough_tasks(config.tasks_per_update, steps)
+        if config.shared == "nothing":  # Adam would also move a specialist that is not in a batch
+            self.slots = max(self.slots, self.known)
         self.table = TaskTable(
             family,
             self.known,
@@ -239,17 +241,9 @@ class MtrlLearner(CheckpointedLearner):
         slot = self.workers.rows(self.updates, self.slots)
         noise = TrialNoise.of(f"train/mtrl/{self.seed}", slot)
         number = self._numbers(slot, noise)
-        tasks = self._sample(number)
         hidden_noise = Rows.of(f"learn/mtrl/{self.seed}", slot).at("hidden").uniform()
         task = self.table.with_hidden(number, hidden_noise, config.hidden_ids)
-        episodes = per_task.roll_out(
-            self.table.net,
-            self.table.rows(task),
-            family,
-            tasks,
-            noise,
-            config.episodes_per_task,
-        )
+        episodes = self._roll_out(task, number, noise)
         advantage = episode_advantages(
             episodes.reward,
             spaces.features(episodes.obs, family.observation),
@@ -268,9 +262,18 @@ class MtrlLearner(CheckpointedLearner):
         """The number of the task in each slot: known tasks in turn, or new ones all the time."""
         return self.tasks[slot % len(self.tasks)] if self.known else task_numbers(noise)
 
-    def _sample(self, number: Int[Tensor, " N"]) -> Tasks:
-        """The tasks of these numbers."""
-        return self.family.sample("train", number)
+    def _roll_out(
+        self, task: Int[Tensor, " N"], number: Int[Tensor, " N"], noise: TrialNoise
+    ) -> Episodes:
+        """Episodes of the tasks of these numbers, each by the policy of the row ``task``."""
+        return per_task.roll_out(
+            self.table.net,
+            self.table.rows(task),
+            self.family,
+            self.family.sample("train", number),
+            noise,
+            self.config.episodes_per_task,
+        )
 
     def _backward(
         self, task: Int[Tensor, " N"], episodes: Episodes, bonus: float

@@ -5,7 +5,8 @@ specialists are trained on the test tasks themselves, ``tests=N`` of them on eac
 they play. They are a reference, not a method: no other agent may train on test tasks. Their returns are a lower bound
 of the optimal ones, and another agent may earn more; scores are then above 1.
 
-The tasks share nothing, and each gets an equal part of the budget. PPO is that of ``rl_algos/mtrl.py``.
+The tasks share nothing, each has as many episodes in every batch, and all get an equal part of the budget. PPO is
+that of ``rl_algos/mtrl.py``.
 
 Shape letters: N tasks of all splits, B trials.
 """
@@ -13,6 +14,7 @@ Shape letters: N tasks of all splits, B trials.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from bridge import memory as tree
 from bridge.config import Bounded, Count, Depth, Holds, NonNegative, Positive, Share, Width
 from bridge.errors import UserError
 from bridge.maths.baselines import Baseline
@@ -30,9 +33,10 @@ from bridge.tasks import perception
 from bridge.tasks.base import TaskFamily, Tasks
 from bridge.training.learner import trained_card
 from bridge.training.search_space import Space
-from rl_algos import mtrl
+from rl_algos import mtrl, per_task
 from rl_algos.concerns.capacity import Network
 from rl_algos.concerns.combiners import Combine
+from rl_algos.per_task import Episodes
 from rl_algos.task_table import Shared, TaskTable
 
 
@@ -132,35 +136,44 @@ class SpecialistsLearner(mtrl.MtrlLearner):
     def _build(self) -> None:
         self.counts = {split: _count(self.family, split) for split in self.config.splits.split("+")}
         super()._build()
+        self.slots = self.known
 
     @property
     def known(self) -> int:
         return sum(self.counts.values())
 
     @property
-    def split(self) -> str:
-        """The split of the next batch: all of them take turns."""
-        return list(self.counts)[self.updates % len(self.counts)]
+    def places(self) -> dict[str, slice]:
+        """The numbers of the specialists of each split."""
+        ends = list(itertools.accumulate(self.counts.values(), initial=0))
+        return dict(
+            zip(self.counts, itertools.starmap(slice, itertools.pairwise(ends)), strict=True)
+        )
 
-    def _first(self, split: str) -> int:
-        """The number of the first specialist of a split."""
-        before = list(self.counts)[: list(self.counts).index(split)]
-        return sum(self.counts[each] for each in before)
-
-    def _numbers(self, slot: Int[Tensor, " N"], noise: TrialNoise) -> Int[Tensor, " N"]:
-        return self._first(self.split) + slot % self.counts[self.split]
-
-    def _sample(self, number: Int[Tensor, " N"]) -> Tasks:
-        return self.family.sample(self.split, number - self._first(self.split))
+    def _roll_out(
+        self, task: Int[Tensor, " N"], number: Int[Tensor, " N"], noise: TrialNoise
+    ) -> Episodes:
+        parts = [
+            per_task.roll_out(
+                self.table.net,
+                self.table.rows(task[mine]),
+                self.family,
+                self.family.sample(split, number[mine] - mine.start),
+                noise[mine],
+                self.config.episodes_per_task,
+            )
+            for split, mine in self.places.items()
+        ]
+        return tree.joined(parts)
 
     def agent(self) -> Agent:
         """The specialists as trained so far (they share the learner's weights; copy the agent to keep it)."""
         card = trained_card(self.method, self.table.named(), clue="task")
         card = dataclasses.replace(card, reference=True, exact_reference="heuristic")
         numbers = {}
-        for split, count in self.counts.items():
-            tasks = self.family.sample(split, torch.arange(count))
-            numbers |= {key(tasks, row): self._first(split) + row for row in range(count)}
+        for split, mine in self.places.items():
+            tasks = self.family.sample(split, torch.arange(self.counts[split]))
+            numbers |= {key(tasks, row): mine.start + row for row in range(self.counts[split])}
         return Specialists(self.table, card, numbers, self.config.splits)
 
 

@@ -6,7 +6,9 @@ split (``bayes`` plays with its distribution as prior).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from bridge.errors import UserError, unknown
 from bridge.protocol import Agent
@@ -110,7 +112,18 @@ def reference(name: str, family: TaskFamily, split: str) -> Agent:
     if name not in REFERENCES:
         raise unknown("reference agent", name, REFERENCES)
     check_models(name, family, split)
-    return constructor_of(name, family)(family, split)
+    return made(name, constructor_of(name, family), family, split)
+
+
+def made(
+    name: str, constructor: Constructor, family: TaskFamily, split: str, **parameters: Any
+) -> Agent:
+    """Return the agent of a constructor. What plays with the split's whole distribution as its prior is not exact if
+    only some tasks of it are played (``tests=N``)."""
+    agent = constructor(family, split, **parameters)
+    if family.tests and name in _KNOW_THE_SPLIT and agent.card.exact_reference == "exact":
+        agent.card = dataclasses.replace(agent.card, exact_reference="near")
+    return agent
 
 
 def constructor_of(name: str, family: TaskFamily) -> Constructor:

@@ -209,7 +209,7 @@ def _lead(
 ) -> Interval | None:
     """The score of a method less that of another one; None if one of them has none."""
     key = Key(family, split, method, board.track)
-    return results.score_difference(key, other, board.ceiling)
+    return results.score_difference(key, other)
 
 
 def _clear(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -9,7 +9,7 @@ instead: the return on ``id``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def _board(results: Results, track: str) -> Board | None:
         return None
     rows = sorted(_rows(results, columns, numbers), key=lambda row: row.order)
     if ceiling:
-        rows = [row for row in rows if row.method not in ("random", ceiling)]
+        rows = [row for row in rows if row.method not in ("random", *ceiling.split(" or "))]
     learned = [row for row in rows if not row.about["exact"]]
     references = [row for row in rows if row.about["exact"]]
     if learned:
@@ -131,14 +131,15 @@ def _numbers(results: Results, track: str) -> tuple[str, dict[Key, Interval]]:
     """The reference whose score is 1, and all scores on a track; if only the bounds have scores: no name, and all
     returns."""
 
-    def of(metric: str) -> dict[Key, Interval]:
-        found = {key: results.number(key, metric) for key in results.about if key.track == track}
+    def of(metric: Callable[[str], str]) -> dict[Key, Interval]:
+        keys = (key for key in results.about if key.track == track)
+        found = {key: results.number(key, metric(key.family)) for key in keys}
         return {key: interval for key, interval in found.items() if interval}
 
-    scores = of(f"score_{results.ceiling}")
-    if {key.method for key in scores} - {"random", results.ceiling}:
+    scores = of(lambda family: f"score_{results.ceiling_of(family)}")
+    if {key.method for key in scores} - {"random", *results.ceiling.split(" or ")}:
         return results.ceiling, scores
-    return "", of(Key("", "", "", track).scored)
+    return "", of(lambda _family: Key("", "", "", track).scored)
 
 
 def _score_columns(results: Results, numbers: Mapping[Key, Interval]) -> list[Column]:

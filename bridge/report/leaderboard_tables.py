@@ -78,7 +78,7 @@ def legend(boards: list[Board], notes: Notes | None = None) -> list[str]:
 
 
 def _without_optimum(boards: list[Board]) -> str:
-    return SPECIALISTS if any(board.ceiling == "specialists" for board in boards) else ""
+    return SPECIALISTS if any("specialists" in board.ceiling for board in boards) else ""
 
 
 def _meaning_of_cells(boards: list[Board]) -> str:

@@ -73,9 +73,16 @@ class Results:
 
     @property
     def ceiling(self) -> str:
-        """The reference whose score is 1: the oracle, or else specialists, or else Bayes-optimal play."""
-        played = {key.method for key in self.about}
-        return next((name for name in CEILINGS[:-1] if name in played), CEILINGS[-1])
+        """The reference whose score is 1; several, if families differ in it: ``oracle or specialists``."""
+        return " or ".join(sorted(set(map(self.ceiling_of, self.families)), key=CEILINGS.index))
+
+    def ceiling_of(self, family: str) -> str:
+        """The reference whose score is 1 on a family: the oracle, or specialists if there is none; Bayes-optimal play
+        if no family was played by an oracle."""
+        played = {key.method for key in self.about if key.family == family}
+        if "specialists" in played and "oracle" not in played:
+            return "specialists"
+        return "oracle" if any(key.method == "oracle" for key in self.about) else "bayes"
 
     @property
     def tables(self) -> list[tuple[str, str, str]]:
@@ -173,12 +180,13 @@ class Results:
             return _over_parts(sums, sums.replicates)
         return sums.trial_interval()
 
-    def score(self, key: Key, ceiling: str = "oracle", among: Among = "all") -> Interval | None:
-        """The normalised return: 0 is random, 1 the ``ceiling``; a ratio of means over the split, paired by task.
+    def score(self, key: Key, ceiling: str = "", among: Among = "all") -> Interval | None:
+        """The normalised return: 0 is random, 1 the ``ceiling`` (empty: that of the family); a ratio of means over the
+        split, paired by task.
 
         None if a reference is missing, or if the ceiling is not above random.
         """
-        found = self._several(key, key.method, "random", ceiling, among=among)
+        found = self._several(key, key.method, "random", self._top(key, ceiling), among=among)
         if not found or not found[2].table.mean() > found[1].table.mean():
             return None
         x, floor, top = found
@@ -200,9 +208,9 @@ class Results:
             return _over_parts(x, x.replicates - y.replicates)
         return _resampled(stats.difference(Resampled.mean), x.table, y.table)
 
-    def score_difference(self, key: Key, other: str, ceiling: str = "oracle") -> Interval | None:
+    def score_difference(self, key: Key, other: str, ceiling: str = "") -> Interval | None:
         """The score of this method minus that of ``other``, paired by task and noise; None as for ``score``."""
-        found = self._several(key, key.method, other, "random", ceiling)
+        found = self._several(key, key.method, other, "random", self._top(key, ceiling))
         if not found or not found[3].table.mean() > found[2].table.mean():
             return None
         x, y, floor, top = found
@@ -212,25 +220,25 @@ class Results:
         bounds = floor.table[0], top.table[0]
         return _resampled(stats.difference(Resampled.normalised), x.table, y.table, *bounds)
 
-    def seed_scores(self, key: Key, ceiling: str = "oracle") -> dict[int, float] | None:
+    def seed_scores(self, key: Key, ceiling: str = "") -> dict[int, float] | None:
         """The score of each training seed, by seed; None as for ``score``."""
-        found = self._several(key, key.method, "random", ceiling)
+        found = self._several(key, key.method, "random", self._top(key, ceiling))
         if not found or not found[2].table.mean() > found[1].table.mean():
             return None
         x, floor, top = (sums.table.mean(1) for sums in found)
         scores = (x - floor[0]) / (top[0] - floor[0])
         return dict(zip(self._curves[key].seeds.tolist(), scores.tolist(), strict=True))
 
-    def gain(self, key: Key, ceiling: str = "oracle") -> Interval | None:
+    def gain(self, key: Key, ceiling: str = "") -> Interval | None:
         """The return of a trial's last episode less that of its first, in units of score: 1 is what ``ceiling`` earns
         more than random play in the last one.
 
         None if a reference is missing, or if the ceiling is not above random.
         """
         metric = "episode_return"
-        keys = [key, key._replace(method="random"), key._replace(method=ceiling)]
-        x, floor, top = (self.sums(k, metric) for k in keys)
-        first = self.sums(key, metric, 0)
+        names = "random", self._top(key, ceiling)
+        floor, top = (self._pooled(key._replace(method=name), metric) for name in names)
+        first, x = (self.sums(key, metric, point) for point in (0, -1))
         if x is None or first is None or floor is None or top is None:
             return None
         gap = top.table.mean() - floor.table.mean()
@@ -241,8 +249,20 @@ class Results:
     def _several(self, key: Key, *methods: str, among: Among = "all") -> list[Sums] | None:
         """The sums of the scored return of methods where ``key`` was played; None if one of them has none."""
         keys = [key._replace(method=method) for method in methods]
-        found = [sums for k in keys if (sums := self.sums(k, key.scored, among=among))]
+        found = [sums for k in keys if (sums := self._pooled(k, key.scored, among))]
         return found if len(found) == len(methods) else None
+
+    def _pooled(self, key: Key, metric: str, among: Among = "all") -> Sums | None:
+        """The sums of a metric at the last curve point; of specialists, which are a bound of scores, those of all
+        training seeds as of one."""
+        sums = self.sums(key, metric, among=among)
+        if sums is None or key.method != "specialists":
+            return sums
+        return Sums(sums.parts.sum(1, keepdims=True))
+
+    def _top(self, key: Key, ceiling: str) -> str:
+        """The method whose score is 1."""
+        return ceiling or self.ceiling_of(key.family)
 
     def delta_prior(
         self, family: str, split: str, track: str = "O", learner: str = "bayes_train"

@@ -234,7 +234,7 @@ def markdown(results: Results) -> str:
         "Differences to Bayes are taken task by task under the same noise. Δ_prior is the cost of the training prior: "
         "the score of `bayes` minus that of `bayes_train`, oracle = 1, if both are exact. Results are of the last "
         "checkpoint of a run; configurations are chosen on `id_val`.\n",
-        *([f"{SPECIALISTS}\n"] if results.ceiling == "specialists" else []),
+        *([f"{SPECIALISTS}\n"] if "specialists" in results.ceiling else []),
     ]
     for table in results.tables:
         heading, rows = grid(results, *table)

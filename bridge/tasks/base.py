@@ -171,6 +171,11 @@ class TaskFamily(ABC):
             raise UserError(
                 f"{self.id} has {available} training tasks; found tasks={self.tasks}. Lower it."
             )
+        tested = self._support(self.split("id"))
+        if tested is not None and self.tests > tested:
+            raise UserError(
+                f"{self.id} has {tested} test tasks; found tests={self.tests}. Lower it."
+            )
 
     # --- names -------------------------------------------------------------------------------------------------------
     @property

@@ -63,7 +63,7 @@ class FromGymnasium(TaskFamily):
     """A family of Gymnasium environments with one space of actions; its observations are made from theirs."""
 
     ends_early: ClassVar[bool] = True
-    flag: ClassVar[str] = ""
+    success_key: ClassVar[str] = ""
     """The entry of a step's ``info`` that is True (or 1) if the step succeeded; empty: environments have none."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class FromGymnasium(TaskFamily):
         try:
             for row in live.tolist():
                 reward[row] = stage.step(row, chosen[row])
-                succeeded[row] = bool(self.flag) and bool(stage.info[row][self.flag])
+                succeeded[row] = bool(self.success_key) and bool(stage.info[row][self.success_key])
         except Exception as error:
             stage.lost(row)
             raise self._failed(tasks, row, f"in step {int(state.taken[row])}", error) from error
@@ -133,7 +133,7 @@ class FromGymnasium(TaskFamily):
             torch.from_numpy(reward).to(device),
             torch.from_numpy(stage.terminated.copy()).to(device),
             torch.from_numpy(stage.truncated.copy()).to(device),
-            torch.from_numpy(succeeded).to(device) if self.flag else None,
+            torch.from_numpy(succeeded).to(device) if self.success_key else None,
         )
 
     def in_words(self, tasks: Tasks, row: int) -> str:

@@ -116,7 +116,8 @@ class Senses:
         low, high = obs.new_tensor(self.space.low), obs.new_tensor(self.space.high)
         if bool((low == low[0]).all() and (high == high[0]).all()):
             return moved
-        share = (moved - low[order]) / (high - low)[order]
+        width = (high - low).clamp(min=1e-12)  # a constant coordinate has none
+        share = (moved - low[order]) / width[order]
         return (low + share * (high - low)).clamp(low, high)
 
     def _paid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,6 +72,16 @@ def hashed(
     return mark ^ (mark >> 32)
 
 
+def diverged(env: gymnasium.Env) -> bool:
+    """True if the simulation of an environment of MuJoCo has diverged since its reset; MuJoCo then goes on from the
+    default pose, and says so in its warnings alone."""
+    mujoco: Any = importlib.import_module("mujoco")
+    kinds = mujoco.mjtWarning
+    bad = kinds.mjWARN_BADQPOS, kinds.mjWARN_BADQVEL, kinds.mjWARN_BADQACC
+    warnings = attribute(env.unwrapped, "data.warning")
+    return any(warnings[int(kind)].number for kind in bad)
+
+
 class Stage:
     """An environment for each row of a batch, each where the row's history leads: a cache, which changes no number.
 
@@ -92,6 +103,7 @@ class Stage:
         self.terminated = self.truncated = np.zeros(0, np.bool_)
         self._kept: list[dict[Hashable, gymnasium.Env]] = []
         self._envs: list[gymnasium.Env] = []
+        self._simulated: list[bool] = []
         self._marks = np.zeros(0, np.int64)
 
     @property
@@ -117,7 +129,8 @@ class Stage:
         for row in np.flatnonzero(self._marks != marks).tolist():
             seed, actions = history(row)
             self._marks[row] = ~marks[row]  # nowhere, if what follows raises
-            self._envs[row] = self._made(row, found := setting(row))
+            self._envs[row] = env = self._made(row, found := setting(row))
+            self._simulated[row] = hasattr(getattr(env.unwrapped, "data", None), "warning")
             self.obs[row] = begun(self._envs[row], found, seed)
             self.terminated[row] = self.truncated[row] = False
             for action in actions:
@@ -125,8 +138,15 @@ class Stage:
             self._marks[row] = marks[row]
 
     def step(self, row: int, action: Any) -> float:
-        """Take a step of a row whose episode is not over, and return its reward."""
-        self.obs[row], reward, *ends, self.info[row] = self._envs[row].step(action)
+        """Take a step of a row whose episode is not over, and return its reward.
+
+        Raises:
+            ValueError: MuJoCo simulates it, and could not.
+        """
+        env = self._envs[row]
+        self.obs[row], reward, *ends, self.info[row] = env.step(action)
+        if self._simulated[row] and diverged(env):
+            raise ValueError("its simulation diverged, and MuJoCo put it back to its default pose")
         self.terminated[row], self.truncated[row] = ends
         return float(reward)
 
@@ -151,6 +171,7 @@ class Stage:
         self.obs = (self.obs + [None] * new)[:new]
         self.info = (self.info + [{}] * new)[:new]
         self._envs = (self._envs + [_NONE] * new)[:new]
+        self._simulated = (self._simulated + [False] * new)[:new]
         self._marks = np.append(self._marks[:new], ~marks[old:])
         more = np.zeros(max(0, new - old), np.bool_)
         self.terminated = np.append(self.terminated[:new], more)

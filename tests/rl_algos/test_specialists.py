@@ -6,7 +6,6 @@ import torch
 from bridge.errors import UserError
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
-from bridge.noise import TrialNoise
 from bridge.protocol import Clues, Trial
 from bridge.references.registry import reference
 from bridge.rng import Rows
@@ -37,22 +36,28 @@ def test_on_bandits_they_earn_what_the_oracle_does():
         assert found > best - 0.05 * (best - floor)
 
 
-def test_a_batch_is_of_one_split_and_every_task_has_an_equal_share():
-    made = learner(splits=f"id+{NEGATED}")
-    seen: list[int] = []
-    for updates in range(6):
-        made.updates = updates
-        slot = made.workers.rows(updates, 12)
-        number = made._numbers(slot, TrialNoise.of(0, slot))
-        split = ("id", NEGATED)[updates % 2]
-        expected = made.family.sample(split, number % 3)
-        tasks = made._sample(number)
-        assert torch.equal(tasks.index, expected.index)
-        assert all(
-            torch.equal(tasks.params[name], expected.params[name]) for name in expected.params
-        )
-        seen += number.tolist()
-    assert {number: seen.count(number) for number in seen} == dict.fromkeys(range(6), 12)
+@pytest.mark.parametrize("splits", ["id", f"id+{NEGATED}", f"id+{NEGATED}+shift/gap/1"])
+@pytest.mark.parametrize("tests", [3, 25])
+def test_every_batch_has_every_task_once(splits, tests):
+    made = learner(f"bandit:k=3,n=10,tests={tests}", splits=splits, episodes_per_task=2)
+    names = splits.split("+")
+    for made.updates in range(2):
+        task, episodes = made._play()
+        assert task.tolist() == list(range(tests * len(names)))
+        assert episodes.reward.shape == (tests * len(names), 2, 1)
+
+
+def test_the_tasks_of_each_split_are_played():
+    """By a policy that always takes the first arm: Bernoulli rewards, negated in the second half."""
+    made = learner(splits=f"id+{NEGATED}", episodes_per_task=400)
+    with torch.no_grad():
+        for table in made.table.tables:
+            table.zero_()
+        made.table.parameter("head.bias")[:, 0] = 50.0
+    _, episodes = made._play()
+    means = made.family.sample("id", torch.arange(3)).params["means"][:, 0]
+    found = episodes.reward.mean((1, 2))
+    torch.testing.assert_close(found, torch.cat([means, -means]), atol=0.1, rtol=0)
 
 
 def test_each_task_is_played_by_its_own_specialist_in_any_order():

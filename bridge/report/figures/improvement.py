@@ -86,7 +86,7 @@ def _hardest(scene: Scene, cast: Sequence[Drawn]) -> list[str]:
     means = {}
     for split in scene.results.splits(scene.family, scene.track):
         keys = [scene.key(split, drawn) for drawn in cast]
-        scores = [scene.results.score(key, scene.results.ceiling) for key in keys]
+        scores = [scene.results.score(key) for key in keys]
         known = [score.mean for score in scores if score]
         if split.startswith("shift/") and len(known) == len(cast):
             means[split] = sum(known)

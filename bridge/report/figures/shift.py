@@ -37,7 +37,7 @@ def draw(scene: Scene) -> Figure | None:
     rows, columns = grid(len(of_axis), 3)
     figure = Figure(figsize=(WIDTH, 1.9 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey="row")
-    ceiling = scene.results.ceiling
+    ceiling = scene.results.ceiling_of(scene.family)
     scored = [
         _response(scene, axis, of_axis[axis], panel, ceiling)
         for panel, axis in zip(panels.flat, sorted(of_axis), strict=False)

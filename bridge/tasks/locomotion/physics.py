@@ -10,28 +10,26 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib.metadata
+import hashlib
 import importlib.resources
 from collections import OrderedDict
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from bridge.errors import UserError
+from bridge.tasks import mujoco_package
 
 State = Float[np.ndarray, "B S"]
 """Time in seconds, positions and velocities, in MuJoCo's own order and units."""
 Factors = Mapping[str, Float[np.ndarray, "B entries"]]
 """Factors on fields of each row's model, such as ``body_mass``: a single one, or one for each entry of the field."""
 
-VERSIONS = ((3, 3), (3, 5))
-"""The first version that steps batches of different bodies, and the first one that moves ant and hopper differently
-(findings/mujoco-ant-and-hopper-changed.sh): numbers on the two sides of it cannot be compared."""
 _KEPT = 1_024
-"""Most bodies that are kept."""
+"""Most bodies that are kept, or twice as many as a batch has rows, if that is more."""
 _LATE = 1e-6
 """Seconds by which the clocks of rows may differ from what they should be, by rounding."""
 
@@ -44,44 +42,8 @@ class DivergedError(Exception):
         self.row = row
 
 
-def package(needed_by: str = "Ant, cheetah and walker", extra: str = "mujoco") -> Any:
-    """Return the package ``mujoco``.
-
-    Args:
-        needed_by: what needs it, in the plural, for errors.
-        extra: the extra of ours that installs it, for errors.
-
-    Raises:
-        UserError: it is not installed, or a version that moves bodies differently.
-    """
-    first, last = (".".join(map(str, version)) for version in VERSIONS)
-    remedy = f"Install it: pip install 'metabridge[{extra}]'"
-    try:
-        import mujoco
-        import mujoco.rollout
-    except ImportError as error:
-        raise UserError(f"{needed_by} need mujoco ({error}). {remedy}") from error
-    found = tuple(int(part) for part in mujoco.__version__.split(".")[:2])
-    if not VERSIONS[0] <= found < VERSIONS[1]:
-        raise UserError(
-            f"{needed_by} need mujoco from {first} up to {last}, after which bodies move differently; found "
-            f"{mujoco.__version__}. {remedy}"
-        )
-    silenced: Any = mujoco
-    silenced.set_mju_user_warning(_silent)
-    return silenced
-
-
 def _silent(_warning: str) -> None:
     """In place of MuJoCo's own handler, which writes MUJOCO_LOG.TXT into the working folder; ``step`` looks itself."""
-
-
-def version() -> str:
-    """Return the version of ``mujoco``; "none" if it is not installed."""
-    try:
-        return importlib.metadata.version("mujoco")
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 class Physics:
@@ -98,9 +60,9 @@ class Physics:
     """
 
     def __init__(self, file: str, substeps: int) -> None:
-        self.mujoco = package()
-        assets = importlib.resources.files("gymnasium") / "envs" / "mujoco" / "assets"
-        with importlib.resources.as_file(assets / file) as path:
+        self.mujoco = mujoco_package.package("Ant, cheetah and walker", "mujoco")
+        self.mujoco.set_mju_user_warning(_silent)
+        with importlib.resources.as_file(_model_file(file)) as path:
             self.model = self.mujoco.MjModel.from_xml_path(str(path))
         self.substeps = substeps
         self.dt: float = self.model.opt.timestep * substeps
@@ -151,10 +113,20 @@ class Physics:
                 field *= factor if factor.size == 1 else factor.reshape(field.shape)
             self.mujoco.mj_setConst(body, self._data[0])
             self._bodies[key] = body
-            if len(self._bodies) > _KEPT:
+            if len(self._bodies) > max(_KEPT, 2 * len(factors[names[0]])):
                 self._bodies.popitem(last=False)
         self._bodies.move_to_end(key)
         return self._bodies[key]
+
+
+def _model_file(file: str) -> Traversable:
+    return importlib.resources.files("gymnasium") / "envs" / "mujoco" / "assets" / file
+
+
+@functools.cache
+def model_digest(file: str) -> str:
+    """Return eight hex digits of a hash of a robot's model."""
+    return hashlib.sha256(_model_file(file).read_bytes()).hexdigest()[:8]
 
 
 @functools.cache

@@ -22,10 +22,10 @@ from bridge.config import Count
 from bridge.errors import UserError
 from bridge.protocol import Trial
 from bridge.rng import Rows
-from bridge.tasks import shifts
+from bridge.tasks import mujoco_package, shifts
 from bridge.tasks.base import Axis, Box, Outcome, Split, Tasks
 from bridge.tasks.episodic import EpisodicFamily
-from bridge.tasks.locomotion.physics import DivergedError, Physics, physics, version
+from bridge.tasks.locomotion.physics import DivergedError, Physics, model_digest, physics
 from bridge.tasks.unsolved import Unsolved
 
 Params = Mapping[str, Tensor]
@@ -133,8 +133,9 @@ class Running(Unsolved, EpisodicFamily):
         return SHARED_AXES | {"reward_delay": shifts.reward_delay(self.steps)}
 
     def signature(self) -> Any:
-        """The robot, and the version of MuJoCo: another one moves it differently in the last digits, which grow."""
-        return [*self.robot, f"mujoco {version()}"]
+        """The robot, its model, and the version of MuJoCo: another one moves it differently in the last digits, which
+        grow."""
+        return [*self.robot, model_digest(self.robot.file), f"mujoco {mujoco_package.version()}"]
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         params = self._goals(split, index, noise)

@@ -35,9 +35,9 @@ from bridge.config import Count
 from bridge.errors import UserError, unknown
 from bridge.protocol import Trial
 from bridge.rng import Rows
+from bridge.tasks import mujoco_package
 from bridge.tasks.base import Axis, Box, Split, Tasks
 from bridge.tasks.from_gymnasium import FromGymnasium
-from bridge.tasks.locomotion import physics
 from bridge.tasks.metaworld.suites import DISTANCES, HOLES, Suite, suite
 from bridge.tasks.simulators import Setting
 from bridge.tasks.unsolved import Unsolved
@@ -83,7 +83,7 @@ class MetaWorld(Unsolved, FromGymnasium):
 
     name: ClassVar[str] = "metaworld"
     ends_early: ClassVar[bool] = False
-    flag: ClassVar[str] = "success"
+    success_key: ClassVar[str] = "success"
     bytes_a_row: ClassVar[int] = 60_000_000
     """Measured: 20 to 70 MB for an environment."""
 
@@ -118,7 +118,7 @@ class MetaWorld(Unsolved, FromGymnasium):
         """The environments, and the versions that simulate them: others move in other ways."""
         from bridge.tasks.metaworld.sawyer import version
 
-        return [*self.environments, f"metaworld {version()}", f"mujoco {physics.version()}"]
+        return [*self.environments, f"metaworld {version()}", f"mujoco {mujoco_package.version()}"]
 
     def _sample(self, split: Split, index: Int[Tensor, " B"], noise: Rows) -> dict[str, Tensor]:
         trained, unseen = len(self._suite.trained), len(self._suite.unseen)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from bridge.errors import UserError
-from bridge.tasks.locomotion import physics
+from bridge.tasks import mujoco_package
 
 
 class Places(NamedTuple):
@@ -81,7 +81,7 @@ def package() -> Any:
     Raises:
         UserError: it is not installed, or with a version of ``mujoco`` in which it does not work.
     """
-    physics.package("Meta-World's environments", "metaworld")
+    mujoco_package.package("Meta-World's environments", "metaworld")
     try:
         import metaworld
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # noqa: F401 (older ones have none)

@@ -25,9 +25,9 @@ _PARTS = ("fall", "tasks", "prior", "method")
 def markdown(results: Results, family: str, axes: Sequence[str]) -> str:
     """The tables of some axes, as Markdown of at most 80 columns where names allow it."""
     blocks = [
-        f"Scores on id and at each level: 0 random, 1 {results.ceiling}. A method works at a level if it keeps half "
-        "of its score on id, if that is clear of 0. A fall from id is made of harder tasks, the training prior, and "
-        "the method itself.",
+        f"Scores on id and at each level: 0 random, 1 {results.ceiling_of(family)}. A method works at a level if it "
+        "keeps half of its score on id, if that is clear of 0. A fall from id is made of harder tasks, the training "
+        "prior, and the method itself.",
     ]
     played = _axes(results, family)
     for axis in sorted(played.keys() & set(axes)):
@@ -60,7 +60,7 @@ def _levels(results: Results, family: str, track: str, splits: dict[float, str])
     for method in results.methods(family, "id", track):
         key = Key(family, "id", method, track)
         before = results.score(key)
-        if before is None or method in ("random", results.ceiling):
+        if before is None or method in ("random", results.ceiling_of(family)):
             continue
         scores = [results.score(key._replace(split=splits[value])) for value in by_level]
         shown = (_short(score) for score in (before, *scores))
@@ -83,7 +83,11 @@ def _falls(results: Results, family: str, track: str, split: str, learner: str) 
     rows = []
     for method in results.methods(family, split, track):
         found = fall(results, Key(family, split, method, track), learner)
-        if found is None or found.method is None or method in ("random", results.ceiling, "bayes"):
+        if (
+            found is None
+            or found.method is None
+            or method in ("random", results.ceiling_of(family), "bayes")
+        ):
             continue
         rows.append((escape.markdown(method), *map(_short, found)))
     return table(("method", *_PARTS), rows, texts=1) if rows else ""

@@ -1,14 +1,16 @@
 """How much more a trial's last episode earns than its first, in units of score."""
 
+import numpy as np
 import pytest
 
 from bridge.evaluation import result_rows
 from bridge.evaluation.evaluator import evaluate
 from bridge.evaluation.plan import Plan
 from bridge.references.registry import reference
+from bridge.report.leaderboard import boards
 from bridge.report.summary import Key, Results
 from bridge.tasks import family
-from tests.bridge.report.made_up import played
+from tests.bridge.report.made_up import bounds, played
 
 FAMILY = family("bandit:k=3,n=8")
 
@@ -54,3 +56,44 @@ def test_without_an_oracle_specialists_are_the_ceiling():
     score = results.number(Key("cheetah_vel:tests=3", "id", "rl2"), "score_specialists")
     assert score.mean == pytest.approx(0.75)
     assert results.number(Key("cheetah_vel:tests=3", "id", "rl2"), "score_oracle") is None
+
+
+def test_several_seeds_of_specialists_are_one_ceiling_by_their_mean():
+    family = "cheetah_vel:tests=3"
+    rows = [
+        played("random", family, "id", 0.0, exact_reference="exact"),
+        *(
+            played(
+                "specialists",
+                family,
+                "id",
+                value,
+                exact_reference="heuristic",
+                seed=np.full(10, seed),
+            )
+            for seed, value in enumerate((1.0, 3.0))
+        ),
+        played("rl2", family, "id", 1.5),
+    ]
+    results = Results(rows)
+    assert results.score(Key(family, "id", "rl2")).mean == pytest.approx(0.75)
+    assert results.score(Key(family, "id", "specialists")).mean == pytest.approx(1.0)
+    assert results.gain(Key(family, "id", "rl2")).mean == pytest.approx(0.0)
+
+
+def test_each_family_has_a_ceiling_of_its_own():
+    solved, unsolved = "gridnavi", "cheetah_vel:tests=3"
+    rows = [
+        *bounds(solved, "id"),
+        played("rl2", solved, "id", 0.5),
+        played("random", unsolved, "id", 0.0, exact_reference="exact"),
+        played("specialists", unsolved, "id", 2.0, exact_reference="heuristic"),
+        played("rl2", unsolved, "id", 1.5),
+    ]
+    results = Results(rows)
+    assert results.ceiling == "oracle or specialists"
+    scores = [results.score(Key(family, "id", "rl2")).mean for family in (solved, unsolved)]
+    assert scores == pytest.approx([0.5, 0.75])
+    (board,) = boards(results)
+    assert board.unscored == []
+    assert [row.method for row in board.learned] == ["rl2"]

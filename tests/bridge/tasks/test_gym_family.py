@@ -261,3 +261,12 @@ def test_an_environment_of_a_module_in_the_current_folder(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="no Gymnasium environment"):
         _ = make_family("gym:Nowhere-v0").hash
     assert split_list([f"bandit,{family.id},gridnavi"]) == ("bandit", family.id, "gridnavi")
+
+
+def test_a_simulation_of_mujocos_that_diverges_is_named_with_its_task():
+    family = make_family("gym:HalfCheetah-v5,steps=20")
+    tasks, noise = family.sample("id", torch.arange(3)), Rows.of(0, torch.arange(3))
+    state, _ = family.reset(tasks, noise)
+    family._stage._envs[1].unwrapped.data.qvel[:] = 1e12
+    with pytest.raises(UserError, match=r"task 0 of gym:.*raised in step 0: .*simulation diverged"):
+        family.step(tasks, state, torch.zeros(3, 6), noise)

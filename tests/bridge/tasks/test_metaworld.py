@@ -228,8 +228,8 @@ def test_the_flag_of_success_is_the_evaluators_alone():
         assert torch.equal(
             family.success(tasks, step), torch.ones(3, dtype=torch.bool) if alive is None else live
         )
-        assert step.unflagged.succeeded is None
-        assert torch.equal(step.unflagged.reward, step.reward)
+        assert step.without_success.succeeded is None
+        assert torch.equal(step.without_success.reward, step.reward)
 
 
 @pytest.mark.filterwarnings("ignore:Constant")  # which the environment clips

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from bridge.errors import UserError
+from bridge.references.registry import reference
 from bridge.tasks import family as make_family
 
 
@@ -36,5 +38,13 @@ def test_runs_that_were_trained_without_them_are_of_the_same_family() -> None:
     assert make_family("cheetah_vel:tests=3").id == "cheetah_vel:tests=3"
 
 
-def test_a_list_that_is_shorter_has_all_its_tasks() -> None:
-    assert make_family("cheetah_dir:tests=5").support("id") == 2
+def test_more_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match=r"has 2 test tasks; found tests=5\. Lower it"):
+        make_family("cheetah_dir:tests=5")
+
+
+def test_bayes_that_knows_the_whole_distribution_is_not_exact_on_some_of_its_tasks() -> None:
+    assert reference("bayes", make_family("bandit:k=3,n=5"), "id").card.exact_reference == "exact"
+    few = make_family("bandit:k=3,n=5,tests=3")
+    assert reference("bayes", few, "id").card.exact_reference == "near"
+    assert reference("oracle", few, "id").card.exact_reference == "exact"

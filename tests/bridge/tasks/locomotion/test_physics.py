@@ -12,6 +12,7 @@ import torch
 from bridge.errors import UserError
 from bridge.rng import Rows
 from bridge.tasks import family as make_family
+from bridge.tasks import mujoco_package
 from bridge.tasks.locomotion import physics
 from bridge.tasks.locomotion.physics import DivergedError, Physics
 
@@ -91,11 +92,21 @@ def test_each_entry_of_a_field_has_a_factor_of_its_own() -> None:
 def test_few_bodies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(physics, "_KEPT", 3)
     made = Physics("half_cheetah.xml", 5)
-    state, action = states(made, 8)
-    after = made.step(state, action, {"body_mass": np.linspace(1, 2, 8)[:, None]})
+    state, action = states(made, 1)
+    factors = [np.array([[factor]]) for factor in np.linspace(1, 2, 8)]
+    after = [made.step(state, action, {"body_mass": factor}) for factor in factors]
     assert len(made._bodies) == 3
-    again = made.step(state, action, {"body_mass": np.linspace(1, 2, 8)[:, None]})
+    again = [made.step(state, action, {"body_mass": factor}) for factor in factors]
     np.testing.assert_array_equal(after, again)
+
+
+def test_all_bodies_of_a_large_batch_are_kept_for_its_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(physics, "_KEPT", 3)
+    made = Physics("half_cheetah.xml", 5)
+    made.step(*states(made, 8), {"body_mass": np.linspace(1, 2, 8)[:, None]})
+    assert len(made._bodies) == 8
 
 
 def test_a_row_that_diverges_is_named_although_mujoco_puts_it_back(
@@ -123,7 +134,7 @@ def test_the_task_that_diverges_is_named() -> None:
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(UserError, match=r"pip install 'metabridge\[mujoco\]'"):
-        physics.package()
+        mujoco_package.package("Robots", "mujoco")
 
 
 @pytest.mark.parametrize("version", ["3.2.9", "3.5.0", "4.0.0"])
@@ -132,4 +143,4 @@ def test_versions_that_move_bodies_differently_are_refused(
 ) -> None:
     monkeypatch.setattr(mujoco, "__version__", version)
     with pytest.raises(UserError, match=rf"found {version}"):
-        physics.package()
+        mujoco_package.package("Robots", "mujoco")

@@ -67,6 +67,21 @@ class Beside:
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+def test_a_cheetah_that_is_left_alone_stays_with_half_cheetah_v5() -> None:
+    """Both run from one state; rounding has grown to less than 1e-8 m after 30 steps."""
+    env = gymnasium.make("HalfCheetah-v5").unwrapped
+    env.reset(seed=0)
+    data, family = env.data, running("cheetah_vel")
+    state = torch.from_numpy(np.concatenate([[data.time], data.qpos, data.qvel])[None])
+    tasks, noise = family.sample("id", torch.arange(1)), Rows.of(0, torch.arange(1))
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        action = rng.uniform(-1, 1, 6).astype(np.float32)
+        env.step(action)
+        state = family.step(tasks, state, torch.from_numpy(action)[None], noise).state
+    np.testing.assert_allclose(state[0, 1:10].numpy(), data.qpos, atol=1e-8)
+
+
 def test_cheetah_is_half_cheetah_v5() -> None:
     both = Beside(
         "cheetah_dir", {"direction": torch.ones(1)}, "HalfCheetah-v5", ctrl_cost_weight=0.05
