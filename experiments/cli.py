@@ -82,6 +82,11 @@ Completion of commands and flags:
         (with fpath+=~/.zfunc before compinit in ~/.zshrc)"""
 
 
+_TAKES_FAMILY = {"family", "families", "target"}
+"""Names of what a command takes a family by."""
+_KNOBS = "Beside a family gym:NAME: --vary length=0.4:0.8 --shift length=0.8:1.6, what varies between its tasks."
+
+
 def name_of(command: type) -> str:
     """Return the name of a command: ``few-shot`` for ``FewShot``."""
     return re.sub("(?<!^)([A-Z])", r"-\1", command.__name__).lower()
@@ -91,7 +96,11 @@ def _about(command: type, given: list[str]) -> str:
     """The help of a command: its docstring, whose example is left out of the list of all commands."""
     about, _, example = (inspect.getdoc(command) or "").partition("\n\n")
     about = " ".join(about.split())
-    return f"{about}\n\n{example}" if name_of(command) in given else about
+    if name_of(command) not in given:
+        return about
+    made: Any = command
+    takes_family = _TAKES_FAMILY & {field.name for field in fields(made)}
+    return "\n\n".join([about, *filter(None, [example, _KNOBS * bool(takes_family)])])
 
 
 def parse(given: list[str]) -> Any:

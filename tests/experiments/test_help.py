@@ -87,3 +87,13 @@ def test_bash_completes_commands_flags_and_values(tmp_path, capsys):
         ["--trials", "--trials-per-task"],
         ["small", "smoke"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "knobs"),
+    [("train", True), ("compare", True), ("check", True), ("list", True), ("report", False)],
+)
+def test_commands_that_take_a_family_name_the_flags_for_gymnasium(command, knobs, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert ("--vary length" in capsys.readouterr().out) == knobs
