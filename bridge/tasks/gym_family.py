@@ -12,11 +12,14 @@ Nobody has solved an environment that we do not know: there is no optimal return
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -159,13 +162,20 @@ class GymFamily(Unsolved, FromGymnasium):
         return float(self._own(key))
 
     def signature(self) -> Any:
-        """The environment's registered limit and arguments, and the version of its package."""
+        """The environment's registered limit and arguments, the version of its package, and a digest of the module that
+        is imported before it."""
         spec = self._first.spec
         assert spec is not None
         package = str(spec.entry_point).partition(":")[0].partition(".")[0]
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             package = f"{package} {importlib.metadata.version(package)}"
-        return [package, spec.max_episode_steps, sorted(map(str, spec.kwargs.items()))]
+        module = self.env.rpartition(":")[0]
+        return [
+            package,
+            spec.max_episode_steps,
+            sorted(map(str, spec.kwargs.items())),
+            *([_digest(module)] if module else []),
+        ]
 
     def in_words(self, tasks: Tasks, row: int) -> str:
         """Return the name of one of the tasks with its values."""
@@ -308,6 +318,12 @@ class GymFamily(Unsolved, FromGymnasium):
         from bridge.tasks.gym_spaces import Actions
 
         return Actions(self._first.action_space, self.env)
+
+
+def _digest(module: str) -> str:
+    """Eight hex digits of a hash of an imported module's file."""
+    file = sys.modules[module].__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else ""
 
 
 def _found(thing: Any, name: str) -> Any:

@@ -270,3 +270,18 @@ def test_a_simulation_of_mujocos_that_diverges_is_named_with_its_task():
     family._stage._envs[1].unwrapped.data.qvel[:] = 1e12
     with pytest.raises(UserError, match=r"task 0 of gym:.*raised in step 0: .*simulation diverged"):
         family.step(tasks, state, torch.zeros(3, 6), noise)
+
+
+def test_an_edited_module_makes_another_family(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "import gymnasium\n"
+        "place = 'gymnasium.envs.classic_control:CartPoleEnv'\n"
+        "gymnasium.register('Edited-v0', place, max_episode_steps=9)\n"
+    )
+    (tmp_path / "edited_envs.py").write_text(text)
+    first, again = (make_family("gym:edited_envs:Edited-v0").hash for _ in range(2))
+    (tmp_path / "edited_envs.py").write_text(f"{text}# another pole\n")
+    assert first == again != make_family("gym:edited_envs:Edited-v0").hash
+    monkeypatch.delitem(sys.modules, "edited_envs")
