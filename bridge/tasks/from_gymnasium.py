@@ -115,7 +115,8 @@ class FromGymnasium(TaskFamily):
         try:
             for row in live.tolist():
                 reward[row] = stage.step(row, chosen[row])
-                succeeded[row] = bool(self.success_key) and bool(stage.info[row][self.success_key])
+                if self.success_key:
+                    succeeded[row] = bool(stage.info[row][self.success_key])
         except Exception as error:
             stage.lost(row)
             raise self._failed(tasks, row, f"in step {int(state.taken[row])}", error) from error

@@ -144,10 +144,11 @@ class Stage:
             ValueError: MuJoCo simulates it, and could not.
         """
         env = self._envs[row]
-        self.obs[row], reward, *ends, self.info[row] = env.step(action)
+        self.obs[row], reward, terminated, truncated, self.info[row] = env.step(action)
         if self._simulated[row] and diverged(env):
             raise ValueError("its simulation diverged, and MuJoCo put it back to its default pose")
-        self.terminated[row], self.truncated[row] = ends
+        if terminated or truncated:  # entries of live rows are False
+            self.terminated[row], self.truncated[row] = terminated, truncated
         return float(reward)
 
     def moved(self, marks: Int[np.ndarray, " B"]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -208,8 +209,12 @@ class Running(Unsolved, EpisodicFamily):
     def seen(self, state: State) -> Float[Tensor, "B D"]:
         """The observation of a state."""
         seen = state[:, 1 + self.unseen :].float()
-        bounds = seen.new_tensor(self.observation.high)
+        bounds = self._bounds.to(seen.device)
         return seen.clamp(-bounds, bounds)
+
+    @cached_property
+    def _bounds(self) -> Float[Tensor, " D"]:
+        return torch.tensor(self.observation.high)
 
     def _positions(self, state: State) -> Float64[Tensor, "B P"]:
         return state[:, 1 : 1 + len(self.robot.positions)]
