@@ -263,7 +263,8 @@ def test_an_environment_of_a_module_in_the_current_folder(tmp_path, monkeypatch)
     assert split_list([f"bandit,{family.id},gridnavi"]) == ("bandit", family.id, "gridnavi")
 
 
-def test_a_simulation_of_mujocos_that_diverges_is_named_with_its_task():
+def test_a_simulation_of_mujocos_that_diverges_is_named_with_its_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log there
     family = make_family("gym:HalfCheetah-v5,steps=20")
     tasks, noise = family.sample("id", torch.arange(3)), Rows.of(0, torch.arange(3))
     state, _ = family.reset(tasks, noise)
