@@ -66,13 +66,16 @@ def export(collection: Collection, shards: Sequence[int], name: str) -> None:
         UserError: as ``check_free``.
         StorageError: it cannot be written; nothing is left of it.
     """
-    made = [each for shard in shards for each in _episodes(collection, shard)]
-    check_free(name)  # as late as possible: what is there belongs to somebody else
+    check_free(name)
     from minari.storage import get_dataset_path
 
     try:
         with minari_package.quiet():
+            made = [each for shard in shards for each in _episodes(collection, shard)]
+            check_free(name)  # again: another process may have made it meanwhile
             _write(collection, made, name)
+    except UserError:
+        raise
     except BaseException as error:
         shutil.rmtree(get_dataset_path(name), ignore_errors=True)
         if isinstance(error, OSError):
