@@ -134,7 +134,7 @@ def _tasks(about: Mapping[str, Any]) -> str:
 def _cost(folder: Path) -> str:
     cost = run_folder.read_cost(folder, lambda _text: None)
     steps = counted(cost.env_steps, "environment step"), counted(cost.grad_steps, "gradient step")
-    return f"{', '.join(steps)}, {cost.seconds:,.0f} s"
+    return ", ".join(steps)
 
 
 def _wrapped(command: str) -> str:

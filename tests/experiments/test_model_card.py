@@ -54,7 +54,7 @@ def test_the_text_says_what_was_trained_and_how(name, trained):
     assert card.text.startswith(f"# {name} on {TRAINED_ON}, training seed 4\n")
     assert f"{agent.card.params_trained:,} were trained" in card.text
     assert f"supervision: {agent.card.supervision} |" in card.text
-    assert "| 400 environment steps, 1 gradient step, " in card.text
+    assert "| 400 environment steps, 1 gradient step |" in card.text
     command = card.text.split("    metabridge ")[1].split("\n\n")[0].replace("\\\n", "").split()
     assert command == (
         f"train {TRAINED[name]} --family {TRAINED_ON} --budget 400 --seed 4 --out RUN"
