@@ -90,7 +90,7 @@ def test_a_run_that_is_trained_further_has_a_new_card(tmp_path):
     first, second = train(400.0), train(800.0)
     assert "budget was raised" not in first.text
     assert "budget was raised" in second.text
-    assert "| 800 environment steps, 2 gradient steps, " in second.text
+    assert "| 800 environment steps, 2 gradient steps |" in second.text
 
 
 def test_a_run_without_an_evaluation_says_so(tmp_path):
