@@ -32,6 +32,8 @@ _DRAWN, _PAID = 1024, 256
 """Trials whose draws are tested, and whose returns."""
 _BYTES = 8 << 20
 """Limit on the size of all memories: agents with large memories play fewer trials, so that the test is weaker."""
+_BYTES_OUTSIDE = 1 << 30
+"""The same limit for the environments that a family keeps outside of tensors, one a row."""
 _ROUNDED = 1e-4
 """Distance from a side of the box, in half widths, below which float32 merges draws squashed by a tanh."""
 
@@ -181,7 +183,8 @@ def _played(probe: AgentProbe, trials: int, first: int = 0) -> tuple[list[Moment
     """
     pair = tree.leaves(Sitting(replace(probe, rows=2)).memory)
     row_bytes = sum(leaf.nbytes for leaf in pair) // 2 + 1
-    many = replace(probe, rows=max(16, min(trials, _BYTES // row_bytes)))
+    fit = min(_BYTES // row_bytes, _BYTES_OUTSIDE // max(1, probe.family.bytes_a_row))
+    many = replace(probe, rows=max(16, min(trials, fit)))
     ids = torch.arange(many.rows)
     noise = TrialNoise(TrialNoise.of(0, ids).env, TrialNoise.of(0, first + ids).agent)
     return play(Sitting(many, noise=noise))

@@ -54,14 +54,9 @@ def test_an_agent_in_float64_passes_the_narrow_tolerance() -> None:
     check_agent(Double(Corridor()), Corridor())
 
 
-# an environment of Meta-World has 60 MB, and rules play hundreds of rows
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
-        for name in FAMILIES
-        if name != "metaworld"
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in FAMILIES],
 )
 def test_the_random_agent_keeps_every_rule_on_every_family(name: str) -> None:
     family = make_family(SHORT[name] if name in LONG else name)
